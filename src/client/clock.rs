@@ -1,0 +1,151 @@
+//! The time of one call: its deadline, the share of each attempt, the pauses between rounds.
+
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+
+use crate::classification::Block;
+use crate::pool::{Patience, socket_limit};
+
+/// The pause after the first round of attempts; it doubles with each round.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The time of one call. The clock is read once per attempt.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    now: Instant,
+    /// `None`: a blocking command that waits for ever.
+    end: Option<Instant>,
+    attempt: u32,
+    rounds: u32,
+}
+
+impl Clock {
+    pub(crate) fn start(deadline: Duration, block: Block) -> Self {
+        let now = Instant::now();
+        let end = match block {
+            Block::No => now.checked_add(deadline),
+            Block::For(block) => now.checked_add(deadline.saturating_add(block)),
+            Block::Forever => None,
+        };
+        Self { now, end, attempt: 0, rounds: 0 }
+    }
+
+    /// An attempt is over.
+    pub(crate) fn tick(&mut self) {
+        self.now = Instant::now();
+        self.attempt = self.attempt.saturating_add(1);
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Returns how many attempts are over.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Tells whether there is time for another attempt.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.end.is_none_or(|end| end.saturating_duration_since(self.now) > Duration::from_millis(1))
+    }
+
+    /// Returns when the next attempt must be over: half of the time stays for another candidate, if there is one.
+    pub(crate) fn attempt_end(&self, has_more: bool, block: Block) -> Option<Instant> {
+        let end = self.end?;
+        let share = if has_more && block == Block::No {
+            end.saturating_duration_since(self.now) / 2
+        } else {
+            return Some(end);
+        };
+        Some(self.now + share)
+    }
+
+    /// Waits before the next round, longer each time, but not past the deadline.
+    pub(crate) fn pause(&mut self) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.rounds.min(4)).min(LONGEST_PAUSE);
+        // Callers that failed together should not come back together.
+        let pause = pause.mul_f64(rand::rng().random_range(0.8..1.2));
+        let left = self.end.map_or(pause, |end| end.saturating_duration_since(self.now));
+        std::thread::sleep(pause.min(left));
+        self.rounds += 1;
+        self.now = Instant::now();
+    }
+}
+
+/// Returns how long an exchange that begins `now` and must be over by `end` may wait for its reply.
+pub(super) fn patience(response: Duration, block: Block, now: Instant, end: Option<Instant>) -> Patience {
+    let limit = match block {
+        Block::No => Some(response),
+        Block::For(block) => Some(response.saturating_add(block)),
+        Block::Forever => None,
+    };
+    let limit = match (limit, end) {
+        (Some(limit), Some(end)) => {
+            let left = socket_limit(end.saturating_duration_since(now));
+            Some(if left < limit { coarse(left) } else { limit })
+        }
+        (limit, _) => limit,
+    };
+    Patience { limit, until: end }
+}
+
+/// Rounds a limit down to five significant bits, so that calls of the same deadline set their socket to the same value
+/// and need no system call for it; at least 1 ms.
+fn coarse(limit: Duration) -> Duration {
+    let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
+    let dropped = (u64::BITS - micros.leading_zeros()).saturating_sub(5);
+    Duration::from_micros(micros >> dropped << dropped).max(Duration::from_millis(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Clock, coarse, patience};
+    use crate::classification::Block;
+    use std::time::Duration;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn an_attempt_leaves_half_of_the_time_to_the_others() {
+        let clock = Clock::start(SECOND, Block::No);
+        assert_eq!(clock.attempt_end(true, Block::No), Some(clock.now() + SECOND / 2));
+        assert_eq!(clock.attempt_end(false, Block::No), Some(clock.now() + SECOND));
+    }
+
+    #[test]
+    fn the_response_limit_is_the_smaller_of_the_setting_and_what_is_left() {
+        let clock = Clock::start(3 * SECOND, Block::No);
+        let end = clock.attempt_end(true, Block::No);
+        assert_eq!(patience(SECOND, Block::No, clock.now(), end).limit, Some(SECOND));
+        let limit = patience(5 * SECOND, Block::No, clock.now(), end).limit.unwrap();
+        assert!(limit < 3 * SECOND / 2 && limit > SECOND, "{limit:?}");
+    }
+
+    #[test]
+    fn a_blocking_command_extends_the_limits_by_its_own_argument() {
+        let block = Block::For(10 * SECOND);
+        let clock = Clock::start(SECOND, block);
+        let end = clock.attempt_end(true, block);
+        assert_eq!(end, Some(clock.now() + 11 * SECOND));
+        assert!(patience(SECOND, block, clock.now(), end).limit.unwrap() >= 9 * SECOND);
+        let forever = Clock::start(SECOND, Block::Forever);
+        assert_eq!(forever.attempt_end(true, Block::Forever), None);
+        assert_eq!(patience(SECOND, Block::Forever, forever.now(), None).limit, None);
+    }
+
+    #[test]
+    fn limits_are_rounded_so_that_they_repeat() {
+        let same = [249_999_u64, 249_000, 246_000].map(|micros| coarse(Duration::from_micros(micros)));
+        assert!(same.iter().all(|limit| *limit == same[0]), "{same:?}");
+        assert_eq!(coarse(Duration::ZERO), Duration::from_millis(1));
+    }
+
+    #[test]
+    fn there_is_no_time_left_at_the_deadline() {
+        assert!(!Clock::start(Duration::ZERO, Block::No).goes_on());
+        assert!(Clock::start(SECOND, Block::No).goes_on());
+    }
+}

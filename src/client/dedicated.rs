@@ -1,0 +1,95 @@
+//! Connections that belong to their user alone.
+
+use redis::Connection;
+
+use super::ReplicatedClient;
+use super::clock::Clock;
+use crate::addr::NodeAddr;
+use crate::classification::Block;
+use crate::error::{Error, ErrorKind, Result};
+use crate::routing::ReadFrom;
+use crate::topology::{LeftOut, Member, Topology};
+
+/// The node that a dedicated connection leads to.
+#[non_exhaustive]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Target {
+    /// The master.
+    Master,
+    /// A replica, chosen by the strategy.
+    Replica,
+    /// The node at this address, whatever its role.
+    Node(NodeAddr),
+}
+
+impl ReplicatedClient {
+    /// Opens a connection outside the pools: for pub/sub, `MONITOR`, `SELECT`, administration of one node.
+    ///
+    /// It logs in as the pooled ones do, has no time limits, is never routed anywhere else and is closed on drop.
+    /// Unreachable nodes are tried until the deadline of this handle.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if the set has no such node, or it is not in the role asked for;
+    /// [`ErrorKind::Checkout`] if no connection could be made; [`ErrorKind::Server`] if the login was refused.
+    pub fn dedicated(&self, target: Target) -> Result<Connection> {
+        let mut clock = Clock::start(self.options.deadline, Block::No);
+        let mut left_out = LeftOut::default();
+        let topology = self.shared.current();
+        loop {
+            let position = match self.aim(&topology, &target, &clock, left_out)? {
+                Some(found) => found,
+                None => {
+                    left_out = LeftOut::default();
+                    clock.pause();
+                    continue;
+                }
+            };
+            let error = match open(&target, &topology.members()[position], &clock) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => error,
+            };
+            clock.tick();
+            if error.kind() == ErrorKind::Server || !clock.goes_on() {
+                return Err(error);
+            }
+            left_out.insert(position);
+        }
+    }
+
+    /// Finds the next member to try. `None`: all were tried.
+    fn aim(&self, topology: &Topology, target: &Target, clock: &Clock, left_out: LeftOut) -> Result<Option<usize>> {
+        let missing = |what: String| Error::new(ErrorKind::Unavailable, what);
+        let position = match target {
+            Target::Master => topology.master().ok_or_else(|| missing("the set has no master".to_owned()))?,
+            Target::Node(addr) => {
+                topology.find(addr).ok_or_else(|| missing(format!("{addr} is no node of this set")))?
+            }
+            Target::Replica => match topology.choose(true, ReadFrom::Replica, clock.now(), left_out) {
+                Some(choice) => return Ok(self.pick_among(topology, choice, None, clock)),
+                None if left_out.is_empty() => return Err(missing("the set has no replica".to_owned())),
+                None => return Ok(None),
+            },
+        };
+        Ok((!left_out.contains(position)).then_some(position))
+    }
+}
+
+fn open(target: &Target, member: &Member, clock: &Clock) -> Result<Connection> {
+    let addr = member.node.addr();
+    let opened = member.pool.connect_unpooled(clock.attempt_end(false, Block::No));
+    let (connection, role) = opened.map_err(|fault| {
+        let kind = if fault.is_refusal_by_server() { ErrorKind::Server } else { ErrorKind::Checkout };
+        let error = Error::new(kind, "could not open a connection").on(addr);
+        match fault.cause {
+            Some(cause) => error.because(cause),
+            None => error,
+        }
+    })?;
+    match role {
+        Some(role) if role != member.place && !matches!(target, Target::Node(_)) => {
+            Err(Error::new(ErrorKind::Unavailable, format!("this is a {role} now")).on(addr))
+        }
+        _ => Ok(connection),
+    }
+}

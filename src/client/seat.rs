@@ -1,0 +1,88 @@
+//! One connection to the master, kept over several requests.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::clock::Clock;
+use super::{ReplicatedClient, exchange};
+use crate::classification::Request;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pool::Lease;
+use crate::routing::{Fault, Reply, Stage, judge};
+use crate::topology::{Member, Topology};
+
+/// A connection to the master that one handle keeps for its transaction. Dropped before it is released, it is closed.
+pub(crate) struct Seat {
+    topology: Arc<Topology>,
+    position: usize,
+    lease: Lease,
+}
+
+impl ReplicatedClient {
+    /// Takes a proven connection to the master, waiting for one until the deadline. Nothing of `request` is sent.
+    pub(crate) fn take_seat(&self, request: &Request<'_>) -> Result<Seat> {
+        let topology = self.shared.current();
+        let mut clock = Clock::start(self.options.deadline, request.block);
+        let Some(position) = topology.master() else {
+            return Err(Error::new(ErrorKind::Unavailable, "the set has no master"));
+        };
+        let member = &topology.members()[position];
+        loop {
+            let taken = member.pool.checkout(clock.attempt_end(false, request.block)).and_then(|mut lease| {
+                self.prepare(member, &mut lease, true, &clock)?;
+                Ok(lease)
+            });
+            clock.tick();
+            let fault = match taken {
+                Ok(mut lease) => {
+                    lease.hold();
+                    return Ok(Seat { topology: Arc::clone(&topology), position, lease });
+                }
+                Err(fault) => fault,
+            };
+            let is_final = matches!(fault.stage, Stage::Checkout) || fault.is_refusal_by_server() || !clock.goes_on();
+            let was_idle = fault.stage == Stage::Idle;
+            if is_final {
+                return Err(fault.into_error(member.node.addr(), request));
+            }
+            if !was_idle {
+                clock.pause();
+            }
+        }
+    }
+}
+
+impl Seat {
+    fn member(&self) -> &Member {
+        &self.topology.members()[self.position]
+    }
+
+    /// Runs a request on this connection, once.
+    pub(crate) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>) -> Result<Reply> {
+        let member = &self.topology.members()[self.position];
+        let mut clock = Clock::start(client.options.deadline, request.block);
+        let _in_flight = member.node.begin();
+        let end = clock.attempt_end(false, request.block);
+        let attempt = exchange(member, &mut self.lease, request, &clock, end);
+        clock.tick();
+        if let (_, Some(outcome)) = judge(request, &attempt) {
+            member.node.record(outcome, clock.now());
+        }
+        attempt.map_err(|fault: Fault| fault.into_error(member.node.addr(), request))
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.lease.is_live()
+    }
+
+    /// Nothing is open any more: the connection may go back to its pool.
+    pub(crate) fn release(mut self) {
+        self.lease.release();
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Seat").field(self.member().node.addr()).finish()
+    }
+}

@@ -1,0 +1,37 @@
+//! Values as JSON texts (feature `json`).
+
+use redis::{Cmd, ToSingleRedisArg};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::client::ReplicatedClient;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Values as JSON texts under plain string keys; nothing of the server's JSON module. Feature `json`.
+impl ReplicatedClient {
+    /// Returns the value of a key, read as JSON, from a replica; `None` if there is no such key (`GET`).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conversion`] if the text is not a `T` in JSON; else as [`query`](Self::query).
+    pub fn get_json<T: DeserializeOwned>(&self, key: impl ToSingleRedisArg) -> Result<Option<T>> {
+        let text: Option<Vec<u8>> = self.get(key)?;
+        let read = |text: Vec<u8>| serde_json::from_slice(&text);
+        text.map(read).transpose().map_err(|error| {
+            // Where, not what: the text may be secret.
+            let place = format!("line {} column {}", error.line(), error.column());
+            Error::new(ErrorKind::Conversion, format!("the value is not of the type asked for, in JSON: {place}"))
+        })
+    }
+
+    /// Sets a key to a value, written as JSON (`SET`).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conversion`], with nothing sent, if the value has no JSON form; else as [`query`](Self::query).
+    pub fn set_json<T: Serialize + ?Sized>(&self, key: impl ToSingleRedisArg, value: &T) -> Result<()> {
+        let text = serde_json::to_vec(value)
+            .map_err(|error| Error::new(ErrorKind::Conversion, format!("the value has no JSON form: {error}")))?;
+        self.query(&Cmd::set(key, text))
+    }
+}

@@ -1,0 +1,224 @@
+//! Every command of the redis crate, routed.
+
+use std::fmt;
+
+use redis::{
+    Cmd, ConnectionLike, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd,
+    parse_redis_value,
+};
+
+use self::scans::Scans;
+use self::session::Session;
+use crate::classification::{Classification, Replies, Request, TransactionStep};
+use crate::client::{ReplicatedClient, server_error};
+use crate::error::{Error, ErrorKind, Result};
+use crate::routing::{Reply, executed_nothing};
+
+mod scans;
+mod session;
+
+/// A handle that every command, pipeline, iterator, script and transaction of the redis crate runs on, routed.
+///
+/// It costs nothing to make, holds no connection while nothing is pinned, and belongs to one thread at a time. Two things
+/// are pinned:
+///
+/// * **Scans**: the first page of a scan may come from any node, later pages come from that same node. A cursor that did
+///   not come from this handle is refused. The cursors of the last eight scans are remembered.
+/// * **Transactions**: `WATCH` and `MULTI` take one connection to the master, and everything goes there until `EXEC`,
+///   `DISCARD`, `UNWATCH` or an atomic pipeline ends it. If that connection is lost, what would rely on it fails.
+///   Dropping the handle in between closes the connection.
+///
+/// A server's errors arrive unchanged; errors of this crate are found by [`Error::of`]. What a transaction could not
+/// queue is reported as `EXECABORT` with the reasons in its detail.
+///
+/// ```no_run
+/// use redis::Commands;
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// let mut connection = client.connection();
+/// let keys: Vec<String> = connection.scan_match("user:*")?.collect::<redis::RedisResult<_>>()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RoutedConnection {
+    client: ReplicatedClient,
+    scans: Scans,
+    session: Session,
+}
+
+impl ReplicatedClient {
+    /// Returns a handle for every command of the redis crate; nothing is connected or lent by that.
+    #[must_use]
+    pub fn connection(&self) -> RoutedConnection {
+        RoutedConnection { client: self.clone(), scans: Scans::default(), session: Session::default() }
+    }
+
+    /// Runs a pipeline, whole, on one node: on a candidate if every command in it is a read, else on the master.
+    ///
+    /// # Errors
+    ///
+    /// As [`query`](Self::query). [`Error::may_have_executed`] tells whether a part of it may have been applied.
+    pub fn query_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T> {
+        let mut connection = self.connection();
+        pipeline.query(&mut connection).map_err(|cause| connection.understand(pipeline, cause))
+    }
+}
+
+impl RoutedConnection {
+    /// Serves one packed command.
+    fn serve(&mut self, packed: &[u8]) -> Result<Value> {
+        let request = Request::command(packed, self.client.classifier()).map_err(|_| malformed())?;
+        self.check(&request)?;
+        if let Some(value) = self.session.answer(request.step)? {
+            return Ok(value);
+        }
+        let pin = match &request.cursor {
+            Some(cursor) if !cursor.first_page => {
+                Some(self.scans.find(cursor).ok_or_else(|| foreign_cursor(&request))?)
+            }
+            _ => None,
+        };
+        if request.opens || self.session.is_open() {
+            return match self.session.run(&self.client, &request)? {
+                Reply::One(value) => Ok(value),
+                Reply::Many { .. } => Err(malformed()),
+            };
+        }
+        let served = self.client.call(&request, pin)?;
+        if let (Some(cursor), Reply::One(page)) = (&request.cursor, &served.reply) {
+            self.scans.advance(cursor, page, served.node());
+        }
+        match served.reply {
+            Reply::One(value) => Ok(value),
+            Reply::Many { .. } => Err(malformed()),
+        }
+    }
+
+    /// Serves a packed pipeline.
+    fn serve_all(&mut self, packed: &[u8], skipped: usize, kept: usize) -> Result<Reply> {
+        let request = Request::pipeline(packed, skipped, kept, self.client.classifier()).map_err(|_| malformed())?;
+        self.check(&request)?;
+        if request.cursor.is_some() {
+            return Err(Error::refused(format!("{request} goes on with a scan: run it by itself")));
+        }
+        if skipped > 0 {
+            self.session.answer(Some(TransactionStep::Exec))?;
+        }
+        if request.opens || self.session.is_open() {
+            return self.session.run(&self.client, &request);
+        }
+        self.client.call(&request, None).map(|served| served.reply)
+    }
+
+    fn check(&self, request: &Request<'_>) -> Result<()> {
+        if request.class == Classification::Connection {
+            let what = format!("{request} would change a pooled connection for its next user: use dedicated()");
+            return Err(Error::refused(what));
+        }
+        if request.class == Classification::Cursor && request.replies == Replies::One && request.cursor.is_none() {
+            return Err(foreign_cursor(request));
+        }
+        Ok(())
+    }
+
+    /// Makes of the redis crate's error for a pipeline one that tells how far the pipeline got.
+    fn understand(&self, pipeline: &Pipeline, cause: RedisError) -> Error {
+        if let Some(ours) = Error::of(&cause) {
+            return ours.clone();
+        }
+        let packed = pipeline.get_packed_pipeline();
+        let (skipped, kept) = if pipeline.is_transaction() { (pipeline.len() + 1, 1) } else { (0, pipeline.len()) };
+        let Ok(request) = Request::pipeline(&packed, skipped, kept, self.client.classifier()) else {
+            return malformed();
+        };
+        match cause.clone().into_server_errors() {
+            Some(errors) => {
+                let all = errors.len() == kept && errors.iter().all(|(_, error)| executed_nothing(error));
+                server_error(&request, cause).executed(!request.is_read() && !all)
+            }
+            None => {
+                let message = format!("the replies to {request} are not of the type asked for");
+                Error::new(ErrorKind::Conversion, message).executed(!request.is_read()).because(cause)
+            }
+        }
+    }
+}
+
+impl ConnectionLike for RoutedConnection {
+    fn req_command(&mut self, cmd: &Cmd) -> RedisResult<Value> {
+        if cmd.is_no_response() {
+            return Err(Error::refused(
+                "a command without a reply, which its connection's next user would get: use dedicated()",
+            )
+            .into());
+        }
+        self.req_packed_command(&cmd.get_packed_command())
+    }
+
+    fn req_packed_command(&mut self, packed: &[u8]) -> RedisResult<Value> {
+        // Extracted here: `Cmd::iter` would not look for an error in its first page.
+        self.serve(packed)?.extract_error()
+    }
+
+    fn req_packed_commands(&mut self, packed: &[u8], offset: usize, count: usize) -> RedisResult<Vec<Value>> {
+        match self.serve_all(packed, offset, count)? {
+            Reply::One(_) => Err(malformed().into()),
+            Reply::Many { kept, not_queued } if not_queued.is_empty() => Ok(kept),
+            Reply::Many { not_queued, .. } => Err(aborted(not_queued)),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        let topology = self.client.shared.current();
+        topology.master().map_or(0, |master| topology.members()[master].pool.database())
+    }
+
+    /// Asks the master by `PING`.
+    fn check_connection(&mut self) -> bool {
+        cmd("PING").query::<Value>(self).is_ok()
+    }
+
+    /// Always open: connections are made when they are needed.
+    fn is_open(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for RoutedConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoutedConnection")
+            .field("client", &self.client)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+fn malformed() -> Error {
+    Error::refused("not one whole command for each reply that is waited for")
+}
+
+fn foreign_cursor(request: &Request<'_>) -> Error {
+    Error::refused(format!("{request} goes on with a cursor that did not come from this handle: use dedicated()"))
+}
+
+/// The error for a transaction that was not queued whole.
+///
+/// The redis crate keeps the constructor of its own to itself, and its own fails for a refused `MULTI`. So an answer of
+/// the server is made that says all of it.
+fn aborted(not_queued: Vec<(usize, redis::ServerError)>) -> RedisError {
+    let mut not_queued = not_queued.into_iter().peekable();
+    // Without MULTI the commands ran one by one: that is another story than an aborted transaction.
+    if let Some((_, error)) = not_queued.next_if(|(position, _)| *position == 0) {
+        return error.into();
+    }
+    let reasons: Vec<String> = not_queued
+        .map(|(position, error)| {
+            let (index, code) = (position - 1, error.code().to_owned());
+            format!("command {index}: {code} {}", error.details().unwrap_or_default())
+        })
+        .collect();
+    let line = format!("-EXECABORT Transaction discarded because of previous errors: {}", reasons.join(", "));
+    let line = line.replace(['\r', '\n'], " ") + "\r\n";
+    match parse_redis_value(line.as_bytes()).and_then(Value::extract_error) {
+        Err(error) => error,
+        Ok(_) => (redis::ErrorKind::Server(ServerErrorKind::ExecAbort), "transaction aborted").into(),
+    }
+}

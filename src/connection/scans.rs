@@ -1,0 +1,126 @@
+//! Which node each open scan belongs to.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use redis::Value;
+
+use crate::addr::NodeAddr;
+use crate::classification::Cursor;
+
+/// So many open scans are remembered; the oldest is forgotten first. Most are never continued.
+const REMEMBERED: usize = 8;
+
+/// The cursors that one handle was given, and the nodes they belong to. Never allocates.
+#[derive(Debug, Default)]
+pub(super) struct Scans {
+    open: [Option<Scan>; REMEMBERED],
+    oldest: usize,
+}
+
+#[derive(Debug)]
+struct Scan {
+    /// What is scanned: command family and key.
+    what: u64,
+    cursor: u64,
+    node: NodeAddr,
+}
+
+impl Scans {
+    /// Returns the node that the cursor came from.
+    pub(super) fn find(&self, cursor: &Cursor<'_>) -> Option<&NodeAddr> {
+        let (what, value) = (what(cursor), id(cursor.value));
+        self.open.iter().flatten().find(|scan| scan.what == what && scan.cursor == value).map(|scan| &scan.node)
+    }
+
+    /// Notes the next cursor of a scan, out of the reply to a page of it.
+    pub(super) fn advance(&mut self, cursor: &Cursor<'_>, reply: &Value, node: &NodeAddr) {
+        // An error, or something that is not a page: the cursor that was sent stays good.
+        let Some(next) = next_cursor(cursor, reply) else { return };
+        let what = what(cursor);
+        let sent = id(cursor.value);
+        let slot = if cursor.first_page {
+            None
+        } else {
+            self.open.iter().position(|scan| scan.as_ref().is_some_and(|scan| scan.what == what && scan.cursor == sent))
+        };
+        let slot = slot.unwrap_or_else(|| {
+            let free = self.open.iter().position(Option::is_none);
+            free.unwrap_or_else(|| {
+                self.oldest = (self.oldest + 1) % REMEMBERED;
+                self.oldest
+            })
+        });
+        self.open[slot] = (next != 0).then_some(Scan { what, cursor: next, node: node.clone() });
+    }
+}
+
+fn next_cursor(cursor: &Cursor<'_>, reply: &Value) -> Option<u64> {
+    let Value::Array(page) = reply else { return None };
+    let next = if cursor.trailing { page.last() } else { page.first() };
+    match next? {
+        Value::BulkString(bytes) => Some(id(bytes)),
+        Value::SimpleString(text) => Some(id(text.as_bytes())),
+        // As the number would be written.
+        Value::Int(number) => Some(*number as u64),
+        _ => None,
+    }
+}
+
+/// A number for a cursor: its value, or a hash of the cursors of `CLUSTERSCAN`, which are no numbers.
+fn id(cursor: &[u8]) -> u64 {
+    let number = std::str::from_utf8(cursor).ok().and_then(|text| text.parse().ok());
+    number.unwrap_or_else(|| hash(cursor) | 1)
+}
+
+fn what(cursor: &Cursor<'_>) -> u64 {
+    hash((cursor.family, cursor.scanned))
+}
+
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{REMEMBERED, Scans};
+    use crate::classification::Cursor;
+    use redis::Value;
+
+    fn cursor(value: &'static [u8], scanned: &'static [u8]) -> Cursor<'static> {
+        Cursor { value, family: "HSCAN", scanned, first_page: value == b"0", trailing: false }
+    }
+
+    fn page(next: &str) -> Value {
+        Value::Array(vec![Value::BulkString(next.into()), Value::Array(vec![])])
+    }
+
+    #[test]
+    fn a_cursor_is_known_for_what_it_scans_until_the_scan_ends() {
+        let mut scans = Scans::default();
+        let node = "n:1".parse().unwrap();
+        scans.advance(&cursor(b"0", b"a"), &page("17"), &node);
+        assert_eq!(scans.find(&cursor(b"17", b"a")), Some(&node));
+        assert_eq!(scans.find(&cursor(b"17", b"b")), None);
+        assert_eq!(scans.find(&cursor(b"18", b"a")), None);
+        scans.advance(&cursor(b"17", b"a"), &Value::Nil, &node);
+        assert_eq!(scans.find(&cursor(b"17", b"a")), Some(&node), "a failed page can be asked for again");
+        scans.advance(&cursor(b"17", b"a"), &page("23"), &node);
+        assert_eq!(scans.find(&cursor(b"17", b"a")), None);
+        scans.advance(&cursor(b"23", b"a"), &page("0"), &node);
+        assert_eq!(scans.find(&cursor(b"23", b"a")), None);
+    }
+
+    #[test]
+    fn the_last_scans_are_remembered() {
+        let mut scans = Scans::default();
+        let keys: [&[u8]; 10] = [b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9"];
+        for key in keys {
+            scans.advance(&cursor(b"0", key), &page("5"), &"n:1".parse().unwrap());
+        }
+        let known = keys.iter().filter(|key| scans.find(&cursor(b"5", key)).is_some()).count();
+        assert_eq!(known, REMEMBERED);
+        assert!(scans.find(&cursor(b"5", keys[9])).is_some());
+    }
+}

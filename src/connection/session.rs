@@ -1,0 +1,148 @@
+//! A transaction driven by hand: `WATCH` or `MULTI`, pinned to one connection to the master.
+
+use redis::Value;
+
+use crate::classification::{Request, TransactionStep};
+use crate::client::{ReplicatedClient, Seat};
+use crate::error::{Error, ErrorKind, Result};
+use crate::routing::Reply;
+
+/// What a handle has open.
+#[derive(Debug, Default)]
+pub(super) enum Session {
+    #[default]
+    None,
+    /// A watch, a transaction, or both, on one connection.
+    Open { seat: Seat, state: State },
+    /// The connection was lost, and the watch or the transaction with it.
+    Lost(State),
+}
+
+/// What is open on the connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct State {
+    is_watching: bool,
+    is_queuing: bool,
+}
+
+impl Session {
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Open { .. })
+    }
+
+    /// Answers what needs no server: `UNWATCH` with nothing watched, and what relies on a lost connection.
+    pub(super) fn answer(&mut self, step: Option<TransactionStep>) -> Result<Option<Value>> {
+        let lost = || {
+            Error::new(ErrorKind::Interrupted, "the connection of this transaction was lost; nothing of it was applied")
+        };
+        match (&self, step) {
+            (Self::Open { .. }, _) => Ok(None),
+            (Self::None, Some(TransactionStep::Unwatch)) => Ok(Some(Value::Okay)),
+            (Self::None, _) => Ok(None),
+            (Self::Lost(_), Some(TransactionStep::Unwatch | TransactionStep::Discard)) => {
+                *self = Self::None;
+                Ok(Some(Value::Okay))
+            }
+            (Self::Lost(_), Some(TransactionStep::Watch)) => {
+                *self = Self::None;
+                Ok(None)
+            }
+            // Once: then the caller knows.
+            (Self::Lost(_), Some(TransactionStep::Exec)) => {
+                *self = Self::None;
+                Err(lost())
+            }
+            (Self::Lost(state), Some(TransactionStep::Multi)) if !state.is_queuing => {
+                *self = Self::None;
+                Err(lost())
+            }
+            // Outside of its transaction the command would run at once.
+            (Self::Lost(state), _) if state.is_queuing => Err(lost()),
+            (Self::Lost(_), _) => Ok(None),
+        }
+    }
+
+    /// Runs a request on the pinned connection, which it takes if there is none yet.
+    pub(super) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>) -> Result<Reply> {
+        let (mut seat, mut state) = match std::mem::take(self) {
+            Self::Open { seat, state } => (seat, state),
+            Self::None | Self::Lost(_) => (client.take_seat(request)?, State::default()),
+        };
+        let was_open = state;
+        let reply = seat.run(client, request).inspect_err(|_| *self = Self::Lost(was_open))?;
+        state.follow(client, request, &reply);
+        if state == State::default() {
+            seat.release();
+        } else if seat.is_live() {
+            *self = Self::Open { seat, state };
+        } else {
+            *self = Self::Lost(state);
+        }
+        Ok(reply)
+    }
+}
+
+impl State {
+    fn follow(&mut self, client: &ReplicatedClient, request: &Request<'_>, reply: &Reply) {
+        match reply {
+            Reply::One(value) => self.step(request.step, matches!(value, Value::ServerError(_))),
+            // `MULTI … EXEC`, written by the redis crate: it ends what was open, whatever its outcome.
+            Reply::Many { kept, .. } if request.is_transaction() => {
+                debug_assert!(kept.len() <= 1);
+                *self = Self::default();
+            }
+            Reply::Many { kept, .. } => {
+                for (step, value) in request.steps(client.classifier()).zip(kept) {
+                    self.step(step, matches!(value, Value::ServerError(_)));
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, step: Option<TransactionStep>, failed: bool) {
+        match step {
+            Some(TransactionStep::Watch) => self.is_watching |= !failed,
+            Some(TransactionStep::Multi) => self.is_queuing |= !failed,
+            // Inside a transaction UNWATCH is only queued, and EXEC unwatches anyway.
+            Some(TransactionStep::Unwatch) => self.is_watching &= self.is_queuing || failed,
+            // Also a failed EXEC ends a transaction; without one both fail and change nothing.
+            Some(TransactionStep::Exec | TransactionStep::Discard) if self.is_queuing => *self = Self::default(),
+            Some(TransactionStep::Exec | TransactionStep::Discard) | None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+    use crate::classification::TransactionStep::{self, Discard, Exec, Multi, Unwatch, Watch};
+
+    fn after(steps: &[(TransactionStep, bool)]) -> State {
+        let mut state = State::default();
+        steps.iter().for_each(|(step, failed)| state.step(Some(*step), *failed));
+        state
+    }
+
+    #[test]
+    fn a_session_ends_when_nothing_is_watched_or_queued() {
+        for ended in [
+            &[(Watch, false), (Unwatch, false)][..],
+            &[(Watch, false), (Multi, false), (Exec, false)],
+            &[(Watch, false), (Multi, false), (Unwatch, false), (Exec, true)],
+            &[(Multi, false), (Discard, false)],
+            &[(Watch, true)],
+            &[(Multi, true)],
+        ] {
+            assert_eq!(after(ended), State::default(), "{ended:?}");
+        }
+        for open in [
+            &[(Watch, false)][..],
+            &[(Watch, false), (Exec, true)],
+            &[(Multi, false)],
+            &[(Watch, false), (Multi, false), (Unwatch, false)],
+            &[(Watch, false), (Unwatch, true)],
+        ] {
+            assert_ne!(after(open), State::default(), "{open:?}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What went wrong, on which node, and whether a write may have been applied.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use redis::RedisError;
+
+use crate::addr::NodeAddr;
+
+/// The result of a call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A call that failed, or settings that [`Builder::build`](crate::Builder::build) refused.
+///
+/// It says what happened ([`kind`](Self::kind)), on which node ([`node`](Self::node)) and whether the server may have
+/// executed the command ([`may_have_executed`](Self::may_have_executed)): only where that is `false` is it safe to send
+/// a write again. It never contains a password or a value.
+///
+/// It converts into a [`redis::RedisError`], and [`Error::of`] finds it again inside of one.
+#[derive(Clone, thiserror::Error)]
+#[error("{report}")]
+pub struct Error {
+    report: Box<Report>,
+    #[source]
+    cause: Option<RedisError>,
+}
+
+#[derive(Clone)]
+struct Report {
+    kind: ErrorKind,
+    node: Option<NodeAddr>,
+    message: Cow<'static, str>,
+    may_have_executed: bool,
+}
+
+/// How far a failed call got.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum ErrorKind {
+    /// Settings that cannot work; from [`Builder::build`](crate::Builder::build).
+    Config,
+    /// No node may serve the call: nothing was sent.
+    Unavailable,
+    /// No connection to a node within the limits: nothing was sent.
+    Checkout,
+    /// The command was sent and no complete reply came back: a write may have been applied.
+    Interrupted,
+    /// The server answered with an error; [`Error::as_redis`] is that answer.
+    Server,
+    /// A command that a routed handle cannot serve, such as `SELECT` or a foreign cursor: nothing was sent.
+    Refused,
+    /// The reply is not a value of the type that was asked for. The command was executed.
+    Conversion,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        let message = message.into();
+        Self { report: Box::new(Report { kind, node: None, message, may_have_executed: false }), cause: None }
+    }
+
+    pub(crate) fn config(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    pub(crate) fn refused(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Refused, message)
+    }
+
+    pub(crate) fn on(mut self, node: &NodeAddr) -> Self {
+        self.report.node = Some(node.clone());
+        self
+    }
+
+    pub(crate) fn because(mut self, cause: RedisError) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    pub(crate) fn executed(mut self, may_have_executed: bool) -> Self {
+        self.report.may_have_executed = may_have_executed;
+        self
+    }
+
+    /// Returns how far the call got.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.report.kind
+    }
+
+    /// Returns the node that the last attempt went to, if there was one.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeAddr> {
+        self.report.node.as_ref()
+    }
+
+    /// Tells whether the server may have executed the command, or a part of it.
+    ///
+    /// `false` is a proof: nothing was sent, or the server refused it before it did anything. `true` means that it was
+    /// executed or that nobody can know. Always `false` for reads.
+    #[must_use]
+    pub fn may_have_executed(&self) -> bool {
+        self.report.may_have_executed
+    }
+
+    /// Returns what the redis crate or the server reported.
+    #[must_use]
+    pub fn as_redis(&self) -> Option<&RedisError> {
+        self.cause.as_ref()
+    }
+
+    /// Finds the error of this crate inside one that a [`RoutedConnection`](crate::RoutedConnection) returned.
+    ///
+    /// Returns `None` for the server's own errors (`WRONGTYPE`, `NOSCRIPT` …) and for failed conversions: they pass
+    /// through unchanged, so that code written for the redis crate still understands them.
+    #[must_use]
+    pub fn of(error: &RedisError) -> Option<&Self> {
+        // redis keeps an `io::Error` behind an `Arc`; ours is the payload of that `io::Error`.
+        let shared = error.source()?.downcast_ref::<Arc<dyn StdError + Send + Sync>>()?;
+        shared.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+    }
+
+    /// The kind of `io::Error` under which redis-rs users meet this error.
+    fn io_kind(&self) -> io::ErrorKind {
+        match self.report.kind {
+            ErrorKind::Config => io::ErrorKind::InvalidInput,
+            ErrorKind::Unavailable => io::ErrorKind::NotConnected,
+            ErrorKind::Checkout => io::ErrorKind::TimedOut,
+            ErrorKind::Refused => io::ErrorKind::Unsupported,
+            ErrorKind::Conversion => io::ErrorKind::InvalidData,
+            ErrorKind::Interrupted | ErrorKind::Server => match self.as_redis() {
+                Some(cause) if cause.is_timeout() => io::ErrorKind::TimedOut,
+                _ => io::ErrorKind::ConnectionReset,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(node) = &self.node {
+            write!(f, "{node}: ")?;
+        }
+        f.write_str(&self.message)?;
+        match (self.kind, self.may_have_executed) {
+            (ErrorKind::Unavailable | ErrorKind::Checkout | ErrorKind::Refused, _) => f.write_str("; nothing was sent"),
+            (ErrorKind::Interrupted, true) => f.write_str("; a write may have been applied"),
+            (ErrorKind::Server, true) => f.write_str("; a part of it may have been applied"),
+            (ErrorKind::Conversion, true) => f.write_str("; the command was executed"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Error");
+        out.field("kind", &self.report.kind).field("message", &self.to_string());
+        out.field("may_have_executed", &self.report.may_have_executed).field("cause", &self.cause).finish()
+    }
+}
+
+impl From<Error> for RedisError {
+    fn from(error: Error) -> Self {
+        match (error.report.kind, &error.cause) {
+            (ErrorKind::Server | ErrorKind::Conversion, Some(cause)) => cause.clone(),
+            _ => Self::from(io::Error::new(error.io_kind(), error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, ErrorKind};
+    use redis::RedisError;
+
+    #[test]
+    fn an_error_is_found_again_inside_a_redis_error() {
+        let node = "127.0.0.1:6379".parse().unwrap();
+        let error = Error::new(ErrorKind::Interrupted, "no complete reply to SET").on(&node).executed(true);
+        let redis = RedisError::from(error);
+        let found = Error::of(&redis).unwrap();
+        assert_eq!(found.kind(), ErrorKind::Interrupted);
+        assert_eq!(found.node(), Some(&node));
+        assert!(found.may_have_executed());
+        assert_eq!(redis.to_string(), "127.0.0.1:6379: no complete reply to SET; a write may have been applied");
+    }
+
+    #[test]
+    fn an_error_of_the_server_passes_unchanged() {
+        let server = redis::make_extension_error("WRONGTYPE".into(), None);
+        let error = Error::new(ErrorKind::Server, "GET was answered with WRONGTYPE").because(server.clone());
+        let redis = RedisError::from(error);
+        assert_eq!(redis, server);
+        assert!(Error::of(&redis).is_none());
+    }
+}

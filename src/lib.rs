@@ -1,0 +1,92 @@
+//! Client-side routing for Redis replication: writes go to the master, reads are spread over the replicas.
+//!
+//! A [`ReplicatedClient`] wraps one pool of connections to the master and one to each replica. For every call, a table
+//! says what the command is ([`Classification`]), the read preference ([`ReadFrom`]) says who may serve it, and a
+//! [`strategy`] picks one of those. Synchronous, without an async runtime, without a proxy.
+//!
+//! ```no_run
+//! use redis_replicated::ReplicatedClient;
+//!
+//! # fn main() -> redis_replicated::Result<()> {
+//! let client = ReplicatedClient::builder()
+//!     .master("redis://127.0.0.1:6379")
+//!     .replicas(["redis://127.0.0.1:6380", "redis://127.0.0.1:6381"])
+//!     .build()?;
+//!
+//! client.set("greeting", "hello")?;                             // on the master
+//! let greeting: Option<String> = client.get("greeting")?;       // on a replica, which may lag behind the master
+//! let places: Vec<String> = client.query(redis::cmd("ZRANGE").arg("places").arg(0).arg(-1))?;
+//! println!("{}", client.explain(&redis::cmd("GET")));
+//! # Ok(()) }
+//! ```
+//!
+//! # What goes where
+//!
+//! | classification | examples | goes to | sent again after a failed attempt |
+//! |---|---|---|---|
+//! | `Read` | `GET` `HGETALL` `MGET` `EVAL_RO` `XRANGE` | a node by [`ReadFrom`] and strategy | yes, to another node |
+//! | `Cursor` | `SCAN` `HSCAN` `SSCAN` `ZSCAN` | first page like a read, later pages to that node | first page only |
+//! | `Write` | `SET` `INCR` `SORT` `EVAL`, unknown names | the master | only if provably not executed |
+//! | `Master` | `PUBLISH` `WAIT` `INFO` `CONFIG` `PING` | the master | only if provably not executed |
+//! | `Connection` | `SELECT` `AUTH` `SUBSCRIBE` `MONITOR` | refused, see [`dedicated`](ReplicatedClient::dedicated) | – |
+//!
+//! # Staleness
+//!
+//! Replication is asynchronous: a replica may not yet have what was just written. Where that matters, read from the
+//! master: `client.read_from(ReadFrom::Master).get(key)`. Scripts are not replicated: `EVALSHA_RO` needs the script loaded
+//! on the replica that serves it; `EVAL_RO` always works.
+//!
+//! # Features
+//!
+//! `json` (typed JSON values), `testing` ([`testing`]: real replica sets for tests), and the TLS variants of the redis
+//! crate: `tls-native-tls`, `tls-rustls`, `tls-rustls-webpki-roots`, `tls-rustls-insecure`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+// Imports point down this list only.
+mod builder;
+mod commands;
+mod config;
+mod connection;
+
+mod client;
+
+mod topology;
+
+mod endpoint;
+mod pool;
+
+mod addr;
+mod classification;
+mod error;
+mod node;
+mod routing;
+mod spelling;
+pub mod strategy;
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use redis;
+
+pub use self::addr::{NodeAddr, ParseNodeAddrError};
+pub use self::builder::Builder;
+pub use self::classification::{Classification, Classifier};
+pub use self::client::{ReplicatedClient, Target};
+pub use self::config::Config;
+pub use self::connection::RoutedConnection;
+pub use self::endpoint::Endpoint;
+pub use self::error::{Error, ErrorKind, Result};
+pub use self::node::{InFlight, Node, Role};
+pub use self::routing::{Decision, Exclusion, ParseReadFromError, ReadFrom};
+pub use self::topology::{NodeSnapshot, Snapshot};
+
+/// What the docs promise of the types that threads share.
+const _: () = {
+    const fn assert_send_sync<T: Send + Sync>() {}
+    const fn assert_send<T: Send>() {}
+    assert_send_sync::<ReplicatedClient>();
+    assert_send_sync::<Error>();
+    assert_send_sync::<Node>();
+    assert_send::<RoutedConnection>();
+};

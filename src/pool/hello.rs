@@ -1,0 +1,90 @@
+//! Reads what a server says of itself.
+
+use redis::Value;
+
+use crate::node::Role;
+
+/// What a reply to `HELLO` says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Greeting {
+    /// A data node; a proxy may keep its role to itself.
+    Role(Option<Role>),
+    /// A Sentinel, which holds no data.
+    Sentinel,
+}
+
+/// Reads the reply to `HELLO`: a map in RESP3, a flat list of names and values in RESP2.
+pub(super) fn read_greeting(reply: &Value) -> Greeting {
+    let field = |name: &str| -> Option<&[u8]> {
+        match reply {
+            Value::Map(fields) => {
+                fields.iter().find(|(key, _)| text(key) == Some(name.as_bytes())).and_then(|(_, value)| text(value))
+            }
+            Value::Array(items) => items
+                .chunks_exact(2)
+                .find(|pair| text(&pair[0]) == Some(name.as_bytes()))
+                .and_then(|pair| text(&pair[1])),
+            _ => None,
+        }
+    };
+    if field("mode") == Some(b"sentinel") {
+        return Greeting::Sentinel;
+    }
+    Greeting::Role(field("role").and_then(role))
+}
+
+/// Reads the first word of the reply to `ROLE`.
+pub(super) fn read_role(reply: &Value) -> Option<Role> {
+    match reply {
+        Value::Array(items) => items.first().and_then(text).and_then(role),
+        _ => None,
+    }
+}
+
+fn role(word: &[u8]) -> Option<Role> {
+    match word {
+        b"master" => Some(Role::Master),
+        // HELLO of Redis and Valkey says replica; ROLE, and HELLO of Dragonfly, say slave.
+        b"replica" | b"slave" => Some(Role::Replica),
+        _ => None,
+    }
+}
+
+fn text(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
+        Value::VerbatimString { text, .. } => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Greeting, read_greeting, read_role};
+    use crate::node::Role;
+    use redis::{Value, parse_redis_value};
+
+    #[test]
+    fn the_role_is_read_in_both_protocols() {
+        let flat =
+            parse_redis_value(b"*4\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n").unwrap();
+        assert_eq!(read_greeting(&flat), Greeting::Role(Some(Role::Master)));
+        let map = parse_redis_value(b"%1\r\n$4\r\nrole\r\n$7\r\nreplica\r\n").unwrap();
+        assert_eq!(read_greeting(&map), Greeting::Role(Some(Role::Replica)));
+        let sentinel = parse_redis_value(b"*2\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n").unwrap();
+        assert_eq!(read_greeting(&sentinel), Greeting::Sentinel);
+        let role = parse_redis_value(b"*2\r\n$5\r\nslave\r\n:1\r\n").unwrap();
+        assert_eq!(read_role(&role), Some(Role::Replica));
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_known() {
+        for reply in
+            [Value::Nil, Value::Okay, Value::Array(vec![]), Value::Array(vec![Value::Int(1)]), Value::Map(vec![])]
+        {
+            assert_eq!(read_greeting(&reply), Greeting::Role(None));
+            assert_eq!(read_role(&reply), None);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Who may serve a call, and what becomes of an attempt: decisions only, node by node, without I/O.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Instant;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::node::{Node, Role};
+use crate::spelling::alike;
+
+mod attempt;
+mod decision;
+mod verdict;
+
+pub(crate) use self::attempt::{Fault, Reply, Stage};
+pub use self::decision::{Decision, Exclusion};
+pub(crate) use self::verdict::{Verdict, executed_nothing, is_not_serving, judge};
+
+/// Which roles may serve a read, and in what order.
+///
+/// Replicas follow their master asynchronously: only reads from the master are sure to see the latest write.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadFrom {
+    /// The master only.
+    Master,
+    /// The master; replicas if it is ejected or the attempt on it failed.
+    MasterPreferred,
+    /// Replicas only. Without a replica: [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
+    Replica,
+    /// Replicas; the master if none of them can serve. The default.
+    #[default]
+    ReplicaPreferred,
+    /// The master and the replicas alike.
+    Any,
+}
+
+/// How gladly a node is asked: all candidates of one attempt share the best rank that is left.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Rank {
+    Preferred,
+    /// Allowed, but only where no preferred node is left.
+    Fallback,
+    /// Ejected: asked only before the call would fail otherwise.
+    LastResort,
+}
+
+/// Ranks a node for a read or for anything else, or tells why it may never serve it. `place` is the node's role in the
+/// topology.
+pub(crate) fn rank(
+    node: &Node,
+    place: Role,
+    is_read: bool,
+    read_from: ReadFrom,
+    now: Instant,
+) -> Result<Rank, Exclusion> {
+    if !is_read {
+        // One master: there is nobody to turn to if it is ejected.
+        return if place == Role::Master { Ok(Rank::Preferred) } else { Err(Exclusion::Role) };
+    }
+    let rank = match (read_from, place) {
+        (ReadFrom::Master | ReadFrom::MasterPreferred, Role::Master) => Rank::Preferred,
+        (ReadFrom::Replica | ReadFrom::ReplicaPreferred, Role::Replica) => Rank::Preferred,
+        (ReadFrom::Any, _) => Rank::Preferred,
+        (ReadFrom::MasterPreferred, Role::Replica) | (ReadFrom::ReplicaPreferred, Role::Master) => Rank::Fallback,
+        (ReadFrom::Master, Role::Replica) | (ReadFrom::Replica, Role::Master) => return Err(Exclusion::Role),
+    };
+    Ok(if node.is_ejected(now) { Rank::LastResort } else { rank })
+}
+
+impl ReadFrom {
+    const ALL: [Self; 5] = [Self::Master, Self::MasterPreferred, Self::Replica, Self::ReplicaPreferred, Self::Any];
+}
+
+/// A text that names no read preference.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a read preference: expected master, master_preferred, replica, replica_preferred or any")]
+pub struct ParseReadFromError(());
+
+impl FromStr for ReadFrom {
+    type Err = ParseReadFromError;
+
+    /// Reads `replica_preferred`, `replica-preferred` or `ReplicaPreferred`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let same = |preference: &Self| alike(text, &preference.to_string());
+        Self::ALL.into_iter().find(same).ok_or(ParseReadFromError(()))
+    }
+}
+
+impl<'de> Deserialize<'de> for ReadFrom {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl fmt::Display for ReadFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Exclusion, Rank, ReadFrom, rank};
+    use crate::node::{Node, Outcome, Role};
+    use std::time::Instant;
+
+    #[test]
+    fn every_preference_ranks_roles_in_its_order() {
+        let now = Instant::now();
+        let node = Node::new("n:1".parse().unwrap());
+        for (read_from, master, replica) in [
+            (ReadFrom::Master, Ok(Rank::Preferred), Err(Exclusion::Role)),
+            (ReadFrom::MasterPreferred, Ok(Rank::Preferred), Ok(Rank::Fallback)),
+            (ReadFrom::Replica, Err(Exclusion::Role), Ok(Rank::Preferred)),
+            (ReadFrom::ReplicaPreferred, Ok(Rank::Fallback), Ok(Rank::Preferred)),
+            (ReadFrom::Any, Ok(Rank::Preferred), Ok(Rank::Preferred)),
+        ] {
+            assert_eq!(rank(&node, Role::Master, true, read_from, now), master, "{read_from}");
+            assert_eq!(rank(&node, Role::Replica, true, read_from, now), replica, "{read_from}");
+        }
+        node.record(Outcome::Unreachable, now);
+        assert_eq!(rank(&node, Role::Replica, true, ReadFrom::Any, now), Ok(Rank::LastResort));
+    }
+
+    #[test]
+    fn writes_go_to_the_master_whatever_the_preference() {
+        let now = Instant::now();
+        let node = Node::new("n:1".parse().unwrap());
+        node.record(Outcome::Unreachable, now);
+        for read_from in ReadFrom::ALL {
+            assert_eq!(rank(&node, Role::Master, false, read_from, now), Ok(Rank::Preferred));
+            assert_eq!(rank(&node, Role::Replica, false, read_from, now), Err(Exclusion::Role));
+        }
+    }
+
+    #[test]
+    fn preferences_are_read_in_any_spelling() {
+        for text in ["replica_preferred", "replica-preferred", "ReplicaPreferred"] {
+            assert_eq!(text.parse(), Ok(ReadFrom::ReplicaPreferred));
+        }
+        assert!("secondary".parse::<ReadFrom>().is_err());
+        assert_eq!(ReadFrom::default(), ReadFrom::ReplicaPreferred);
+    }
+}

@@ -1,0 +1,81 @@
+//! Where a command would go, for people.
+
+use std::fmt;
+
+use super::ReadFrom;
+use crate::addr::NodeAddr;
+use crate::classification::Classification;
+
+/// Where a command would go right now, and why: from [`ReplicatedClient::explain`](crate::ReplicatedClient::explain).
+///
+/// Its `Display` is a sentence for people.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub(crate) command: String,
+    pub(crate) classification: Classification,
+    pub(crate) read_from: ReadFrom,
+    pub(crate) candidates: Vec<NodeAddr>,
+    pub(crate) excluded: Vec<(NodeAddr, Exclusion)>,
+}
+
+/// Why a node is not a candidate.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Exclusion {
+    /// Its role may not serve the command: a replica for a write, or a role that the read preference rules out.
+    Role,
+    /// It serves only if no preferred node can.
+    Fallback,
+    /// It failed a moment ago and is avoided for a while.
+    Ejected,
+    /// No routed handle serves the command.
+    Refused,
+}
+
+impl Decision {
+    /// Returns what the command is.
+    #[must_use]
+    pub fn classification(&self) -> Classification {
+        self.classification
+    }
+
+    /// Returns the nodes among which the strategy would choose.
+    #[must_use]
+    pub fn candidates(&self) -> &[NodeAddr] {
+        &self.candidates
+    }
+
+    /// Returns the other nodes, each with the reason why it is left out.
+    #[must_use]
+    pub fn excluded(&self) -> &[(NodeAddr, Exclusion)] {
+        &self.excluded
+    }
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is a {}", self.command, self.classification)?;
+        if matches!(self.classification, Classification::Read | Classification::Cursor) {
+            write!(f, " (read from {})", self.read_from)?;
+        }
+        match &self.candidates[..] {
+            [] => f.write_str(": goes nowhere")?,
+            [first, rest @ ..] => {
+                write!(f, ": goes to {first}")?;
+                rest.iter().try_for_each(|addr| write!(f, " or {addr}"))?;
+            }
+        }
+        self.excluded.iter().try_for_each(|(addr, reason)| write!(f, "; not to {addr}: {reason}"))
+    }
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Role => "its role may not serve this",
+            Self::Fallback => "only if no preferred node can serve",
+            Self::Ejected => "ejected after failures",
+            Self::Refused => "refused on routed handles, use dedicated()",
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! What becomes of an attempt: whether its reply goes to the caller, or the request to another node.
+
+use redis::{ServerError, ServerErrorKind, Value};
+
+use super::{Fault, Reply, Stage};
+use crate::classification::Request;
+use crate::node::Outcome;
+
+/// What the hub does next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// The reply goes to the caller.
+    Answer,
+    /// Not executed, or a read: the request may be sent to another candidate.
+    Elsewhere,
+    /// The connection had died while idle: the request goes to the same node on a fresh one.
+    SameNode,
+    /// The caller must know: it may have been executed, or no attempt will go better.
+    GiveUp,
+}
+
+/// Judges an attempt: what to do, and what it says about the node, if anything.
+pub(crate) fn judge(request: &Request<'_>, attempt: &Result<Reply, Fault>) -> (Verdict, Option<Outcome>) {
+    match attempt {
+        Ok(reply) => match refusal(request, reply) {
+            None => (Verdict::Answer, Some(Outcome::Answered)),
+            Some(Refusal::NotServing) => (Verdict::Elsewhere, Some(Outcome::NotServing)),
+            Some(Refusal::Busy) => (Verdict::Elsewhere, Some(Outcome::Failed)),
+        },
+        Err(fault) => judge_fault(request, fault),
+    }
+}
+
+fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome>) {
+    match fault.stage {
+        // A busy pool is this process's doing, not the node's.
+        Stage::Checkout if request.is_read() => (Verdict::Elsewhere, None),
+        Stage::Checkout => (Verdict::GiveUp, None),
+        Stage::Idle => (Verdict::SameNode, None),
+        Stage::Connect if fault.is_refusal_by_server() && !request.is_read() => {
+            (Verdict::GiveUp, Some(Outcome::Unreachable))
+        }
+        Stage::Connect => (Verdict::Elsewhere, Some(Outcome::Unreachable)),
+        Stage::WrongRole => (Verdict::Elsewhere, Some(Outcome::NotServing)),
+        Stage::Stale if request.is_repeatable() => (Verdict::SameNode, None),
+        Stage::Stale => (Verdict::GiveUp, None),
+        Stage::Sent if request.is_repeatable() => (Verdict::Elsewhere, Some(Outcome::Failed)),
+        Stage::Sent => (Verdict::GiveUp, Some(Outcome::Failed)),
+    }
+}
+
+/// Why a node did not execute what it was sent, where another one might.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Refusal {
+    NotServing,
+    Busy,
+}
+
+/// Finds out whether *nothing* of the request was executed and another node, or a later attempt, may do better.
+fn refusal(request: &Request<'_>, reply: &Reply) -> Option<Refusal> {
+    match reply {
+        Reply::One(value) => refusal_in(request, value),
+        // A read is free of effects: one refusal in a pipeline is enough to ask elsewhere.
+        Reply::Many { kept, .. } if request.is_read() => kept.iter().find_map(|value| refusal_in(request, value)),
+        Reply::Many { kept, not_queued } => {
+            if kept.is_empty() || not_queued.first().is_some_and(|(position, _)| *position == 0) {
+                return None;
+            }
+            let queue = not_queued.iter().map(|(_, error)| refusal_of(request, error));
+            let aborted =
+                matches!(&kept[..], [Value::ServerError(error)] if is_exec_abort(error)) && !not_queued.is_empty();
+            let all = if aborted { every(queue) } else { every(kept.iter().map(|value| refusal_in(request, value))) };
+            all
+        }
+    }
+}
+
+/// The first refusal, if all are refusals.
+fn every(refusals: impl Iterator<Item = Option<Refusal>>) -> Option<Refusal> {
+    refusals.reduce(|all, next| all.and_then(|first| next.map(|_| first))).flatten()
+}
+
+fn refusal_in(request: &Request<'_>, value: &Value) -> Option<Refusal> {
+    match value {
+        Value::ServerError(error) => refusal_of(request, error),
+        _ => None,
+    }
+}
+
+fn refusal_of(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
+    if is_not_serving(error) {
+        return Some(Refusal::NotServing);
+    }
+    // For a write these are answers; a read may well be served by another node.
+    let overloaded = error.code() == "BUSY" || is_too_many_clients(error);
+    (overloaded && request.is_read()).then_some(Refusal::Busy)
+}
+
+/// Tells whether a node refused because it is not ready, or not the master: nothing was executed.
+pub(crate) fn is_not_serving(error: &ServerError) -> bool {
+    match error.kind() {
+        Some(
+            ServerErrorKind::ReadOnly
+            | ServerErrorKind::BusyLoading
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::ClusterDown,
+        ) => true,
+        // `EXECABORT Transaction discarded because of: READONLY …`: demoted between MULTI and EXEC.
+        Some(ServerErrorKind::ExecAbort) => error.details().is_some_and(|text| text.contains("because of: READONLY")),
+        // A blocked client of a demoted master.
+        None => error.code() == "UNBLOCKED",
+        Some(_) => false,
+    }
+}
+
+fn is_exec_abort(error: &ServerError) -> bool {
+    error.kind() == Some(ServerErrorKind::ExecAbort)
+}
+
+fn is_too_many_clients(error: &ServerError) -> bool {
+    error.details().is_some_and(|text| text.starts_with("max number of clients"))
+}
+
+/// Tells whether an error reply proves that nothing was executed, for commands that may fail half-way (scripts,
+/// functions, pipelines): the server gives these answers before it begins, and inside a script before its first write.
+pub(crate) fn executed_nothing(error: &ServerError) -> bool {
+    is_not_serving(error)
+        || is_exec_abort(error)
+        || is_too_many_clients(error)
+        || matches!(error.code(), "MISCONF" | "NOREPLICAS" | "OOM" | "NOSCRIPT" | "BUSY" | "NOAUTH")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, judge};
+    use crate::classification::{Classifier, Request};
+    use crate::node::Outcome;
+    use crate::routing::{Fault, Reply, Stage};
+    use redis::{Cmd, Value, cmd, parse_redis_value};
+
+    fn error(line: &str) -> Value {
+        parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap()
+    }
+
+    fn verdict_on(command: &Cmd, attempt: Result<Reply, Fault>) -> (Verdict, Option<Outcome>) {
+        let packed = command.get_packed_command();
+        judge(&Request::command(&packed, &Classifier::new()).unwrap(), &attempt)
+    }
+
+    #[test]
+    fn refusals_go_elsewhere_and_application_errors_are_answers() {
+        let (get, set) = (Cmd::get("k"), Cmd::set("k", "v"));
+        for line in ["READONLY You can't", "LOADING x", "MASTERDOWN x", "TRYAGAIN x", "CLUSTERDOWN x", "UNBLOCKED x"] {
+            for command in [&get, &set] {
+                let seen = verdict_on(command, Ok(Reply::One(error(line))));
+                assert_eq!(seen, (Verdict::Elsewhere, Some(Outcome::NotServing)), "{line}");
+            }
+        }
+        for line in ["WRONGTYPE x", "ERR x", "NOPERM x", "NOSCRIPT x", "MISCONF x", "OOM x", "NOREPLICAS x"] {
+            for command in [&get, &set] {
+                let seen = verdict_on(command, Ok(Reply::One(error(line))));
+                assert_eq!(seen, (Verdict::Answer, Some(Outcome::Answered)), "{line}");
+            }
+        }
+        for line in ["BUSY Redis is busy", "ERR max number of clients reached"] {
+            assert_eq!(verdict_on(&get, Ok(Reply::One(error(line)))).0, Verdict::Elsewhere);
+            assert_eq!(verdict_on(&set, Ok(Reply::One(error(line)))).0, Verdict::Answer);
+        }
+    }
+
+    #[test]
+    fn only_reads_are_sent_again_after_a_lost_reply() {
+        let scan = |cursor: u64| cmd("SCAN").arg(cursor).clone();
+        for (command, stale, sent) in [
+            (Cmd::get("k"), Verdict::SameNode, Verdict::Elsewhere),
+            (scan(0), Verdict::SameNode, Verdict::Elsewhere),
+            (scan(17), Verdict::GiveUp, Verdict::GiveUp),
+            (Cmd::set("k", "v"), Verdict::GiveUp, Verdict::GiveUp),
+            (cmd("PING"), Verdict::GiveUp, Verdict::GiveUp),
+        ] {
+            assert_eq!(verdict_on(&command, Err(Fault::new(Stage::Stale, None))), (stale, None));
+            assert_eq!(verdict_on(&command, Err(Fault::new(Stage::Sent, None))), (sent, Some(Outcome::Failed)));
+            assert_eq!(verdict_on(&command, Err(Fault::new(Stage::Connect, None))).0, Verdict::Elsewhere);
+            assert_eq!(verdict_on(&command, Err(Fault::new(Stage::Idle, None))), (Verdict::SameNode, None));
+        }
+    }
+
+    fn verdict_on_pipeline(pipeline: &redis::Pipeline, kept: Vec<Value>) -> Verdict {
+        let packed = pipeline.get_packed_pipeline();
+        let (skipped, count) = if pipeline.is_transaction() { (pipeline.len() + 1, 1) } else { (0, pipeline.len()) };
+        let request = Request::pipeline(&packed, skipped, count, &Classifier::new()).unwrap();
+        judge(&request, &Ok(Reply::Many { kept, not_queued: Vec::new() })).0
+    }
+
+    #[test]
+    fn a_write_pipeline_is_sent_again_only_if_all_of_it_was_refused() {
+        let writes = redis::pipe().set("a", 1).set("b", 2).to_owned();
+        let refused = || error("READONLY x");
+        assert_eq!(verdict_on_pipeline(&writes, vec![refused(), refused()]), Verdict::Elsewhere);
+        assert_eq!(verdict_on_pipeline(&writes, vec![Value::Okay, refused()]), Verdict::Answer);
+        assert_eq!(verdict_on_pipeline(&writes, vec![refused(), error("ERR x")]), Verdict::Answer);
+        let reads = redis::pipe().get("a").get("b").to_owned();
+        assert_eq!(verdict_on_pipeline(&reads, vec![Value::Nil, error("LOADING x")]), Verdict::Elsewhere);
+        let transaction = redis::pipe().atomic().set("a", 1).to_owned();
+        let abort = "EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.";
+        assert_eq!(verdict_on_pipeline(&transaction, vec![error(abort)]), Verdict::Elsewhere);
+        assert_eq!(
+            verdict_on_pipeline(&transaction, vec![error("EXECABORT because of previous errors.")]),
+            Verdict::Answer
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! Strategies: which of the acceptable nodes serves a read.
+//!
+//! | strategy | picks | good for |
+//! |---|---|---|
+//! | [`RoundRobin`] (default) | one after the other, exactly even | equal replicas |
+//! | [`Random`] | any, evenly in the long run | many processes that should not move in step |
+//! | [`LeastOutstanding`] | the one with the fewest requests of this process in flight | replicas of unequal speed |
+//!
+//! A strategy only ever sees candidates that are all acceptable: eligible by role and read preference, healthy, not
+//! tried before in this round of the call. So a strategy can be bad, but never unsafe.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::node::Node;
+use crate::spelling::alike;
+
+mod candidates;
+mod dice;
+mod least_outstanding;
+mod random;
+mod round_robin;
+
+pub use self::candidates::Candidates;
+pub(crate) use self::candidates::MOST_NODES;
+pub use self::least_outstanding::LeastOutstanding;
+pub use self::random::Random;
+pub use self::round_robin::RoundRobin;
+
+/// Chooses the node for one attempt of a read.
+///
+/// Runs on the caller's thread, on every read: no I/O, no blocking lock, no allocation.
+///
+/// ```
+/// use redis_replicated::strategy::{Candidates, Random, Strategy};
+/// use redis_replicated::Node;
+///
+/// /// Prefers the own zone; leaves the choice among several nodes to another strategy.
+/// #[derive(Debug)]
+/// struct ZoneFirst(&'static str, Random);
+///
+/// impl Strategy for ZoneFirst {
+///     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+///         let local = candidates.narrow(|node| node.zone() == Some(self.0));
+///         self.1.pick(local.as_ref().unwrap_or(candidates))
+///     }
+/// }
+/// ```
+pub trait Strategy: fmt::Debug + Send + Sync + 'static {
+    /// Returns the node to try; asked again, without that node, if the attempt fails.
+    ///
+    /// A node that is not one of the candidates is not used: the first candidate is taken instead.
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node;
+}
+
+impl<S: Strategy + ?Sized> Strategy for Box<S> {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        (**self).pick(candidates)
+    }
+}
+
+impl<S: Strategy + ?Sized> Strategy for Arc<S> {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        (**self).pick(candidates)
+    }
+}
+
+/// The names under which [`Config`](crate::Config) knows the strategies.
+pub(crate) const NAMES: [&str; 3] = ["round_robin", "random", "least_outstanding"];
+
+/// Makes a strategy by its name in [`NAMES`]; seeded, if a seed is given.
+pub(crate) fn by_name(name: &str, seed: Option<u64>) -> Option<Box<dyn Strategy>> {
+    let name = NAMES.into_iter().find(|known| alike(known, name))?;
+    Some(match name {
+        "round_robin" => Box::new(seed.map_or_else(RoundRobin::new, RoundRobin::seeded)),
+        "random" => Box::new(seed.map_or_else(Random::new, Random::seeded)),
+        "least_outstanding" => Box::new(seed.map_or_else(LeastOutstanding::new, LeastOutstanding::seeded)),
+        _ => return None,
+    })
+}

@@ -1,0 +1,48 @@
+//! Random numbers for many threads at once, without a lock: the same seed gives the same sequence.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A SplitMix64 generator whose state is one atomic counter (Steele, Lea, Flood: "Fast splittable pseudorandom number
+/// generators", OOPSLA 2014). The generators of `rand` need `&mut`, and so a lock.
+#[derive(Debug)]
+pub(super) struct Dice(AtomicU64);
+
+const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Dice {
+    pub(super) fn new() -> Self {
+        Self::seeded(rand::random())
+    }
+
+    pub(super) fn seeded(seed: u64) -> Self {
+        Self(AtomicU64::new(seed))
+    }
+
+    /// Returns a number below `sides`, each with the same probability; 0 if there are no sides.
+    pub(super) fn roll(&self, sides: usize) -> usize {
+        let mut bits = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^= bits >> 31;
+        // The high half of the product: even to one part in 2^58 for at most 64 sides.
+        ((u128::from(bits) * sides as u128) >> 64) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Dice;
+
+    #[test]
+    fn the_same_seed_rolls_the_same_numbers_evenly() {
+        let (a, b) = (Dice::seeded(7), Dice::seeded(7));
+        let mut counts = [0_u32; 5];
+        for _ in 0..50_000 {
+            let rolled = a.roll(5);
+            assert_eq!(rolled, b.roll(5));
+            counts[rolled] += 1;
+        }
+        assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{counts:?}");
+        assert_eq!(a.roll(1), 0);
+    }
+}

@@ -1,0 +1,77 @@
+//! The candidate with the least to do.
+
+use super::candidates::MOST_NODES;
+use super::dice::Dice;
+use super::{Candidates, Strategy};
+use crate::node::Node;
+
+/// Picks the candidate with the fewest requests of this process in flight; ties at random.
+///
+/// Slow replicas get less without anybody measuring them: their requests pile up.
+#[derive(Debug)]
+pub struct LeastOutstanding(Dice);
+
+impl LeastOutstanding {
+    /// Seeds itself at random.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Dice::new())
+    }
+
+    /// The same seed and the same counts give the same picks.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(Dice::seeded(seed))
+    }
+}
+
+impl Default for LeastOutstanding {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Strategy for LeastOutstanding {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        // Counts change while they are read, so the ties are remembered rather than found a second time.
+        let mut tied = [0_u8; MOST_NODES];
+        let mut ties = 0;
+        let mut least = u32::MAX;
+        for (index, node) in (0_u8..).zip(candidates.iter()) {
+            let load = node.in_flight();
+            if load < least {
+                least = load;
+                ties = 0;
+            }
+            if load == least {
+                tied[ties] = index;
+                ties += 1;
+            }
+        }
+        let winner = if ties > 1 { self.0.roll(ties) } else { 0 };
+        candidates.at(usize::from(tied[winner]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LeastOutstanding;
+    use crate::node::Node;
+    use crate::strategy::{Candidates, Strategy};
+
+    #[test]
+    fn the_least_loaded_wins_and_ties_are_even() {
+        let nodes: Vec<Node> = (0..4).map(|n| Node::new(format!("n{n}:1").parse().unwrap())).collect();
+        let all: Vec<&Node> = nodes.iter().collect();
+        let candidates = Candidates::new(&all).unwrap();
+        let strategy = LeastOutstanding::seeded(1);
+        let _busy = (nodes[0].begin(), nodes[2].begin());
+        let picks: Vec<&Node> = (0..10_000).map(|_| strategy.pick(&candidates)).collect();
+        let share = |node: &Node| picks.iter().filter(|picked| std::ptr::eq(**picked, node)).count();
+        assert_eq!((share(&nodes[0]), share(&nodes[2])), (0, 0));
+        assert!((4_800..5_200).contains(&share(&nodes[1])), "{}", share(&nodes[1]));
+        let _more = (nodes[1].begin(), nodes[1].begin(), nodes[3].begin(), nodes[3].begin());
+        let _even_more = nodes[0].begin();
+        assert!(std::ptr::eq(strategy.pick(&candidates), &nodes[2]));
+    }
+}

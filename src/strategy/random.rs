@@ -1,0 +1,59 @@
+//! Any candidate.
+
+use super::dice::Dice;
+use super::{Candidates, Strategy};
+use crate::node::Node;
+
+/// Picks any candidate, each with the same probability.
+#[derive(Debug)]
+pub struct Random(Dice);
+
+impl Random {
+    /// Seeds itself at random.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Dice::new())
+    }
+
+    /// The same seed and the same candidates give the same picks.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(Dice::seeded(seed))
+    }
+}
+
+impl Default for Random {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Strategy for Random {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        candidates.at(self.0.roll(candidates.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Random;
+    use crate::node::Node;
+    use crate::strategy::{Candidates, Strategy};
+
+    #[test]
+    fn picks_are_even_within_two_points_and_repeatable() {
+        let nodes: Vec<Node> = (0..4).map(|n| Node::new(format!("n{n}:1").parse().unwrap())).collect();
+        let all: Vec<&Node> = nodes.iter().collect();
+        let candidates = Candidates::new(&all).unwrap();
+        let trace = || {
+            let strategy = Random::seeded(42);
+            (0..10_000).map(|_| strategy.pick(&candidates).addr().clone()).collect::<Vec<_>>()
+        };
+        let picks = trace();
+        assert_eq!(picks, trace());
+        for node in &nodes {
+            let share = picks.iter().filter(|addr| *addr == node.addr()).count();
+            assert!((2_300..2_700).contains(&share), "{share} of 10 000 for {}", node.addr());
+        }
+    }
+}

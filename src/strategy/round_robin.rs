@@ -1,0 +1,105 @@
+//! One after the other.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Candidates, Strategy};
+use crate::node::Node;
+
+/// Visits the candidates one after the other: over N candidates, each gets exactly every N-th first attempt, also when
+/// one of the set is missing. The default strategy. Starts at a random candidate.
+///
+/// Second attempts have a turn of their own: the share of a failing node is spread evenly over the others.
+#[derive(Debug)]
+pub struct RoundRobin {
+    turn: AtomicUsize,
+    retry_turn: AtomicUsize,
+}
+
+impl RoundRobin {
+    /// Starts at a random candidate.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::seeded(rand::random())
+    }
+
+    /// Starts at the candidate `seed` modulo their number.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        // Only the low bits matter; the upper ones are cleared so that the turns never wrap within a cycle.
+        let start = (seed as u32) as usize;
+        Self { turn: AtomicUsize::new(start), retry_turn: AtomicUsize::new(start) }
+    }
+}
+
+impl Default for RoundRobin {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Strategy for RoundRobin {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        let turn = if candidates.attempt() == 0 { &self.turn } else { &self.retry_turn };
+        // Relaxed: only the spread matters, not the order seen by other threads.
+        candidates.at(turn.fetch_add(1, Ordering::Relaxed)) // `at` wraps around
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RoundRobin;
+    use crate::node::Node;
+    use crate::strategy::{Candidates, Strategy};
+    use std::collections::BTreeMap;
+
+    fn nodes(count: usize) -> Vec<Node> {
+        (0..count).map(|n| Node::new(format!("n{n}:1").parse().unwrap())).collect()
+    }
+
+    fn count<'a>(picks: impl Iterator<Item = &'a Node>) -> Vec<u32> {
+        let mut counts = BTreeMap::new();
+        picks.for_each(|node| *counts.entry(node.addr().to_string()).or_insert(0) += 1);
+        counts.into_values().collect()
+    }
+
+    #[test]
+    fn each_candidate_gets_the_same_also_when_one_is_missing() {
+        let nodes = nodes(4);
+        let all: Vec<&Node> = nodes.iter().collect();
+        let candidates = Candidates::new(&all).unwrap();
+        let strategy = RoundRobin::new();
+        assert_eq!(count((0..400).map(|_| strategy.pick(&candidates))), [100; 4]);
+        let three = candidates.narrow(|node| !std::ptr::eq(node, &nodes[1])).unwrap();
+        assert_eq!(count((0..300).map(|_| strategy.pick(&three))), [100; 3]);
+    }
+
+    #[test]
+    fn the_share_of_a_failing_node_is_spread_evenly_and_turns_go_on() {
+        let nodes = nodes(4);
+        let all: Vec<&Node> = nodes.iter().collect();
+        let candidates = Candidates::new(&all).unwrap();
+        let strategy = RoundRobin::seeded(3);
+        let mut firsts = Vec::new();
+        let mut seconds = Vec::new();
+        for _ in 0..1200 {
+            let first = strategy.pick(&candidates);
+            firsts.push(first);
+            if std::ptr::eq(first, &nodes[2]) {
+                let others = candidates.narrow(|node| !std::ptr::eq(node, first)).unwrap().with_attempt(1);
+                seconds.push(strategy.pick(&others));
+            }
+        }
+        assert_eq!(count(firsts.into_iter()), [300; 4]);
+        assert_eq!(count(seconds.into_iter()), [100; 3]);
+    }
+
+    #[test]
+    fn the_start_is_random_and_a_seed_fixes_it() {
+        let nodes = nodes(8);
+        let all: Vec<&Node> = nodes.iter().collect();
+        let candidates = Candidates::new(&all).unwrap();
+        assert!(std::ptr::eq(RoundRobin::seeded(13).pick(&candidates), &nodes[5]));
+        let starts = count((0..500).map(|_| RoundRobin::new().pick(&candidates)));
+        assert_eq!(starts.len(), 8, "500 random starts missed one of 8 nodes");
+    }
+}

@@ -1,0 +1,27 @@
+//! Real replica sets for tests (feature `testing`): a master and replicas on free ports of this machine, in a temporary
+//! folder, stopped on drop.
+//!
+//! Nothing is faked: the servers are `redis-server` or `valkey-server`, whichever is installed, or what the environment
+//! variable `REDIS_SERVER_BIN` names. They keep nothing on disk.
+//!
+//! ```no_run
+//! use redis_replicated::testing::ReplicaSet;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut servers = ReplicaSet::start(2)?;
+//! let client = servers.client_builder().build()?;
+//! client.set("k", "v")?;
+//! servers.wait_until_in_sync()?;
+//! servers.replica_mut(0).stop();
+//! assert_eq!(client.get::<String>("k")?, "v");
+//! assert_eq!(servers.master().calls("GET")?, 0);
+//! # Ok(()) }
+//! ```
+
+mod launch;
+mod replica_set;
+mod server;
+
+pub use self::launch::free_port;
+pub use self::replica_set::{ReplicaSet, Setup};
+pub use self::server::Server;

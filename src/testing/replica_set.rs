@@ -1,0 +1,188 @@
+//! A master with its replicas.
+
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::Server;
+use crate::builder::Builder;
+use crate::client::ReplicatedClient;
+
+/// How long replicas may take to catch up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A real master with real replicas, stopped on drop.
+#[derive(Debug)]
+pub struct ReplicaSet {
+    /// The master first. Dropped before the folder.
+    servers: Vec<Server>,
+    _folder: TempDir,
+}
+
+/// What a replica set is to be like: [`ReplicaSet::setup`].
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing happens before start()"]
+pub struct Setup {
+    replicas: usize,
+    password: Option<String>,
+    args: Vec<String>,
+}
+
+impl ReplicaSet {
+    /// Starts a master with `replicas` replicas and waits until they are in sync.
+    ///
+    /// # Errors
+    ///
+    /// If no server program is found (the error says how to install one), or the servers do not start within 30 s.
+    pub fn start(replicas: usize) -> io::Result<Self> {
+        Self::setup().replicas(replicas).start()
+    }
+
+    /// Begins the description of a set without replicas, password and further arguments.
+    pub fn setup() -> Setup {
+        Setup::default()
+    }
+
+    /// Returns the master.
+    #[must_use]
+    pub fn master(&self) -> &Server {
+        &self.servers[0]
+    }
+
+    /// Returns the master, to stop or restart it.
+    pub fn master_mut(&mut self) -> &mut Server {
+        &mut self.servers[0]
+    }
+
+    /// Returns the replicas.
+    #[must_use]
+    pub fn replicas(&self) -> &[Server] {
+        &self.servers[1..]
+    }
+
+    /// Returns a replica, counted from 0.
+    ///
+    /// # Panics
+    ///
+    /// If there are not that many.
+    #[must_use]
+    pub fn replica(&self, index: usize) -> &Server {
+        &self.servers[1 + index]
+    }
+
+    /// Returns a replica, counted from 0, to stop or restart it.
+    ///
+    /// # Panics
+    ///
+    /// If there are not that many.
+    pub fn replica_mut(&mut self, index: usize) -> &mut Server {
+        &mut self.servers[1 + index]
+    }
+
+    /// Returns all servers, the master first.
+    #[must_use]
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// Returns a builder that knows the master and the replicas.
+    pub fn client_builder(&self) -> Builder {
+        let replicas = self.replicas().iter().map(Server::url);
+        ReplicatedClient::builder().master(self.master().url()).replicas(replicas)
+    }
+
+    /// Waits until every replica that runs has all that the master has now.
+    ///
+    /// # Errors
+    ///
+    /// If that takes longer than 30 s, or a server does not answer.
+    pub fn wait_until_in_sync(&self) -> io::Result<()> {
+        let offset = |server: &Server, field| -> io::Result<u64> {
+            let text = server.info("replication", field)?.unwrap_or_default();
+            Ok(text.parse().unwrap_or(0))
+        };
+        let written = offset(self.master(), "master_repl_offset")?;
+        let end = Instant::now() + PATIENCE;
+        for replica in self.replicas().iter().filter(|replica| replica.runs()) {
+            let is_in_sync = || -> io::Result<bool> {
+                let link = replica.info("replication", "master_link_status")?;
+                Ok(link.as_deref() == Some("up") && offset(replica, "slave_repl_offset")? >= written)
+            };
+            while !is_in_sync()? {
+                if Instant::now() > end {
+                    let text = format!("{} is not in sync after 30 s", replica.addr());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Setup {
+    /// Sets the number of replicas. Default: 0.
+    pub fn replicas(mut self, replicas: usize) -> Self {
+        self.replicas = replicas;
+        self
+    }
+
+    /// Sets a password for all servers. Default: none.
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Adds a setting to all servers, as in their configuration file: `setting("maxclients", "20")`. Default: none.
+    pub fn setting(mut self, name: &str, value: &str) -> Self {
+        self.args.extend([format!("--{name}"), value.to_owned()]);
+        self
+    }
+
+    /// Starts the set and waits until the replicas are in sync.
+    ///
+    /// # Errors
+    ///
+    /// As [`ReplicaSet::start`].
+    pub fn start(self) -> io::Result<ReplicaSet> {
+        let folder = tempfile::Builder::new().prefix("redis-replicated-").tempdir()?;
+        let password = self.password.as_deref();
+        let master = Server::start(folder.path(), password, self.args_of(None))?;
+        let mut servers = vec![master];
+        for _ in 0..self.replicas {
+            let args = self.args_of(servers[0].addr().port());
+            servers.push(Server::start(folder.path(), password, args)?);
+        }
+        let set = ReplicaSet { servers, _folder: folder };
+        set.wait_until_in_sync()?;
+        Ok(set)
+    }
+
+    /// The arguments of a replica of the master on `port`, or of the master.
+    fn args_of(&self, port: Option<u16>) -> Vec<String> {
+        // Nothing on disk, and a first sync without the usual wait for further replicas.
+        let fixed = [
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--repl-diskless-sync",
+            "yes",
+            "--repl-diskless-sync-delay",
+            "0",
+        ];
+        let mut args: Vec<String> = fixed.iter().map(ToString::to_string).collect();
+        if let Some(password) = &self.password {
+            args.extend(["--requirepass".to_owned(), password.clone(), "--masterauth".to_owned(), password.clone()]);
+        }
+        if let Some(port) = port {
+            args.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), port.to_string()]);
+        }
+        args.extend(self.args.iter().cloned());
+        args
+    }
+}
