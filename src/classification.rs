@@ -124,9 +124,8 @@ impl Classifier {
         found.rule.class(found.class, words)
     }
 
-    fn look_up(&self, mut words: Words<'_>) -> Found {
-        let name = words.next().unwrap_or_default();
-        self.find(name, words.next())
+    fn look_up(&self, words: Words<'_>) -> Found {
+        self.find(words.name(), words.second())
     }
 
     fn find(&self, name: &[u8], second: Option<&[u8]>) -> Found {

@@ -16,6 +16,8 @@ pub(crate) struct Words<'a> {
     /// `$3\r\nGET\r\n…`: checked to hold exactly `count` words.
     body: &'a [u8],
     count: usize,
+    name: &'a [u8],
+    second: Option<&'a [u8]>,
 }
 
 impl<'a> Frames<'a> {
@@ -46,13 +48,18 @@ impl<'a> Words<'a> {
         }
     }
 
-    pub(super) fn name(mut self) -> &'a [u8] {
-        self.next().unwrap_or_default()
+    pub(super) fn name(self) -> &'a [u8] {
+        self.name
+    }
+
+    /// Returns the first argument, or the subcommand.
+    pub(super) fn second(self) -> Option<&'a [u8]> {
+        self.second
     }
 
     /// Returns the word at `position`; the name is at 0.
     pub(super) fn nth_word(mut self, position: usize) -> Option<&'a [u8]> {
-        self.nth(position)
+        if position == 1 { self.second } else { self.nth(position) }
     }
 
     pub(super) fn last_word(self) -> Option<&'a [u8]> {
@@ -94,20 +101,27 @@ impl<'a> Iterator for Words<'a> {
 
 impl ExactSizeIterator for Words<'_> {}
 
+#[inline]
 fn take_frame(bytes: &[u8]) -> Option<(Words<'_>, &[u8])> {
     let (count, body) = take_length(bytes, b'*')?;
-    let mut rest = body;
     // A command without a name gets no reply, so that waiting for one would never end.
     if count == 0 {
         return None;
     }
-    for _ in 0..count {
-        rest = take_word(rest)?.1;
+    let (name, mut rest) = take_word(body)?;
+    let mut second = None;
+    for position in 1..count {
+        let (word, tail) = take_word(rest)?;
+        if position == 1 {
+            second = Some(word);
+        }
+        rest = tail;
     }
     let body = &body[..body.len() - rest.len()];
-    Some((Words { body, count }, rest))
+    Some((Words { body, count, name, second }, rest))
 }
 
+#[inline]
 fn take_word(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = take_length(bytes, b'$')?;
     let (word, rest) = rest.split_at_checked(length)?;
@@ -115,19 +129,22 @@ fn take_word(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Reads `marker`, a decimal number and a line end.
+#[inline]
 fn take_length(bytes: &[u8], marker: u8) -> Option<(usize, &[u8])> {
-    let (&first, mut rest) = bytes.split_first()?;
-    if first != marker {
-        return None;
+    /// Far more than a server takes, and no overflow.
+    const LONGEST: usize = 12;
+    let (&first, digits) = bytes.split_first()?;
+    let mut length = 0_u64;
+    let mut read = 0;
+    while let Some(digit @ 0..=9) = digits.get(read).map(|byte| byte.wrapping_sub(b'0')) {
+        length = length * 10 + u64::from(digit);
+        read += 1;
+        if read > LONGEST {
+            return None;
+        }
     }
-    let mut length = 0_usize;
-    let mut digits = 0;
-    while let Some((digit @ b'0'..=b'9', tail)) = rest.split_first() {
-        length = length.checked_mul(10)?.checked_add(usize::from(digit - b'0'))?;
-        rest = tail;
-        digits += 1;
-    }
-    (digits > 0).then_some((length, rest.strip_prefix(b"\r\n")?))
+    let rest = digits.get(read..)?.strip_prefix(b"\r\n")?;
+    (first == marker && read > 0).then_some((usize::try_from(length).ok()?, rest))
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ pub(super) fn find(name: &[u8], second: Option<&[u8]>) -> Option<&'static Row> {
             };
             probe(hash(hash(hash(START, name), b" "), second), |row| both(row).unwrap_or(false))
         }
-        _ => Some(row),
+        // A subcommand sent as one word, "OBJECT ENCODING", is no command.
+        _ => (!row.name.contains(' ')).then_some(row),
     }
 }
 
