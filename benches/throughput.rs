@@ -66,7 +66,9 @@ impl Arms {
                 let mut connection = redis::Client::open(self.url.as_str()).unwrap().get_connection().unwrap();
                 until(&mut || assert_eq!(get().query::<u64>(&mut connection), Ok(42)))
             }
-            Arm::Unchecked => until(&mut || assert_eq!(get().query::<u64>(&mut *self.unchecked.get().unwrap()), Ok(42))),
+            Arm::Unchecked => {
+                until(&mut || assert_eq!(get().query::<u64>(&mut *self.unchecked.get().unwrap()), Ok(42)))
+            }
             Arm::Stock => until(&mut || assert_eq!(get().query::<u64>(&mut *self.stock.get().unwrap()), Ok(42))),
             Arm::Routed => until(&mut || assert_eq!(self.routed.query::<u64>(&get()).unwrap(), 42)),
         }

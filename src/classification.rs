@@ -59,7 +59,6 @@ const LONGEST_NAME: usize = 64;
 
 /// What the table says of one command.
 struct Found {
-    name: &'static str,
     class: Classification,
     key: rule::Key,
     rule: Rule,
@@ -130,8 +129,8 @@ impl Classifier {
 
     fn find(&self, name: &[u8], second: Option<&[u8]>) -> Found {
         let mut found = match index::find(name, second) {
-            Some(row) => Found { name: row.name, class: row.class, key: row.key, rule: row.rule },
-            None => Found { name: "", class: Classification::Write, key: rule::Key::None, rule: Rule::Plain },
+            Some(row) => Found { class: row.class, key: row.key, rule: row.rule },
+            None => Found { class: Classification::Write, key: rule::Key::None, rule: Rule::Plain },
         };
         if !self.overrides.is_empty() {
             if let Some(class) = self.overridden(name, second) {

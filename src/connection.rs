@@ -9,7 +9,7 @@ use redis::{
 
 use self::scans::Scans;
 use self::session::Session;
-use crate::classification::{Classification, Replies, Request, TransactionStep};
+use crate::classification::{Classification, Request, TransactionStep};
 use crate::client::{ReplicatedClient, server_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::routing::{Reply, executed_nothing};
@@ -67,11 +67,13 @@ impl RoutedConnection {
     fn serve(&mut self, packed: &[u8]) -> Result<Value> {
         let request = Request::command(packed, self.client.classifier()).map_err(|_| malformed())?;
         self.check(&request)?;
-        if let Some(value) = self.session.answer(request.step)? {
+        if let Some(value) = self.session.answer(request.step())? {
             return Ok(value);
         }
-        let pin = match &request.cursor {
-            Some(cursor) if !cursor.first_page => {
+        let cursor = request.cursor();
+        let pin = match &cursor {
+            None if request.continues_scan => return Err(foreign_cursor(&request)),
+            Some(cursor) if request.continues_scan => {
                 Some(self.scans.find(cursor).ok_or_else(|| foreign_cursor(&request))?)
             }
             _ => None,
@@ -83,8 +85,8 @@ impl RoutedConnection {
             };
         }
         let served = self.client.call(&request, pin)?;
-        if let (Some(cursor), Reply::One(page)) = (&request.cursor, &served.reply) {
-            self.scans.advance(cursor, page, served.node());
+        if let (Some(cursor), Reply::One(page)) = (&cursor, &served.reply) {
+            self.scans.advance(cursor, request.continues_scan, page, served.node());
         }
         match served.reply {
             Reply::One(value) => Ok(value),
@@ -96,7 +98,7 @@ impl RoutedConnection {
     fn serve_all(&mut self, packed: &[u8], skipped: usize, kept: usize) -> Result<Reply> {
         let request = Request::pipeline(packed, skipped, kept, self.client.classifier()).map_err(|_| malformed())?;
         self.check(&request)?;
-        if request.cursor.is_some() {
+        if request.continues_scan {
             return Err(Error::refused(format!("{request} goes on with a scan: run it by itself")));
         }
         if skipped > 0 {
@@ -112,9 +114,6 @@ impl RoutedConnection {
         if request.class == Classification::Connection {
             let what = format!("{request} would change a pooled connection for its next user: use dedicated()");
             return Err(Error::refused(what));
-        }
-        if request.class == Classification::Cursor && request.replies == Replies::One && request.cursor.is_none() {
-            return Err(foreign_cursor(request));
         }
         Ok(())
     }

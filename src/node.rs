@@ -142,10 +142,20 @@ impl Node {
     }
 
     /// Notes what an attempt came to.
+    #[inline]
     pub(crate) fn record(&self, outcome: Outcome, now: Instant) {
-        let count = if outcome == Outcome::Answered { &self.answered } else { &self.failed };
-        count.fetch_add(1, Ordering::Relaxed);
-        if self.health.record(outcome, now) {
+        if outcome == Outcome::Answered {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            self.health.recover();
+        } else {
+            self.record_failure(outcome, now);
+        }
+    }
+
+    #[cold]
+    fn record_failure(&self, outcome: Outcome, now: Instant) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        if self.health.fail(outcome, now) {
             tracing::warn!(node = %self.addr, ?outcome, "node ejected");
         }
     }

@@ -3,25 +3,25 @@
 use std::fmt;
 
 use super::frame::{Frames, Malformed, Words};
-use super::{Block, Classification, Classifier, Cursor, TransactionStep};
+use super::rule::Rule;
+use super::{Block, Classification, Classifier, Cursor, TransactionStep, index};
 
 /// A packed command or pipeline and what it is. Borrows its bytes; making one does not allocate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) class: Classification,
-    pub(crate) replies: Replies,
     /// The first key of the first command, for strategies.
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) block: Block,
-    /// The cursor of a single command, or the first one of a pipeline that goes on with a scan.
-    pub(crate) cursor: Option<Cursor<'a>>,
-    /// The transaction step of a single command.
-    pub(crate) step: Option<TransactionStep>,
-    /// A pipeline that watches or opens a transaction by hand, so that it may leave one open.
+    pub(crate) replies: Replies,
+    pub(crate) class: Classification,
+    /// Goes on with a scan that one node began, or, of a pipeline, a command in it does.
+    pub(crate) continues_scan: bool,
+    /// Watches or opens a transaction by hand, so that it may leave one open.
     pub(crate) opens: bool,
     /// A failure may leave a part of it applied: scripts, functions, pipelines.
     pub(crate) partial: bool,
+    rule: Rule,
     name: &'a [u8],
 }
 
@@ -38,22 +38,27 @@ pub(crate) enum Replies {
 
 impl<'a> Request<'a> {
     /// Reads one packed command.
+    #[inline]
     pub(crate) fn command(bytes: &'a [u8], classifier: &Classifier) -> Result<Self, Malformed> {
-        let words = Words::only(bytes)?;
+        Words::only(bytes).map(|words| Self::of(bytes, words, classifier))
+    }
+
+    #[inline]
+    fn of(bytes: &'a [u8], words: Words<'a>, classifier: &Classifier) -> Self {
         let found = classifier.look_up(words);
         let class = found.rule.class(found.class, words);
-        Ok(Self {
+        Self {
             bytes,
-            class,
-            replies: Replies::One,
             key: found.key.find(words),
             block: found.rule.block(words),
-            cursor: if class == Classification::Cursor { found.rule.cursor(found.name, words) } else { None },
-            step: found.rule.step(),
-            opens: matches!(found.rule.step(), Some(TransactionStep::Watch | TransactionStep::Multi)),
+            replies: Replies::One,
+            class,
+            continues_scan: class == Classification::Cursor && !found.rule.is_first_page(words),
+            opens: matches!(found.rule, Rule::Step(TransactionStep::Watch | TransactionStep::Multi)),
             partial: found.rule.is_partial() && class != Classification::Read,
+            rule: found.rule,
             name: words.name(),
-        })
+        }
     }
 
     /// Reads a packed pipeline that gets `skipped + kept` replies.
@@ -63,51 +68,47 @@ impl<'a> Request<'a> {
         kept: usize,
         classifier: &Classifier,
     ) -> Result<Self, Malformed> {
-        let mut frames = 0;
-        let mut ends = (None, None);
-        let mut whole: Option<Self> = None;
-        for words in Frames::new(bytes) {
-            let words = words?;
-            frames += 1;
-            let class = classifier.class(words);
-            let found = classifier.look_up(words);
-            ends = (ends.0.or(Some(found.rule.step())), found.rule.step());
-            let cursor = if class == Classification::Cursor { found.rule.cursor(found.name, words) } else { None };
-            let continues = cursor.filter(|cursor| !cursor.first_page);
-            // A transaction does not block, and redis-rs closes the ones that it opens.
-            let opens =
-                skipped == 0 && matches!(found.rule.step(), Some(TransactionStep::Watch | TransactionStep::Multi));
-            let block = if skipped == 0 { found.rule.block(words) } else { Block::No };
-            let before = whole.unwrap_or(Self {
-                bytes,
-                class,
-                replies: Replies::Many { skipped, kept },
-                key: None,
-                block: Block::No,
-                cursor: None,
-                step: None,
-                opens: false,
-                partial: true,
-                name: words.name(),
-            });
-            whole = Some(Self {
-                class: before.class.max(class),
-                key: before.key.or_else(|| found.key.find(words)),
-                block: before.block.then(block),
-                cursor: before.cursor.or(continues),
-                opens: before.opens || opens,
-                ..before
-            });
+        let mut commands = Frames::new(bytes).map(|words| words.map(|words| Self::of(bytes, words, classifier)));
+        let first = commands.next().ok_or(Malformed)??;
+        let (mut whole, mut last, mut count) = (first, first, 1);
+        for command in commands {
+            last = command?;
+            count += 1;
+            whole.class = whole.class.max(last.class);
+            whole.key = whole.key.or(last.key);
+            whole.block = whole.block.then(last.block);
+            whole.continues_scan |= last.continues_scan;
+            whole.opens |= last.opens;
+        }
+        whole.replies = Replies::Many { skipped, kept };
+        whole.partial = true;
+        if skipped > 0 {
+            // `MULTI … EXEC`: nothing in it blocks, and nothing stays open behind it.
+            let is_transaction =
+                first.step() == Some(TransactionStep::Multi) && last.step() == Some(TransactionStep::Exec);
+            if !is_transaction || kept != 1 {
+                return Err(Malformed);
+            }
+            whole.block = Block::No;
+            whole.opens = false;
         }
         // Too few or too many replies would be waited for in vain, or left to the connection's next user.
-        let expected = skipped.checked_add(kept);
-        let is_transaction = kept == 1 && ends == (Some(Some(TransactionStep::Multi)), Some(TransactionStep::Exec));
-        whole.filter(|_| expected == Some(frames) && (skipped == 0 || is_transaction)).ok_or(Malformed)
+        if skipped.checked_add(kept) == Some(count) { Ok(whole) } else { Err(Malformed) }
+    }
+
+    /// The cursor of a single command that scans.
+    pub(crate) fn cursor(&self) -> Option<Cursor<'a>> {
+        if self.class != Classification::Cursor || self.replies != Replies::One {
+            return None;
+        }
+        let words = Words::only(self.bytes).ok()?;
+        let row = index::find(words.name(), words.second())?;
+        self.rule.cursor(row.name, words)
     }
 
     /// Tells whether it may be sent a second time although the first may have been executed.
     pub(crate) fn is_repeatable(&self) -> bool {
-        self.is_read() && self.cursor.is_none_or(|cursor| cursor.first_page)
+        self.is_read() && !self.continues_scan
     }
 
     /// Tells whether it is served by candidates rather than by the master alone.
@@ -120,9 +121,17 @@ impl<'a> Request<'a> {
         matches!(self.replies, Replies::Many { skipped, .. } if skipped > 0)
     }
 
+    /// The transaction step of a single command.
+    pub(crate) fn step(&self) -> Option<TransactionStep> {
+        match (self.replies, self.rule) {
+            (Replies::One, Rule::Step(step)) => Some(step),
+            _ => None,
+        }
+    }
+
     /// The steps of each command of a pipeline, or of the only command, in order.
     pub(crate) fn steps(&self, classifier: &Classifier) -> impl Iterator<Item = Option<TransactionStep>> {
-        Frames::new(self.bytes).map(|words| words.ok().and_then(|words| classifier.look_up(words).rule.step()))
+        Frames::new(self.bytes).map(|words| Self::of(self.bytes, words.ok()?, classifier).step())
     }
 }
 

@@ -73,8 +73,6 @@ pub(crate) struct Cursor<'a> {
     pub(crate) family: &'static str,
     /// The key or index that is scanned; empty for the key space.
     pub(crate) scanned: &'a [u8],
-    /// Opens a scan; otherwise it goes on with one that was opened on one node.
-    pub(crate) first_page: bool,
     /// Where the reply carries the next cursor: behind the results, not before them.
     pub(crate) trailing: bool,
 }
@@ -152,29 +150,29 @@ impl Rule {
             Self::Scan(position) => {
                 let value = word(position)?;
                 let scanned = if position > 1 { word(1)? } else { &[] };
-                Some(Cursor { value, family: name, scanned, first_page: value == b"0", trailing: false })
+                Some(Cursor { value, family: name, scanned, trailing: false })
             }
             Self::Resume(position) => {
                 let (value, scanned) = (word(position)?, word(2)?);
-                Some(Cursor { value, family: "FT", scanned, first_page: false, trailing: true })
+                Some(Cursor { value, family: "FT", scanned, trailing: true })
             }
-            Self::WithCursor => {
-                Some(Cursor { value: b"0", family: "FT", scanned: word(1)?, first_page: true, trailing: true })
-            }
+            Self::WithCursor => Some(Cursor { value: b"0", family: "FT", scanned: word(1)?, trailing: true }),
             _ => None,
+        }
+    }
+
+    /// Tells whether a command of class `Cursor` opens a scan, as far as the place of its cursor is known.
+    pub(super) fn is_first_page(self, words: Words<'_>) -> bool {
+        match self {
+            Self::Scan(position) => words.nth_word(usize::from(position)) == Some(b"0"),
+            Self::WithCursor => true,
+            _ => false,
         }
     }
 
     /// Tells whether a failure may leave a part of the command applied.
     pub(super) fn is_partial(self) -> bool {
         matches!(self, Self::Eval | Self::Partial)
-    }
-
-    pub(super) fn step(self) -> Option<TransactionStep> {
-        match self {
-            Self::Step(step) => Some(step),
-            _ => None,
-        }
     }
 }
 

@@ -53,6 +53,7 @@ impl Clock {
     }
 
     /// Returns when the next attempt must be over: half of the time stays for another candidate, if there is one.
+    #[inline]
     pub(crate) fn attempt_end(&self, has_more: bool, block: Block) -> Option<Instant> {
         let end = self.end?;
         let share = if has_more && block == Block::No {
@@ -76,6 +77,7 @@ impl Clock {
 }
 
 /// Returns how long an exchange that begins `now` and must be over by `end` may wait for its reply.
+#[inline]
 pub(super) fn patience(response: Duration, block: Block, now: Instant, end: Option<Instant>) -> Patience {
     let limit = match block {
         Block::No => Some(response),
@@ -84,12 +86,19 @@ pub(super) fn patience(response: Duration, block: Block, now: Instant, end: Opti
     };
     let limit = match (limit, end) {
         (Some(limit), Some(end)) => {
-            let left = socket_limit(end.saturating_duration_since(now));
-            Some(if left < limit { coarse(left) } else { limit })
+            let left = end.saturating_duration_since(now);
+            // Usually there is ample time.
+            Some(if left > limit + limit / 4 + Duration::from_millis(10) { limit } else { cut(limit, left) })
         }
         (limit, _) => limit,
     };
     Patience { limit, until: end }
+}
+
+/// The limit, so that even a late timer ends the wait within what is left.
+fn cut(limit: Duration, left: Duration) -> Duration {
+    let left = socket_limit(left);
+    if left < limit { coarse(left) } else { limit }
 }
 
 /// Rounds a limit down to five significant bits, so that calls of the same deadline set their socket to the same value

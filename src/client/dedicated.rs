@@ -66,7 +66,7 @@ impl ReplicatedClient {
                 topology.find(addr).ok_or_else(|| missing(format!("{addr} is no node of this set")))?
             }
             Target::Replica => match topology.choose(true, ReadFrom::Replica, clock.now(), left_out) {
-                Some(choice) => return Ok(self.pick_among(topology, choice, None, clock)),
+                Some(mut choice) => return Ok(self.pick_among(topology, &mut choice.candidates, None, clock)),
                 None if left_out.is_empty() => return Err(missing("the set has no replica".to_owned())),
                 None => return Ok(None),
             },

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::ReplicatedClient;
+use super::attempt::{exchange, prepare};
 use super::clock::Clock;
-use super::{ReplicatedClient, exchange};
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::Lease;
@@ -29,7 +30,7 @@ impl ReplicatedClient {
         let member = &topology.members()[position];
         loop {
             let taken = member.pool.checkout(clock.attempt_end(false, request.block)).and_then(|mut lease| {
-                self.prepare(member, &mut lease, true, &clock)?;
+                prepare(member, &mut lease, true, &clock)?;
                 Ok(lease)
             });
             clock.tick();

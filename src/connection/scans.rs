@@ -33,12 +33,12 @@ impl Scans {
     }
 
     /// Notes the next cursor of a scan, out of the reply to a page of it.
-    pub(super) fn advance(&mut self, cursor: &Cursor<'_>, reply: &Value, node: &NodeAddr) {
+    pub(super) fn advance(&mut self, cursor: &Cursor<'_>, continues: bool, reply: &Value, node: &NodeAddr) {
         // An error, or something that is not a page: the cursor that was sent stays good.
         let Some(next) = next_cursor(cursor, reply) else { return };
         let what = what(cursor);
         let sent = id(cursor.value);
-        let slot = if cursor.first_page {
+        let slot = if !continues {
             None
         } else {
             self.open.iter().position(|scan| scan.as_ref().is_some_and(|scan| scan.what == what && scan.cursor == sent))
@@ -89,7 +89,7 @@ mod tests {
     use redis::Value;
 
     fn cursor(value: &'static [u8], scanned: &'static [u8]) -> Cursor<'static> {
-        Cursor { value, family: "HSCAN", scanned, first_page: value == b"0", trailing: false }
+        Cursor { value, family: "HSCAN", scanned, trailing: false }
     }
 
     fn page(next: &str) -> Value {
@@ -100,15 +100,15 @@ mod tests {
     fn a_cursor_is_known_for_what_it_scans_until_the_scan_ends() {
         let mut scans = Scans::default();
         let node = "n:1".parse().unwrap();
-        scans.advance(&cursor(b"0", b"a"), &page("17"), &node);
+        scans.advance(&cursor(b"0", b"a"), false, &page("17"), &node);
         assert_eq!(scans.find(&cursor(b"17", b"a")), Some(&node));
         assert_eq!(scans.find(&cursor(b"17", b"b")), None);
         assert_eq!(scans.find(&cursor(b"18", b"a")), None);
-        scans.advance(&cursor(b"17", b"a"), &Value::Nil, &node);
+        scans.advance(&cursor(b"17", b"a"), true, &Value::Nil, &node);
         assert_eq!(scans.find(&cursor(b"17", b"a")), Some(&node), "a failed page can be asked for again");
-        scans.advance(&cursor(b"17", b"a"), &page("23"), &node);
+        scans.advance(&cursor(b"17", b"a"), true, &page("23"), &node);
         assert_eq!(scans.find(&cursor(b"17", b"a")), None);
-        scans.advance(&cursor(b"23", b"a"), &page("0"), &node);
+        scans.advance(&cursor(b"23", b"a"), true, &page("0"), &node);
         assert_eq!(scans.find(&cursor(b"23", b"a")), None);
     }
 
@@ -117,7 +117,7 @@ mod tests {
         let mut scans = Scans::default();
         let keys: [&[u8]; 10] = [b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9"];
         for key in keys {
-            scans.advance(&cursor(b"0", key), &page("5"), &"n:1".parse().unwrap());
+            scans.advance(&cursor(b"0", key), false, &page("5"), &"n:1".parse().unwrap());
         }
         let known = keys.iter().filter(|key| scans.find(&cursor(b"5", key)).is_some()).count();
         assert_eq!(known, REMEMBERED);

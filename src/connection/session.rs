@@ -85,7 +85,7 @@ impl Session {
 impl State {
     fn follow(&mut self, client: &ReplicatedClient, request: &Request<'_>, reply: &Reply) {
         match reply {
-            Reply::One(value) => self.step(request.step, matches!(value, Value::ServerError(_))),
+            Reply::One(value) => self.step(request.step(), matches!(value, Value::ServerError(_))),
             // `MULTI … EXEC`, written by the redis crate: it ends what was open, whatever its outcome.
             Reply::Many { kept, .. } if request.is_transaction() => {
                 debug_assert!(kept.len() <= 1);

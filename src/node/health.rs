@@ -39,18 +39,18 @@ impl Health {
         until != 0 && self.since_epoch(now) < until
     }
 
-    /// Takes note; returns whether this ejected a node that was not ejected before.
-    pub(super) fn record(&self, outcome: Outcome, now: Instant) -> bool {
-        if outcome == Outcome::Answered {
-            // Read before write: healthy nodes share their cache line among all threads.
-            if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
-                self.failures_in_a_row.store(0, Ordering::Relaxed);
-            }
-            if self.ejected_until.load(Ordering::Relaxed) != 0 {
-                self.ejected_until.store(0, Ordering::Relaxed);
-            }
-            return false;
+    /// The node answered: nothing speaks against it any more.
+    #[inline]
+    pub(super) fn recover(&self) {
+        // Read before write: healthy nodes share their cache line among all threads.
+        if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+            self.ejected_until.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Takes note of a failure; returns whether this ejected a node that was not ejected before.
+    pub(super) fn fail(&self, outcome: Outcome, now: Instant) -> bool {
         let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if outcome == Outcome::Failed && failures < FAILURES_IN_A_ROW {
             return false;
@@ -75,8 +75,8 @@ mod tests {
     fn an_unreachable_node_is_avoided_for_the_cool_down() {
         let start = Instant::now();
         let health = Health::new(start);
-        assert!(health.record(Outcome::Unreachable, start));
-        assert!(!health.record(Outcome::Unreachable, start), "the second time it is no news");
+        assert!(health.fail(Outcome::Unreachable, start));
+        assert!(!health.fail(Outcome::Unreachable, start), "the second time it is no news");
         assert!(health.is_ejected(start + COOL_DOWN - Duration::from_millis(1)));
         assert!(!health.is_ejected(start + COOL_DOWN));
     }
@@ -85,13 +85,15 @@ mod tests {
     fn failures_eject_only_in_a_row() {
         let start = Instant::now();
         let health = Health::new(start);
-        for outcome in [Outcome::Failed, Outcome::Failed, Outcome::Answered, Outcome::Failed, Outcome::Failed] {
-            assert!(!health.record(outcome, start));
+        for _ in 0..3 {
+            assert!(!health.fail(Outcome::Failed, start) && !health.fail(Outcome::Failed, start));
+            health.recover();
         }
+        assert!(!health.fail(Outcome::Failed, start) && !health.fail(Outcome::Failed, start));
         assert!(!health.is_ejected(start));
-        assert!(health.record(Outcome::Failed, start));
+        assert!(health.fail(Outcome::Failed, start));
         assert!(health.is_ejected(start));
-        health.record(Outcome::Answered, start);
+        health.recover();
         assert!(!health.is_ejected(start), "an answer ends the ejection");
     }
 }

@@ -30,7 +30,7 @@ impl Lease {
     }
 
     pub(super) fn fill(&mut self, live: Live) {
-        self.slot.live = Some(live);
+        self.slot.live = Some(Box::new(live));
         self.took_time = true;
     }
 

@@ -11,7 +11,8 @@ pub(super) struct Slots;
 /// A place for a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    pub(super) live: Option<Live>,
+    /// Boxed: r2d2 moves a slot several times for each lease.
+    pub(super) live: Option<Box<Live>>,
 }
 
 impl r2d2::ManageConnection for Slots {

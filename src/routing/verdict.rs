@@ -20,7 +20,15 @@ pub(crate) enum Verdict {
 }
 
 /// Judges an attempt: what to do, and what it says about the node, if anything.
+#[inline]
 pub(crate) fn judge(request: &Request<'_>, attempt: &Result<Reply, Fault>) -> (Verdict, Option<Outcome>) {
+    match attempt {
+        Ok(Reply::One(value)) if !matches!(value, Value::ServerError(_)) => (Verdict::Answer, Some(Outcome::Answered)),
+        _ => judge_closely(request, attempt),
+    }
+}
+
+fn judge_closely(request: &Request<'_>, attempt: &Result<Reply, Fault>) -> (Verdict, Option<Outcome>) {
     match attempt {
         Ok(reply) => match refusal(request, reply) {
             None => (Verdict::Answer, Some(Outcome::Answered)),

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use arrayvec::ArrayVec;
+
 use crate::node::Node;
 
 /// The most nodes of one set.
@@ -12,9 +14,7 @@ pub(crate) const MOST_NODES: usize = 64;
 /// Owns its references, so that a strategy can [`narrow`](Self::narrow) it and ask another strategy.
 #[derive(Clone, Debug)]
 pub struct Candidates<'a> {
-    /// Of these the first `len` count; the rest repeats the first.
-    nodes: [&'a Node; MOST_NODES],
-    len: usize,
+    nodes: ArrayVec<&'a Node, MOST_NODES>,
     key: Option<&'a [u8]>,
     now: Option<Instant>,
     attempt: u32,
@@ -29,15 +29,11 @@ impl<'a> Candidates<'a> {
 
     #[inline]
     pub(crate) fn collect(nodes: impl IntoIterator<Item = &'a Node>) -> Option<Self> {
-        let mut rest = nodes.into_iter();
-        let first = rest.next()?;
-        let mut nodes = [first; MOST_NODES];
-        let mut len = 1;
-        for (slot, node) in nodes[1..].iter_mut().zip(rest) {
-            *slot = node;
-            len += 1;
+        let nodes: ArrayVec<_, MOST_NODES> = nodes.into_iter().take(MOST_NODES).collect();
+        if nodes.is_empty() {
+            return None;
         }
-        Some(Self { nodes, len, key: None, now: None, attempt: 0 })
+        Some(Self { nodes, key: None, now: None, attempt: 0 })
     }
 
     /// Sets the key that is read. Default: none.
@@ -65,18 +61,18 @@ impl<'a> Candidates<'a> {
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.nodes.len()
     }
 
     /// Returns the candidate at `index`; an index past the end wraps around.
     #[must_use]
     pub fn at(&self, index: usize) -> &'a Node {
-        self.nodes[index % self.len]
+        self.nodes[index % self.nodes.len()]
     }
 
     /// Returns the candidates in the order in which they were configured.
     pub fn iter(&self) -> impl Iterator<Item = &'a Node> + use<'_, 'a> {
-        self.nodes[..self.len].iter().copied()
+        self.nodes.iter().copied()
     }
 
     /// Returns the first key of the command, if it has one and its place is known.
