@@ -1,5 +1,12 @@
 //! Tests against real servers. One program, so that it is linked once.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod classification;
+mod connections;
+mod errors;
+mod faults;
+mod helpers;
 mod routing;
+mod support;
+mod transactions;

@@ -1,0 +1,115 @@
+//! One attempt on one node: a connection that leads where the topology says, the request, the reply.
+
+use std::time::{Duration, Instant};
+
+use redis::{RedisError, Value};
+
+use super::clock::{Clock, patience};
+use super::server_error;
+use crate::classification::{Block, Request};
+use crate::error::{Error, ErrorKind};
+use crate::pool::Lease;
+use crate::routing::{Fault, Reply, Stage, is_not_serving};
+use crate::topology::Member;
+
+/// A connection idle for this long is proven by one question before a write goes out on it.
+const PROVEN_FOR: Duration = Duration::from_secs(1);
+
+/// Tries one node once.
+#[inline]
+pub(super) fn attempt(member: &Member, request: &Request<'_>, clock: &Clock, has_more: bool) -> Result<Reply, Fault> {
+    let _in_flight = member.node.begin();
+    let end = clock.attempt_end(has_more, request.block);
+    let mut lease = member.pool.checkout(end)?;
+    prepare(member, &mut lease, !request.is_read(), clock)?;
+    exchange(member, &mut lease, request, clock, end)
+}
+
+/// Makes sure that a lent connection leads where the topology says, before anything is sent on it.
+#[inline]
+pub(super) fn prepare(member: &Member, lease: &mut Lease, must_be_alive: bool, clock: &Clock) -> Result<(), Fault> {
+    let is_doubtful = !member.is_in_place(lease.role());
+    if is_doubtful || (must_be_alive && has_rested(lease, clock)) { prove(member, lease, clock) } else { Ok(()) }
+}
+
+fn has_rested(lease: &Lease, clock: &Clock) -> bool {
+    let since = |last| clock.now().saturating_duration_since(last);
+    lease.has_served() && lease.last_used().is_some_and(|last| since(last) >= PROVEN_FOR)
+}
+
+/// Asks the server what it is, unless it just said so, and compares that with the topology.
+#[cold]
+fn prove(member: &Member, lease: &mut Lease, clock: &Clock) -> Result<(), Fault> {
+    if lease.has_served() {
+        let last_used = lease.last_used();
+        let limit = clock.now() + member.pool.limits().response;
+        let end = clock.attempt_end(false, Block::No).map_or(limit, |end| end.min(limit));
+        lease.ask_role(end).inspect_err(|fault| distrust(member, fault, last_used))?;
+    }
+    let Some(role) = lease.role() else { return Ok(()) };
+    if member.node.observe_role(role) {
+        tracing::warn!(node = %member.node.addr(), %role, "node changed its role");
+    }
+    if role == member.place {
+        return Ok(());
+    }
+    // The next attempt asks again, on a fresh connection.
+    lease.discard();
+    Err(Fault::new(Stage::WrongRole, None))
+}
+
+/// Sends a request on a connection that is ready for it.
+#[inline]
+pub(super) fn exchange(
+    member: &Member,
+    lease: &mut Lease,
+    request: &Request<'_>,
+    clock: &Clock,
+    end: Option<Instant>,
+) -> Result<Reply, Fault> {
+    let last_used = lease.last_used();
+    let now = if lease.took_time() { Instant::now() } else { clock.now() };
+    let reply = lease.send(request, patience(member.pool.limits().response, request.block, now, end));
+    match &reply {
+        Ok(reply) if must_close(request, reply) => lease.discard(),
+        Ok(_) => lease.served(now),
+        Err(fault) => distrust(member, fault, last_used),
+    }
+    reply
+}
+
+/// A connection was found dead that had been idle: those idle for as long are not lent any more.
+#[cold]
+fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
+    if let (Stage::Idle | Stage::Stale, Some(last_used)) = (fault.stage, last_used) {
+        member.pool.distrust_until(last_used);
+    }
+}
+
+/// After a refused write the connection leads to a node that is not, or not yet, a master: the next one asks for its role.
+fn must_close(request: &Request<'_>, reply: &Reply) -> bool {
+    let refuses = |value: &Value| matches!(value, Value::ServerError(error) if is_not_serving(error));
+    !request.is_read()
+        && match reply {
+            Reply::One(value) => refuses(value),
+            Reply::Many { kept, .. } => kept.iter().any(refuses),
+        }
+}
+
+/// The error for an attempt that is not followed by another one.
+#[cold]
+pub(super) fn explain_failure(request: &Request<'_>, member: &Member, failed: Result<Reply, Fault>) -> Error {
+    let node = member.node.addr();
+    let refusals = match failed {
+        Err(fault) => return fault.into_error(node, request),
+        Ok(Reply::One(value)) => vec![value],
+        Ok(Reply::Many { kept, not_queued }) => {
+            not_queued.into_iter().map(|(_, error)| Value::ServerError(error)).chain(kept).collect()
+        }
+    };
+    let first: Option<RedisError> = refusals.into_iter().find_map(|value| value.extract_error().err());
+    match first {
+        Some(cause) => server_error(request, cause).on(node).executed(false),
+        None => Error::new(ErrorKind::Server, format!("{request} was refused")).on(node),
+    }
+}

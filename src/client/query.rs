@@ -1,0 +1,77 @@
+//! One command of any kind: what a call on its own cannot serve, and what the caller gets to know.
+
+use redis::{Cmd, FromRedisValue, ParsingError, RedisError, Value};
+
+use super::{ReplicatedClient, Served};
+use crate::classification::{Classification, Request};
+use crate::error::{Error, ErrorKind, Result};
+use crate::routing::{Reply, executed_nothing};
+
+impl ReplicatedClient {
+    /// Runs any command and converts its reply.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ErrorKind`] but [`Config`](ErrorKind::Config). [`Refused`](ErrorKind::Refused) are commands that change the
+    /// state of a connection, steps of a transaction (see [`connection`](Self::connection)) and cursors other than 0.
+    pub fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T> {
+        let packed = cmd.get_packed_command();
+        let request = Request::command(&packed, self.classifier()).map_err(|_| Error::refused("an empty command"))?;
+        if !is_simple(&request) || cmd.is_no_response() {
+            return Err(refusal(&request));
+        }
+        let mut served = self.call(&request, None)?;
+        let value = served.take_value().extract_error().map_err(|cause| failure(&request, &served, cause))?;
+        T::from_redis_value(value).map_err(|cause| misfit(&request, &served, cause))
+    }
+}
+
+impl Served {
+    /// Takes the reply to a single command.
+    fn take_value(&mut self) -> Value {
+        match std::mem::replace(&mut self.reply, Reply::One(Value::Nil)) {
+            Reply::One(value) => value,
+            // A command never gets the replies of a pipeline.
+            Reply::Many { kept, .. } => Value::Array(kept),
+        }
+    }
+}
+
+/// Tells whether a call on its own can serve the command, on whatever connection it gets.
+fn is_simple(request: &Request<'_>) -> bool {
+    request.class != Classification::Connection && !request.continues_scan && request.step().is_none()
+}
+
+#[cold]
+fn refusal(request: &Request<'_>) -> Error {
+    Error::refused(if request.class == Classification::Connection {
+        format!("{request} would change a pooled connection for its next user: use dedicated()")
+    } else if request.continues_scan {
+        format!("{request} goes on with a cursor that only its node knows: use connection() or dedicated()")
+    } else if request.step().is_some() {
+        format!("{request} is a step of a transaction, which needs one connection: use connection() or dedicated()")
+    } else {
+        format!("{request} is to go without a reply, which its connection's next user would get: use dedicated()")
+    })
+}
+
+#[cold]
+fn failure(request: &Request<'_>, served: &Served, cause: RedisError) -> Error {
+    server_error(request, cause).on(served.node())
+}
+
+#[cold]
+fn misfit(request: &Request<'_>, served: &Served, cause: ParsingError) -> Error {
+    let message = format!("the reply to {request} is not of the type asked for");
+    let error = Error::new(ErrorKind::Conversion, message).on(served.node());
+    error.executed(!request.is_read()).because(cause.into())
+}
+
+/// The error for an answer of the server that is an error.
+pub(crate) fn server_error(request: &Request<'_>, cause: RedisError) -> Error {
+    let code = cause.code().unwrap_or("an error");
+    let error = Error::new(ErrorKind::Server, format!("{request} was answered with {code}"));
+    let errors = cause.clone().into_server_errors();
+    let untouched = errors.is_some_and(|errors| errors.iter().all(|(_, error)| executed_nothing(error)));
+    error.executed(request.partial && !request.is_read() && !untouched).because(cause)
+}

@@ -1,0 +1,77 @@
+//! What several tests need.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use redis_replicated::testing::ReplicaSet;
+
+/// Starts a master with replicas, and sets `k` to `v` on all of them.
+pub fn set_with_key(replicas: usize) -> ReplicaSet {
+    let servers = ReplicaSet::start(replicas).unwrap();
+    redis::cmd("SET").arg("k").arg("v").exec(&mut servers.master().connection().unwrap()).unwrap();
+    servers.wait_until_in_sync().unwrap();
+    servers
+}
+
+/// Waits until the condition holds.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sums what `INFO commandstats` says of a command over the replicas.
+pub fn calls_on_replicas(servers: &ReplicaSet, command: &str) -> u64 {
+    servers.replicas().iter().map(|replica| replica.calls(command).unwrap()).sum()
+}
+
+/// A server that answers HELLO as a node of this role, and then does what a real one cannot be made to do.
+pub struct Fake {
+    pub port: u16,
+    pub connections: Arc<AtomicUsize>,
+}
+
+impl Fake {
+    /// `then` gets each connection after its greeting.
+    pub fn start(role: &'static str, then: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (seen, then) = (Arc::clone(&connections), Arc::new(then));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                seen.fetch_add(1, Ordering::SeqCst);
+                let then = Arc::clone(&then);
+                thread::spawn(move || {
+                    read_some(&mut stream);
+                    let greeting = format!("*2\r\n$4\r\nrole\r\n${}\r\n{role}\r\n", role.len());
+                    if stream.write_all(greeting.as_bytes()).is_ok() {
+                        then(stream);
+                    }
+                });
+            }
+        });
+        Self { port, connections }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+/// Reads what is there; returns how much.
+pub fn read_some(stream: &mut TcpStream) -> usize {
+    stream.read(&mut [0; 65536]).unwrap_or(0)
+}
+
+/// Keeps a connection open without ever answering.
+pub fn never_answer(mut stream: TcpStream) {
+    while read_some(&mut stream) > 0 {}
+}
