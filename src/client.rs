@@ -68,6 +68,17 @@ pub(crate) struct Options {
     pub(crate) deadline: Duration,
 }
 
+/// Which node a call is to go to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Aim<'a> {
+    /// Any candidate.
+    Any,
+    /// This node, and any candidate if it fails.
+    First(&'a NodeAddr),
+    /// This node and no other.
+    Only(&'a NodeAddr),
+}
+
 /// A reply and the node that gave it.
 pub(crate) struct Served {
     pub(crate) reply: Reply,
@@ -98,21 +109,23 @@ impl Served {
 }
 
 impl ReplicatedClient {
-    /// Routes a request and returns the reply; `pin` names the only node that may serve it.
-    pub(crate) fn call(&self, request: &Request<'_>, pin: Option<&NodeAddr>) -> Result<Served> {
+    /// Routes a request and returns the reply.
+    pub(crate) fn call(&self, request: &Request<'_>, aim: Aim<'_>) -> Result<Served> {
         let topology = self.shared.current();
         let mut clock = Clock::start(self.options.deadline, request.block);
         if !clock.goes_on() {
             return Err(no_time(request));
         }
         let mut left_out = LeftOut::default();
-        let mut same_node = match pin {
-            Some(addr) => Some(topology.find(addr).ok_or_else(|| gone(request, addr))?),
-            None => None,
+        let mut earlier = None;
+        let mut same_node = match aim {
+            Aim::Any => None,
+            Aim::First(addr) => topology.find(addr),
+            Aim::Only(addr) => Some(topology.find(addr).ok_or_else(|| gone(request, addr))?),
         };
         loop {
             let (position, has_more) = match same_node {
-                Some(position) => (position, false),
+                Some(position) => (position, matches!(aim, Aim::First(_))),
                 None => match self.pick(&topology, request, &clock, left_out)? {
                     Some(picked) => picked,
                     None => {
@@ -132,19 +145,20 @@ impl ReplicatedClient {
             }
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(reply)) => return Ok(Served { reply, topology, position }),
-                (_, failed) => explain_failure(request, member, failed),
+                (_, failed) => explain_failure(request, member, failed, earlier),
             };
             tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {
                 _ if !clock.goes_on() => return Err(error),
                 Verdict::GiveUp | Verdict::Answer => return Err(error),
                 Verdict::SameNode => same_node = Some(position),
-                Verdict::Elsewhere if pin.is_some() => clock.pause(),
+                Verdict::Elsewhere if matches!(aim, Aim::Only(_)) => clock.pause(),
                 Verdict::Elsewhere => {
                     left_out.insert(position);
                     same_node = None;
                 }
             }
+            earlier = Some(error);
         }
     }
 

@@ -10,7 +10,7 @@ use redis::{
 use self::scans::Scans;
 use self::session::Session;
 use crate::classification::{Classification, Request, TransactionStep};
-use crate::client::{ReplicatedClient, server_error};
+use crate::client::{Aim, ReplicatedClient, server_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::routing::{Reply, executed_nothing};
 
@@ -71,12 +71,14 @@ impl RoutedConnection {
             return Ok(value);
         }
         let cursor = request.cursor();
-        let pin = match &cursor {
+        let aim = match &cursor {
             None if request.continues_scan => return Err(foreign_cursor(&request)),
+            None => Aim::Any,
             Some(cursor) if request.continues_scan => {
-                Some(self.scans.find(cursor).ok_or_else(|| foreign_cursor(&request))?)
+                Aim::Only(self.scans.find(cursor).ok_or_else(|| foreign_cursor(&request))?)
             }
-            _ => None,
+            // Nodes give the same cursors: two scans of one thing would be mistaken for each other on two nodes.
+            Some(cursor) => self.scans.node_of(cursor).map_or(Aim::Any, Aim::First),
         };
         if request.opens || self.session.is_open() {
             return match self.session.run(&self.client, &request)? {
@@ -84,7 +86,7 @@ impl RoutedConnection {
                 Reply::Many { .. } => Err(malformed()),
             };
         }
-        let served = self.client.call(&request, pin)?;
+        let served = self.client.call(&request, aim)?;
         if let (Some(cursor), Reply::One(page)) = (&cursor, &served.reply) {
             self.scans.advance(cursor, request.continues_scan, page, served.node());
         }
@@ -107,7 +109,7 @@ impl RoutedConnection {
         if request.opens || self.session.is_open() {
             return self.session.run(&self.client, &request);
         }
-        self.client.call(&request, None).map(|served| served.reply)
+        self.client.call(&request, Aim::Any).map(|served| served.reply)
     }
 
     fn check(&self, request: &Request<'_>) -> Result<()> {

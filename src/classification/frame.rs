@@ -144,7 +144,9 @@ fn take_length(bytes: &[u8], marker: u8) -> Option<(usize, &[u8])> {
         }
     }
     let rest = digits.get(read..)?.strip_prefix(b"\r\n")?;
-    (first == marker && read > 0).then_some((usize::try_from(length).ok()?, rest))
+    // The server refuses leading zeros.
+    let is_plain = read == 1 || (read > 1 && digits[0] != b'0');
+    (first == marker && is_plain).then_some((usize::try_from(length).ok()?, rest))
 }
 
 #[cfg(test)]
@@ -174,7 +176,7 @@ mod tests {
             b"*1\r\n$-1\r\n",
             b"*1\r\n$99999999999999999999\r\n",
             b"PING\r\n",
-            b"*1\n$4\nPING\n",
+            b"*1\n$4\nPING\n", b"*01\r\n$4\r\nPING\r\n",
         ] {
             assert!(Words::only(bytes).is_err());
         }

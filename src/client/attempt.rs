@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{RedisError, Value};
+use redis::Value;
 
 use super::clock::{Clock, patience};
 use super::server_error;
@@ -96,20 +96,32 @@ fn must_close(request: &Request<'_>, reply: &Reply) -> bool {
         }
 }
 
-/// The error for an attempt that is not followed by another one.
+/// The error for a failed attempt, or for an earlier one if this one only ran out of time.
 #[cold]
-pub(super) fn explain_failure(request: &Request<'_>, member: &Member, failed: Result<Reply, Fault>) -> Error {
+pub(super) fn explain_failure(
+    request: &Request<'_>,
+    member: &Member,
+    failed: Result<Reply, Fault>,
+    earlier: Option<Error>,
+) -> Error {
     let node = member.node.addr();
-    let refusals = match failed {
-        Err(fault) => return fault.into_error(node, request),
-        Ok(Reply::One(value)) => vec![value],
-        Ok(Reply::Many { kept, not_queued }) => {
+    match (failed, earlier) {
+        // What is left of the deadline may be too short for anything: the attempts before it say what is wrong.
+        (Err(fault), Some(earlier)) if fault.stage == Stage::Connect && fault.is_timeout() => earlier,
+        (Err(fault), _) => fault.into_error(node, request),
+        (Ok(reply), _) => refused(request, reply).on(node),
+    }
+}
+
+fn refused(request: &Request<'_>, reply: Reply) -> Error {
+    let values = match reply {
+        Reply::One(value) => vec![value],
+        Reply::Many { kept, not_queued } => {
             not_queued.into_iter().map(|(_, error)| Value::ServerError(error)).chain(kept).collect()
         }
     };
-    let first: Option<RedisError> = refusals.into_iter().find_map(|value| value.extract_error().err());
-    match first {
-        Some(cause) => server_error(request, cause).on(node).executed(false),
-        None => Error::new(ErrorKind::Server, format!("{request} was refused")).on(node),
+    match values.into_iter().find_map(|value| value.extract_error().err()) {
+        Some(cause) => server_error(request, cause).executed(false),
+        None => Error::new(ErrorKind::Server, format!("{request} was refused")),
     }
 }

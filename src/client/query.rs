@@ -2,7 +2,7 @@
 
 use redis::{Cmd, FromRedisValue, ParsingError, RedisError, Value};
 
-use super::{ReplicatedClient, Served};
+use super::{Aim, ReplicatedClient, Served};
 use crate::classification::{Classification, Request};
 use crate::error::{Error, ErrorKind, Result};
 use crate::routing::{Reply, executed_nothing};
@@ -20,7 +20,7 @@ impl ReplicatedClient {
         if !is_simple(&request) || cmd.is_no_response() {
             return Err(refusal(&request));
         }
-        let mut served = self.call(&request, None)?;
+        let mut served = self.call(&request, Aim::Any)?;
         let value = served.take_value().extract_error().map_err(|cause| failure(&request, &served, cause))?;
         T::from_redis_value(value).map_err(|cause| misfit(&request, &served, cause))
     }

@@ -32,12 +32,24 @@ impl Scans {
         self.open.iter().flatten().find(|scan| scan.what == what && scan.cursor == value).map(|scan| &scan.node)
     }
 
+    /// Returns the node on which the same thing is being scanned already.
+    pub(super) fn node_of(&self, cursor: &Cursor<'_>) -> Option<&NodeAddr> {
+        let what = what(cursor);
+        self.open.iter().flatten().find(|scan| scan.what == what).map(|scan| &scan.node)
+    }
+
     /// Notes the next cursor of a scan, out of the reply to a page of it.
     pub(super) fn advance(&mut self, cursor: &Cursor<'_>, continues: bool, reply: &Value, node: &NodeAddr) {
         // An error, or something that is not a page: the cursor that was sent stays good.
         let Some(next) = next_cursor(cursor, reply) else { return };
         let what = what(cursor);
         let sent = id(cursor.value);
+        for slot in &mut self.open {
+            // Its node failed, and a new scan began elsewhere.
+            if slot.as_ref().is_some_and(|scan| scan.what == what && scan.node != *node) {
+                *slot = None;
+            }
+        }
         let slot = if !continues {
             None
         } else {
@@ -110,6 +122,17 @@ mod tests {
         assert_eq!(scans.find(&cursor(b"17", b"a")), None);
         scans.advance(&cursor(b"23", b"a"), true, &page("0"), &node);
         assert_eq!(scans.find(&cursor(b"23", b"a")), None);
+    }
+
+    #[test]
+    fn scans_of_one_thing_are_on_one_node() {
+        let mut scans = Scans::default();
+        let (a, b) = ("a:1".parse().unwrap(), "b:1".parse().unwrap());
+        scans.advance(&cursor(b"0", b"k"), false, &page("17"), &a);
+        assert_eq!(scans.node_of(&cursor(b"0", b"k")), Some(&a));
+        assert_eq!(scans.node_of(&cursor(b"0", b"other")), None);
+        scans.advance(&cursor(b"0", b"k"), false, &page("23"), &b);
+        assert_eq!((scans.find(&cursor(b"17", b"k")), scans.find(&cursor(b"23", b"k"))), (None, Some(&b)));
     }
 
     #[test]

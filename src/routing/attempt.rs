@@ -71,8 +71,13 @@ impl Fault {
         self.cause.as_ref().is_some_and(RedisError::is_connection_dropped)
     }
 
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.cause.as_ref().is_some_and(RedisError::is_timeout)
+    }
+
     /// The server took the connection but not the login: waiting will not change that.
     pub(crate) fn is_refusal_by_server(&self) -> bool {
-        self.cause.as_ref().is_some_and(|cause| cause.code().is_some())
+        let refuses = |cause: &RedisError| cause.code().is_some() || cause.kind() == redis::ErrorKind::AuthenticationFailed;
+        self.cause.as_ref().is_some_and(refuses)
     }
 }

@@ -1,0 +1,277 @@
+//! Bad nodes and bad connections: what hurts with stock pools does not hurt here.
+
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use redis_replicated::testing::{ReplicaSet, free_port};
+use redis_replicated::{ErrorKind, ReadFrom, ReplicatedClient, Role};
+
+use crate::support::{Fake, never_answer, read_some, set_with_key, wait_until};
+
+const SHORT: Duration = Duration::from_millis(100);
+
+#[test]
+fn no_read_fails_while_one_replica_of_three_is_killed() {
+    let mut servers = set_with_key(3);
+    let client = servers.client_builder().build().unwrap();
+    let reads = std::sync::atomic::AtomicUsize::new(0);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        let read = || {
+            while !stop.load(Ordering::SeqCst) {
+                assert_eq!(client.get::<String>("k").unwrap(), "v");
+                reads.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        (0..8).for_each(|_| drop(scope.spawn(read)));
+        wait_until("reads flow", || reads.load(Ordering::SeqCst) > 500);
+        servers.replica_mut(1).stop();
+        let killed = reads.load(Ordering::SeqCst);
+        wait_until("reads go on", || reads.load(Ordering::SeqCst) > killed + 2000);
+        stop.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(servers.master().calls("GET").unwrap(), 0);
+}
+
+#[test]
+fn a_hung_replica_costs_one_response_limit_and_delays_no_other() {
+    let servers = set_with_key(2);
+    let client = servers.client_builder().response_timeout(SHORT).build().unwrap();
+    (0..4).for_each(|_| assert_eq!(client.get::<String>("k").unwrap(), "v"));
+    servers.replica(0).pause().unwrap();
+    for _ in 0..8 {
+        assert_eq!(client.get::<String>("k").unwrap(), "v");
+    }
+    let snapshot = client.snapshot();
+    assert!(snapshot.nodes[1].ejected && snapshot.nodes[1].failed <= 4, "{snapshot}");
+    assert_eq!(snapshot.nodes[2].failed, 0);
+    assert_eq!(servers.master().calls("GET").unwrap(), 0);
+    servers.replica(0).resume().unwrap();
+    wait_until("the replica serves again", || {
+        client.get::<String>("k").unwrap();
+        !client.snapshot().nodes[1].ejected && client.snapshot().nodes[1].answered > 4
+    });
+}
+
+#[test]
+fn a_refused_port_is_known_at_once() {
+    let servers = set_with_key(0);
+    let dead = free_port().unwrap();
+    let client = ReplicatedClient::builder().master(servers.master().url()).replica(("127.0.0.1", dead)).build().unwrap();
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(client.get::<String>("k").unwrap(), "v");
+    }
+    assert!(start.elapsed() < Duration::from_millis(250), "stock r2d2 waits its whole timeout: {:?}", start.elapsed());
+    assert_eq!(client.snapshot().nodes[1].failed, 1, "and the node is avoided for a while");
+}
+
+#[test]
+fn a_node_that_accepts_and_says_nothing_costs_the_connect_limit_once() {
+    let servers = set_with_key(0);
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://:secret@{}/2?protocol=resp3", silent.local_addr().unwrap());
+    let builder = ReplicatedClient::builder().master(format!("{}/2", servers.master().url())).replica(url);
+    let client = builder.connect_timeout(SHORT).client_name("x").build().unwrap();
+    let start = Instant::now();
+    client.get::<Option<String>>("k").unwrap();
+    let elapsed = start.elapsed();
+    assert!((SHORT / 2..2 * SHORT).contains(&elapsed), "the handshake multiplied its limit: {elapsed:?}");
+}
+
+#[test]
+fn a_hung_pipeline_does_not_multiply_the_limit() {
+    let hung = Fake::start("master", never_answer);
+    let client = ReplicatedClient::builder().master(hung.url()).response_timeout(SHORT).build().unwrap();
+    let mut pipeline = redis::pipe();
+    (0..50).for_each(|n| _ = pipeline.set(n, n).ignore());
+    let start = Instant::now();
+    let error = client.query_pipeline::<()>(&pipeline).unwrap_err();
+    assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Interrupted, true));
+    assert!(start.elapsed() < 5 * SHORT, "{:?}", start.elapsed());
+}
+
+#[test]
+fn calls_return_by_their_deadline() {
+    let hung = [Fake::start("master", never_answer), Fake::start("replica", never_answer), Fake::start("replica", never_answer)];
+    let builder = ReplicatedClient::builder().master(hung[0].url()).replicas(hung[1..].iter().map(Fake::url));
+    let client = builder.deadline(Duration::from_millis(300)).build().unwrap();
+    for call in [|c: &ReplicatedClient| c.get::<String>("k").err(), |c: &ReplicatedClient| c.set("k", "v").err()] {
+        let start = Instant::now();
+        let error = call(&client).unwrap();
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+        assert!(start.elapsed() < Duration::from_millis(600), "{:?}: {error}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_connection_that_failed_is_never_lent_again() {
+    let garbage = Fake::start("replica", |mut stream| {
+        while read_some(&mut stream) > 0 {
+            // A late or wrong reply must not become somebody else's.
+            if stream.write_all(b"?what\r\n$5\r\nother\r\n").is_err() {
+                return;
+            }
+        }
+    });
+    let client = ReplicatedClient::builder()
+        .master(("127.0.0.1", free_port().unwrap()))
+        .replica(garbage.url())
+        .read_from(ReadFrom::Replica)
+        .pool_size(1)
+        .deadline(Duration::from_millis(250))
+        .build()
+        .unwrap();
+    for call in 1..=3 {
+        let error = client.get::<String>("k").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "call {call}: {error}");
+    }
+    let attempts = client.snapshot().nodes[1].failed;
+    assert!(attempts >= 3);
+    assert_eq!(garbage.connections.load(Ordering::SeqCst) as u64, attempts, "each attempt on a connection of its own");
+}
+
+#[test]
+fn connections_closed_while_idle_speak_against_nobody() {
+    let servers = set_with_key(1);
+    let client = servers.client_builder().build().unwrap();
+    let all_at_once = || {
+        thread::scope(|scope| (0..6).for_each(|_| drop(scope.spawn(|| client.query::<()>(redis::cmd("XREAD").arg("BLOCK").arg(100).arg("STREAMS").arg("s").arg("$")).unwrap()))));
+    };
+    all_at_once();
+    client.set("k", "v").unwrap();
+    for server in servers.servers() {
+        let mut connection = server.connection().unwrap();
+        let killed: i64 = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query(&mut connection).unwrap();
+        assert!(killed >= 1);
+    }
+    let before = client.snapshot();
+    for _ in 0..20 {
+        assert_eq!(client.get::<String>("k").unwrap(), "v");
+    }
+    let after = client.snapshot();
+    assert_eq!(after.nodes[1].answered - before.nodes[1].answered, 20, "the same node served all of them");
+    assert!(after.nodes.iter().all(|node| node.failed == 0 && !node.ejected), "{after}");
+}
+
+#[test]
+fn a_write_on_a_rested_connection_is_proven_first() {
+    let servers = set_with_key(0);
+    let client = servers.client_builder().build().unwrap();
+    client.set("k", "1").unwrap();
+    let hellos = servers.master().calls("HELLO").unwrap();
+    client.set("k", "2").unwrap();
+    assert_eq!(servers.master().calls("HELLO").unwrap(), hellos, "a busy connection needs no proof");
+    let mut connection = servers.master().connection().unwrap();
+    redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").exec(&mut connection).unwrap();
+    // Rested: what is idle for a second may have been closed, as here, and a write must not find out.
+    thread::sleep(Duration::from_millis(1050));
+    client.incr("n").unwrap();
+    assert!(servers.master().calls("HELLO").unwrap() > hellos);
+    assert_eq!(client.get::<i64>("n").unwrap(), 1);
+}
+
+#[test]
+fn a_loading_replica_is_left_alone() {
+    let loading = Fake::start("replica", |mut stream| {
+        while read_some(&mut stream) > 0 {
+            if stream.write_all(b"-LOADING Redis is loading the dataset in memory\r\n").is_err() {
+                return;
+            }
+        }
+    });
+    let servers = set_with_key(1);
+    let client = servers.client_builder().replica(loading.url()).build().unwrap();
+    for _ in 0..50 {
+        assert_eq!(client.get::<String>("k").unwrap(), "v");
+    }
+    let snapshot = client.snapshot();
+    assert!(snapshot.nodes[2].ejected && snapshot.nodes[2].failed <= 2, "{snapshot}");
+    assert_eq!(loading.connections.load(Ordering::SeqCst), 1, "stock r2d2 reconnects thousands of times a second");
+}
+
+#[test]
+fn nothing_is_written_to_a_node_that_says_it_is_a_replica() {
+    let servers = set_with_key(1);
+    let replica = servers.replica(0);
+    let client = ReplicatedClient::builder().master(replica.url()).deadline(3 * SHORT).build().unwrap();
+    let error = client.set("k", "x").unwrap_err();
+    assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Unavailable, false));
+    assert!(error.to_string().contains("not in the role that SET needs"), "{error}");
+    assert_eq!(client.snapshot().nodes[0].role, Role::Replica);
+    assert_eq!((replica.errors("READONLY").unwrap(), replica.calls("SET").unwrap()), (0, 1));
+    redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut replica.connection().unwrap()).unwrap();
+    client.set("k", "x").unwrap();
+}
+
+#[test]
+fn a_demoted_master_gets_no_further_write_and_nothing_is_lost() {
+    let servers = set_with_key(1);
+    let client = servers.client_builder().deadline(Duration::from_secs(10)).build().unwrap();
+    client.set("k", "1").unwrap();
+    let other = servers.replica(0).addr();
+    let mut admin = servers.master().connection().unwrap();
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(other.port()).exec(&mut admin).unwrap();
+    let writer = client.clone();
+    let write = thread::spawn(move || writer.incr("n"));
+    wait_until("the write is refused", || servers.master().errors("READONLY").unwrap() > 0);
+    thread::sleep(SHORT);
+    assert_eq!(servers.master().errors("READONLY").unwrap(), 1, "the role is asked for before a write is tried again");
+    redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut admin).unwrap();
+    assert_eq!(write.join().unwrap().unwrap(), 1, "it was sent again when that was safe");
+}
+
+#[test]
+fn a_busy_pool_sends_reads_to_the_other_replica() {
+    let servers = set_with_key(2);
+    let client = servers.client_builder().pool_size(1).checkout_timeout(SHORT).build().unwrap();
+    let block = || client.query::<()>(redis::cmd("XREAD").arg("BLOCK").arg(1500).arg("STREAMS").arg("s").arg("$")).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(block);
+        wait_until("one pool is used up", || client.snapshot().nodes.iter().any(|node| node.connections_in_use == 1));
+        for _ in 0..4 {
+            assert_eq!(client.get::<String>("k").unwrap(), "v");
+        }
+        assert!(client.snapshot().nodes.iter().all(|node| !node.ejected), "a busy pool is not the node's fault");
+    });
+}
+
+#[test]
+fn calls_work_as_soon_as_nodes_appear() {
+    let mut servers = set_with_key(1);
+    let client = servers.client_builder().deadline(Duration::from_secs(20)).build().unwrap();
+    (0..2).for_each(|index| if index == 0 { servers.master_mut().stop() } else { servers.replica_mut(0).stop() });
+    let waiting = [client.clone(), client.clone()];
+    let [write, read] = waiting;
+    let write = thread::spawn(move || write.set("k", "again"));
+    let read = thread::spawn(move || read.get::<Option<String>>("other"));
+    thread::sleep(2 * SHORT);
+    servers.master_mut().restart().unwrap();
+    write.join().unwrap().unwrap();
+    assert_eq!(read.join().unwrap().unwrap(), None);
+}
+
+#[test]
+fn the_housekeeping_thread_ends_with_the_last_handle() {
+    let threads = || {
+        let names = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.starts_with("redis-replicat")).count()
+    };
+    // Other tests have clients of their own: only what this client adds counts, and that it goes.
+    let servers = ReplicaSet::start(0).unwrap();
+    let clients: Vec<_> = (0..40).map(|_| servers.client_builder().build().unwrap()).collect();
+    wait_until("the threads have started", || threads() >= 40);
+    drop(clients);
+    wait_until("the threads end", || threads() < 40);
+}
+
+#[test]
+fn a_half_closed_connection_is_replaced() {
+    let servers = set_with_key(0);
+    let rude = Fake::start("replica", |stream| stream.shutdown(Shutdown::Write).unwrap());
+    let client = servers.client_builder().replica(rude.url()).build().unwrap();
+    (0..5).for_each(|_| assert_eq!(client.get::<String>("k").unwrap(), "v"));
+}
