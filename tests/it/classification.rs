@@ -31,7 +31,9 @@ fn the_table_agrees_with_the_flags_of_the_installed_server() {
     let classifier = Classifier::new();
     // READONLY, and yet not for any replica: cursors, and answers of one node that routed handles do not promise.
     let cursors = ["scan", "hscan", "sscan", "zscan"];
-    for (name, flags) in all {
+    // Containers alone run nothing; servers before 7.0 give them the flags of their subcommands.
+    let containers = ["object", "xinfo", "memory", "xgroup"];
+    for (name, flags) in all.into_iter().filter(|(name, _)| !containers.contains(&name.as_str())) {
         let mut words = name.split(' ');
         let mut command = redis::cmd(words.next().unwrap());
         words.for_each(|word| _ = command.arg(word));
