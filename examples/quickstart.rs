@@ -56,8 +56,10 @@ fn main() -> Result<()> {
     let keys: Vec<String> = (0..WRITES).map(|n| format!("quickstart:{run}:{n}")).collect();
     let outcome = write_and_read(&client, own_set.as_ref(), &keys);
     // Also after a failure: the servers may be somebody's.
-    client.unlink(&keys)?;
-    outcome
+    let tidied = client.unlink(&keys);
+    outcome?;
+    tidied?;
+    Ok(())
 }
 
 fn write_and_read(client: &ReplicatedClient, own_set: Option<&ReplicaSet>, keys: &[String]) -> Result<()> {
@@ -130,7 +132,9 @@ fn open(client: &ReplicatedClient, node: &NodeSnapshot) -> Result<redis::Connect
 }
 
 fn print_table(nodes: &[NodeSnapshot], before: &[Counts], after: &[Counts]) {
-    let news = || before.iter().zip(after).map(|(old, new)| (new.sets - old.sets, new.gets - old.gets));
+    // Somebody may have set the counts back to zero meanwhile.
+    let new = |(old, new): (&Counts, &Counts)| (new.sets.saturating_sub(old.sets), new.gets.saturating_sub(old.gets));
+    let news = || before.iter().zip(after).map(new);
     let all_gets = news().map(|(_, gets)| gets).sum::<u64>().max(1);
     println!("  {:<24} {:<8} {:>5} {:<24} {:>6} {:>7}", "node", "role", "SET", "", "GET", "share");
     for (node, (sets, gets)) in nodes.iter().zip(news()) {

@@ -35,15 +35,15 @@ fn pipelines(set: &ReplicaSet, client: &ReplicatedClient) -> std::result::Result
 
     let before = calls(set, "GET")?;
     let mut mixed = redis::pipe();
-    mixed.incr("stock:apple", 1).get("stock:apple");
-    let (incremented, read): (i64, i64) = client.query_pipeline(&mixed)?;
-    println!("mixed pipeline       {incremented} = {read} apples: {}", news(&before, &calls(set, "GET")?, "GET"));
+    mixed.incr("stock:apple", 1).ignore().get("stock:apple");
+    let (apples,): (i64,) = client.query_pipeline(&mixed)?;
+    println!("mixed pipeline       {apples} apples: {}", news(&before, &calls(set, "GET")?, "GET"));
 
-    let before = calls(set, "EXEC")?;
-    let mut both = redis::pipe();
-    both.atomic().decr("stock:apple", 1).incr("stock:pear", 1);
-    let (apples, pears): (i64, i64) = client.query_pipeline(&both)?;
-    println!("atomic pipeline      {apples} apples, {pears} pears: {}", news(&before, &calls(set, "EXEC")?, "EXEC"));
+    let before = calls(set, "GET")?;
+    let mut atomic = redis::pipe();
+    atomic.atomic().decr("stock:apple", 1).ignore().incr("stock:pear", 1).ignore().get("stock:apple").get("stock:pear");
+    let (apples, pears): (i64, i64) = client.query_pipeline(&atomic)?;
+    println!("atomic pipeline      {apples} apples, {pears} pears: {}", news(&before, &calls(set, "GET")?, "GET"));
     Ok(())
 }
 
@@ -84,8 +84,11 @@ fn scripts(set: &ReplicaSet, client: &ReplicatedClient) -> std::result::Result<(
     println!("Script               {text}: {}", news(&before, &calls(set, "EVALSHA")?, "EVALSHA"));
 
     let before = calls(set, "EVAL_RO")?;
-    let length = length_of(client, "stock:pear")?;
-    println!("EVAL_RO              {length} byte long: {}", news(&before, &calls(set, "EVAL_RO")?, "EVAL_RO"));
+    let digits = length_of(client, "stock:pear")?;
+    println!(
+        "EVAL_RO              the number of pears has {digits} digit: {}",
+        news(&before, &calls(set, "EVAL_RO")?, "EVAL_RO")
+    );
     Ok(())
 }
 

@@ -132,12 +132,12 @@ impl Classifier {
             Some(row) => Found { class: row.class, key: row.key, rule: row.rule },
             None => Found { class: Classification::Write, key: rule::Key::None, rule: Rule::Plain },
         };
-        if !self.overrides.is_empty() {
-            if let Some(class) = self.overridden(name, second) {
-                found.class = class;
-                // The override decides, not the first line of the script.
-                found.rule = if found.rule.is_partial() { Rule::Partial } else { found.rule };
-            }
+        if !self.overrides.is_empty()
+            && let Some(class) = self.overridden(name, second)
+        {
+            found.class = class;
+            // The override decides, not the first line of the script.
+            found.rule = if found.rule.is_partial() { Rule::Partial } else { found.rule };
         }
         found
     }

@@ -22,8 +22,9 @@ mod session;
 /// It costs nothing to make, holds no connection while nothing is pinned, and belongs to one thread at a time. Two things
 /// are pinned:
 ///
-/// * **Scans**: the first page of a scan may come from any node, later pages come from that same node. A cursor that did
-///   not come from this handle is refused. The cursors of the last eight scans are remembered.
+/// * **Scans**: the first page of a scan may come from any node, later pages come from that same node, and so do further
+///   scans of the same thing while one is unfinished. A cursor that did not come from this handle is refused. The cursors
+///   of the last eight scans are remembered.
 /// * **Transactions**: `WATCH` and `MULTI` take one connection to the master, and everything goes there until `EXEC`,
 ///   `DISCARD`, `UNWATCH` or an atomic pipeline ends it. If that connection is lost, what would rely on it fails.
 ///   Dropping the handle in between closes the connection.

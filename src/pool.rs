@@ -105,8 +105,12 @@ impl Pool {
     }
 
     /// Lends a live connection, opened now if the slot is empty, by `end` at the latest.
-    pub(crate) fn checkout(&self, end: Option<Instant>) -> Result<Lease, Fault> {
-        let mut lease = match self.slots.try_get() {
+    ///
+    /// `in_flight` is the number of requests that have or want a connection, as far as they are counted.
+    pub(crate) fn checkout(&self, in_flight: u32, end: Option<Instant>) -> Result<Lease, Fault> {
+        // With more requests than slots a look would mostly be in vain, and cost everybody the lock.
+        let look = if in_flight > self.limits.size { None } else { self.slots.try_get() };
+        let mut lease = match look {
             Some(slot) => Lease::new(slot, false),
             None => Lease::new(self.wait_for_slot(end)?, true),
         };

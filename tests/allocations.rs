@@ -21,7 +21,9 @@ fn a_routed_call_allocates_as_often_as_a_bare_one() {
     let servers = ReplicaSet::start(1).unwrap();
     let mut bare = servers.replica(0).connection().unwrap();
     let mut bare_master = servers.master().connection().unwrap();
-    for strategy in [Box::new(RoundRobin::new()) as Box<dyn Strategy>, Box::new(Random::new()), Box::new(LeastOutstanding::new())] {
+    for strategy in
+        [Box::new(RoundRobin::new()) as Box<dyn Strategy>, Box::new(Random::new()), Box::new(LeastOutstanding::new())]
+    {
         let client = servers.client_builder().strategy(strategy).build().unwrap();
         client.set("key", "value").unwrap();
         client.rpush("list", &["a", "b", "c"]).unwrap();
@@ -40,12 +42,20 @@ fn a_routed_call_allocates_as_often_as_a_bare_one() {
 
         let list = || redis::Cmd::lrange("list", 0, -1);
         let expected = count(|| drop(list().query::<Vec<String>>(&mut bare).unwrap())).count_total;
-        assert_eq!(count(|| drop(client.lrange::<Vec<String>>("list", 0, -1).unwrap())).count_total, expected, "lrange");
+        assert_eq!(
+            count(|| drop(client.lrange::<Vec<String>>("list", 0, -1).unwrap())).count_total,
+            expected,
+            "lrange"
+        );
 
         let mut reads = redis::pipe();
         (0..20).for_each(|_| _ = reads.get("key"));
         let expected = count(|| drop(reads.query::<Vec<String>>(&mut bare).unwrap())).count_total;
-        assert_eq!(count(|| drop(client.query_pipeline::<Vec<String>>(&reads).unwrap())).count_total, expected, "pipeline");
+        assert_eq!(
+            count(|| drop(client.query_pipeline::<Vec<String>>(&reads).unwrap())).count_total,
+            expected,
+            "pipeline"
+        );
 
         let writes = redis::pipe().atomic().set("a", 1).set("b", 2).to_owned();
         let expected = count(|| writes.query::<()>(&mut bare_master).unwrap()).count_total;

@@ -176,7 +176,8 @@ mod tests {
             b"*1\r\n$-1\r\n",
             b"*1\r\n$99999999999999999999\r\n",
             b"PING\r\n",
-            b"*1\n$4\nPING\n", b"*01\r\n$4\r\nPING\r\n",
+            b"*1\n$4\nPING\n",
+            b"*01\r\n$4\r\nPING\r\n",
         ] {
             assert!(Words::only(bytes).is_err());
         }

@@ -1,37 +1,42 @@
 //! Finds a row of the static table by name, in any case, in one or two words, without allocating.
 
-use super::rule::Rule;
+use super::Classification;
+use super::rule::{Key, Rule};
 use super::table::{ROWS, Row};
 
 /// A power of two, about three times the number of rows: most look-ups end at the first slot.
 const SLOTS: usize = 2048;
-const FREE: u16 = u16::MAX;
+const FREE: Row = Row { name: "", class: Classification::Write, key: Key::None, rule: Rule::Plain };
 
-/// An open-addressing hash table over [`ROWS`], built by the compiler.
-static INDEX: [u16; SLOTS] = build();
+/// An open-addressing hash table of the [`ROWS`], built by the compiler. It holds the rows themselves: a look-up is part
+/// of every call, and each memory line that it touches is a cold one after a round trip.
+static INDEX: [Row; SLOTS] = build();
 
 /// Finds the row of a command; of a container, the row of its subcommand.
+#[inline]
 pub(super) fn find(name: &[u8], second: Option<&[u8]>) -> Option<&'static Row> {
-    let row = probe(hash(START, name), |row| row.eq_ignore_ascii_case(name))?;
+    let hashed = hash(START, name);
+    let row = probe(hashed, |row| row.eq_ignore_ascii_case(name))?;
     match (row.rule, second) {
         (Rule::Container, Some(second)) => {
             let both = |row: &[u8]| {
                 let (head, tail) = row.split_at_checked(name.len())?;
                 let tail = tail.strip_prefix(b" ")?;
-                Some(head.eq_ignore_ascii_case(name) && tail.eq_ignore_ascii_case(second))
+                Some(tail.eq_ignore_ascii_case(second) && head.eq_ignore_ascii_case(name))
             };
-            probe(hash(hash(hash(START, name), b" "), second), |row| both(row).unwrap_or(false))
+            probe(hash(hash(hashed, b" "), second), |row| both(row).unwrap_or(false))
         }
         // A subcommand sent as one word, "OBJECT ENCODING", is no command.
         _ => (!row.name.contains(' ')).then_some(row),
     }
 }
 
+#[inline]
 fn probe(hash: u32, matches: impl Fn(&[u8]) -> bool) -> Option<&'static Row> {
     let mut slot = hash as usize % SLOTS;
     // Ends: more than half of the slots are free.
-    while INDEX[slot] != FREE {
-        let row = &ROWS[usize::from(INDEX[slot])];
+    while !INDEX[slot].name.is_empty() {
+        let row = &INDEX[slot];
         if matches(row.name.as_bytes()) {
             return Some(row);
         }
@@ -52,16 +57,16 @@ const fn hash(mut hash: u32, word: &[u8]) -> u32 {
     hash
 }
 
-const fn build() -> [u16; SLOTS] {
+const fn build() -> [Row; SLOTS] {
     assert!(ROWS.len() * 2 < SLOTS);
     let mut index = [FREE; SLOTS];
     let mut row = 0;
     while row < ROWS.len() {
         let mut slot = hash(START, ROWS[row].name.as_bytes()) as usize % SLOTS;
-        while index[slot] != FREE {
+        while !index[slot].name.is_empty() {
             slot = (slot + 1) % SLOTS;
         }
-        index[slot] = row as u16;
+        index[slot] = ROWS[row];
         row += 1;
     }
     index

@@ -14,7 +14,7 @@ use super::rule::Rule::{
 use super::rule::TransactionStep::{Discard, Exec, Multi, Unwatch, Watch};
 
 /// One command, or one subcommand of a container (`"OBJECT ENCODING"`).
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     /// Upper case.
     pub(super) name: &'static str,
@@ -30,7 +30,7 @@ const fn row(name: &'static str, class: Classification, key: Key, rule: Rule) ->
 }
 
 #[rustfmt::skip]
-pub(super) static ROWS: &[Row] = &[
+pub(super) const ROWS: &[Row] = &[
     row("ACL", Master, NoKey, Container),
     row("ACL CAT", Master, NoKey, Plain),
     row("ACL DELUSER", Master, NoKey, Plain),

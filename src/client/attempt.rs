@@ -20,7 +20,7 @@ const PROVEN_FOR: Duration = Duration::from_secs(1);
 pub(super) fn attempt(member: &Member, request: &Request<'_>, clock: &Clock, has_more: bool) -> Result<Reply, Fault> {
     let _in_flight = member.node.begin();
     let end = clock.attempt_end(has_more, request.block);
-    let mut lease = member.pool.checkout(end)?;
+    let mut lease = member.pool.checkout(member.node.in_flight(), end)?;
     prepare(member, &mut lease, !request.is_read(), clock)?;
     exchange(member, &mut lease, request, clock, end)
 }

@@ -24,7 +24,8 @@ impl ReplicatedClient {
         let Ok(request) = Request::command(&packed, self.classifier()) else {
             return nowhere(Classification::Write, "an empty command".to_owned());
         };
-        if request.class == Classification::Connection {
+        // A cursor belongs to one node, which only the handle that it came from knows.
+        if request.class == Classification::Connection || request.continues_scan {
             return nowhere(request.class, request.to_string());
         }
         let choice = topology.choose(request.is_read(), read_from, now, LeftOut::default());

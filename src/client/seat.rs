@@ -29,10 +29,13 @@ impl ReplicatedClient {
         };
         let member = &topology.members()[position];
         loop {
-            let taken = member.pool.checkout(clock.attempt_end(false, request.block)).and_then(|mut lease| {
-                prepare(member, &mut lease, true, &clock)?;
-                Ok(lease)
-            });
+            let taken = member
+                .pool
+                .checkout(member.node.in_flight(), clock.attempt_end(false, request.block))
+                .and_then(|mut lease| {
+                    prepare(member, &mut lease, true, &clock)?;
+                    Ok(lease)
+                });
             clock.tick();
             let fault = match taken {
                 Ok(mut lease) => {

@@ -13,8 +13,8 @@ const REMEMBERED: usize = 8;
 /// The cursors that one handle was given, and the nodes they belong to. Never allocates.
 #[derive(Debug, Default)]
 pub(super) struct Scans {
+    /// The oldest first; the free places behind them.
     open: [Option<Scan>; REMEMBERED],
-    oldest: usize,
 }
 
 #[derive(Debug)]
@@ -42,27 +42,29 @@ impl Scans {
     pub(super) fn advance(&mut self, cursor: &Cursor<'_>, continues: bool, reply: &Value, node: &NodeAddr) {
         // An error, or something that is not a page: the cursor that was sent stays good.
         let Some(next) = next_cursor(cursor, reply) else { return };
-        let what = what(cursor);
-        let sent = id(cursor.value);
+        let (what, sent) = (what(cursor), id(cursor.value));
+        let is_over = |scan: &Scan| {
+            let replaced = scan.cursor == if continues { sent } else { next };
+            // On another node: that one failed, and a new scan began here.
+            scan.what == what && (replaced || scan.node != *node)
+        };
         for slot in &mut self.open {
-            // Its node failed, and a new scan began elsewhere.
-            if slot.as_ref().is_some_and(|scan| scan.what == what && scan.node != *node) {
+            if slot.as_ref().is_some_and(is_over) {
                 *slot = None;
             }
         }
-        let slot = if !continues {
-            None
-        } else {
-            self.open.iter().position(|scan| scan.as_ref().is_some_and(|scan| scan.what == what && scan.cursor == sent))
-        };
-        let slot = slot.unwrap_or_else(|| {
-            let free = self.open.iter().position(Option::is_none);
-            free.unwrap_or_else(|| {
-                self.oldest = (self.oldest + 1) % REMEMBERED;
-                self.oldest
-            })
-        });
-        self.open[slot] = (next != 0).then_some(Scan { what, cursor: next, node: node.clone() });
+        if next == 0 {
+            return;
+        }
+        // Stable: the order of age stays.
+        self.open.sort_by_key(Option::is_none);
+        if self.open[REMEMBERED - 1].is_some() {
+            self.open.rotate_left(1);
+            self.open[REMEMBERED - 1] = None;
+        }
+        if let Some(free) = self.open.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(Scan { what, cursor: next, node: node.clone() });
+        }
     }
 }
 
@@ -142,8 +144,13 @@ mod tests {
         for key in keys {
             scans.advance(&cursor(b"0", key), false, &page("5"), &"n:1".parse().unwrap());
         }
-        let known = keys.iter().filter(|key| scans.find(&cursor(b"5", key)).is_some()).count();
-        assert_eq!(known, REMEMBERED);
-        assert!(scans.find(&cursor(b"5", keys[9])).is_some());
+        scans.advance(&cursor(b"0", b"ends at once"), false, &page("0"), &"n:1".parse().unwrap());
+        let forgotten = keys.map(|key| scans.find(&cursor(b"5", key)).is_none());
+        assert_eq!(forgotten.iter().position(|forgotten| !forgotten), Some(keys.len() - REMEMBERED));
+        assert_eq!(forgotten.iter().filter(|forgotten| !**forgotten).count(), REMEMBERED);
+        for _ in 0..REMEMBERED {
+            scans.advance(&cursor(b"0", b"9"), false, &page("5"), &"n:1".parse().unwrap());
+        }
+        assert!(scans.find(&cursor(b"5", b"3")).is_some(), "the same abandoned scan is remembered once");
     }
 }

@@ -77,7 +77,8 @@ impl Fault {
 
     /// The server took the connection but not the login: waiting will not change that.
     pub(crate) fn is_refusal_by_server(&self) -> bool {
-        let refuses = |cause: &RedisError| cause.code().is_some() || cause.kind() == redis::ErrorKind::AuthenticationFailed;
+        let refuses =
+            |cause: &RedisError| cause.code().is_some() || cause.kind() == redis::ErrorKind::AuthenticationFailed;
         self.cause.as_ref().is_some_and(refuses)
     }
 }

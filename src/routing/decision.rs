@@ -28,7 +28,7 @@ pub enum Exclusion {
     Fallback,
     /// It failed a moment ago and is avoided for a while.
     Ejected,
-    /// No routed handle serves the command.
+    /// `query` refuses the command, or a pooled connection must not serve it.
     Refused,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for Exclusion {
             Self::Role => "its role may not serve this",
             Self::Fallback => "only if no preferred node can serve",
             Self::Ejected => "ejected after failures",
-            Self::Refused => "refused on routed handles, use dedicated()",
+            Self::Refused => "refused, use connection() for scans and dedicated() for the rest",
         })
     }
 }

@@ -77,8 +77,7 @@ fn refusal(request: &Request<'_>, reply: &Reply) -> Option<Refusal> {
             let queue = not_queued.iter().map(|(_, error)| refusal_of(request, error));
             let aborted =
                 matches!(&kept[..], [Value::ServerError(error)] if is_exec_abort(error)) && !not_queued.is_empty();
-            let all = if aborted { every(queue) } else { every(kept.iter().map(|value| refusal_in(request, value))) };
-            all
+            if aborted { every(queue) } else { every(kept.iter().map(|value| refusal_in(request, value))) }
         }
     }
 }

@@ -48,7 +48,10 @@ fn the_table_agrees_with_the_flags_of_the_installed_server() {
             _ => assert!(!flags.contains("write") && !flags.contains("readonly"), "{name} is {class}: {flags:?}"),
         }
         if flags.contains("readonly") {
-            assert!(matches!(class, Classification::Read | Classification::Cursor), "{name} could be read from replicas");
+            assert!(
+                matches!(class, Classification::Read | Classification::Cursor),
+                "{name} could be read from replicas"
+            );
         }
     }
 }
@@ -76,7 +79,29 @@ fn what_the_table_calls_a_read_runs_on_a_replica() {
 
 /// Words that matter to the classifier, and words that do not.
 fn word() -> impl Strategy<Value = Vec<u8>> {
-    let known = vec!["GET", "get", "OBJECT", "ENCODING", "EVAL", "SCAN", "0", "17", "XREAD", "BLOCK", "STREAMS", "FT.AGGREGATE", "WITHCURSOR", "SET", "MULTI", "EXEC", "WAIT", "BLPOP", "FT.CURSOR", "READ", "#!lua flags=no-writes\n"];
+    let known = vec![
+        "GET",
+        "get",
+        "OBJECT",
+        "ENCODING",
+        "EVAL",
+        "SCAN",
+        "0",
+        "17",
+        "XREAD",
+        "BLOCK",
+        "STREAMS",
+        "FT.AGGREGATE",
+        "WITHCURSOR",
+        "SET",
+        "MULTI",
+        "EXEC",
+        "WAIT",
+        "BLPOP",
+        "FT.CURSOR",
+        "READ",
+        "#!lua flags=no-writes\n",
+    ];
     prop_oneof![
         3 => proptest::sample::select(known).prop_map(|word| word.as_bytes().to_vec()),
         1 => vec(any::<u8>(), 0..12),

@@ -121,7 +121,9 @@ fn what_would_change_a_connection_is_refused() {
     let servers = set_with_key(1);
     let client = servers.client_builder().build().unwrap();
     let mut connection = client.connection();
-    for command in ["SELECT 1", "AUTH x", "HELLO 3", "RESET", "SUBSCRIBE c", "MONITOR", "CLIENT REPLY OFF", "QUIT", "PSYNC ? -1"] {
+    for command in
+        ["SELECT 1", "AUTH x", "HELLO 3", "RESET", "SUBSCRIBE c", "MONITOR", "CLIENT REPLY OFF", "QUIT", "PSYNC ? -1"]
+    {
         let mut words = command.split(' ');
         let mut command = redis::cmd(words.next().unwrap());
         words.for_each(|word| _ = command.arg(word));

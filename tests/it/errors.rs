@@ -36,7 +36,10 @@ fn a_reply_of_another_type_is_a_conversion_error() {
     assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Conversion, false));
     let error = client.query::<u64>(redis::cmd("SET").arg("k").arg("w")).unwrap_err();
     assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Conversion, true));
-    assert!(error.to_string().ends_with("the reply to SET is not of the type asked for; the command was executed"), "{error}");
+    assert!(
+        error.to_string().ends_with("the reply to SET is not of the type asked for; the command was executed"),
+        "{error}"
+    );
     let error = client.query_pipeline::<Vec<u64>>(redis::pipe().get("k")).unwrap_err();
     assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Conversion, false));
 }
@@ -44,11 +47,8 @@ fn a_reply_of_another_type_is_a_conversion_error() {
 #[test]
 fn a_write_without_a_reply_is_in_doubt_and_sent_once() {
     let hung = Fake::start("master", never_answer);
-    let client = ReplicatedClient::builder()
-        .master(hung.url())
-        .response_timeout(Duration::from_millis(50))
-        .build()
-        .unwrap();
+    let client =
+        ReplicatedClient::builder().master(hung.url()).response_timeout(Duration::from_millis(50)).build().unwrap();
     let error = client.set("k", "v").unwrap_err();
     assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Interrupted, true));
     assert!(error.to_string().ends_with("no complete reply to SET; a write may have been applied"), "{error}");
@@ -73,7 +73,8 @@ fn a_write_without_a_reply_is_in_doubt_and_sent_once() {
 #[test]
 fn a_write_without_a_connection_was_not_executed() {
     let port = free_port().unwrap();
-    let client = ReplicatedClient::builder().master(("127.0.0.1", port)).deadline(Duration::from_millis(150)).build().unwrap();
+    let client =
+        ReplicatedClient::builder().master(("127.0.0.1", port)).deadline(Duration::from_millis(150)).build().unwrap();
     let start = Instant::now();
     let error = client.set("k", "v").unwrap_err();
     assert!(start.elapsed() >= Duration::from_millis(100), "a node may come back within the deadline");
@@ -86,13 +87,16 @@ fn a_write_without_a_connection_was_not_executed() {
 fn a_refused_login_is_told_at_once_and_without_the_password() {
     let servers = ReplicaSet::setup().replicas(1).password("right").start().unwrap();
     let wrong = |server: &redis_replicated::testing::Server| server.url().replace("right", "wr-ong");
-    let client = ReplicatedClient::builder().master(wrong(servers.master())).replica(wrong(servers.replica(0))).build().unwrap();
+    let client =
+        ReplicatedClient::builder().master(wrong(servers.master())).replica(wrong(servers.replica(0))).build().unwrap();
     let start = Instant::now();
     let error = client.set("k", "v").unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(2), "waiting does not change a password");
     assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Server, false));
     assert_eq!(error.as_redis().and_then(redis::RedisError::code), Some("WRONGPASS"));
-    for text in [error.to_string(), format!("{error:?}"), format!("{client:?}"), format!("{:?}", servers.client_builder())] {
+    for text in
+        [error.to_string(), format!("{error:?}"), format!("{client:?}"), format!("{:?}", servers.client_builder())]
+    {
         assert!(!text.contains("wr-ong") && !text.contains("right"), "{text}");
     }
     let error = client.deadline(Duration::from_millis(100)).get::<String>("k").unwrap_err();
@@ -112,7 +116,12 @@ fn a_failed_script_may_have_executed_and_a_refused_one_has_not() {
     assert!(!error.may_have_executed(), "{error}");
     let partly = client.query_pipeline::<()>(redis::pipe().set("k", "w").ignore().lpush("k", 1)).unwrap_err();
     assert_eq!((partly.kind(), partly.may_have_executed()), (ErrorKind::Server, true));
-    redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1").exec(&mut servers.master().connection().unwrap()).unwrap();
+    redis::cmd("CONFIG")
+        .arg("SET")
+        .arg("maxmemory")
+        .arg("1")
+        .exec(&mut servers.master().connection().unwrap())
+        .unwrap();
     let error = client.query_pipeline::<()>(redis::pipe().set("k", 1).set("k", 2)).unwrap_err();
     assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Server, false), "{error}");
     assert_eq!(client.set("k", 1).unwrap_err().as_redis().and_then(redis::RedisError::code), Some("OOM"));

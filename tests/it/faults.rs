@@ -60,7 +60,8 @@ fn a_hung_replica_costs_one_response_limit_and_delays_no_other() {
 fn a_refused_port_is_known_at_once() {
     let servers = set_with_key(0);
     let dead = free_port().unwrap();
-    let client = ReplicatedClient::builder().master(servers.master().url()).replica(("127.0.0.1", dead)).build().unwrap();
+    let client =
+        ReplicatedClient::builder().master(servers.master().url()).replica(("127.0.0.1", dead)).build().unwrap();
     let start = Instant::now();
     for _ in 0..20 {
         assert_eq!(client.get::<String>("k").unwrap(), "v");
@@ -96,7 +97,11 @@ fn a_hung_pipeline_does_not_multiply_the_limit() {
 
 #[test]
 fn calls_return_by_their_deadline() {
-    let hung = [Fake::start("master", never_answer), Fake::start("replica", never_answer), Fake::start("replica", never_answer)];
+    let hung = [
+        Fake::start("master", never_answer),
+        Fake::start("replica", never_answer),
+        Fake::start("replica", never_answer),
+    ];
     let builder = ReplicatedClient::builder().master(hung[0].url()).replicas(hung[1..].iter().map(Fake::url));
     let client = builder.deadline(Duration::from_millis(300)).build().unwrap();
     for call in [|c: &ReplicatedClient| c.get::<String>("k").err(), |c: &ReplicatedClient| c.set("k", "v").err()] {
@@ -139,7 +144,15 @@ fn connections_closed_while_idle_speak_against_nobody() {
     let servers = set_with_key(1);
     let client = servers.client_builder().build().unwrap();
     let all_at_once = || {
-        thread::scope(|scope| (0..6).for_each(|_| drop(scope.spawn(|| client.query::<()>(redis::cmd("XREAD").arg("BLOCK").arg(100).arg("STREAMS").arg("s").arg("$")).unwrap()))));
+        thread::scope(|scope| {
+            (0..6).for_each(|_| {
+                drop(scope.spawn(|| {
+                    client
+                        .query::<()>(redis::cmd("XREAD").arg("BLOCK").arg(100).arg("STREAMS").arg("s").arg("$"))
+                        .unwrap()
+                }))
+            })
+        });
     };
     all_at_once();
     client.set("k", "v").unwrap();
@@ -228,7 +241,8 @@ fn a_demoted_master_gets_no_further_write_and_nothing_is_lost() {
 fn a_busy_pool_sends_reads_to_the_other_replica() {
     let servers = set_with_key(2);
     let client = servers.client_builder().pool_size(1).checkout_timeout(SHORT).build().unwrap();
-    let block = || client.query::<()>(redis::cmd("XREAD").arg("BLOCK").arg(1500).arg("STREAMS").arg("s").arg("$")).unwrap();
+    let block =
+        || client.query::<()>(redis::cmd("XREAD").arg("BLOCK").arg(1500).arg("STREAMS").arg("s").arg("$")).unwrap();
     thread::scope(|scope| {
         scope.spawn(block);
         wait_until("one pool is used up", || client.snapshot().nodes.iter().any(|node| node.connections_in_use == 1));
@@ -257,7 +271,9 @@ fn calls_work_as_soon_as_nodes_appear() {
 #[test]
 fn the_housekeeping_thread_ends_with_the_last_handle() {
     let threads = || {
-        let names = std::fs::read_dir("/proc/self/task").unwrap().filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        let names = std::fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
         names.filter(|name| name.starts_with("redis-replicat")).count()
     };
     // Other tests have clients of their own: only what this client adds counts, and that it goes.

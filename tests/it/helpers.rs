@@ -113,7 +113,8 @@ fn unix_sockets_work() {
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("s");
     let servers = ReplicaSet::setup().setting("unixsocket", path.to_str().unwrap()).start().unwrap();
-    let client = ReplicatedClient::builder().master(Endpoint::from(format!("unix://{}", path.display()))).build().unwrap();
+    let client =
+        ReplicatedClient::builder().master(Endpoint::from(format!("unix://{}", path.display()))).build().unwrap();
     client.set("k", "v").unwrap();
     assert_eq!(client.get::<String>("k").unwrap(), "v");
     assert_eq!(client.snapshot().nodes[0].addr.to_string(), format!("unix:{}", path.display()));

@@ -60,7 +60,8 @@ fn a_pipeline_goes_whole_to_one_node() {
     let client = servers.client_builder().build().unwrap();
     let read: (String, bool) = client.query_pipeline(redis::pipe().get("k").exists("k")).unwrap();
     assert_eq!(read, ("v".to_owned(), true));
-    let together = |server: &redis_replicated::testing::Server| (server.calls("GET").unwrap(), server.calls("EXISTS").unwrap());
+    let together =
+        |server: &redis_replicated::testing::Server| (server.calls("GET").unwrap(), server.calls("EXISTS").unwrap());
     assert_eq!(servers.replicas().iter().filter(|replica| together(replica) == (1, 1)).count(), 1);
     let written: (i64, String) = client.query_pipeline(redis::pipe().incr("n", 1).get("k")).unwrap();
     assert_eq!(written, (1, "v".to_owned()));
@@ -125,7 +126,10 @@ fn explain_says_where_a_command_would_go_and_why() {
     assert!(said.starts_with("GET is a Read (read from ReplicaPreferred): goes to 127.0.0.1:"), "{said}");
     let snapshot = client.snapshot();
     assert_eq!(snapshot.nodes.iter().map(|node| node.ejected).collect::<Vec<_>>(), [false, true, false]);
-    assert_eq!(snapshot.nodes.iter().map(|node| node.role).collect::<Vec<_>>(), [Role::Master, Role::Replica, Role::Replica]);
+    assert_eq!(
+        snapshot.nodes.iter().map(|node| node.role).collect::<Vec<_>>(),
+        [Role::Master, Role::Replica, Role::Replica]
+    );
     assert_eq!(snapshot.nodes[1].in_flight + snapshot.nodes[2].in_flight, 0);
 }
 
@@ -158,11 +162,14 @@ fn blocking_commands_extend_their_limits_by_their_own_argument() {
     assert_eq!(popped, None);
     let forever = client.clone();
     let waiting = std::thread::spawn(move || forever.query::<(String, String)>(redis::cmd("BLPOP").arg("list").arg(0)));
-    crate::support::wait_until("BLPOP blocks", || servers.master().info("clients", "blocked_clients").unwrap().as_deref() == Some("1"));
+    crate::support::wait_until("BLPOP blocks", || {
+        servers.master().info("clients", "blocked_clients").unwrap().as_deref() == Some("1")
+    });
     std::thread::sleep(4 * short);
     client.rpush("list", "late").unwrap();
     assert_eq!(waiting.join().unwrap().unwrap(), ("list".to_owned(), "late".to_owned()));
-    let read: Option<String> = client.query(redis::cmd("XREAD").arg("BLOCK").arg(300).arg("STREAMS").arg("s").arg("$")).unwrap();
+    let read: Option<String> =
+        client.query(redis::cmd("XREAD").arg("BLOCK").arg(300).arg("STREAMS").arg("s").arg("$")).unwrap();
     assert_eq!(read, None);
 }
 

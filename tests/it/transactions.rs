@@ -30,7 +30,11 @@ fn a_transaction_runs_on_one_connection_to_the_master() {
     assert_eq!(servers.replica(0).calls("GET").unwrap(), 0, "reads of a transaction see the master");
     client.set("after", "1").unwrap();
     let connections = servers.master().info("clients", "connected_clients").unwrap();
-    assert_eq!(connections.as_deref(), Some("2"), "one pooled, one of the question itself: the connection was given back");
+    assert_eq!(
+        connections.as_deref(),
+        Some("2"),
+        "one pooled, one of the question itself: the connection was given back"
+    );
 }
 
 #[test]
@@ -119,7 +123,16 @@ fn what_relied_on_a_lost_connection_fails_once() {
     let servers = set_with_key(0);
     let client = narrow(&servers);
     let mut connection = client.connection();
-    let kill = || redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes").query::<i64>(&mut servers.master().connection().unwrap()).unwrap();
+    let kill = || {
+        redis::cmd("CLIENT")
+            .arg("KILL")
+            .arg("TYPE")
+            .arg("normal")
+            .arg("SKIPME")
+            .arg("yes")
+            .query::<i64>(&mut servers.master().connection().unwrap())
+            .unwrap()
+    };
     redis::cmd("WATCH").arg("k").exec(&mut connection).unwrap();
     assert_eq!(kill(), 1);
     let lost = connection.get::<_, String>("k").unwrap_err();
@@ -133,7 +146,10 @@ fn what_relied_on_a_lost_connection_fails_once() {
     assert_eq!(kill(), 1);
     assert!(redis::cmd("INCR").arg("n").exec(&mut connection).is_err());
     let unqueued = redis::cmd("INCR").arg("n").exec(&mut connection).unwrap_err();
-    assert_eq!(Error::of(&unqueued).map(|error| (error.kind(), error.may_have_executed())), Some((ErrorKind::Interrupted, false)));
+    assert_eq!(
+        Error::of(&unqueued).map(|error| (error.kind(), error.may_have_executed())),
+        Some((ErrorKind::Interrupted, false))
+    );
     assert!(redis::cmd("EXEC").exec(&mut connection).is_err());
     assert_eq!(client.get::<Option<i64>>("n").unwrap(), None);
     redis::cmd("INCR").arg("n").exec(&mut connection).unwrap();
@@ -155,7 +171,14 @@ fn a_transaction_that_was_not_queued_says_why() {
 #[test]
 fn a_refused_multi_is_an_error_that_tells_that_commands_ran() {
     let servers = set_with_key(0);
-    let acl = |words: &[&str]| redis::cmd("ACL").arg("SETUSER").arg("half").arg(words).exec(&mut servers.master().connection().unwrap()).unwrap();
+    let acl = |words: &[&str]| {
+        redis::cmd("ACL")
+            .arg("SETUSER")
+            .arg("half")
+            .arg(words)
+            .exec(&mut servers.master().connection().unwrap())
+            .unwrap()
+    };
     acl(&["on", ">pw", "~*", "+@all", "-multi"]);
     let url = servers.master().url().replace("redis://", "redis://half:pw@");
     let client = ReplicatedClient::builder().master(url).build().unwrap();
