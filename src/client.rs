@@ -138,15 +138,18 @@ impl ReplicatedClient {
             };
             let member = &topology.members()[position];
             let attempt = attempt(member, request, &clock, has_more);
-            clock.tick();
             let (verdict, outcome) = judge(request, &attempt);
-            if let Some(outcome) = outcome {
-                member.node.record(outcome, clock.now());
-            }
             let error = match (verdict, attempt) {
-                (Verdict::Answer, Ok(reply)) => return Ok(Served { reply, topology, position }),
+                (Verdict::Answer, Ok(reply)) => {
+                    member.node.record_answer();
+                    return Ok(Served { reply, topology, position });
+                }
                 (_, failed) => explain_failure(request, member, failed, earlier),
             };
+            clock.tick();
+            if let Some(outcome) = outcome {
+                member.node.record_failure(outcome, clock.now());
+            }
             tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {
                 _ if !clock.goes_on() => return Err(error),

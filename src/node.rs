@@ -141,19 +141,16 @@ impl Node {
         news
     }
 
-    /// Notes what an attempt came to.
+    /// Notes that the node gave a complete reply; an error of the application is one.
     #[inline]
-    pub(crate) fn record(&self, outcome: Outcome, now: Instant) {
-        if outcome == Outcome::Answered {
-            self.answered.fetch_add(1, Ordering::Relaxed);
-            self.health.recover();
-        } else {
-            self.record_failure(outcome, now);
-        }
+    pub(crate) fn record_answer(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.health.recover();
     }
 
+    /// Notes that an attempt failed in a way that speaks against the node.
     #[cold]
-    fn record_failure(&self, outcome: Outcome, now: Instant) {
+    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         if self.health.fail(outcome, now) {
             tracing::warn!(node = %self.addr, ?outcome, "node ejected");

@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(rank(&node, Role::Master, true, read_from, now), master, "{read_from}");
             assert_eq!(rank(&node, Role::Replica, true, read_from, now), replica, "{read_from}");
         }
-        node.record(Outcome::Unreachable, now);
+        node.record_failure(Outcome::Unreachable, now);
         assert_eq!(rank(&node, Role::Replica, true, ReadFrom::Any, now), Ok(Rank::LastResort));
     }
 
@@ -129,7 +129,7 @@ mod tests {
     fn writes_go_to_the_master_whatever_the_preference() {
         let now = Instant::now();
         let node = Node::new("n:1".parse().unwrap());
-        node.record(Outcome::Unreachable, now);
+        node.record_failure(Outcome::Unreachable, now);
         for read_from in ReadFrom::ALL {
             assert_eq!(rank(&node, Role::Master, false, read_from, now), Ok(Rank::Preferred));
             assert_eq!(rank(&node, Role::Replica, false, read_from, now), Err(Exclusion::Role));

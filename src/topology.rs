@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use arrayvec::ArrayVec;
+
 use crate::addr::NodeAddr;
 use crate::node::{Node, Role};
 use crate::pool::Pool;
 use crate::routing::{Exclusion, Rank, ReadFrom, rank};
-use crate::strategy::Candidates;
+use crate::strategy::{Candidates, MOST_NODES};
 
 mod snapshot;
 
@@ -61,24 +63,25 @@ impl Topology {
         now: Instant,
         left_out: LeftOut,
     ) -> Option<Choice<'_>> {
-        let rank_of = |index: usize, member: &Member| match left_out.contains(index) {
-            false => rank(&member.node, member.place, is_read, read_from, now).ok(),
-            true => None,
-        };
-        let mut ranks = [None; crate::strategy::MOST_NODES];
-        let mut best = None;
+        let mut best = Rank::LastResort;
         let mut eligible = 0;
-        for ((index, member), slot) in self.members.iter().enumerate().zip(&mut ranks) {
-            *slot = rank_of(index, member);
-            eligible += usize::from(slot.is_some());
-            best = match (best, *slot) {
-                (Some(best), Some(rank)) => Some(Rank::min(best, rank)),
-                (best, rank) => best.or(rank),
-            };
+        let mut nodes = ArrayVec::<&Node, MOST_NODES>::new();
+        for (index, member) in self.members.iter().enumerate() {
+            if left_out.contains(index) {
+                continue;
+            }
+            let Ok(rank) = rank(&member.node, member.place, is_read, read_from, now) else { continue };
+            eligible += 1;
+            if rank < best {
+                best = rank;
+                nodes.clear();
+            }
+            if rank == best {
+                // There are no more members than places.
+                let _ = nodes.try_push(&member.node);
+            }
         }
-        best?;
-        let chosen = self.members.iter().zip(&ranks).filter(|(_, rank)| **rank == best);
-        let candidates = Candidates::collect(chosen.map(|(member, _)| &member.node))?;
+        let candidates = Candidates::of(nodes)?;
         Some(Choice { candidates, has_more: eligible > 1 })
     }
 

@@ -48,6 +48,23 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// Takes the first words out of a command instead of reading its packed form. `None`: that has to be read.
+    #[inline]
+    pub(crate) fn packed(cmd: &'a redis::Cmd, bytes: &'a [u8]) -> Option<Self> {
+        /// `*2\r\n`; commands of ten words and more have a longer one, and are read.
+        const HEADER: usize = 4;
+        let mut args = cmd.args_iter();
+        let count = args.len();
+        let redis::Arg::Simple(name) = args.next()? else { return None };
+        let second = match args.next() {
+            Some(redis::Arg::Simple(second)) => Some(second),
+            // A cursor, whose value redis hides.
+            Some(_) => return None,
+            None => None,
+        };
+        if count < 10 { Some(Self { body: bytes.get(HEADER..)?, count, name, second }) } else { None }
+    }
+
     pub(super) fn name(self) -> &'a [u8] {
         self.name
     }
@@ -159,6 +176,26 @@ mod tests {
         let bytes = pipeline.get_packed_pipeline();
         let commands: Vec<Vec<&[u8]>> = Frames::new(&bytes).map(|words| words.unwrap().collect()).collect();
         assert_eq!(commands, [vec![&b"GET"[..], b"k"], vec![b"SET", b"k", b"v"]]);
+    }
+
+    #[test]
+    fn the_words_of_a_command_are_those_of_its_packed_form() {
+        for count in 0..12 {
+            let mut cmd = redis::cmd("NAME");
+            (0..count).for_each(|n| _ = cmd.arg(n));
+            let packed = cmd.get_packed_command();
+            let read = Words::only(&packed).unwrap();
+            match Words::packed(&cmd, &packed) {
+                Some(words) => {
+                    assert_eq!((words.name(), words.second()), (read.name(), read.second()));
+                    assert!(words.eq(read));
+                }
+                None => assert!(count + 1 >= 10),
+            }
+        }
+        let scan = redis::cmd("SCAN").cursor_arg(7).to_owned();
+        assert!(Words::packed(&scan, &scan.get_packed_command()).is_none());
+        assert!(Words::packed(&redis::Cmd::new(), &[]).is_none());
     }
 
     #[test]

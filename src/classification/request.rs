@@ -43,6 +43,15 @@ impl<'a> Request<'a> {
         Words::only(bytes).map(|words| Self::of(bytes, words, classifier))
     }
 
+    /// Reads a command that the redis crate has just packed into `bytes`: what it packed is whole.
+    #[inline]
+    pub(crate) fn packed(cmd: &'a redis::Cmd, bytes: &'a [u8], classifier: &Classifier) -> Result<Self, Malformed> {
+        match Words::packed(cmd, bytes) {
+            Some(words) => Ok(Self::of(bytes, words, classifier)),
+            None => Self::command(bytes, classifier),
+        }
+    }
+
     #[inline]
     fn of(bytes: &'a [u8], words: Words<'a>, classifier: &Classifier) -> Self {
         let found = classifier.look_up(words);

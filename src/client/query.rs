@@ -16,7 +16,8 @@ impl ReplicatedClient {
     /// state of a connection, steps of a transaction (see [`connection`](Self::connection)) and cursors other than 0.
     pub fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T> {
         let packed = cmd.get_packed_command();
-        let request = Request::command(&packed, self.classifier()).map_err(|_| Error::refused("an empty command"))?;
+        let request =
+            Request::packed(cmd, &packed, self.classifier()).map_err(|_| Error::refused("an empty command"))?;
         if !is_simple(&request) || cmd.is_no_response() {
             return Err(refusal(&request));
         }

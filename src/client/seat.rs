@@ -9,7 +9,7 @@ use super::clock::Clock;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::Lease;
-use crate::routing::{Fault, Reply, Stage, judge};
+use crate::routing::{Fault, Reply, Stage, Verdict, judge};
 use crate::topology::{Member, Topology};
 
 /// A connection to the master that one handle keeps for its transaction. Dropped before it is released, it is closed.
@@ -69,8 +69,10 @@ impl Seat {
         let end = clock.attempt_end(false, request.block);
         let attempt = exchange(member, &mut self.lease, request, &clock, end);
         clock.tick();
-        if let (_, Some(outcome)) = judge(request, &attempt) {
-            member.node.record(outcome, clock.now());
+        match judge(request, &attempt) {
+            (Verdict::Answer, _) => member.node.record_answer(),
+            (_, Some(outcome)) => member.node.record_failure(outcome, clock.now()),
+            (_, None) => {}
         }
         attempt.map_err(|fault: Fault| fault.into_error(member.node.addr(), request))
     }

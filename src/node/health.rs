@@ -8,11 +8,9 @@ const COOL_DOWN: Duration = Duration::from_millis(500);
 /// So many failures in a row eject a node that can be reached.
 const FAILURES_IN_A_ROW: u32 = 3;
 
-/// What an attempt came to, as far as it speaks about the node.
+/// How an attempt failed, as far as that speaks against the node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
-    /// A complete reply, also an error of the application.
-    Answered,
     /// Lost or late on a connection that was fresh or busy. A few in a row eject the node.
     Failed,
     /// No connection: refused, unreachable, timed out, login refused. Ejects the node.

@@ -23,7 +23,7 @@ pub(crate) enum Verdict {
 #[inline]
 pub(crate) fn judge(request: &Request<'_>, attempt: &Result<Reply, Fault>) -> (Verdict, Option<Outcome>) {
     match attempt {
-        Ok(Reply::One(value)) if !matches!(value, Value::ServerError(_)) => (Verdict::Answer, Some(Outcome::Answered)),
+        Ok(Reply::One(value)) if !matches!(value, Value::ServerError(_)) => (Verdict::Answer, None),
         _ => judge_closely(request, attempt),
     }
 }
@@ -31,7 +31,7 @@ pub(crate) fn judge(request: &Request<'_>, attempt: &Result<Reply, Fault>) -> (V
 fn judge_closely(request: &Request<'_>, attempt: &Result<Reply, Fault>) -> (Verdict, Option<Outcome>) {
     match attempt {
         Ok(reply) => match refusal(request, reply) {
-            None => (Verdict::Answer, Some(Outcome::Answered)),
+            None => (Verdict::Answer, None),
             Some(Refusal::NotServing) => (Verdict::Elsewhere, Some(Outcome::NotServing)),
             Some(Refusal::Busy) => (Verdict::Elsewhere, Some(Outcome::Failed)),
         },
@@ -167,7 +167,7 @@ mod tests {
         for line in ["WRONGTYPE x", "ERR x", "NOPERM x", "NOSCRIPT x", "MISCONF x", "OOM x", "NOREPLICAS x"] {
             for command in [&get, &set] {
                 let seen = verdict_on(command, Ok(Reply::One(error(line))));
-                assert_eq!(seen, (Verdict::Answer, Some(Outcome::Answered)), "{line}");
+                assert_eq!(seen, (Verdict::Answer, None), "{line}");
             }
         }
         for line in ["BUSY Redis is busy", "ERR max number of clients reached"] {

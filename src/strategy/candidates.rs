@@ -24,16 +24,12 @@ impl<'a> Candidates<'a> {
     /// Makes candidates of the first 64 of `nodes`; `None` if there are none.
     #[must_use]
     pub fn new(nodes: &[&'a Node]) -> Option<Self> {
-        Self::collect(nodes.iter().copied())
+        Self::of(nodes.iter().copied().take(MOST_NODES).collect())
     }
 
     #[inline]
-    pub(crate) fn collect(nodes: impl IntoIterator<Item = &'a Node>) -> Option<Self> {
-        let nodes: ArrayVec<_, MOST_NODES> = nodes.into_iter().take(MOST_NODES).collect();
-        if nodes.is_empty() {
-            return None;
-        }
-        Some(Self { nodes, key: None, now: None, attempt: 0 })
+    pub(crate) fn of(nodes: ArrayVec<&'a Node, MOST_NODES>) -> Option<Self> {
+        if nodes.is_empty() { None } else { Some(Self { nodes, key: None, now: None, attempt: 0 }) }
     }
 
     /// Sets the key that is read. Default: none.
@@ -96,7 +92,7 @@ impl<'a> Candidates<'a> {
     /// Returns the candidates that `keep` accepts, in the same order; `None` if it accepts none.
     #[must_use]
     pub fn narrow(&self, keep: impl Fn(&'a Node) -> bool) -> Option<Self> {
-        let kept = Self::collect(self.iter().filter(|node| keep(node)))?;
+        let kept = Self::of(self.iter().filter(|node| keep(node)).collect())?;
         Some(Self { key: self.key, now: self.now, attempt: self.attempt, ..kept })
     }
 
