@@ -49,6 +49,9 @@ enum Chosen {
     Named { name: String, seed: Option<u64> },
 }
 
+const LONGEST_TIME: Duration = Duration::from_secs(366 * 86_400);
+/// A server takes 10 000 clients, unless it is told otherwise.
+const LARGEST_POOL: u32 = 10_000;
 /// The deadline of a call, unless another is set.
 const DEADLINE: Duration = Duration::from_secs(3);
 
@@ -170,7 +173,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an address that cannot be read, no master or several, a node
-    /// that is named twice, more than 64 nodes, nodes of different databases, a size, limit or weight of zero, an unknown
+    /// that is named twice, more than 64 nodes, nodes of different databases, a size, limit or weight of zero, a limit of more than a year, more than 10 000 connections to a node, an unknown
     /// strategy, a command name that cannot be overridden, or a client name with spaces.
     pub fn build(self) -> Result<ReplicatedClient> {
         self.check_limits()?;
@@ -207,6 +210,14 @@ impl Builder {
             ("response_timeout", response),
             ("idle_timeout", idle),
         ];
+        if let Some((name, _)) =
+            times.iter().chain(&[("deadline", self.deadline)]).find(|(_, time)| *time > LONGEST_TIME)
+        {
+            return Err(Error::config(format!("{name} is longer than a year")));
+        }
+        if size > LARGEST_POOL {
+            return Err(Error::config(format!("pool_size is {size}: at most {LARGEST_POOL} make sense")));
+        }
         if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
             return Err(Error::config(format!("{name} is 0: it has to be longer")));
         }
@@ -318,6 +329,9 @@ mod tests {
             (good().response_timeout(zero), "response_timeout"),
             (good().idle_timeout(zero), "idle_timeout"),
             (good().deadline(zero), "deadline"),
+            (good().deadline(Duration::MAX), "deadline is longer"),
+            (good().response_timeout(Duration::MAX), "response_timeout is longer"),
+            (good().pool_size(u32::MAX), "pool_size is 4294967295"),
             (good().client_name("a b"), "client_name"),
             (ReplicatedClient::builder().replica("127.0.0.1:2"), "no master"),
             (good().master("127.0.0.1:3"), "2 masters"),

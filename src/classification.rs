@@ -130,7 +130,7 @@ impl Classifier {
     fn find(&self, name: &[u8], second: Option<&[u8]>) -> Found {
         let mut found = match index::find(name, second) {
             Some(row) => Found { class: row.class, key: row.key, rule: row.rule },
-            None => Found { class: Classification::Write, key: rule::Key::None, rule: Rule::Plain },
+            None => Found { class: Classification::Write, key: rule::Key::None, rule: Rule::Partial },
         };
         if !self.overrides.is_empty()
             && let Some(class) = self.overridden(name, second)

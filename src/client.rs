@@ -112,20 +112,20 @@ impl ReplicatedClient {
     /// Routes a request and returns the reply.
     pub(crate) fn call(&self, request: &Request<'_>, aim: Aim<'_>) -> Result<Served> {
         let topology = self.shared.current();
-        let mut clock = Clock::start(self.options.deadline, request.block);
-        if !clock.goes_on() {
-            return Err(no_time(request));
-        }
+        let mut clock = Clock::start(self.options.deadline);
         let mut left_out = LeftOut::default();
-        let mut earlier = None;
+        let mut earlier: Option<Error> = None;
         let mut same_node = match aim {
             Aim::Any => None,
-            Aim::First(addr) => topology.find(addr),
-            Aim::Only(addr) => Some(topology.find(addr).ok_or_else(|| gone(request, addr))?),
+            Aim::First(addr) => topology.find(addr).map(|position| (position, topology.members().len() > 1)),
+            Aim::Only(addr) => Some((topology.find(addr).ok_or_else(|| gone(request, addr))?, false)),
         };
         loop {
+            if !clock.goes_on() {
+                return Err(earlier.unwrap_or_else(|| no_time(request)));
+            }
             let (position, has_more) = match same_node {
-                Some(position) => (position, matches!(aim, Aim::First(_))),
+                Some(picked) => picked,
                 None => match self.pick(&topology, request, &clock, left_out)? {
                     Some(picked) => picked,
                     None => {
@@ -154,7 +154,7 @@ impl ReplicatedClient {
             match verdict {
                 _ if !clock.goes_on() => return Err(error),
                 Verdict::GiveUp | Verdict::Answer => return Err(error),
-                Verdict::SameNode => same_node = Some(position),
+                Verdict::SameNode => same_node = Some((position, has_more)),
                 Verdict::Elsewhere if matches!(aim, Aim::Only(_)) => clock.pause(),
                 Verdict::Elsewhere => {
                     left_out.insert(position);
@@ -189,6 +189,10 @@ impl ReplicatedClient {
         key: Option<&'a [u8]>,
         clock: &Clock,
     ) -> Option<usize> {
+        if let [only] = *candidates.as_slice() {
+            // No choice: writes must not use up the turns of reads.
+            return topology.position(only);
+        }
         candidates.describe(key, clock.now(), clock.attempt());
         let mut node = self.shared.strategy.pick(candidates);
         if !candidates.contains(node) {

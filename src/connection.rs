@@ -9,6 +9,7 @@ use redis::{
 
 use self::scans::Scans;
 use self::session::Session;
+use crate::addr::NodeAddr;
 use crate::classification::{Classification, Request, TransactionStep};
 use crate::client::{Aim, ReplicatedClient, server_error};
 use crate::error::{Error, ErrorKind, Result};
@@ -43,13 +44,22 @@ pub struct RoutedConnection {
     client: ReplicatedClient,
     scans: Scans,
     session: Session,
+    /// The node that served the last pipeline, and why the last one failed: for `query_pipeline`.
+    served_by: Option<NodeAddr>,
+    failure: Option<Error>,
 }
 
 impl ReplicatedClient {
     /// Returns a handle for every command of the redis crate; nothing is connected or lent by that.
     #[must_use]
     pub fn connection(&self) -> RoutedConnection {
-        RoutedConnection { client: self.clone(), scans: Scans::default(), session: Session::default() }
+        RoutedConnection {
+            client: self.clone(),
+            scans: Scans::default(),
+            session: Session::default(),
+            served_by: None,
+            failure: None,
+        }
     }
 
     /// Runs a pipeline, whole, on one node: on a candidate if every command in it is a read, else on the master.
@@ -82,10 +92,10 @@ impl RoutedConnection {
             Some(cursor) => self.scans.node_of(cursor).map_or(Aim::Any, Aim::First),
         };
         if request.opens || self.session.is_open() {
-            return match self.session.run(&self.client, &request)? {
-                Reply::One(value) => Ok(value),
-                Reply::Many { .. } => Err(malformed()),
-            };
+            if matches!(aim, Aim::Only(node) if self.session.node() != Some(node)) {
+                return Err(foreign_cursor(&request));
+            }
+            return self.serve_pinned(&request);
         }
         let served = self.client.call(&request, aim)?;
         if let (Some(cursor), Reply::One(page)) = (&cursor, &served.reply) {
@@ -97,6 +107,16 @@ impl RoutedConnection {
         }
     }
 
+    /// Serves one command on the connection of the open transaction.
+    fn serve_pinned(&mut self, request: &Request<'_>) -> Result<Value> {
+        let reply = self.session.run(&self.client, request)?;
+        let Reply::One(value) = reply else { return Err(malformed()) };
+        if let (Some(cursor), Some(node)) = (request.cursor(), self.session.node()) {
+            self.scans.advance(&cursor, request.continues_scan, &value, node);
+        }
+        Ok(value)
+    }
+
     /// Serves a packed pipeline.
     fn serve_all(&mut self, packed: &[u8], skipped: usize, kept: usize) -> Result<Reply> {
         let request = Request::pipeline(packed, skipped, kept, self.client.classifier()).map_err(|_| malformed())?;
@@ -104,13 +124,17 @@ impl RoutedConnection {
         if request.continues_scan {
             return Err(Error::refused(format!("{request} goes on with a scan: run it by itself")));
         }
-        if skipped > 0 {
-            self.session.answer(Some(TransactionStep::Exec))?;
-        }
+        // What relies on a lost connection fails before anything is sent.
+        let first = request.steps(self.client.classifier()).flatten().next();
+        self.session.answer(if skipped > 0 { Some(TransactionStep::Exec) } else { first })?;
         if request.opens || self.session.is_open() {
-            return self.session.run(&self.client, &request);
+            let reply = self.session.run(&self.client, &request)?;
+            self.served_by = self.session.node().cloned();
+            return Ok(reply);
         }
-        self.client.call(&request, Aim::Any).map(|served| served.reply)
+        let served = self.client.call(&request, Aim::Any)?;
+        self.served_by = Some(served.node().clone());
+        Ok(served.reply)
     }
 
     fn check(&self, request: &Request<'_>) -> Result<()> {
@@ -122,24 +146,28 @@ impl RoutedConnection {
     }
 
     /// Makes of the redis crate's error for a pipeline one that tells how far the pipeline got.
-    fn understand(&self, pipeline: &Pipeline, cause: RedisError) -> Error {
-        if let Some(ours) = Error::of(&cause) {
-            return ours.clone();
+    fn understand(&mut self, pipeline: &Pipeline, cause: RedisError) -> Error {
+        if let Some(failure) = self.failure.take() {
+            return failure;
         }
         let packed = pipeline.get_packed_pipeline();
         let (skipped, kept) = if pipeline.is_transaction() { (pipeline.len() + 1, 1) } else { (0, pipeline.len()) };
         let Ok(request) = Request::pipeline(&packed, skipped, kept, self.client.classifier()) else {
             return malformed();
         };
-        match cause.clone().into_server_errors() {
+        let error = match cause.clone().into_server_errors() {
             Some(errors) => {
-                let all = errors.len() == kept && errors.iter().all(|(_, error)| executed_nothing(error));
+                let all = errors.len() == kept && errors.iter().all(|(_, error)| executed_nothing(&request, error));
                 server_error(&request, cause).executed(!request.is_read() && !all)
             }
             None => {
                 let message = format!("the replies to {request} are not of the type asked for");
                 Error::new(ErrorKind::Conversion, message).executed(!request.is_read()).because(cause)
             }
+        };
+        match &self.served_by {
+            Some(node) => error.on(node),
+            None => error,
         }
     }
 }
@@ -161,7 +189,10 @@ impl ConnectionLike for RoutedConnection {
     }
 
     fn req_packed_commands(&mut self, packed: &[u8], offset: usize, count: usize) -> RedisResult<Vec<Value>> {
-        match self.serve_all(packed, offset, count)? {
+        self.served_by = None;
+        self.failure = None;
+        let reply = self.serve_all(packed, offset, count).inspect_err(|error| self.failure = Some(error.clone()))?;
+        match reply {
             Reply::One(_) => Err(malformed().into()),
             Reply::Many { kept, not_queued } if not_queued.is_empty() => Ok(kept),
             Reply::Many { not_queued, .. } => Err(aborted(not_queued)),
@@ -194,7 +225,7 @@ impl fmt::Debug for RoutedConnection {
 }
 
 fn malformed() -> Error {
-    Error::refused("not one whole command for each reply that is waited for")
+    Error::refused("not one whole command for each reply that is waited for, or a transaction within a transaction")
 }
 
 fn foreign_cursor(request: &Request<'_>) -> Error {

@@ -49,7 +49,8 @@ pub use self::round_robin::RoundRobin;
 pub trait Strategy: fmt::Debug + Send + Sync + 'static {
     /// Returns the node to try; asked again, without that node, if the attempt fails.
     ///
-    /// A node that is not one of the candidates is not used: the first candidate is taken instead.
+    /// Not called where there is only one candidate. A node that is not one of the candidates is not used: the first
+    /// candidate is taken instead.
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node;
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Request<'a> {
     pub(crate) opens: bool,
     /// A failure may leave a part of it applied: scripts, functions, pipelines.
     pub(crate) partial: bool,
+    /// Runs a script, a function or a command that nobody knows: what they answer is their own affair.
+    pub(crate) runs_script: bool,
     rule: Rule,
     name: &'a [u8],
 }
@@ -65,6 +67,7 @@ impl<'a> Request<'a> {
             continues_scan: class == Classification::Cursor && !found.rule.is_first_page(words),
             opens: matches!(found.rule, Rule::Step(TransactionStep::Watch | TransactionStep::Multi)),
             partial: found.rule.is_partial() && class != Classification::Read,
+            runs_script: found.rule.is_partial(),
             rule: found.rule,
             name: words.name(),
         }
@@ -80,6 +83,7 @@ impl<'a> Request<'a> {
         let mut commands = Frames::new(bytes).map(|words| words.map(|words| Self::of(bytes, words, classifier)));
         let first = commands.next().ok_or(Malformed)??;
         let (mut whole, mut last, mut count) = (first, first, 1);
+        let mut nests = false;
         for command in commands {
             last = command?;
             count += 1;
@@ -88,6 +92,8 @@ impl<'a> Request<'a> {
             whole.block = whole.block.then(last.block);
             whole.continues_scan |= last.continues_scan;
             whole.opens |= last.opens;
+            whole.runs_script |= last.runs_script;
+            nests |= last.step().is_some() && count < skipped;
         }
         whole.replies = Replies::Many { skipped, kept };
         whole.partial = true;
@@ -95,7 +101,8 @@ impl<'a> Request<'a> {
             // `MULTI … EXEC`: nothing in it blocks, and nothing stays open behind it.
             let is_transaction =
                 first.step() == Some(TransactionStep::Multi) && last.step() == Some(TransactionStep::Exec);
-            if !is_transaction || kept != 1 {
+            // A step in its middle would end it early, or outlive it.
+            if !is_transaction || kept != 1 || nests {
                 return Err(Malformed);
             }
             whole.block = Block::No;

@@ -27,7 +27,7 @@ pub(super) enum Rule {
     Container,
     /// A script: `no-writes` in its first line makes it a read; a failed one may have been applied in part.
     Eval,
-    /// A script or function known by name only; a failed one may have been applied in part.
+    /// A script or function known by name only, or a command known not at all; a failed one may have been applied in part.
     Partial,
     /// The cursor is at this position; 0 starts a scan.
     Scan(u8),
@@ -87,12 +87,19 @@ impl Block {
         }
     }
 
+    /// So long that the server refuses it, or nobody will live to see the difference.
+    const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+    fn bounded(time: Duration) -> Self {
+        if time > Self::LONGEST { Self::Forever } else { Self::For(time) }
+    }
+
     fn from_secs(argument: &[u8]) -> Self {
         let seconds = std::str::from_utf8(argument).ok().and_then(|text| text.parse::<f64>().ok());
         match seconds {
             Some(0.0) => Self::Forever,
             // What the server does not accept does not block.
-            Some(seconds) => Duration::try_from_secs_f64(seconds).map_or(Self::No, Self::For),
+            Some(seconds) => Duration::try_from_secs_f64(seconds).map_or(Self::No, Self::bounded),
             None => Self::No,
         }
     }
@@ -100,7 +107,7 @@ impl Block {
     fn from_millis(argument: &[u8]) -> Self {
         match std::str::from_utf8(argument).ok().and_then(|text| text.parse::<u64>().ok()) {
             Some(0) => Self::Forever,
-            Some(millis) => Self::For(Duration::from_millis(millis)),
+            Some(millis) => Self::bounded(Duration::from_millis(millis)),
             None => Self::No,
         }
     }
@@ -220,6 +227,7 @@ mod tests {
         assert_eq!(Block::from_secs(b"0"), Block::Forever);
         assert_eq!(Block::from_secs(b"0.25"), Block::For(Duration::from_millis(250)));
         assert_eq!(Block::from_millis(b"0"), Block::Forever);
+        assert_eq!(Block::from_secs(b"1e19"), Block::Forever);
         for nonsense in [&b"-1"[..], b"x", b"", b"nan", b"inf", b"1e300", b"\xff"] {
             assert_eq!(Block::from_secs(nonsense), Block::No);
             assert_eq!(Block::from_millis(nonsense), Block::No);

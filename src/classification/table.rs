@@ -411,7 +411,7 @@ pub(super) const ROWS: &[Row] = &[
     row("MEMORY STATS", Master, NoKey, Plain),
     row("MEMORY USAGE", Read, At(2), Plain),
     row("MGET", Read, At(1), Plain),
-    row("MIGRATE", Write, At(3), Plain),
+    row("MIGRATE", Write, At(3), Partial),
     row("MODULE", Master, NoKey, Container),
     row("MODULE HELP", Master, NoKey, Plain),
     row("MODULE LIST", Master, NoKey, Plain),

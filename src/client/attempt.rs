@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use redis::Value;
+use redis::{ServerErrorKind, Value};
 
 use super::clock::{Clock, patience};
 use super::server_error;
-use crate::classification::{Block, Request};
+use crate::classification::Request;
 use crate::error::{Error, ErrorKind};
+use crate::node::Role;
 use crate::pool::Lease;
 use crate::routing::{Fault, Reply, Stage, is_not_serving};
 use crate::topology::Member;
@@ -19,17 +20,23 @@ const PROVEN_FOR: Duration = Duration::from_secs(1);
 #[inline]
 pub(super) fn attempt(member: &Member, request: &Request<'_>, clock: &Clock, has_more: bool) -> Result<Reply, Fault> {
     let _in_flight = member.node.begin();
-    let end = clock.attempt_end(has_more, request.block);
+    let end = clock.attempt_end(has_more);
     let mut lease = member.pool.checkout(member.node.in_flight(), end)?;
-    prepare(member, &mut lease, !request.is_read(), clock)?;
+    prepare(member, &mut lease, !request.is_read(), clock, end)?;
     exchange(member, &mut lease, request, clock, end)
 }
 
 /// Makes sure that a lent connection leads where the topology says, before anything is sent on it.
 #[inline]
-pub(super) fn prepare(member: &Member, lease: &mut Lease, must_be_alive: bool, clock: &Clock) -> Result<(), Fault> {
+pub(super) fn prepare(
+    member: &Member,
+    lease: &mut Lease,
+    must_be_alive: bool,
+    clock: &Clock,
+    end: Option<Instant>,
+) -> Result<(), Fault> {
     let is_doubtful = !member.is_in_place(lease.role());
-    if is_doubtful || (must_be_alive && has_rested(lease, clock)) { prove(member, lease, clock) } else { Ok(()) }
+    if is_doubtful || (must_be_alive && has_rested(lease, clock)) { prove(member, lease, clock, end) } else { Ok(()) }
 }
 
 fn has_rested(lease: &Lease, clock: &Clock) -> bool {
@@ -39,11 +46,11 @@ fn has_rested(lease: &Lease, clock: &Clock) -> bool {
 
 /// Asks the server what it is, unless it just said so, and compares that with the topology.
 #[cold]
-fn prove(member: &Member, lease: &mut Lease, clock: &Clock) -> Result<(), Fault> {
+fn prove(member: &Member, lease: &mut Lease, clock: &Clock, end: Option<Instant>) -> Result<(), Fault> {
     if lease.has_served() {
         let last_used = lease.last_used();
         let limit = clock.now() + member.pool.limits().response;
-        let end = clock.attempt_end(false, Block::No).map_or(limit, |end| end.min(limit));
+        let end = end.map_or(limit, |end| end.min(limit));
         lease.ask_role(end).inspect_err(|fault| distrust(member, fault, last_used))?;
     }
     let Some(role) = lease.role() else { return Ok(()) };
@@ -71,7 +78,12 @@ pub(super) fn exchange(
     let now = if lease.took_time() { Instant::now() } else { clock.now() };
     let reply = lease.send(request, patience(member.pool.limits().response, request.block, now, end));
     match &reply {
-        Ok(reply) if must_close(request, reply) => lease.discard(),
+        Ok(reply) if must_close(request, reply) => {
+            lease.discard();
+            if is_read_only(reply) && member.node.observe_role(Role::Replica) {
+                tracing::warn!(node = %member.node.addr(), "master was demoted");
+            }
+        }
         Ok(_) => lease.served(now),
         Err(fault) => distrust(member, fault, last_used),
     }
@@ -86,7 +98,17 @@ fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
     }
 }
 
-/// After a refused write the connection leads to a node that is not, or not yet, a master: the next one asks for its role.
+/// Tells whether the node refused a write because it is a replica: every connection to it is now asked before the next.
+fn is_read_only(reply: &Reply) -> bool {
+    let says =
+        |value: &Value| matches!(value, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly));
+    match reply {
+        Reply::One(value) => says(value),
+        Reply::Many { kept, .. } => kept.iter().any(says),
+    }
+}
+
+/// After a refused write nobody should get this connection before the node was asked again.
 fn must_close(request: &Request<'_>, reply: &Reply) -> bool {
     let refuses = |value: &Value| matches!(value, Value::ServerError(error) if is_not_serving(error));
     !request.is_read()

@@ -15,21 +15,16 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Clock {
     now: Instant,
-    /// `None`: a blocking command that waits for ever.
+    /// `None`: too far away for the clock.
     end: Option<Instant>,
     attempt: u32,
     rounds: u32,
 }
 
 impl Clock {
-    pub(crate) fn start(deadline: Duration, block: Block) -> Self {
+    pub(crate) fn start(deadline: Duration) -> Self {
         let now = Instant::now();
-        let end = match block {
-            Block::No => now.checked_add(deadline),
-            Block::For(block) => now.checked_add(deadline.saturating_add(block)),
-            Block::Forever => None,
-        };
-        Self { now, end, attempt: 0, rounds: 0 }
+        Self { now, end: now.checked_add(deadline), attempt: 0, rounds: 0 }
     }
 
     /// An attempt is over.
@@ -53,15 +48,12 @@ impl Clock {
     }
 
     /// Returns when the next attempt must be over: half of the time stays for another candidate, if there is one.
+    ///
+    /// The time that a command blocks by its own argument comes on top, but only while its reply is waited for.
     #[inline]
-    pub(crate) fn attempt_end(&self, has_more: bool, block: Block) -> Option<Instant> {
+    pub(crate) fn attempt_end(&self, has_more: bool) -> Option<Instant> {
         let end = self.end?;
-        let share = if has_more && block == Block::No {
-            end.saturating_duration_since(self.now) / 2
-        } else {
-            return Some(end);
-        };
-        Some(self.now + share)
+        if has_more { Some(self.now + end.saturating_duration_since(self.now) / 2) } else { Some(end) }
     }
 
     /// Waits before the next round, longer each time, but not past the deadline.
@@ -79,20 +71,16 @@ impl Clock {
 /// Returns how long an exchange that begins `now` and must be over by `end` may wait for its reply.
 #[inline]
 pub(super) fn patience(response: Duration, block: Block, now: Instant, end: Option<Instant>) -> Patience {
-    let limit = match block {
-        Block::No => Some(response),
-        Block::For(block) => Some(response.saturating_add(block)),
-        Block::Forever => None,
+    let limit = match end.map(|end| end.saturating_duration_since(now)) {
+        // Usually there is ample time.
+        Some(left) if left < response + response / 4 + Duration::from_millis(10) => cut(response, left),
+        _ => response,
     };
-    let limit = match (limit, end) {
-        (Some(limit), Some(end)) => {
-            let left = end.saturating_duration_since(now);
-            // Usually there is ample time.
-            Some(if left > limit + limit / 4 + Duration::from_millis(10) { limit } else { cut(limit, left) })
-        }
-        (limit, _) => limit,
-    };
-    Patience { limit, until: end }
+    match block {
+        Block::No => Patience { limit: Some(limit), until: end },
+        Block::For(block) => Patience { limit: Some(limit + block), until: end.and_then(|end| end.checked_add(block)) },
+        Block::Forever => Patience { limit: None, until: None },
+    }
 }
 
 /// The limit, so that even a late timer ends the wait within what is left.
@@ -119,30 +107,29 @@ mod tests {
 
     #[test]
     fn an_attempt_leaves_half_of_the_time_to_the_others() {
-        let clock = Clock::start(SECOND, Block::No);
-        assert_eq!(clock.attempt_end(true, Block::No), Some(clock.now() + SECOND / 2));
-        assert_eq!(clock.attempt_end(false, Block::No), Some(clock.now() + SECOND));
+        let clock = Clock::start(SECOND);
+        assert_eq!(clock.attempt_end(true), Some(clock.now() + SECOND / 2));
+        assert_eq!(clock.attempt_end(false), Some(clock.now() + SECOND));
+        assert_eq!(Clock::start(Duration::MAX).attempt_end(true), None);
     }
 
     #[test]
     fn the_response_limit_is_the_smaller_of_the_setting_and_what_is_left() {
-        let clock = Clock::start(3 * SECOND, Block::No);
-        let end = clock.attempt_end(true, Block::No);
+        let clock = Clock::start(3 * SECOND);
+        let end = clock.attempt_end(true);
         assert_eq!(patience(SECOND, Block::No, clock.now(), end).limit, Some(SECOND));
         let limit = patience(5 * SECOND, Block::No, clock.now(), end).limit.unwrap();
         assert!(limit < 3 * SECOND / 2 && limit > SECOND, "{limit:?}");
     }
 
     #[test]
-    fn a_blocking_command_extends_the_limits_by_its_own_argument() {
-        let block = Block::For(10 * SECOND);
-        let clock = Clock::start(SECOND, block);
-        let end = clock.attempt_end(true, block);
-        assert_eq!(end, Some(clock.now() + 11 * SECOND));
-        assert!(patience(SECOND, block, clock.now(), end).limit.unwrap() >= 9 * SECOND);
-        let forever = Clock::start(SECOND, Block::Forever);
-        assert_eq!(forever.attempt_end(true, Block::Forever), None);
-        assert_eq!(patience(SECOND, Block::Forever, forever.now(), None).limit, None);
+    fn a_blocking_command_extends_the_wait_for_its_reply_only() {
+        let clock = Clock::start(SECOND);
+        let end = clock.attempt_end(false);
+        let long = patience(SECOND / 2, Block::For(10 * SECOND), clock.now(), end);
+        assert_eq!((long.limit, long.until), (Some(21 * SECOND / 2), Some(clock.now() + 11 * SECOND)));
+        let forever = patience(SECOND, Block::Forever, clock.now(), end);
+        assert_eq!((forever.limit, forever.until), (None, None));
     }
 
     #[test]
@@ -154,7 +141,7 @@ mod tests {
 
     #[test]
     fn there_is_no_time_left_at_the_deadline() {
-        assert!(!Clock::start(Duration::ZERO, Block::No).goes_on());
-        assert!(Clock::start(SECOND, Block::No).goes_on());
+        assert!(!Clock::start(Duration::ZERO).goes_on());
+        assert!(Clock::start(SECOND).goes_on());
     }
 }

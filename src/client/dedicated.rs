@@ -5,7 +5,6 @@ use redis::Connection;
 use super::ReplicatedClient;
 use super::clock::Clock;
 use crate::addr::NodeAddr;
-use crate::classification::Block;
 use crate::error::{Error, ErrorKind, Result};
 use crate::routing::ReadFrom;
 use crate::topology::{LeftOut, Member, Topology};
@@ -33,7 +32,7 @@ impl ReplicatedClient {
     /// [`ErrorKind::Unavailable`] if the set has no such node, or it is not in the role asked for;
     /// [`ErrorKind::Checkout`] if no connection could be made; [`ErrorKind::Server`] if the login was refused.
     pub fn dedicated(&self, target: Target) -> Result<Connection> {
-        let mut clock = Clock::start(self.options.deadline, Block::No);
+        let mut clock = Clock::start(self.options.deadline);
         let mut left_out = LeftOut::default();
         let topology = self.shared.current();
         loop {
@@ -77,7 +76,7 @@ impl ReplicatedClient {
 
 fn open(target: &Target, member: &Member, clock: &Clock) -> Result<Connection> {
     let addr = member.node.addr();
-    let opened = member.pool.connect_unpooled(clock.attempt_end(false, Block::No));
+    let opened = member.pool.connect_unpooled(clock.attempt_end(false));
     let (connection, role) = opened.map_err(|fault| {
         let kind = if fault.is_refusal_by_server() { ErrorKind::Server } else { ErrorKind::Checkout };
         let error = Error::new(kind, "could not open a connection").on(addr);

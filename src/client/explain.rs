@@ -24,8 +24,8 @@ impl ReplicatedClient {
         let Ok(request) = Request::command(&packed, self.classifier()) else {
             return nowhere(Classification::Write, "an empty command".to_owned());
         };
-        // A cursor belongs to one node, which only the handle that it came from knows.
-        if request.class == Classification::Connection || request.continues_scan {
+        // Cursors and transactions belong to one connection() each, which knows where it holds them.
+        if request.class == Classification::Connection || request.continues_scan || request.step().is_some() {
             return nowhere(request.class, request.to_string());
         }
         let choice = topology.choose(request.is_read(), read_from, now, LeftOut::default());

@@ -73,6 +73,6 @@ pub(crate) fn server_error(request: &Request<'_>, cause: RedisError) -> Error {
     let code = cause.code().unwrap_or("an error");
     let error = Error::new(ErrorKind::Server, format!("{request} was answered with {code}"));
     let errors = cause.clone().into_server_errors();
-    let untouched = errors.is_some_and(|errors| errors.iter().all(|(_, error)| executed_nothing(error)));
+    let untouched = errors.is_some_and(|errors| errors.iter().all(|(_, error)| executed_nothing(request, error)));
     error.executed(request.partial && !request.is_read() && !untouched).because(cause)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::ReplicatedClient;
 use super::attempt::{exchange, prepare};
 use super::clock::Clock;
+use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pool::Lease;
@@ -20,22 +21,24 @@ pub(crate) struct Seat {
 }
 
 impl ReplicatedClient {
+    /// Starts the time of a call.
+    pub(crate) fn clock(&self) -> Clock {
+        Clock::start(self.options.deadline)
+    }
+
     /// Takes a proven connection to the master, waiting for one until the deadline. Nothing of `request` is sent.
-    pub(crate) fn take_seat(&self, request: &Request<'_>) -> Result<Seat> {
+    pub(crate) fn take_seat(&self, request: &Request<'_>, clock: &mut Clock) -> Result<Seat> {
         let topology = self.shared.current();
-        let mut clock = Clock::start(self.options.deadline, request.block);
         let Some(position) = topology.master() else {
             return Err(Error::new(ErrorKind::Unavailable, "the set has no master"));
         };
         let member = &topology.members()[position];
         loop {
-            let taken = member
-                .pool
-                .checkout(member.node.in_flight(), clock.attempt_end(false, request.block))
-                .and_then(|mut lease| {
-                    prepare(member, &mut lease, true, &clock)?;
-                    Ok(lease)
-                });
+            let end = clock.attempt_end(false);
+            let taken = member.pool.checkout(member.node.in_flight(), end).and_then(|mut lease| {
+                prepare(member, &mut lease, true, clock, end)?;
+                Ok(lease)
+            });
             clock.tick();
             let fault = match taken {
                 Ok(mut lease) => {
@@ -62,12 +65,11 @@ impl Seat {
     }
 
     /// Runs a request on this connection, once.
-    pub(crate) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>) -> Result<Reply> {
+    pub(crate) fn run(&mut self, request: &Request<'_>, clock: &mut Clock) -> Result<Reply> {
         let member = &self.topology.members()[self.position];
-        let mut clock = Clock::start(client.options.deadline, request.block);
         let _in_flight = member.node.begin();
-        let end = clock.attempt_end(false, request.block);
-        let attempt = exchange(member, &mut self.lease, request, &clock, end);
+        let end = clock.attempt_end(false);
+        let attempt = exchange(member, &mut self.lease, request, clock, end);
         clock.tick();
         match judge(request, &attempt) {
             (Verdict::Answer, _) => member.node.record_answer(),
@@ -75,6 +77,10 @@ impl Seat {
             (_, None) => {}
         }
         attempt.map_err(|fault: Fault| fault.into_error(member.node.addr(), request))
+    }
+
+    pub(crate) fn node(&self) -> &NodeAddr {
+        self.member().node.addr()
     }
 
     pub(crate) fn is_live(&self) -> bool {

@@ -23,6 +23,8 @@ struct Scan {
     what: u64,
     cursor: u64,
     node: NodeAddr,
+    /// So many scans of the same thing have come to the same cursor; never 0.
+    holders: u32,
 }
 
 impl Scans {
@@ -43,17 +45,22 @@ impl Scans {
         // An error, or something that is not a page: the cursor that was sent stays good.
         let Some(next) = next_cursor(cursor, reply) else { return };
         let (what, sent) = (what(cursor), id(cursor.value));
-        let is_over = |scan: &Scan| {
-            let replaced = scan.cursor == if continues { sent } else { next };
-            // On another node: that one failed, and a new scan began here.
-            scan.what == what && (replaced || scan.node != *node)
-        };
+        let is_same = |scan: &Scan, cursor| scan.what == what && scan.cursor == cursor;
         for slot in &mut self.open {
-            if slot.as_ref().is_some_and(is_over) {
+            let Some(scan) = slot else { continue };
+            if continues && is_same(scan, sent) {
+                scan.holders -= 1;
+            }
+            // On another node: that one failed, and a new scan began here.
+            if scan.holders == 0 || (scan.what == what && scan.node != *node) {
                 *slot = None;
             }
         }
         if next == 0 {
+            return;
+        }
+        if let Some(scan) = self.open.iter_mut().flatten().find(|scan| is_same(scan, next)) {
+            scan.holders = scan.holders.saturating_add(1);
             return;
         }
         // Stable: the order of age stays.
@@ -63,7 +70,7 @@ impl Scans {
             self.open[REMEMBERED - 1] = None;
         }
         if let Some(free) = self.open.iter_mut().find(|slot| slot.is_none()) {
-            *free = Some(Scan { what, cursor: next, node: node.clone() });
+            *free = Some(Scan { what, cursor: next, node: node.clone(), holders: 1 });
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use redis::Value;
 
+use crate::addr::NodeAddr;
 use crate::classification::{Request, TransactionStep};
 use crate::client::{ReplicatedClient, Seat};
 use crate::error::{Error, ErrorKind, Result};
@@ -28,6 +29,14 @@ pub(super) struct State {
 impl Session {
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Self::Open { .. })
+    }
+
+    /// Returns the node of the open connection.
+    pub(super) fn node(&self) -> Option<&NodeAddr> {
+        match self {
+            Self::Open { seat, .. } => Some(seat.node()),
+            Self::None | Self::Lost(_) => None,
+        }
     }
 
     /// Answers what needs no server: `UNWATCH` with nothing watched, and what relies on a lost connection.
@@ -64,21 +73,39 @@ impl Session {
 
     /// Runs a request on the pinned connection, which it takes if there is none yet.
     pub(super) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>) -> Result<Reply> {
+        let mut clock = client.clock();
         let (mut seat, mut state) = match std::mem::take(self) {
             Self::Open { seat, state } => (seat, state),
-            Self::None | Self::Lost(_) => (client.take_seat(request)?, State::default()),
+            Self::None | Self::Lost(_) => (client.take_seat(request, &mut clock)?, State::default()),
         };
         let was_open = state;
-        let reply = seat.run(client, request).inspect_err(|_| *self = Self::Lost(was_open))?;
+        let reply = seat.run(request, &mut clock).inspect_err(|_| {
+            // A lost end is in doubt, which this error says; nothing after it relies on the connection.
+            let ends = |step| matches!(step, Some(TransactionStep::Exec | TransactionStep::Discard));
+            let is_over = request.is_transaction() || request.steps(client.classifier()).any(ends);
+            *self = if is_over { Self::None } else { Self::Lost(was_open) };
+        })?;
         state.follow(client, request, &reply);
         if state == State::default() {
-            seat.release();
+            // Where a step failed, the server may see that another way: then the connection is closed.
+            if is_smooth(&reply) {
+                seat.release();
+            }
         } else if seat.is_live() {
             *self = Self::Open { seat, state };
         } else {
             *self = Self::Lost(state);
         }
         Ok(reply)
+    }
+}
+
+fn is_smooth(reply: &Reply) -> bool {
+    match reply {
+        Reply::One(value) => !matches!(value, Value::ServerError(_)),
+        Reply::Many { kept, not_queued } => {
+            not_queued.is_empty() && !kept.iter().any(|value| matches!(value, Value::ServerError(_)))
+        }
     }
 }
 
@@ -105,8 +132,9 @@ impl State {
             Some(TransactionStep::Multi) => self.is_queuing |= !failed,
             // Inside a transaction UNWATCH is only queued, and EXEC unwatches anyway.
             Some(TransactionStep::Unwatch) => self.is_watching &= self.is_queuing || failed,
-            // Also a failed EXEC ends a transaction; without one both fail and change nothing.
-            Some(TransactionStep::Exec | TransactionStep::Discard) if self.is_queuing => *self = Self::default(),
+            // Also a failed EXEC ends a transaction, but not a failed DISCARD; without one both fail and change nothing.
+            Some(TransactionStep::Exec) if self.is_queuing => *self = Self::default(),
+            Some(TransactionStep::Discard) if self.is_queuing && !failed => *self = Self::default(),
             Some(TransactionStep::Exec | TransactionStep::Discard) | None => {}
         }
     }
@@ -139,6 +167,7 @@ mod tests {
             &[(Watch, false)][..],
             &[(Watch, false), (Exec, true)],
             &[(Multi, false)],
+            &[(Multi, false), (Discard, true)],
             &[(Watch, false), (Multi, false), (Unwatch, false)],
             &[(Watch, false), (Unwatch, true)],
         ] {

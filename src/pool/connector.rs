@@ -71,7 +71,7 @@ impl Connector {
         // The redis crate waits the whole limit for each reply; these are all replies there are.
         let replies = u32::from(logs_in) + u32::from(self.database != 0) + u32::from(self.client_name.is_some()) + 1;
         let limit = (self.limit_per_address(limit) / replies).max(Duration::from_millis(1));
-        let mut connection = self.whole.get_connection_with_timeout(limit)?;
+        let mut connection = self.whole.get_connection_with_timeout(limit).map_err(without_echo)?;
         connection.set_read_timeout(Some(limit))?;
         if let Some(name) = &self.client_name {
             cmd("CLIENT").arg("SETNAME").arg(name).exec(&mut connection)?;
@@ -81,7 +81,7 @@ impl Connector {
             Value::ServerError(_) => read_role(&connection.req_command(&cmd("ROLE"))?),
             greeting => match read_greeting(&greeting) {
                 Greeting::Role(role) => role,
-                Greeting::Sentinel => None,
+                Greeting::Sentinel => return Err(sentinel()),
             },
         };
         connection.set_read_timeout(None)?;
@@ -94,16 +94,12 @@ impl Connector {
 
     fn greet(&self, live: &mut Live, end: Instant) -> RedisResult<()> {
         let replies = if self.database == 0 { 1 } else { 2 };
-        let mut greeting = None;
-        live.ask(&self.greeting, replies, end, |value| {
-            let value = value.extract_error()?;
-            greeting.get_or_insert(value);
-            Ok(())
-        })?;
-        match read_greeting(greeting.as_ref().unwrap_or(&Value::Nil)) {
-            Greeting::Sentinel => {
-                Err((redis::ErrorKind::InvalidClientConfig, "this is a Sentinel, not a data node").into())
-            }
+        let mut answers = Vec::with_capacity(replies);
+        // All of them are read, also behind an error: none may be left to whoever uses the connection next.
+        live.ask(&self.greeting, replies, end, |value| answers.push(value))?;
+        let answers = answers.into_iter().map(Value::extract_error).collect::<RedisResult<Vec<_>>>()?;
+        match read_greeting(answers.first().unwrap_or(&Value::Nil)) {
+            Greeting::Sentinel => Err(sentinel()),
             Greeting::Role(role) => {
                 live.prove(role, true);
                 Ok(())
@@ -115,18 +111,11 @@ impl Connector {
         let settings = self.whole.get_connection_info().redis_settings();
         let needed = usize::from(settings.password().is_some()) + usize::from(self.database != 0);
         let asked = needed + usize::from(self.client_name.is_some()) + 1;
-        let mut seen = 0;
-        let mut role = None;
-        live.ask(&self.old_greeting, asked, end, |value| {
-            seen += 1;
-            if seen <= needed {
-                value.extract_error()?;
-            } else if seen == asked {
-                // Refused by rights or a proxy: not known.
-                role = read_role(&value);
-            }
-            Ok(())
-        })?;
+        let mut answers = Vec::with_capacity(asked);
+        live.ask(&self.old_greeting, asked, end, |value| answers.push(value))?;
+        // Refused by rights or a proxy: not known.
+        let role = answers.last().and_then(read_role);
+        answers.into_iter().take(needed).try_for_each(|answer| answer.extract_error().map(drop))?;
         live.prove(role, false);
         Ok(())
     }
@@ -186,6 +175,18 @@ fn old_greeting(settings: &RedisConnectionInfo, client_name: Option<&str>) -> Ve
     }
     greeting.cmd("ROLE");
     greeting.get_packed_pipeline()
+}
+
+fn sentinel() -> RedisError {
+    (redis::ErrorKind::InvalidClientConfig, "this is a Sentinel, not a data node").into()
+}
+
+/// Old servers echo the arguments of a command that they do not know: of `HELLO 3 AUTH`, the password.
+fn without_echo(error: RedisError) -> RedisError {
+    if is_unknown(&error) {
+        return (redis::ErrorKind::RESP3NotSupported, "the server does not know HELLO, which RESP3 needs").into();
+    }
+    error
 }
 
 /// The server does not know `HELLO`, or not the protocol that was asked for.

@@ -49,7 +49,6 @@ impl Live {
                 (true, Greeting::Sentinel) => None,
                 (false, _) => read_role(&value),
             };
-            Ok(())
         })?;
         self.role = role;
         Ok(())
@@ -61,13 +60,13 @@ impl Live {
         questions: &[u8],
         replies: usize,
         end: Instant,
-        mut each: impl FnMut(Value) -> RedisResult<()>,
+        mut each: impl FnMut(Value),
     ) -> RedisResult<()> {
         self.limit_until(end)?;
         self.connection.send_packed_command(questions)?;
         for _ in 0..replies {
             self.limit_until(end)?;
-            each(self.receive()?)?;
+            each(self.receive()?);
         }
         Ok(())
     }

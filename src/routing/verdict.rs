@@ -95,6 +95,10 @@ fn refusal_in(request: &Request<'_>, value: &Value) -> Option<Refusal> {
 }
 
 fn refusal_of(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
+    if request.runs_script && !is_servers_own(error) {
+        // A script may return any error that it likes, also after a write.
+        return None;
+    }
     if is_not_serving(error) {
         return Some(Refusal::NotServing);
     }
@@ -105,6 +109,7 @@ fn refusal_of(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
 
 /// Tells whether a node refused because it is not ready, or not the master: nothing was executed.
 pub(crate) fn is_not_serving(error: &ServerError) -> bool {
+    let says = |text| error.details().is_some_and(|details| details.contains(text));
     match error.kind() {
         Some(
             ServerErrorKind::ReadOnly
@@ -114,11 +119,28 @@ pub(crate) fn is_not_serving(error: &ServerError) -> bool {
             | ServerErrorKind::ClusterDown,
         ) => true,
         // `EXECABORT Transaction discarded because of: READONLY …`: demoted between MULTI and EXEC.
-        Some(ServerErrorKind::ExecAbort) => error.details().is_some_and(|text| text.contains("because of: READONLY")),
-        // A blocked client of a demoted master.
-        None => error.code() == "UNBLOCKED",
+        Some(ServerErrorKind::ExecAbort) => says("because of: READONLY"),
+        // A blocked client of a demoted master, not one that CLIENT UNBLOCK freed.
+        None => error.code() == "UNBLOCKED" && says("force unblock"),
         Some(_) => false,
     }
+}
+
+/// Tells whether the wording is the server's, given before a script begins or instead of its first write.
+fn is_servers_own(error: &ServerError) -> bool {
+    let wording: &[&str] = match error.code() {
+        "READONLY" => &["read only replica", "readonly replica"],
+        "LOADING" => &["is loading the dataset"],
+        "MASTERDOWN" => &["Link with MASTER is down"],
+        "BUSY" => &["is busy running"],
+        "NOSCRIPT" => &["No matching script"],
+        "OOM" => &["command not allowed when used memory"],
+        "NOREPLICAS" => &["Not enough good replicas"],
+        "MISCONF" => &["is configured to save RDB snapshots", "Errors writing to the AOF file"],
+        "NOAUTH" => &["Authentication required"],
+        _ => &[],
+    };
+    error.details().is_some_and(|details| wording.iter().any(|wording| details.contains(wording)))
 }
 
 fn is_exec_abort(error: &ServerError) -> bool {
@@ -129,13 +151,15 @@ fn is_too_many_clients(error: &ServerError) -> bool {
     error.details().is_some_and(|text| text.starts_with("max number of clients"))
 }
 
-/// Tells whether an error reply proves that nothing was executed, for commands that may fail half-way (scripts,
-/// functions, pipelines): the server gives these answers before it begins, and inside a script before its first write.
-pub(crate) fn executed_nothing(error: &ServerError) -> bool {
+/// Tells whether an error reply proves that nothing was executed, also for requests that may fail half-way.
+pub(crate) fn executed_nothing(request: &Request<'_>, error: &ServerError) -> bool {
+    if request.runs_script {
+        return is_servers_own(error) || (request.is_transaction() && is_exec_abort(error));
+    }
     is_not_serving(error)
         || is_exec_abort(error)
         || is_too_many_clients(error)
-        || matches!(error.code(), "MISCONF" | "NOREPLICAS" | "OOM" | "NOSCRIPT" | "BUSY" | "NOAUTH")
+        || matches!(error.code(), "MISCONF" | "NOREPLICAS" | "OOM" | "BUSY" | "NOAUTH")
 }
 
 #[cfg(test)]
@@ -158,13 +182,29 @@ mod tests {
     #[test]
     fn refusals_go_elsewhere_and_application_errors_are_answers() {
         let (get, set) = (Cmd::get("k"), Cmd::set("k", "v"));
-        for line in ["READONLY You can't", "LOADING x", "MASTERDOWN x", "TRYAGAIN x", "CLUSTERDOWN x", "UNBLOCKED x"] {
+        for line in [
+            "READONLY You can't",
+            "LOADING x",
+            "MASTERDOWN x",
+            "TRYAGAIN x",
+            "CLUSTERDOWN x",
+            "UNBLOCKED force unblock x",
+        ] {
             for command in [&get, &set] {
                 let seen = verdict_on(command, Ok(Reply::One(error(line))));
                 assert_eq!(seen, (Verdict::Elsewhere, Some(Outcome::NotServing)), "{line}");
             }
         }
-        for line in ["WRONGTYPE x", "ERR x", "NOPERM x", "NOSCRIPT x", "MISCONF x", "OOM x", "NOREPLICAS x"] {
+        for line in [
+            "WRONGTYPE x",
+            "ERR x",
+            "NOPERM x",
+            "NOSCRIPT x",
+            "MISCONF x",
+            "OOM x",
+            "NOREPLICAS x",
+            "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+        ] {
             for command in [&get, &set] {
                 let seen = verdict_on(command, Ok(Reply::One(error(line))));
                 assert_eq!(seen, (Verdict::Answer, None), "{line}");
@@ -173,6 +213,20 @@ mod tests {
         for line in ["BUSY Redis is busy", "ERR max number of clients reached"] {
             assert_eq!(verdict_on(&get, Ok(Reply::One(error(line)))).0, Verdict::Elsewhere);
             assert_eq!(verdict_on(&set, Ok(Reply::One(error(line)))).0, Verdict::Answer);
+        }
+    }
+
+    #[test]
+    fn a_script_cannot_pretend_that_it_was_refused() {
+        let eval = cmd("EVAL").arg("x").arg(0).to_owned();
+        for (line, verdict) in [
+            ("READONLY You can't write against a read only replica.", Verdict::Elsewhere),
+            ("LOADING Redis is loading the dataset in memory", Verdict::Elsewhere),
+            ("READONLY said the script", Verdict::Answer),
+            ("TRYAGAIN later", Verdict::Answer),
+            ("UNBLOCKED force unblock", Verdict::Answer),
+        ] {
+            assert_eq!(verdict_on(&eval, Ok(Reply::One(error(line)))).0, verdict, "{line}");
         }
     }
 

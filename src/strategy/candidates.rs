@@ -103,6 +103,10 @@ impl<'a> Candidates<'a> {
         self.attempt = attempt;
     }
 
+    pub(crate) fn as_slice(&self) -> &[&'a Node] {
+        &self.nodes
+    }
+
     pub(crate) fn contains(&self, node: &Node) -> bool {
         self.iter().any(|candidate| std::ptr::eq(candidate, node))
     }

@@ -291,3 +291,106 @@ fn a_half_closed_connection_is_replaced() {
     let client = servers.client_builder().replica(rude.url()).build().unwrap();
     (0..5).for_each(|_| assert_eq!(client.get::<String>("k").unwrap(), "v"));
 }
+
+#[test]
+fn reads_stay_even_when_writes_come_between() {
+    let servers = set_with_key(2);
+    let client = servers.client_builder().build().unwrap();
+    for _ in 0..50 {
+        client.set("other", "x").unwrap();
+        assert_eq!(client.get::<String>("k").unwrap(), "v");
+    }
+    let shares: Vec<u64> = servers.replicas().iter().map(|replica| replica.calls("GET").unwrap()).collect();
+    assert_eq!(shares, [25, 25]);
+}
+
+/// A server from before HELLO, which answers everything else as it should.
+fn without_hello(port_of: &'static str) -> Fake {
+    Fake::raw(move |stream| {
+        let mut input = std::io::BufReader::new(stream.try_clone().unwrap());
+        let mut output = stream;
+        while let Some(words) = crate::support::read_command(&mut input) {
+            let answer = match words[0].to_ascii_uppercase().as_str() {
+                "HELLO" => {
+                    "-ERR unknown command 'HELLO', with args beginning with: ".to_owned()
+                        + &words[1..].join(" ")
+                        + "\r\n"
+                }
+                "AUTH" | "SELECT" => "+OK\r\n".to_owned(),
+                "ROLE" => format!("*1\r\n${}\r\n{port_of}\r\n", port_of.len()),
+                "GET" => format!("${}\r\n{}\r\n", words[1].len(), words[1]),
+                _ => "+OK\r\n".to_owned(),
+            };
+            if output.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn a_server_without_hello_is_greeted_as_of_old_and_owes_nothing() {
+    let old = without_hello("master");
+    for login in ["", ":secret@"] {
+        let url = format!("redis://{login}127.0.0.1:{}/2", old.port);
+        let client = ReplicatedClient::builder().master(url).pool_size(1).build().unwrap();
+        for key in ["first", "second"] {
+            assert_eq!(client.get::<String>(key).unwrap(), key, "somebody else's reply");
+        }
+    }
+    let url = format!("redis://:secret@127.0.0.1:{}/2?protocol=resp3", old.port);
+    let client = ReplicatedClient::builder().master(url).deadline(SHORT).build().unwrap();
+    let error = client.dedicated(redis_replicated::Target::Master).err().unwrap();
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+}
+
+#[test]
+fn a_script_is_not_sent_again_because_of_an_error_that_it_made_up() {
+    let servers = set_with_key(0);
+    let client = servers.client_builder().build().unwrap();
+    for code in ["TRYAGAIN later", "BUSY locked", "READONLY made up", "LOADING made up"] {
+        let script = format!("redis.call('INCR', 'n') return redis.error_reply('{code}')");
+        let error = client.query::<()>(redis::cmd("EVAL").arg(script).arg(0)).unwrap_err();
+        assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Server, true), "{error}");
+    }
+    assert_eq!(client.get::<i64>("n").unwrap(), 4);
+    assert!(!client.snapshot().nodes[0].ejected);
+}
+
+#[test]
+fn all_connections_to_a_demoted_master_are_asked_before_the_next_write() {
+    let servers = set_with_key(1);
+    let client = servers.client_builder().deadline(5 * SHORT).build().unwrap();
+    thread::scope(|scope| {
+        let block = || client.query::<()>(redis::cmd("BLPOP").arg("none").arg(0.1)).unwrap();
+        (0..5).for_each(|_| drop(scope.spawn(block)));
+    });
+    let port = servers.replica(0).addr().port();
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec(&mut servers.master().connection().unwrap()).unwrap();
+    let error = client.set("k", "x").unwrap_err();
+    assert!(!error.may_have_executed(), "{error}");
+    assert_eq!(servers.master().errors("READONLY").unwrap(), 1);
+    let error = client.query_pipeline::<()>(redis::pipe().set("k", "x").set("k", "y")).unwrap_err();
+    assert!(!error.may_have_executed(), "{error}");
+    assert_eq!(servers.master().errors("READONLY").unwrap(), 1);
+}
+
+#[test]
+fn a_blocking_command_does_not_wait_for_a_dead_master_as_long_as_it_would_block() {
+    let dead = free_port().unwrap();
+    let client = ReplicatedClient::builder().master(("127.0.0.1", dead)).deadline(2 * SHORT).build().unwrap();
+    let error = client.query::<()>(redis::cmd("BLPOP").arg("q").arg(0)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Checkout);
+}
+
+#[test]
+fn absurd_times_do_not_panic() {
+    let servers = set_with_key(0);
+    let client = servers.client_builder().build().unwrap();
+    let long = client.deadline(Duration::MAX);
+    assert_eq!(long.get::<String>("k").unwrap(), "v");
+    let mut pipeline = redis::pipe();
+    pipeline.rpush("q", 1).ignore();
+    ["1e19", "1e300", "-1", "nan"].iter().for_each(|time| _ = pipeline.cmd("BLPOP").arg("q").arg(time));
+    assert!(client.query_pipeline::<redis::Value>(&pipeline).is_err());
+}

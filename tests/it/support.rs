@@ -1,6 +1,6 @@
 //! What several tests need.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,22 +40,27 @@ pub struct Fake {
 impl Fake {
     /// `then` gets each connection after its greeting.
     pub fn start(role: &'static str, then: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        Self::raw(move |mut stream| {
+            read_some(&mut stream);
+            let greeting = format!("*2\r\n$4\r\nrole\r\n${}\r\n{role}\r\n", role.len());
+            if stream.write_all(greeting.as_bytes()).is_ok() {
+                then(stream);
+            }
+        })
+    }
+
+    /// `serve` gets each connection as it comes.
+    pub fn raw(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let connections = Arc::new(AtomicUsize::new(0));
-        let (seen, then) = (Arc::clone(&connections), Arc::new(then));
+        let (seen, serve) = (Arc::clone(&connections), Arc::new(serve));
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
+                let Ok(stream) = stream else { return };
                 seen.fetch_add(1, Ordering::SeqCst);
-                let then = Arc::clone(&then);
-                thread::spawn(move || {
-                    read_some(&mut stream);
-                    let greeting = format!("*2\r\n$4\r\nrole\r\n${}\r\n{role}\r\n", role.len());
-                    if stream.write_all(greeting.as_bytes()).is_ok() {
-                        then(stream);
-                    }
-                });
+                let serve = Arc::clone(&serve);
+                thread::spawn(move || serve(stream));
             }
         });
         Self { port, connections }
@@ -64,6 +69,22 @@ impl Fake {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
+}
+
+/// Reads one command; `None` at the end.
+pub fn read_command(input: &mut impl BufRead) -> Option<Vec<String>> {
+    let mut line = || -> Option<String> {
+        let mut text = String::new();
+        let read = input.read_line(&mut text).ok()?;
+        (read > 0).then(|| text.trim_end().to_owned())
+    };
+    let count: usize = line()?.strip_prefix('*')?.parse().ok()?;
+    (0..count)
+        .map(|_| {
+            line()?;
+            line()
+        })
+        .collect()
 }
 
 /// Reads what is there; returns how much.

@@ -188,3 +188,66 @@ fn a_refused_multi_is_an_error_that_tells_that_commands_ran() {
     assert_eq!(client.get::<String>("k").unwrap(), "x", "without MULTI the server ran it at once");
     assert!(!error.to_string().contains("pw"));
 }
+
+#[test]
+fn a_failed_discard_and_steps_inside_a_transaction_reach_nobody_else() {
+    let servers = set_with_key(0);
+    let client = narrow(&servers);
+    let mut connection = client.connection();
+    redis::cmd("MULTI").exec(&mut connection).unwrap();
+    assert!(redis::cmd("DISCARD").arg("x").exec(&mut connection).is_err());
+    drop(connection);
+    assert_eq!(client.get::<String>("k").unwrap(), "v", "the next user's command was queued");
+    let nested = redis::pipe().atomic().cmd("EXEC").cmd("WATCH").arg("k").to_owned();
+    assert_eq!(client.query_pipeline::<Value>(&nested).unwrap_err().kind(), ErrorKind::Refused);
+}
+
+#[test]
+fn scans_go_on_inside_a_transaction_and_not_across_its_border() {
+    let servers = set_with_key(1);
+    let client = servers.client_builder().build().unwrap();
+    let mut fields = redis::pipe();
+    (0..600).for_each(|n| _ = fields.hset("big", n, n).ignore());
+    client.query_pipeline::<()>(&fields).unwrap();
+    servers.wait_until_in_sync().unwrap();
+    let mut connection = client.connection();
+    let seen: usize = redis::transaction(&mut connection, &["big"], |connection, _| {
+        Ok(Some(connection.hscan::<_, (String, String)>("big")?.count()))
+    })
+    .unwrap();
+    assert_eq!(seen, 600);
+    let (cursor, _): (u64, Value) = redis::cmd("HSCAN").arg("big").arg(0).query(&mut connection).unwrap();
+    redis::cmd("WATCH").arg("k").exec(&mut connection).unwrap();
+    let foreign = redis::cmd("HSCAN").arg("big").arg(cursor).query::<Value>(&mut connection).unwrap_err();
+    assert_eq!(
+        Error::of(&foreign).map(Error::kind),
+        Some(ErrorKind::Refused),
+        "a replica's cursor means nothing on the master"
+    );
+}
+
+#[test]
+fn a_pipeline_does_not_run_outside_of_the_transaction_that_was_lost() {
+    let servers = set_with_key(0);
+    let client = narrow(&servers);
+    let kill = || {
+        let mut admin = servers.master().connection().unwrap();
+        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query::<i64>(&mut admin).unwrap()
+    };
+    let mut connection = client.connection();
+    redis::cmd("MULTI").exec(&mut connection).unwrap();
+    kill();
+    assert!(redis::cmd("INCR").arg("n").exec(&mut connection).is_err());
+    assert!(redis::pipe().incr("n", 1).incr("n", 1).query::<()>(&mut connection).is_err());
+    redis::cmd("DISCARD").exec(&mut connection).unwrap();
+    redis::cmd("WATCH").arg("k").exec(&mut connection).unwrap();
+    kill();
+    // The reply to EXEC is lost: that is in doubt, and the handle is free again.
+    let lost = redis::pipe().atomic().incr("n", 1).query::<()>(&mut connection).unwrap_err();
+    assert_eq!(
+        Error::of(&lost).map(|error| (error.kind(), error.may_have_executed())),
+        Some((ErrorKind::Interrupted, true))
+    );
+    assert_eq!(connection.get::<_, Option<i64>>("n").unwrap(), None);
+    redis::pipe().atomic().incr("n", 1).query::<()>(&mut connection).unwrap();
+}
