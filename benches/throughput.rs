@@ -21,13 +21,27 @@ const POOL: u32 = 16;
 enum Arm {
     Bare,
     Unchecked,
+    /// As `Unchecked`, with time limits on its sockets, which stock pools do not set.
+    Limited,
     Stock,
     Routed,
+}
+
+/// Gives each connection of a stock pool the time limits that a routed one has.
+#[derive(Debug)]
+struct Limits;
+
+impl r2d2::CustomizeConnection<redis::Connection, redis::RedisError> for Limits {
+    fn on_acquire(&self, connection: &mut redis::Connection) -> redis::RedisResult<()> {
+        let limit = Some(Duration::from_secs(1));
+        connection.set_read_timeout(limit).and_then(|()| connection.set_write_timeout(limit))
+    }
 }
 
 struct Arms {
     url: String,
     unchecked: r2d2::Pool<redis::Client>,
+    limited: r2d2::Pool<redis::Client>,
     stock: r2d2::Pool<redis::Client>,
     routed: ReplicatedClient,
 }
@@ -46,8 +60,11 @@ impl Arms {
             let client = redis::Client::open(url.as_str()).unwrap();
             r2d2::Pool::builder().max_size(POOL).test_on_check_out(check).build(client).unwrap()
         };
+        let client = redis::Client::open(url.as_str()).unwrap();
+        let limited = r2d2::Pool::builder().max_size(POOL).test_on_check_out(false);
+        let limited = limited.connection_customizer(Box::new(Limits)).build(client).unwrap();
         let routed = servers.client_builder().pool_size(POOL).build().unwrap();
-        Self { unchecked: pool(false), stock: pool(true), routed, url }
+        Self { unchecked: pool(false), limited, stock: pool(true), routed, url }
     }
 
     /// Calls GET on this thread until `end`; returns the number of calls.
@@ -69,6 +86,7 @@ impl Arms {
             Arm::Unchecked => {
                 until(&mut || assert_eq!(get().query::<u64>(&mut *self.unchecked.get().unwrap()), Ok(42)))
             }
+            Arm::Limited => until(&mut || assert_eq!(get().query::<u64>(&mut *self.limited.get().unwrap()), Ok(42))),
             Arm::Stock => until(&mut || assert_eq!(get().query::<u64>(&mut *self.stock.get().unwrap()), Ok(42))),
             Arm::Routed => until(&mut || assert_eq!(self.routed.query::<u64>(&get()).unwrap(), 42)),
         }
@@ -138,7 +156,7 @@ fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick");
     let (blocks, rounds, length) = if quick { (2, 4, 20) } else { (40, 10, 20) };
 
-    let compared = [Arm::Routed, Arm::Unchecked, Arm::Bare];
+    let compared = [Arm::Routed, Arm::Unchecked, Arm::Limited, Arm::Bare];
     let mut turns = vec![Vec::new(); compared.len()];
     for _ in 0..blocks {
         // One connection may be luckier than another by several per cent, for as long as it lives.
@@ -152,7 +170,8 @@ fn main() {
     }
     let cpu = |turn: &Turn| turn.cpu_nanos_per_call;
     println!("  routed / unchecked r2d2 pool: {:.3}", ratio(&turns[0], &turns[1], cpu));
-    println!("  routed / bare connection:     {:.3}", ratio(&turns[0], &turns[2], cpu));
+    println!("  routed / the same with limits: {:.3}", ratio(&turns[0], &turns[2], cpu));
+    println!("  routed / bare connection:     {:.3}", ratio(&turns[0], &turns[3], cpu));
 
     let (rounds, length) = if quick { (3, 100) } else { (15, 400) };
     println!("throughput of GET, calls/s (CPU ns per call of the client), medians of {rounds} turns of {length} ms");

@@ -123,10 +123,12 @@ impl Classifier {
         found.rule.class(found.class, words)
     }
 
+    #[inline]
     fn look_up(&self, words: Words<'_>) -> Found {
         self.find(words.name(), words.second())
     }
 
+    #[inline]
     fn find(&self, name: &[u8], second: Option<&[u8]>) -> Found {
         let mut found = match index::find(name, second) {
             Some(row) => Found { class: row.class, key: row.key, rule: row.rule },

@@ -97,6 +97,7 @@ impl Shared {
     }
 
     /// Returns the present topology. A call takes it once and works with it to its end.
+    #[inline]
     pub(crate) fn current(&self) -> Arc<Topology> {
         Arc::clone(&self.topology.read())
     }
@@ -166,6 +167,7 @@ impl ReplicatedClient {
     }
 
     /// Lets the strategy pick one of the candidates. `None`: all were tried; an error: there never was one.
+    #[inline]
     fn pick(
         &self,
         topology: &Topology,
@@ -182,6 +184,7 @@ impl ReplicatedClient {
     }
 
     /// Lets the strategy pick, and checks that it picked a candidate. Candidates are members: there always is a position.
+    #[inline]
     fn pick_among<'a>(
         &self,
         topology: &'a Topology,

@@ -102,6 +102,7 @@ impl Node {
 
     /// Returns the role that the node was last seen in; the configured one until a connection has asked.
     #[must_use]
+    #[inline]
     pub fn role(&self) -> Role {
         if self.is_master.load(Ordering::Relaxed) { Role::Master } else { Role::Replica }
     }
@@ -125,6 +126,7 @@ impl Node {
     }
 
     /// Counts one request as in flight until the guard is dropped, also by a panic.
+    #[inline]
     pub fn begin(&self) -> InFlight<'_> {
         // Relaxed, here and below: a count that guides a choice orders nothing.
         self.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -157,6 +159,7 @@ impl Node {
         }
     }
 
+    #[inline]
     pub(crate) fn is_ejected(&self, now: Instant) -> bool {
         self.health.is_ejected(now)
     }

@@ -107,6 +107,7 @@ impl Pool {
     /// Lends a live connection, opened now if the slot is empty, by `end` at the latest.
     ///
     /// `in_flight` is the number of requests that have or want a connection, as far as they are counted.
+    #[inline]
     pub(crate) fn checkout(&self, in_flight: u32, end: Option<Instant>) -> Result<Lease, Fault> {
         // With more requests than slots a look would mostly be in vain, and cost everybody the lock.
         let look = if in_flight > self.limits.size { None } else { self.slots.try_get() };
@@ -122,10 +123,16 @@ impl Pool {
             }
         }
         if !lease.is_live() {
-            let limit = within(end, self.limits.connect);
-            lease.fill(self.connector.connect(limit).map_err(|cause| Fault::new(Stage::Connect, cause))?);
+            self.fill(&mut lease, end)?;
         }
         Ok(lease)
+    }
+
+    #[cold]
+    fn fill(&self, lease: &mut Lease, end: Option<Instant>) -> Result<(), Fault> {
+        let limit = within(end, self.limits.connect);
+        lease.fill(self.connector.connect(limit).map_err(|cause| Fault::new(Stage::Connect, cause))?);
+        Ok(())
     }
 
     /// Stops lending connections that have been idle for as long as one that turned out to be dead.
@@ -153,6 +160,7 @@ impl Pool {
         state.connections.saturating_sub(state.idle_connections)
     }
 
+    #[cold]
     fn wait_for_slot(&self, end: Option<Instant>) -> Result<r2d2::PooledConnection<Slots>, Fault> {
         let limit = within(end, self.limits.checkout);
         // r2d2's error is a text; the only reason here is that all slots are lent.

@@ -49,6 +49,7 @@ pub(crate) enum Rank {
 
 /// Ranks a node for a read or for anything else, or tells why it may never serve it. `place` is the node's role in the
 /// topology.
+#[inline]
 pub(crate) fn rank(
     node: &Node,
     place: Role,

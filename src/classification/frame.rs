@@ -65,16 +65,19 @@ impl<'a> Words<'a> {
         if count < 10 { Some(Self { body: bytes.get(HEADER..)?, count, name, second }) } else { None }
     }
 
+    #[inline]
     pub(super) fn name(self) -> &'a [u8] {
         self.name
     }
 
     /// Returns the first argument, or the subcommand.
+    #[inline]
     pub(super) fn second(self) -> Option<&'a [u8]> {
         self.second
     }
 
     /// Returns the word at `position`; the name is at 0.
+    #[inline]
     pub(super) fn nth_word(mut self, position: usize) -> Option<&'a [u8]> {
         if position == 1 { self.second } else { self.nth(position) }
     }

@@ -114,6 +114,7 @@ impl Block {
 }
 
 impl Key {
+    #[inline]
     pub(super) fn find<'a>(self, words: Words<'a>) -> Option<&'a [u8]> {
         match self {
             Self::None => None,
@@ -131,6 +132,7 @@ impl Key {
 
 impl Rule {
     /// Refines the class that the table gives.
+    #[inline]
     pub(super) fn class<'a>(self, class: Classification, words: Words<'a>) -> Classification {
         match self {
             Self::Eval if words.nth_word(1).is_some_and(declares_no_writes) => Classification::Read,
@@ -141,6 +143,7 @@ impl Rule {
         }
     }
 
+    #[inline]
     pub(super) fn block(self, words: Words<'_>) -> Block {
         let at = |position| if position == LAST { words.last_word() } else { words.nth_word(usize::from(position)) };
         match self {
@@ -178,6 +181,7 @@ impl Rule {
     }
 
     /// Tells whether a failure may leave a part of the command applied.
+    #[inline]
     pub(super) fn is_partial(self) -> bool {
         matches!(self, Self::Eval | Self::Partial)
     }

@@ -39,6 +39,7 @@ pub(super) fn prepare(
     if is_doubtful || (must_be_alive && has_rested(lease, clock)) { prove(member, lease, clock, end) } else { Ok(()) }
 }
 
+#[inline]
 fn has_rested(lease: &Lease, clock: &Clock) -> bool {
     let since = |last| clock.now().saturating_duration_since(last);
     lease.has_served() && lease.last_used().is_some_and(|last| since(last) >= PROVEN_FOR)
@@ -109,6 +110,7 @@ fn is_read_only(reply: &Reply) -> bool {
 }
 
 /// After a refused write nobody should get this connection before the node was asked again.
+#[inline]
 fn must_close(request: &Request<'_>, reply: &Reply) -> bool {
     let refuses = |value: &Value| matches!(value, Value::ServerError(error) if is_not_serving(error));
     !request.is_read()

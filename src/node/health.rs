@@ -32,6 +32,7 @@ impl Health {
         Self { epoch, failures_in_a_row: AtomicU32::new(0), ejected_until: AtomicU64::new(0) }
     }
 
+    #[inline]
     pub(super) fn is_ejected(&self, now: Instant) -> bool {
         let until = self.ejected_until.load(Ordering::Relaxed);
         until != 0 && self.since_epoch(now) < until

@@ -25,6 +25,7 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
+    #[inline]
     pub(super) fn new(slot: r2d2::PooledConnection<Slots>, took_time: bool) -> Self {
         Self { slot, is_settled: true, took_time }
     }
@@ -34,6 +35,7 @@ impl Lease {
         self.took_time = true;
     }
 
+    #[inline]
     pub(crate) fn is_live(&self) -> bool {
         self.slot.live.is_some()
     }
@@ -49,16 +51,19 @@ impl Lease {
     }
 
     /// Returns when the connection was last used, or opened.
+    #[inline]
     pub(crate) fn last_used(&self) -> Option<Instant> {
         self.slot.live.as_ref().map(|live| live.last_used)
     }
 
     /// Tells whether the connection has answered before.
+    #[inline]
     pub(crate) fn has_served(&self) -> bool {
         self.slot.live.as_ref().is_some_and(|live| live.has_served)
     }
 
     /// Returns what the server last said it was, if it said so.
+    #[inline]
     pub(crate) fn role(&self) -> Option<Role> {
         self.slot.live.as_ref().and_then(|live| live.role)
     }
@@ -84,6 +89,7 @@ impl Lease {
     }
 
     /// Sends a request and waits for its reply.
+    #[inline]
     pub(crate) fn send(&mut self, request: &Request<'_>, patience: Patience) -> Result<Reply, Fault> {
         let has_served = self.has_served();
         self.exchange(Stage::Sent, |live| live.send(request, patience)).map_err(|fault| {
@@ -93,6 +99,7 @@ impl Lease {
     }
 
     /// Notes that a request was answered at `now`.
+    #[inline]
     pub(crate) fn served(&mut self, now: Instant) {
         if let Slot { live: Some(live) } = &mut *self.slot {
             live.has_served = true;
@@ -101,6 +108,7 @@ impl Lease {
     }
 
     /// Does I/O on the connection; whatever ends it early, a panic included, leaves it unsettled or closed.
+    #[inline]
     fn exchange<T>(&mut self, stage: Stage, io: impl FnOnce(&mut Live) -> RedisResult<T>) -> Result<T, Fault> {
         let was_settled = std::mem::replace(&mut self.is_settled, false);
         let Some(live) = self.slot.live.as_mut() else { return Err(Fault::new(stage, None)) };
@@ -118,6 +126,7 @@ impl Lease {
 }
 
 impl Drop for Lease {
+    #[inline]
     fn drop(&mut self) {
         if !self.is_settled {
             self.discard();

@@ -72,6 +72,7 @@ impl Live {
     }
 
     /// Sends a request and reads its replies.
+    #[inline]
     pub(super) fn send(&mut self, request: &Request<'_>, patience: Patience) -> RedisResult<Reply> {
         self.set_limit(patience.limit)?;
         let takes_time = request.replies != Replies::One || request.bytes.len() > SENT_AT_ONCE;
@@ -103,6 +104,7 @@ impl Live {
         Ok(Reply::Many { kept, not_queued })
     }
 
+    #[inline]
     fn receive(&mut self) -> RedisResult<Value> {
         loop {
             match self.connection.recv_response()? {
@@ -114,6 +116,7 @@ impl Live {
     }
 
     /// Lowers the limit of the socket when a good part of the time is gone.
+    #[inline]
     fn shorten(&mut self, ends: Option<Ends>) -> RedisResult<()> {
         let (Some(ends), Some(limit)) = (ends, self.limit) else { return Ok(()) };
         let left = ends.left(Instant::now());
@@ -132,12 +135,16 @@ impl Live {
         self.set_limit(Some(left.max(Duration::from_millis(1))))
     }
 
+    #[inline]
     fn set_limit(&mut self, limit: Option<Duration>) -> RedisResult<()> {
-        if self.limit != limit {
-            self.connection.set_read_timeout(limit)?;
-            self.connection.set_write_timeout(limit)?;
-            self.limit = limit;
-        }
+        if self.limit == limit { Ok(()) } else { self.change_limit(limit) }
+    }
+
+    #[cold]
+    fn change_limit(&mut self, limit: Option<Duration>) -> RedisResult<()> {
+        self.connection.set_read_timeout(limit)?;
+        self.connection.set_write_timeout(limit)?;
+        self.limit = limit;
         Ok(())
     }
 }
