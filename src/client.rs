@@ -153,7 +153,6 @@ impl ReplicatedClient {
             }
             tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {
-                _ if !clock.goes_on() => return Err(error),
                 Verdict::GiveUp | Verdict::Answer => return Err(error),
                 Verdict::SameNode => same_node = Some((position, has_more)),
                 Verdict::Elsewhere if matches!(aim, Aim::Only(_)) => clock.pause(),

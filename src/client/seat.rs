@@ -47,13 +47,12 @@ impl ReplicatedClient {
                 }
                 Err(fault) => fault,
             };
-            let is_final = matches!(fault.stage, Stage::Checkout) || fault.is_refusal_by_server() || !clock.goes_on();
-            let was_idle = fault.stage == Stage::Idle;
-            if is_final {
-                return Err(fault.into_error(member.node.addr(), request));
-            }
-            if !was_idle {
+            let is_final = fault.stage == Stage::Checkout || fault.is_refusal_by_server();
+            if !is_final && fault.stage != Stage::Idle {
                 clock.pause();
+            }
+            if is_final || !clock.goes_on() {
+                return Err(fault.into_error(member.node.addr(), request));
             }
         }
     }
