@@ -1,18 +1,24 @@
 //! How a client is set up. Every setting is checked once, in [`Builder::build`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use redis::{RedisConnectionInfo, TlsMode};
+
+use self::check::check;
+use self::source::{AddressMap, Source};
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Classifier};
 use crate::client::{Options, ReplicatedClient, Shared};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
-use crate::node::{Node, Role};
-use crate::pool::{Housekeeping, Limits, Login, Pool};
-use crate::routing::ReadFrom;
+use crate::pool::{Housekeeping, Limits};
+use crate::routing::{Budget, Protection, ReadFrom};
 use crate::strategy::{self, RoundRobin, Strategy};
-use crate::topology::{Member, Topology};
+use crate::topology::{Keeper, TopologyProvider, Workshop};
+
+mod check;
+mod source;
 
 /// Sets up a [`ReplicatedClient`].
 ///
@@ -32,14 +38,23 @@ use crate::topology::{Member, Topology};
 #[derive(Debug)]
 #[must_use = "nothing happens before build()"]
 pub struct Builder {
-    masters: Vec<Endpoint>,
-    replicas: Vec<Endpoint>,
+    source: Source,
     strategy: Chosen,
     read_from: ReadFrom,
     overrides: Vec<(String, Classification)>,
     client_name: Option<String>,
     limits: Limits,
     deadline: Duration,
+    monitor_interval: Duration,
+    fallback_limit: FallbackLimit,
+}
+
+/// How many fallback reads there may be at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum FallbackLimit {
+    HalfOfPool,
+    Fixed(u32),
+    Off,
 }
 
 /// A strategy, or the name of one that [`Builder::build`] has to know.
@@ -49,44 +64,121 @@ enum Chosen {
     Named { name: String, seed: Option<u64> },
 }
 
-const LONGEST_TIME: Duration = Duration::from_secs(366 * 86_400);
-/// A server takes 10 000 clients, unless it is told otherwise.
-const LARGEST_POOL: u32 = 10_000;
 /// The deadline of a call, unless another is set.
 const DEADLINE: Duration = Duration::from_secs(3);
+const MONITOR_INTERVAL: Duration = Duration::from_secs(1);
 
 impl ReplicatedClient {
     /// Starts setting up a client. Without any setting but the nodes, the documented defaults hold.
     pub fn builder() -> Builder {
         Builder {
-            masters: Vec::new(),
-            replicas: Vec::new(),
+            source: Source::default(),
             strategy: Chosen::Made(Box::new(RoundRobin::new())),
             read_from: ReadFrom::default(),
             overrides: Vec::new(),
             client_name: None,
             limits: Limits::default(),
             deadline: DEADLINE,
+            monitor_interval: MONITOR_INTERVAL,
+            fallback_limit: FallbackLimit::HalfOfPool,
         }
     }
 }
 
 impl Builder {
-    /// Names the master. Required, exactly once.
+    /// Names the master, exactly once. Its role is a first guess: if another of the named nodes turns out to be the master,
+    /// writes go there.
+    ///
+    /// The nodes of a set are either named by this and by [`replica`](Self::replica), or found by one of
+    /// [`discover`](Self::discover), [`sentinel`](Self::sentinel) and [`provider`](Self::provider).
     pub fn master(mut self, node: impl Into<Endpoint>) -> Self {
-        self.masters.push(node.into());
+        self.source.masters.push(node.into());
         self
     }
 
     /// Adds a replica. Default: none; without replicas all reads go to the master, as far as the read preference lets them.
+    ///
+    /// A host name that stands for several addresses, as that of a headless service, is as many replicas; it is looked up
+    /// again every 5 s, and after errors.
     pub fn replica(mut self, node: impl Into<Endpoint>) -> Self {
-        self.replicas.push(node.into());
+        self.source.replicas.push(node.into());
         self
     }
 
     /// Adds replicas.
     pub fn replicas<E: Into<Endpoint>>(mut self, nodes: impl IntoIterator<Item = E>) -> Self {
-        self.replicas.extend(nodes.into_iter().map(Into::into));
+        self.source.replicas.extend(nodes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Finds the set by asking these nodes, and those that they name: any node of the set will do.
+    ///
+    /// Found nodes are reached as the first seed is (user, password, database, TLS, protocol), unless
+    /// [`login`](Self::login) or [`tls`](Self::tls) say otherwise. The set is looked at again every 5 s, and after errors.
+    pub fn discover<E: Into<Endpoint>>(mut self, seeds: impl IntoIterator<Item = E>) -> Self {
+        self.source.seeds.get_or_insert_default().extend(seeds.into_iter().map(Into::into));
+        self
+    }
+
+    /// Finds the set by asking Sentinels for the service of this name.
+    ///
+    /// All of them are asked every second, after errors and when one of them tells of a change; the answer of the highest
+    /// epoch counts, once the node that it names says itself that it is a master. The endpoints of the Sentinels have users,
+    /// passwords and TLS of their own; those of the nodes are given by [`login`](Self::login) and [`tls`](Self::tls).
+    pub fn sentinel<E: Into<Endpoint>>(
+        mut self,
+        service: impl Into<String>,
+        sentinels: impl IntoIterator<Item = E>,
+    ) -> Self {
+        self.source.sentinel = Some((service.into(), sentinels.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// Finds the set by a provider of your own.
+    pub fn provider(mut self, provider: impl TopologyProvider) -> Self {
+        self.source.provider = Some(Arc::new(provider));
+        self
+    }
+
+    /// Translates the addresses that servers and Sentinels give for each other into those that can be reached from here:
+    /// behind NAT, in containers, for the names in TLS certificates. Default: as they are.
+    pub fn map_address(mut self, map: impl Fn(&NodeAddr) -> NodeAddr + Send + Sync + 'static) -> Self {
+        self.source.map = AddressMap(Box::new(map));
+        self
+    }
+
+    /// Sets user, password, database and protocol for nodes that are found rather than named. Default: those of the first
+    /// seed of [`discover`](Self::discover); none for other sources.
+    pub fn login(mut self, login: RedisConnectionInfo) -> Self {
+        self.source.manner.login = Some(login);
+        self
+    }
+
+    /// Connects by TLS to nodes that are found rather than named. Default: as the first seed of
+    /// [`discover`](Self::discover) is reached; without TLS for other sources. Needs one of the TLS features.
+    pub fn tls(mut self, mode: TlsMode) -> Self {
+        self.source.manner.tls = Some(mode);
+        self
+    }
+
+    /// Sets how often each node is asked for its state, give or take a tenth. Default: 1 s; zero switches the monitor off.
+    ///
+    /// One thread for each node asks `INFO replication` (or `ROLE`, or `HELLO`, where rights or a proxy refuse that). While
+    /// the master is out, all are asked every 100 ms, for 30 s at most. Without a monitor, the calls themselves notice what
+    /// changed, later and at their own cost.
+    pub fn monitor_interval(mut self, interval: Duration) -> Self {
+        self.monitor_interval = interval;
+        self
+    }
+
+    /// Sets how many reads at once the master serves for want of replicas; past that they fail at once with
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). `None`: no limit. Default: half of the pool size, at
+    /// least one; zero fails `build`.
+    ///
+    /// It holds for [`ReadFrom::ReplicaPreferred`] in a set that has replicas: so that the loss of all replicas does not
+    /// take the writes along.
+    pub fn fallback_limit(mut self, limit: impl Into<Option<u32>>) -> Self {
+        self.fallback_limit = limit.into().map_or(FallbackLimit::Off, FallbackLimit::Fixed);
         self
     }
 
@@ -168,70 +260,41 @@ impl Builder {
         self
     }
 
-    /// Checks the settings and makes the client. Connects to nothing: dead nodes do not make it fail.
+    /// Checks the settings and makes the client. Connects to nothing: dead nodes do not make it fail, nor take time.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an address that cannot be read, no master or several, a node
-    /// that is named twice, more than 64 nodes, nodes of different databases, a size, limit or weight of zero, a limit of more than a year, more than 10 000 connections to a node, an unknown
-    /// strategy, a command name that cannot be overridden, or a client name with spaces.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an address that cannot be read, no master or several, nodes from
+    /// two sources, a node that is named twice, more than 64 nodes, nodes of different databases, a size, limit or weight of
+    /// zero, a limit of more than a year, more than 10 000 connections to a node, an unknown strategy, a command name that
+    /// cannot be overridden, a client name with spaces, or a system that lets no thread start.
     pub fn build(self) -> Result<ReplicatedClient> {
-        self.check_limits()?;
+        check(&self)?;
         let classifier = self.classifier()?;
-        let endpoints = self.endpoints()?;
+        let supply = self.source.supply(self.limits)?;
         let strategy = match self.strategy {
             Chosen::Made(strategy) => strategy,
             Chosen::Named { name, seed } => named(&name, seed)?,
         };
-        let housekeeping = Housekeeping::new();
-        let member = |(place, endpoint): (Role, Place)| -> Result<Member> {
-            let mut node = Node::new(endpoint.addr.clone()).with_role(place).with_weight(endpoint.weight);
-            if let Some(zone) = endpoint.zone {
-                node = node.with_zone(zone);
-            }
-            let login = Login { info: endpoint.info, client_name: self.client_name.clone() };
-            let pool = Pool::new(login, self.limits, &housekeeping).map_err(|error| error.on(&endpoint.addr))?;
-            Ok(Member { node, pool, place })
+        let workshop = Workshop {
+            limits: self.limits,
+            client_name: self.client_name,
+            housekeeping: Housekeeping::new(),
+            is_monitored: !self.monitor_interval.is_zero(),
         };
-        let members = endpoints.into_iter().map(member).collect::<Result<Vec<_>>>()?;
-        let shared = Shared::new(Topology::new(members), classifier, strategy, housekeeping);
+        let limit = match self.fallback_limit {
+            FallbackLimit::HalfOfPool => Some((self.limits.size / 2).max(1)),
+            FallbackLimit::Fixed(limit) => Some(limit),
+            FallbackLimit::Off => None,
+        };
+        let keeper = Keeper::new(supply.provider, supply.first, supply.manner, workshop, self.monitor_interval)?;
+        let keeper = Arc::new(keeper);
+        keeper.start(supply.asks_provider)?;
+        let budget = Budget::new(Instant::now());
+        let protection = Protection::new(limit);
+        let shared = Shared { keeper, classifier, strategy, budget, protection, fixed: supply.fixed };
         let options = Options { read_from: self.read_from, deadline: self.deadline };
         Ok(ReplicatedClient { shared: Arc::new(shared), options })
-    }
-
-    fn check_limits(&self) -> Result<()> {
-        let Limits { size, connect, checkout, response, idle } = self.limits;
-        if size == 0 {
-            return Err(Error::config("pool_size is 0: no call could ever get a connection"));
-        }
-        let times = [
-            ("connect_timeout", connect),
-            ("checkout_timeout", checkout),
-            ("response_timeout", response),
-            ("idle_timeout", idle),
-        ];
-        if let Some((name, _)) =
-            times.iter().chain(&[("deadline", self.deadline)]).find(|(_, time)| *time > LONGEST_TIME)
-        {
-            return Err(Error::config(format!("{name} is longer than a year")));
-        }
-        if size > LARGEST_POOL {
-            return Err(Error::config(format!("pool_size is {size}: at most {LARGEST_POOL} make sense")));
-        }
-        if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
-            return Err(Error::config(format!("{name} is 0: it has to be longer")));
-        }
-        if self.deadline <= Duration::from_millis(1) {
-            return Err(Error::config("deadline is 1 ms or less: no call could ever succeed"));
-        }
-        if self
-            .client_name
-            .as_deref()
-            .is_some_and(|name| name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()))
-        {
-            return Err(Error::config("client_name is empty, or has spaces or special characters: Redis refuses that"));
-        }
-        Ok(())
     }
 
     fn classifier(&self) -> Result<Classifier> {
@@ -241,58 +304,6 @@ impl Builder {
                 Error::config(format!("classify: \"{command}\" cannot be declared a {class}: it takes one or two words, and a Cursor takes a known scan"))
             })
         })
-    }
-
-    /// The endpoints with their roles, the master first, all of them usable together.
-    fn endpoints(&self) -> Result<Vec<(Role, Place)>> {
-        match self.masters.len() {
-            1 => {}
-            0 => return Err(Error::config("no master: name it by master()")),
-            count => return Err(Error::config(format!("{count} masters: a set has one"))),
-        }
-        let count = 1 + self.replicas.len();
-        if count > strategy::MOST_NODES {
-            return Err(Error::config(format!("{count} nodes: a set has at most {}", strategy::MOST_NODES)));
-        }
-        let roles = std::iter::once(Role::Master).chain(std::iter::repeat(Role::Replica));
-        let mut places: Vec<(Role, Place)> = Vec::with_capacity(count);
-        for (role, endpoint) in roles.zip(self.masters.iter().chain(&self.replicas)) {
-            let place = Place::of(endpoint)?;
-            if places.iter().any(|(_, other)| other.addr == place.addr) {
-                return Err(Error::config("this node is named twice").on(&place.addr));
-            }
-            if places.iter().any(|(_, other)| other.database() != place.database()) {
-                return Err(Error::config("this node is to use another database than the master").on(&place.addr));
-            }
-            places.push((role, place));
-        }
-        Ok(places)
-    }
-}
-
-/// An endpoint whose address could be read.
-struct Place {
-    addr: NodeAddr,
-    info: redis::ConnectionInfo,
-    weight: u32,
-    zone: Option<String>,
-}
-
-impl Place {
-    fn of(endpoint: &Endpoint) -> Result<Self> {
-        let info = endpoint
-            .info
-            .clone()
-            .map_err(|bad| Error::config(format!("bad address \"{}\": {}", bad.shown, bad.reason)))?;
-        let addr = NodeAddr::of(info.addr());
-        if endpoint.weight == 0 {
-            return Err(Error::config("this node has the weight 0: leave it out instead").on(&addr));
-        }
-        Ok(Self { addr, info, weight: endpoint.weight, zone: endpoint.zone.clone() })
-    }
-
-    fn database(&self) -> i64 {
-        self.info.redis_settings().db()
     }
 }
 
@@ -304,70 +315,4 @@ fn named(name: &str, seed: Option<u64>) -> Result<Box<dyn Strategy>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Builder;
-    use crate::{Classification, Endpoint, ErrorKind, ReplicatedClient, strategy};
-    use std::time::Duration;
-
-    fn good() -> Builder {
-        ReplicatedClient::builder().master("127.0.0.1:1").replica("127.0.0.1:2")
-    }
-
-    fn refusal(builder: Builder) -> String {
-        let error = builder.build().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Config);
-        error.to_string()
-    }
-
-    #[test]
-    fn bad_settings_are_refused_with_their_name() {
-        let zero = Duration::ZERO;
-        for (builder, said) in [
-            (good().pool_size(0), "pool_size"),
-            (good().connect_timeout(zero), "connect_timeout"),
-            (good().checkout_timeout(zero), "checkout_timeout"),
-            (good().response_timeout(zero), "response_timeout"),
-            (good().idle_timeout(zero), "idle_timeout"),
-            (good().deadline(zero), "deadline"),
-            (good().deadline(Duration::MAX), "deadline is longer"),
-            (good().response_timeout(Duration::MAX), "response_timeout is longer"),
-            (good().pool_size(u32::MAX), "pool_size is 4294967295"),
-            (good().client_name("a b"), "client_name"),
-            (ReplicatedClient::builder().replica("127.0.0.1:2"), "no master"),
-            (good().master("127.0.0.1:3"), "2 masters"),
-            (good().replica("127.0.0.1:2"), "127.0.0.1:2: this node is named twice"),
-            (good().replica("redis://127.0.0.1:1"), "127.0.0.1:1: this node is named twice"),
-            (good().replica("redis://127.0.0.1:3/1"), "another database"),
-            (good().replica(Endpoint::from("127.0.0.1:3").weight(0)), "weight 0"),
-            (good().replicas((10..80).map(|port| format!("127.0.0.1:{port}"))), "72 nodes"),
-            (good().classify("A B C", Classification::Read), "\"A B C\""),
-            (good().classify("MY.SCAN", Classification::Cursor), "\"MY.SCAN\""),
-            (good().strategy_named("fastest", None), "unknown strategy \"fastest\": expected one of round_robin"),
-            (good().replica("redis://me:secret@"), "bad address \"redis://***@\""),
-        ] {
-            let refusal = refusal(builder);
-            assert!(refusal.contains(said), "{refusal:?} does not say {said:?}");
-            assert!(!refusal.contains("secret"), "{refusal}");
-        }
-    }
-
-    #[test]
-    fn every_strategy_is_known_by_its_name() {
-        for name in strategy::NAMES {
-            assert!(good().strategy_named(name, Some(1)).build().is_ok(), "{name}");
-        }
-    }
-
-    #[test]
-    fn the_defaults_are_the_documented_ones() {
-        let client = good().build().unwrap();
-        let topology = client.shared.current();
-        let limits = topology.members()[0].pool.limits();
-        assert_eq!(client.options.read_from, crate::ReadFrom::ReplicaPreferred);
-        assert_eq!(client.options.deadline, Duration::from_secs(3));
-        assert_eq!((limits.size, limits.connect), (10, Duration::from_millis(500)));
-        assert_eq!((limits.checkout, limits.response), (Duration::from_millis(250), Duration::from_secs(1)));
-        assert_eq!(limits.idle, Duration::from_secs(600));
-        assert!(format!("{:?}", client.shared).contains("strategy: RoundRobin"));
-    }
-}
+mod tests;

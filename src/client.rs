@@ -7,24 +7,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
-
 use self::attempt::{attempt, explain_failure};
 use self::clock::Clock;
+use self::pick::Picked;
 use crate::addr::NodeAddr;
 use crate::classification::{Classifier, Request};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pool::Housekeeping;
-use crate::routing::{ReadFrom, Reply, Verdict, judge};
-use crate::strategy::{Candidates, Strategy};
-use crate::topology::{LeftOut, Topology};
+use crate::routing::{Budget, Protection, ReadFrom, Reply, Verdict, judge};
+use crate::strategy::Strategy;
+use crate::node::{Outcome, Role};
+use crate::topology::{Fixed, Keeper, LeftOut, Member, Topology};
 
 mod attempt;
 mod clock;
 mod dedicated;
 mod explain;
+mod pick;
 mod query;
 mod seat;
+mod set;
 
 pub use self::dedicated::Target;
 pub(crate) use self::query::server_error;
@@ -55,10 +56,13 @@ pub struct ReplicatedClient {
 /// What all handles of a client share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    topology: RwLock<Arc<Topology>>,
-    classifier: Classifier,
-    strategy: Box<dyn Strategy>,
-    _housekeeping: Housekeeping,
+    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) classifier: Classifier,
+    pub(crate) strategy: Box<dyn Strategy>,
+    pub(crate) budget: Budget,
+    pub(crate) protection: Protection,
+    /// The nodes that were named, if no provider describes the set.
+    pub(crate) fixed: Option<Arc<Fixed>>,
 }
 
 /// What each handle has for itself.
@@ -86,23 +90,6 @@ pub(crate) struct Served {
     position: usize,
 }
 
-impl Shared {
-    pub(crate) fn new(
-        topology: Topology,
-        classifier: Classifier,
-        strategy: Box<dyn Strategy>,
-        housekeeping: Housekeeping,
-    ) -> Self {
-        Self { topology: RwLock::new(Arc::new(topology)), classifier, strategy, _housekeeping: housekeeping }
-    }
-
-    /// Returns the present topology. A call takes it once and works with it to its end.
-    #[inline]
-    pub(crate) fn current(&self) -> Arc<Topology> {
-        Arc::clone(&self.topology.read())
-    }
-}
-
 impl Served {
     pub(crate) fn node(&self) -> &NodeAddr {
         self.topology.members()[self.position].node.addr()
@@ -112,96 +99,81 @@ impl Served {
 impl ReplicatedClient {
     /// Routes a request and returns the reply.
     pub(crate) fn call(&self, request: &Request<'_>, aim: Aim<'_>) -> Result<Served> {
-        let topology = self.shared.current();
+        let mut topology = self.shared.keeper.current();
         let mut clock = Clock::start(self.options.deadline);
         let mut left_out = LeftOut::default();
         let mut earlier: Option<Error> = None;
-        let mut same_node = match aim {
-            Aim::Any => None,
-            Aim::First(addr) => topology.find(addr).map(|position| (position, topology.members().len() > 1)),
-            Aim::Only(addr) => Some((topology.find(addr).ok_or_else(|| gone(request, addr))?, false)),
-        };
+        let mut picked: Option<Picked<'_>> = None;
         loop {
             if !clock.goes_on() {
-                return Err(earlier.unwrap_or_else(|| no_time(request)));
+                return Err(earlier.unwrap_or_else(|| no_time(request, &clock)));
             }
-            let (position, has_more) = match same_node {
-                Some(picked) => picked,
-                None => match self.pick(&topology, request, &clock, left_out)? {
-                    Some(picked) => picked,
-                    None => {
-                        // Everybody was tried once: nodes whose connections were killed are alive.
-                        left_out = LeftOut::default();
-                        clock.pause();
-                        continue;
-                    }
-                },
+            if picked.is_none() {
+                picked = self.pick(&topology, request, aim, &clock, left_out)?;
+            }
+            let Some(target) = picked.take().filter(|_| self.may_attempt(&topology, request, &clock)) else {
+                // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
+                left_out = LeftOut::default();
+                topology = self.wait(topology, &mut clock);
+                continue;
             };
-            let member = &topology.members()[position];
-            let attempt = attempt(member, request, &clock, has_more);
+            let member = &topology.members()[target.position];
+            let attempt = attempt(member, request, &clock, target.has_more);
             let (verdict, outcome) = judge(request, &attempt);
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(reply)) => {
-                    member.node.record_answer();
+                    member.record_answer();
+                    let position = target.position;
                     return Ok(Served { reply, topology, position });
                 }
                 (_, failed) => explain_failure(request, member, failed, earlier),
             };
             clock.tick();
-            if let Some(outcome) = outcome {
-                member.node.record_failure(outcome, clock.now());
-            }
+            self.note(member, outcome, &clock);
             tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {
                 Verdict::GiveUp | Verdict::Answer => return Err(error),
-                Verdict::SameNode => same_node = Some((position, has_more)),
-                Verdict::Elsewhere if matches!(aim, Aim::Only(_)) => clock.pause(),
-                Verdict::Elsewhere => {
-                    left_out.insert(position);
-                    same_node = None;
-                }
+                Verdict::SameNode => picked = Some(target),
+                Verdict::Elsewhere => left_out.insert(target.position),
             }
             earlier = Some(error);
         }
     }
 
-    /// Lets the strategy pick one of the candidates. `None`: all were tried; an error: there never was one.
+    /// Tells whether there may be another attempt: reads share a budget of those, and waiting for a master is free.
     #[inline]
-    fn pick(
-        &self,
-        topology: &Topology,
-        request: &Request<'_>,
-        clock: &Clock,
-        left_out: LeftOut,
-    ) -> Result<Option<(usize, bool)>> {
-        let read_from = self.options.read_from;
-        let Some(mut choice) = topology.choose(request.is_read(), read_from, clock.now(), left_out) else {
-            return if left_out.is_empty() { Err(nobody(request, read_from)) } else { Ok(None) };
-        };
-        let position = self.pick_among(topology, &mut choice.candidates, request.key, clock);
-        Ok(position.map(|position| (position, choice.has_more)))
+    fn may_attempt(&self, topology: &Topology, request: &Request<'_>, clock: &Clock) -> bool {
+        clock.attempt() == 0
+            || !request.is_read()
+            || self.shared.budget.withdraw(topology.answered(), clock.now())
     }
 
-    /// Lets the strategy pick, and checks that it picked a candidate. Candidates are members: there always is a position.
-    #[inline]
-    fn pick_among<'a>(
-        &self,
-        topology: &'a Topology,
-        candidates: &mut Candidates<'a>,
-        key: Option<&'a [u8]>,
-        clock: &Clock,
-    ) -> Option<usize> {
-        if let [only] = *candidates.as_slice() {
-            // No choice: writes must not use up the turns of reads.
-            return topology.position(only);
+    /// Waits until the set has changed, or for a pause; returns what the set is then.
+    #[cold]
+    fn wait(&self, known: Arc<Topology>, clock: &mut Clock) -> Arc<Topology> {
+        let keeper = &self.shared.keeper;
+        if !known.is_settled() && !keeper.is_monitored() {
+            keeper.suspect();
         }
-        candidates.describe(key, clock.now(), clock.attempt());
-        let mut node = self.shared.strategy.pick(candidates);
-        if !candidates.contains(node) {
-            tracing::error!(strategy = ?self.shared.strategy, picked = %node.addr(), "strategy picked a node that is not a candidate");
-            node = candidates.at(0);
+        let next = keeper.wait_for_change(&known, clock.next_pause());
+        clock.look();
+        next
+    }
+
+    /// Notes what an attempt says about its node, and has the set looked at if it may have changed.
+    #[cold]
+    fn note(&self, member: &Member, outcome: Option<Outcome>, clock: &Clock) {
+        let Some(outcome) = outcome else { return };
+        let has_moved = member.node.role() != member.place;
+        if has_moved && member.place == Role::Master {
+            // Nothing is wrong with it but its place.
+            member.node.count_failure();
+        } else {
+            member.node.record_failure(outcome, clock.now(), rand::random());
         }
-        topology.position(node)
+        if has_moved || (member.place == Role::Master && member.node.is_ejected()) {
+            self.shared.keeper.suspect();
+        }
     }
 
     pub(crate) fn classifier(&self) -> &Classifier {
@@ -226,23 +198,16 @@ impl ReplicatedClient {
 }
 
 #[cold]
-fn no_time(request: &Request<'_>) -> Error {
+fn no_time(request: &Request<'_>, clock: &Clock) -> Error {
+    if clock.has_waited() {
+        return Error::new(ErrorKind::Unavailable, format!("no node that may serve {request} was found in time"));
+    }
     Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"))
-}
-
-#[cold]
-fn nobody(request: &Request<'_>, read_from: ReadFrom) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("no node may serve {request} (read from {read_from})"))
-}
-
-#[cold]
-fn gone(request: &Request<'_>, node: &NodeAddr) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("the node that {request} began on left the set")).on(node)
 }
 
 impl fmt::Debug for ReplicatedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topology = self.shared.current();
+        let topology = self.shared.keeper.current();
         let nodes: Vec<_> = topology.members().iter().map(|member| &member.node).collect();
         f.debug_struct("ReplicatedClient")
             .field("nodes", &nodes)

@@ -200,7 +200,7 @@ impl ConnectionLike for RoutedConnection {
     }
 
     fn get_db(&self) -> i64 {
-        let topology = self.client.shared.current();
+        let topology = self.client.shared.keeper.current();
         topology.master().map_or(0, |master| topology.members()[master].pool.database())
     }
 

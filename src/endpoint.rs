@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use redis::{ConnectionInfo, IntoConnectionInfo};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsMode};
 
 use crate::addr::NodeAddr;
+use crate::error::{Error, Result};
 
 /// How to reach a node.
 ///
@@ -22,6 +23,26 @@ pub struct Endpoint {
     pub(crate) info: Result<ConnectionInfo, BadAddress>,
     pub(crate) weight: u32,
     pub(crate) zone: Option<String>,
+    /// Only an address was given: how to log in there is said elsewhere.
+    is_bare: bool,
+}
+
+/// An endpoint whose address could be read.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) addr: NodeAddr,
+    pub(crate) info: ConnectionInfo,
+    pub(crate) weight: u32,
+    pub(crate) zone: Option<String>,
+}
+
+/// How to log in at nodes that are found rather than named.
+#[derive(Clone, Default)]
+pub(crate) struct Manner {
+    pub(crate) login: Option<RedisConnectionInfo>,
+    pub(crate) tls: Option<TlsMode>,
+    /// A node that was named: found ones are reached as it is, as far as nothing else is said.
+    pub(crate) like: Option<ConnectionInfo>,
 }
 
 /// An address that could not be read, without its password.
@@ -37,7 +58,36 @@ impl Endpoint {
     pub fn new(node: impl IntoConnectionInfo) -> Self {
         let info = node.into_connection_info();
         let info = info.map_err(|error| BadAddress { shown: String::new(), reason: error.to_string() });
-        Self { info, weight: 1, zone: None }
+        Self { info, weight: 1, zone: None, is_bare: false }
+    }
+
+    /// The endpoint of a node whose address is known already.
+    pub(crate) fn of_place(place: Place) -> Self {
+        Self { info: Ok(place.info), weight: place.weight, zone: place.zone, is_bare: false }
+    }
+
+    fn bare(addr: &NodeAddr) -> Self {
+        Self { is_bare: true, ..Self::new(addr.to_plain()) }
+    }
+
+    /// Reads the address.
+    pub(crate) fn place(&self) -> Result<Place> {
+        let bad = |bad: &BadAddress| Error::config(format!("bad address \"{}\": {}", bad.shown, bad.reason));
+        let info = self.info.clone().map_err(|reason| bad(&reason))?;
+        let addr = NodeAddr::of(info.addr());
+        if self.weight == 0 {
+            return Err(Error::config("this node has the weight 0: leave it out instead").on(&addr));
+        }
+        Ok(Place { addr, info, weight: self.weight, zone: self.zone.clone() })
+    }
+
+    /// Reads the address of a node that was found: an address alone is completed by the manner of the others.
+    pub(crate) fn found_place(&self, manner: &Manner) -> Result<Place> {
+        let mut place = self.place()?;
+        if self.is_bare {
+            place.info = manner.info_for(place.info);
+        }
+        Ok(place)
     }
 
     /// Sets the share of the load that the node should get, compared with the others. Default: 1; zero fails `build`.
@@ -56,7 +106,7 @@ impl Endpoint {
 
     fn from_text(text: &str) -> Self {
         match text.parse::<NodeAddr>() {
-            Ok(addr) => Self::new(addr.to_plain()),
+            Ok(addr) => Self::bare(&addr),
             Err(_) => {
                 let mut endpoint = Self::new(text);
                 if let Err(bad) = &mut endpoint.info {
@@ -65,6 +115,59 @@ impl Endpoint {
                 endpoint
             }
         }
+    }
+}
+
+impl Place {
+    pub(crate) fn database(&self) -> i64 {
+        self.info.redis_settings().db()
+    }
+
+    /// The same node under one of the addresses that its name stands for.
+    pub(crate) fn at(&self, addr: NodeAddr) -> Self {
+        let info = self.info.clone().set_addr(addr.to_plain());
+        Self { addr, info, ..self.clone() }
+    }
+}
+
+impl Manner {
+    /// Completes the bare address of a found node.
+    fn info_for(&self, found: ConnectionInfo) -> ConnectionInfo {
+        let like = self.like.as_ref().map(|like| like.addr());
+        let addr = match (found.addr(), self.tls, like) {
+            (ConnectionAddr::Tcp(host, port), None, Some(ConnectionAddr::TcpTls { insecure, tls_params, .. })) => {
+                let (host, tls_params) = (host.clone(), tls_params.clone());
+                ConnectionAddr::TcpTls { host, port: *port, insecure: *insecure, tls_params }
+            }
+            (ConnectionAddr::Tcp(host, port), Some(mode), like) => {
+                let tls_params = match like {
+                    Some(ConnectionAddr::TcpTls { tls_params, .. }) => tls_params.clone(),
+                    _ => None,
+                };
+                let insecure = mode == TlsMode::Insecure;
+                ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure, tls_params }
+            }
+            (addr, _, _) => addr.clone(),
+        };
+        let login = self.login.clone().or_else(|| self.like.as_ref().map(|like| like.redis_settings().clone()));
+        let info = found.set_addr(addr);
+        match login {
+            Some(login) => info.set_redis_settings(login),
+            None => info,
+        }
+    }
+}
+
+impl fmt::Debug for Manner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nothing secret.
+        f.debug_struct("Manner").field("tls", &self.tls).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").field("addr", &self.addr).field("weight", &self.weight).finish_non_exhaustive()
     }
 }
 
@@ -105,13 +208,13 @@ impl From<ConnectionInfo> for Endpoint {
 
 impl From<NodeAddr> for Endpoint {
     fn from(addr: NodeAddr) -> Self {
-        Self::new(addr.to_plain())
+        Self::bare(&addr)
     }
 }
 
 impl From<&NodeAddr> for Endpoint {
     fn from(addr: &NodeAddr) -> Self {
-        Self::new(addr.to_plain())
+        Self::bare(addr)
     }
 }
 

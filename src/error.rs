@@ -54,6 +54,8 @@ pub enum ErrorKind {
     Refused,
     /// The reply is not a value of the type that was asked for. The command was executed.
     Conversion,
+    /// The provider could not describe the set, or the set cannot be changed so.
+    Topology,
 }
 
 impl Error {
@@ -127,7 +129,7 @@ impl Error {
     fn io_kind(&self) -> io::ErrorKind {
         match self.report.kind {
             ErrorKind::Config => io::ErrorKind::InvalidInput,
-            ErrorKind::Unavailable => io::ErrorKind::NotConnected,
+            ErrorKind::Unavailable | ErrorKind::Topology => io::ErrorKind::NotConnected,
             ErrorKind::Checkout => io::ErrorKind::TimedOut,
             ErrorKind::Refused => io::ErrorKind::Unsupported,
             ErrorKind::Conversion => io::ErrorKind::InvalidData,

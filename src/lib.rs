@@ -59,6 +59,7 @@ mod pool;
 mod addr;
 mod classification;
 mod error;
+mod events;
 mod node;
 mod routing;
 mod spelling;
@@ -77,9 +78,9 @@ pub use self::config::Config;
 pub use self::connection::RoutedConnection;
 pub use self::endpoint::Endpoint;
 pub use self::error::{Error, ErrorKind, Result};
-pub use self::node::{InFlight, Node, Role};
+pub use self::node::{InFlight, Node, Role, Standing};
 pub use self::routing::{Decision, Exclusion, ParseReadFromError, ReadFrom};
-pub use self::topology::{NodeSnapshot, Snapshot};
+pub use self::topology::{Description, NodeSnapshot, RefreshTrigger, ReplicationSnapshot, Snapshot, TopologyProvider};
 
 /// What the docs promise of the types that threads share.
 const _: () = {

@@ -4,17 +4,25 @@
 //! strategies and routing read it. Everything that changes is an atomic: no lock is taken on a call's way.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
-use self::health::Health;
+use self::health::{Avoided, Health, Probe};
 use crate::addr::NodeAddr;
+use crate::events;
 
 mod health;
+mod report;
+mod standing;
+mod window;
 
 pub(crate) use self::health::Outcome;
+pub(crate) use self::report::{Report, role_of};
+pub use self::standing::Standing;
 
 /// One server process of a replicated set, as strategies see it.
 ///
@@ -32,13 +40,17 @@ pub(crate) use self::health::Outcome;
 /// ```
 pub struct Node {
     addr: NodeAddr,
-    weight: u32,
-    zone: Option<Box<str>>,
+    weight: AtomicU32,
+    /// Set once: by hand, or learnt from the server.
+    zone: OnceLock<Box<str>>,
     is_master: AtomicBool,
+    standing: AtomicU8,
     in_flight: AtomicU32,
     answered: AtomicU64,
     failed: AtomicU64,
     health: Health,
+    /// What the server last said of itself, and when. No call on its way takes this lock.
+    told: Mutex<Option<(Instant, Arc<Report>)>>,
 }
 
 /// What a node is in the replication.
@@ -63,13 +75,15 @@ impl Node {
     pub fn new(addr: NodeAddr) -> Self {
         Self {
             addr,
-            weight: 1,
-            zone: None,
+            weight: AtomicU32::new(1),
+            zone: OnceLock::new(),
             is_master: AtomicBool::new(false),
+            standing: AtomicU8::new(Standing::InStep as u8),
             in_flight: AtomicU32::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             health: Health::new(Instant::now()),
+            told: Mutex::new(None),
         }
     }
 
@@ -82,15 +96,15 @@ impl Node {
 
     /// Sets the share of the load that the node should get, compared with the others. Default: 1.
     #[must_use]
-    pub fn with_weight(mut self, weight: u32) -> Self {
-        self.weight = weight;
+    pub fn with_weight(self, weight: u32) -> Self {
+        self.set_weight(weight);
         self
     }
 
     /// Sets the availability zone. Default: none.
     #[must_use]
     pub fn with_zone(mut self, zone: impl Into<String>) -> Self {
-        self.zone = Some(zone.into().into());
+        self.zone = OnceLock::from(zone.into().into_boxed_str());
         self
     }
 
@@ -110,13 +124,13 @@ impl Node {
     /// Returns the share of the load that the node should get, compared with the others.
     #[must_use]
     pub fn weight(&self) -> u32 {
-        self.weight
+        self.weight.load(Ordering::Relaxed)
     }
 
     /// Returns the availability zone, if one is known.
     #[must_use]
     pub fn zone(&self) -> Option<&str> {
-        self.zone.as_deref()
+        self.zone.get().map(AsRef::as_ref)
     }
 
     /// Returns how many requests of this process are waiting for the node, or for a connection to it.
@@ -133,35 +147,113 @@ impl Node {
         InFlight(self)
     }
 
+    pub(crate) fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Ordering::Relaxed);
+    }
+
     /// Notes the role that the server just told, and whether that is news.
     pub(crate) fn observe_role(&self, role: Role) -> bool {
-        let is_master = role == Role::Master;
         let news = self.role() != role;
         if news {
-            self.is_master.store(is_master, Ordering::Relaxed);
+            self.is_master.store(role == Role::Master, Ordering::Relaxed);
         }
         news
     }
 
-    /// Notes that the node gave a complete reply; an error of the application is one.
+    /// Notes that the node gave a complete reply; an error of the application is one. Returns whether it did so although
+    /// it is ejected.
     #[inline]
-    pub(crate) fn record_answer(&self) {
+    pub(crate) fn record_answer(&self) -> bool {
         self.answered.fetch_add(1, Ordering::Relaxed);
-        self.health.recover();
+        self.health.answered()
     }
 
-    /// Notes that an attempt failed in a way that speaks against the node.
+    /// Notes that an attempt failed in a way that speaks against the node. `chance`, 0 to 1, spreads the cool-down.
     #[cold]
-    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant) {
+    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant, chance: f64) {
+        self.count_failure();
+        self.blame(outcome, now, chance);
+    }
+
+    /// Counts a failed attempt that does not speak against the node.
+    pub(crate) fn count_failure(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        if self.health.fail(outcome, now) {
-            tracing::warn!(node = %self.addr, ?outcome, "node ejected");
+    }
+
+    /// As [`record_failure`](Self::record_failure), for what the monitor found out.
+    pub(crate) fn blame(&self, outcome: Outcome, now: Instant, chance: f64) {
+        if let Some(ejection) = self.health.fail(outcome, now, self.answered(), chance) {
+            events::ejected(&self.addr, outcome, ejection.cool_down);
         }
     }
 
+    /// Lets a call through to the node, unless it is ejected and another call is finding out whether it is back.
     #[inline]
-    pub(crate) fn is_ejected(&self, now: Instant) -> bool {
-        self.health.is_ejected(now)
+    pub(crate) fn admit(&self, now: Instant) -> Result<Option<Probe<'_>>, Avoided> {
+        self.health.admit(now)
+    }
+
+    /// Tells whether calls should go elsewhere because of what became of the last ones.
+    #[inline]
+    pub(crate) fn is_avoided(&self, now: Instant) -> bool {
+        self.health.is_avoided(now)
+    }
+
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.health.is_ejected()
+    }
+
+    /// Returns how the node stands in the replication, apart from its health.
+    #[inline]
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::of(self.standing.load(Ordering::Relaxed))
+    }
+
+    /// Notes how the node stands in the replication, and whether that is news.
+    pub(crate) fn set_standing(&self, standing: Standing, now: Instant) -> bool {
+        let before = Standing::of(self.standing.swap(standing as u8, Ordering::Relaxed));
+        if before == Standing::Syncing && standing == Standing::InStep {
+            self.health.ease_in(now);
+        }
+        before != standing
+    }
+
+    /// Returns the part of its load that the node should get: 1, or less after it came back.
+    #[inline]
+    pub(crate) fn share(&self, now: Instant) -> f64 {
+        if self.health.is_eased_in() { self.health.share(now) } else { 1.0 }
+    }
+
+    /// Returns what the server last said of itself.
+    pub(crate) fn report(&self) -> Option<Arc<Report>> {
+        self.told.lock().as_ref().map(|(_, report)| Arc::clone(report))
+    }
+
+    /// Returns when the server last said something of itself.
+    pub(crate) fn told_at(&self) -> Option<Instant> {
+        self.told.lock().as_ref().map(|(at, _)| *at)
+    }
+
+    /// Keeps what the server said of itself. Returns the report before.
+    pub(crate) fn tell(&self, report: Arc<Report>, now: Instant) -> Option<Arc<Report>> {
+        if let Some(zone) = &report.zone {
+            // One set by hand stays.
+            let _ = self.zone.set(zone.clone());
+        }
+        self.health.mark(now, self.answered());
+        self.health.end_slow_start(now);
+        self.told.lock().replace((now, report)).map(|(_, before)| before)
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The node serves again: probed, or chosen as the master.
+    pub(crate) fn come_back(&self, now: Instant) {
+        if self.health.come_back(now) {
+            events::returned(&self.addr);
+        }
     }
 
     pub(crate) fn answered(&self) -> u64 {
@@ -176,8 +268,8 @@ impl Node {
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Node");
-        out.field("addr", &self.addr).field("role", &self.role()).field("weight", &self.weight);
-        out.field("zone", &self.zone).field("in_flight", &self.in_flight()).finish_non_exhaustive()
+        out.field("addr", &self.addr).field("role", &self.role()).field("weight", &self.weight());
+        out.field("zone", &self.zone()).field("in_flight", &self.in_flight()).finish_non_exhaustive()
     }
 }
 

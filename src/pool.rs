@@ -22,12 +22,14 @@ use crate::routing::{Fault, Stage};
 mod connector;
 mod hello;
 mod lease;
+mod line;
 mod live;
 mod patience;
 mod slots;
 
 pub(crate) use self::connector::Login;
 pub(crate) use self::lease::Lease;
+pub(crate) use self::line::Line;
 pub(crate) use self::patience::{Patience, socket_limit};
 
 /// The bounds of one pool and the time limits of one attempt. The deadline of the call bounds them all together.
@@ -79,6 +81,7 @@ impl fmt::Debug for Housekeeping {
 pub(crate) struct Pool {
     slots: r2d2::Pool<Slots>,
     connector: Connector,
+    login: Login,
     limits: Limits,
     epoch: Instant,
     /// Idle connections last used before this are not trusted; in nanoseconds since `epoch`.
@@ -89,7 +92,7 @@ impl Pool {
     /// Makes an empty pool; nothing is connected.
     pub(crate) fn new(login: Login, limits: Limits, housekeeping: &Housekeeping) -> Result<Self> {
         let connector =
-            Connector::new(login).map_err(|error| Error::config("an endpoint cannot be used").because(error))?;
+            Connector::new(login.clone()).map_err(|error| Error::config("an endpoint cannot be used").because(error))?;
         let slots = r2d2::Pool::builder()
             .max_size(limits.size)
             // All slots exist from the start; they cost nothing while they are empty. With a smaller number r2d2 loses
@@ -101,7 +104,7 @@ impl Pool {
             .thread_pool(Arc::clone(&housekeeping.0))
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(Slots);
-        Ok(Self { slots, connector, limits, epoch: Instant::now(), distrusted_until: AtomicU64::new(0) })
+        Ok(Self { slots, connector, login, limits, epoch: Instant::now(), distrusted_until: AtomicU64::new(0) })
     }
 
     /// Lends a live connection, opened now if the slot is empty, by `end` at the latest.
@@ -138,6 +141,22 @@ impl Pool {
     /// Stops lending connections that have been idle for as long as one that turned out to be dead.
     pub(crate) fn distrust_until(&self, last_used: Instant) {
         self.distrusted_until.fetch_max(self.since_epoch(last_used), Ordering::Relaxed);
+    }
+
+    /// Ends a generation of connections, because the node is not what it was when they were opened: they are not lent any
+    /// more, and what becomes of those that are lent says nothing about the node.
+    pub(crate) fn end_generation(&self, now: Instant) {
+        self.distrust_until(now);
+    }
+
+    /// Tells whether a connection that was last used, or opened, at this time is of an earlier generation.
+    pub(crate) fn is_of_old(&self, last_used: Instant) -> bool {
+        self.since_epoch(last_used) <= self.distrusted_until.load(Ordering::Relaxed)
+    }
+
+    /// Returns a line on which the node can be asked how it is, beside the slots. Connects to nothing.
+    pub(crate) fn line(&self) -> redis::RedisResult<Line> {
+        Line::new(self.login.clone(), self.limits.connect, self.limits.response)
     }
 
     /// Opens a connection that belongs to no pool, and tells the role of the node.

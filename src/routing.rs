@@ -6,15 +6,19 @@ use std::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::node::{Node, Role};
+use crate::node::{Node, Role, Standing};
 use crate::spelling::alike;
 
 mod attempt;
+mod budget;
 mod decision;
+mod protection;
 mod verdict;
 
 pub(crate) use self::attempt::{Fault, Reply, Stage};
+pub(crate) use self::budget::Budget;
 pub use self::decision::{Decision, Exclusion};
+pub(crate) use self::protection::{Permit, Protection};
 pub(crate) use self::verdict::{Verdict, executed_nothing, is_not_serving, judge};
 
 /// Which roles may serve a read, and in what order.
@@ -43,6 +47,8 @@ pub(crate) enum Rank {
     Preferred,
     /// Allowed, but only where no preferred node is left.
     Fallback,
+    /// A replica that is syncing, or cut off from a master that lives.
+    Behind,
     /// Ejected: asked only before the call would fail otherwise.
     LastResort,
 }
@@ -68,7 +74,13 @@ pub(crate) fn rank(
         (ReadFrom::MasterPreferred, Role::Replica) | (ReadFrom::ReplicaPreferred, Role::Master) => Rank::Fallback,
         (ReadFrom::Master, Role::Replica) | (ReadFrom::Replica, Role::Master) => return Err(Exclusion::Role),
     };
-    Ok(if node.is_ejected(now) { Rank::LastResort } else { rank })
+    match node.standing() {
+        Standing::InStep if node.is_avoided(now) => Ok(Rank::LastResort),
+        Standing::InStep => Ok(rank),
+        Standing::Syncing | Standing::CutOff if node.is_avoided(now) => Ok(Rank::LastResort),
+        Standing::Syncing | Standing::CutOff => Ok(Rank::Behind),
+        Standing::Stray => Err(Exclusion::Stray),
+    }
 }
 
 impl ReadFrom {
@@ -105,7 +117,7 @@ impl fmt::Display for ReadFrom {
 #[cfg(test)]
 mod tests {
     use super::{Exclusion, Rank, ReadFrom, rank};
-    use crate::node::{Node, Outcome, Role};
+    use crate::node::{Node, Outcome, Role, Standing};
     use std::time::Instant;
 
     #[test]
@@ -122,7 +134,16 @@ mod tests {
             assert_eq!(rank(&node, Role::Master, true, read_from, now), master, "{read_from}");
             assert_eq!(rank(&node, Role::Replica, true, read_from, now), replica, "{read_from}");
         }
-        node.record_failure(Outcome::Unreachable, now);
+        for (standing, expected) in [
+            (Standing::Syncing, Ok(Rank::Behind)),
+            (Standing::CutOff, Ok(Rank::Behind)),
+            (Standing::Stray, Err(Exclusion::Stray)),
+            (Standing::InStep, Ok(Rank::Preferred)),
+        ] {
+            node.set_standing(standing, now);
+            assert_eq!(rank(&node, Role::Replica, true, ReadFrom::Any, now), expected);
+        }
+        node.record_failure(Outcome::Unreachable, now, 0.5);
         assert_eq!(rank(&node, Role::Replica, true, ReadFrom::Any, now), Ok(Rank::LastResort));
     }
 
@@ -130,7 +151,7 @@ mod tests {
     fn writes_go_to_the_master_whatever_the_preference() {
         let now = Instant::now();
         let node = Node::new("n:1".parse().unwrap());
-        node.record_failure(Outcome::Unreachable, now);
+        node.record_failure(Outcome::Unreachable, now, 0.5);
         for read_from in ReadFrom::ALL {
             assert_eq!(rank(&node, Role::Master, false, read_from, now), Ok(Rank::Preferred));
             assert_eq!(rank(&node, Role::Replica, false, read_from, now), Err(Exclusion::Role));

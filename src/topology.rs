@@ -1,24 +1,40 @@
-//! What the set is now: the nodes, their places and their pools. Immutable once made.
+//! What the set is now: the nodes, their places and their pools. A topology is immutable once made, and swapped whole.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
 
 use crate::addr::NodeAddr;
 use crate::node::{Node, Role};
-use crate::pool::Pool;
 use crate::routing::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
 
+mod bell;
+mod description;
+mod discovery;
+mod election;
+mod fixed;
+mod keeper;
+mod ledger;
+mod peer;
+mod sentinel;
 mod snapshot;
+mod watcher;
 
-pub use self::snapshot::{NodeSnapshot, Snapshot};
+pub use self::description::{Description, RefreshTrigger, TopologyProvider};
+pub(crate) use self::discovery::Discovery;
+pub(crate) use self::fixed::Fixed;
+pub(crate) use self::keeper::Keeper;
+pub(crate) use self::peer::{Peer, Workshop};
+pub(crate) use self::sentinel::SentinelGroup;
+pub use self::snapshot::{NodeSnapshot, ReplicationSnapshot, Snapshot};
 
-/// A node, its place in the set, and its pool.
-#[derive(Debug)]
+/// A node with its pool, and its place in this topology.
+#[derive(Clone, Debug)]
 pub(crate) struct Member {
-    pub(crate) node: Node,
-    pub(crate) pool: Pool,
+    pub(crate) peer: Arc<Peer>,
     /// What the topology takes the node for; [`Node::role`] is what it was last seen as.
     pub(crate) place: Role,
 }
@@ -27,11 +43,24 @@ pub(crate) struct Member {
 #[derive(Debug)]
 pub(crate) struct Topology {
     members: Vec<Member>,
+    generation: u64,
+    has_replicas: bool,
+    /// It is known which node is the master, as far as anybody can know. Until then no call goes to one.
+    is_settled: bool,
 }
 
 /// The members that a call has tried in this round, one bit each.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct LeftOut(u64);
+
+/// What a call needs of a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    pub(crate) is_read: bool,
+    pub(crate) read_from: ReadFrom,
+    /// There is room for one more fallback read on the master.
+    pub(crate) may_fall_back: bool,
+}
 
 /// The candidates of one attempt.
 #[derive(Debug)]
@@ -39,64 +68,110 @@ pub(crate) struct Choice<'a> {
     pub(crate) candidates: Candidates<'a>,
     /// There is another node to turn to if this attempt fails.
     pub(crate) has_more: bool,
+    /// This is a fallback read, of which there may be only so many.
+    pub(crate) is_fallback: bool,
+    is_eased_in: bool,
+}
+
+/// Why there is no candidate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NoChoice {
+    /// All were tried in this round, or nobody knows yet who may serve: later there may be one.
+    Later,
+    /// Only the master could serve, and has enough of such reads.
+    Protected,
+    /// No node of the set may ever serve this.
+    Nobody,
 }
 
 impl Member {
     /// Tells whether anything speaks against the role that the topology gives the node.
+    #[inline]
     pub(crate) fn is_in_place(&self, proven: Option<Role>) -> bool {
         self.node.role() == self.place && proven.is_none_or(|role| role == self.place)
     }
 }
 
+impl Deref for Member {
+    type Target = Peer;
+
+    #[inline]
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
 impl Topology {
-    /// `members` are at most 64, one of them the master.
-    pub(crate) fn new(members: Vec<Member>) -> Self {
-        Self { members }
+    /// `members` are at most 64, at most one of them the master.
+    pub(crate) fn new(members: Vec<Member>, generation: u64, is_settled: bool) -> Self {
+        let has_replicas = members.iter().any(|member| member.place == Role::Replica);
+        Self { members, generation, has_replicas, is_settled }
     }
 
     /// Collects the best-ranked nodes that may serve a read, or anything else, and are not left out.
     #[inline]
-    pub(crate) fn choose(
-        &self,
-        is_read: bool,
-        read_from: ReadFrom,
-        now: Instant,
-        left_out: LeftOut,
-    ) -> Option<Choice<'_>> {
+    pub(crate) fn choose(&self, need: Need, now: Instant, left_out: LeftOut) -> Result<Choice<'_>, NoChoice> {
         let mut best = Rank::LastResort;
         let mut eligible = 0;
+        let mut is_eased_in = false;
+        let mut is_protected = false;
         let mut nodes = ArrayVec::<&Node, MOST_NODES>::new();
         for (index, member) in self.members.iter().enumerate() {
-            if left_out.contains(index) {
+            if left_out.contains(index) || (member.place == Role::Master && !self.is_settled) {
                 continue;
             }
-            let Ok(rank) = rank(&member.node, member.place, is_read, read_from, now) else { continue };
+            let Ok(rank) = rank(&member.node, member.place, need.is_read, need.read_from, now) else { continue };
+            if rank == Rank::Fallback && !need.may_fall_back && self.falls_back(need) {
+                is_protected = true;
+                continue;
+            }
             eligible += 1;
             if rank < best {
                 best = rank;
                 nodes.clear();
+                is_eased_in = false;
             }
             if rank == best {
+                is_eased_in |= member.node.share(now) < 1.0;
                 // There are no more members than places.
                 let _ = nodes.try_push(&member.node);
             }
         }
-        let candidates = Candidates::of(nodes)?;
-        Some(Choice { candidates, has_more: eligible > 1 })
+        if is_protected && best == Rank::LastResort {
+            return Err(if self.may_still_serve(need, now, left_out) { NoChoice::Later } else { NoChoice::Protected });
+        }
+        let is_fallback = best == Rank::Fallback && self.falls_back(need);
+        match Candidates::of(nodes) {
+            Some(candidates) => Ok(Choice { candidates, has_more: eligible > 1, is_fallback, is_eased_in }),
+            // Whatever only a master can do waits for one.
+            None if !left_out.is_empty() || !self.is_settled || !need.is_read => Err(NoChoice::Later),
+            None => Err(NoChoice::Nobody),
+        }
+    }
+
+    /// Tells whether a read that the master serves is a fallback read, for want of replicas.
+    fn falls_back(&self, need: Need) -> bool {
+        need.is_read && need.read_from == ReadFrom::ReplicaPreferred && self.has_replicas
+    }
+
+    /// Tells whether one of the nodes that were tried in this round is not known to be out.
+    #[cold]
+    fn may_still_serve(&self, need: Need, now: Instant, left_out: LeftOut) -> bool {
+        let serves = |member: &Member| {
+            rank(&member.node, member.place, need.is_read, need.read_from, now) == Ok(Rank::Preferred)
+        };
+        self.members.iter().enumerate().any(|(index, member)| left_out.contains(index) && serves(member))
     }
 
     /// Returns why each node that is not a candidate is not.
-    pub(crate) fn exclusions(
-        &self,
-        is_read: bool,
-        read_from: ReadFrom,
-        now: Instant,
-        candidates: &[NodeAddr],
-    ) -> Vec<(NodeAddr, Exclusion)> {
+    pub(crate) fn exclusions(&self, need: Need, now: Instant, candidates: &[NodeAddr]) -> Vec<(NodeAddr, Exclusion)> {
         let others = self.members.iter().filter(|member| !candidates.contains(member.node.addr()));
-        let reason = |member: &Member| match rank(&member.node, member.place, is_read, read_from, now) {
+        let reason = |member: &Member| match rank(&member.node, member.place, need.is_read, need.read_from, now) {
             Err(exclusion) => exclusion,
+            Ok(_) if member.place == Role::Master && !self.is_settled => Exclusion::Unsettled,
             Ok(Rank::LastResort) => Exclusion::Ejected,
+            Ok(Rank::Behind) => Exclusion::Behind,
+            Ok(Rank::Fallback) if !need.may_fall_back => Exclusion::Protected,
             Ok(_) => Exclusion::Fallback,
         };
         others.map(|member| (member.node.addr().clone(), reason(member))).collect()
@@ -107,6 +182,7 @@ impl Topology {
     }
 
     /// Returns the place in the list of the member whose node this is.
+    #[inline]
     pub(crate) fn position(&self, node: &Node) -> Option<usize> {
         self.members.iter().position(|member| std::ptr::eq(&member.node, node))
     }
@@ -117,6 +193,36 @@ impl Topology {
 
     pub(crate) fn master(&self) -> Option<usize> {
         self.members.iter().position(|member| member.place == Role::Master)
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Counts the answers of all nodes that belong to the set now.
+    pub(crate) fn answered(&self) -> u64 {
+        self.members.iter().map(|member| member.node.answered()).sum()
+    }
+}
+
+impl Choice<'_> {
+    /// Leaves nodes that came back a short while ago out of some attempts, so that their load returns gradually.
+    #[inline]
+    pub(crate) fn ease_in(&mut self, now: Instant, chance: impl FnMut() -> f64) {
+        if self.is_eased_in {
+            self.thin_out(now, chance);
+        }
+    }
+
+    #[cold]
+    fn thin_out(&mut self, now: Instant, mut chance: impl FnMut() -> f64) {
+        let most = self.candidates.iter().map(|node| node.share(now)).fold(0.0, f64::max);
+        // `chance` is below 1: the one with the largest share always stays.
+        self.candidates.retain(|node| chance() * most < node.share(now));
     }
 }
 

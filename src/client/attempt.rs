@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{ServerErrorKind, Value};
+use redis::{ServerError, ServerErrorKind, Value};
 
 use super::clock::{Clock, patience};
 use super::server_error;
@@ -20,6 +20,7 @@ const PROVEN_FOR: Duration = Duration::from_secs(1);
 #[inline]
 pub(super) fn attempt(member: &Member, request: &Request<'_>, clock: &Clock, has_more: bool) -> Result<Reply, Fault> {
     let _in_flight = member.node.begin();
+    let _probe = member.node.admit(clock.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = clock.attempt_end(has_more);
     let mut lease = member.pool.checkout(member.node.in_flight(), end)?;
     prepare(member, &mut lease, !request.is_read(), clock, end)?;
@@ -55,9 +56,7 @@ fn prove(member: &Member, lease: &mut Lease, clock: &Clock, end: Option<Instant>
         lease.ask_role(end).inspect_err(|fault| distrust(member, fault, last_used))?;
     }
     let Some(role) = lease.role() else { return Ok(()) };
-    if member.node.observe_role(role) {
-        tracing::warn!(node = %member.node.addr(), %role, "node changed its role");
-    }
+    member.observe_role(role);
     if role == member.place {
         return Ok(());
     }
@@ -81,14 +80,18 @@ pub(super) fn exchange(
     match &reply {
         Ok(reply) if must_close(request, reply) => {
             lease.discard();
-            if is_read_only(reply) && member.node.observe_role(Role::Replica) {
-                tracing::warn!(node = %member.node.addr(), "master was demoted");
+            if is_read_only(reply) {
+                member.observe_role(Role::Replica);
             }
         }
         Ok(_) => lease.served(now),
         Err(fault) => distrust(member, fault, last_used),
     }
-    reply
+    reply.map_err(|fault| match (fault.stage, last_used) {
+        // The node is another one than that which the connection led to: its end says nothing about it.
+        (Stage::Sent, Some(last_used)) if member.pool.is_of_old(last_used) => Fault { stage: Stage::Stale, ..fault },
+        _ => fault,
+    })
 }
 
 /// A connection was found dead that had been idle: those idle for as long are not lent any more.
@@ -101,11 +104,15 @@ fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
 
 /// Tells whether the node refused a write because it is a replica: every connection to it is now asked before the next.
 fn is_read_only(reply: &Reply) -> bool {
-    let says =
-        |value: &Value| matches!(value, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly));
+    // In the words of EXECABORT, and of Dragonfly's scripts, it comes last.
+    let quotes = |error: &ServerError| error.details().is_some_and(|details| details.contains("READONLY You can't write"));
+    let is_it = |error: &ServerError| error.kind() == Some(ServerErrorKind::ReadOnly) || quotes(error);
+    let says = |value: &Value| matches!(value, Value::ServerError(error) if is_it(error));
     match reply {
         Reply::One(value) => says(value),
-        Reply::Many { kept, .. } => kept.iter().any(says),
+        Reply::Many { kept, not_queued } => {
+            kept.iter().any(says) || not_queued.iter().any(|(_, error)| is_it(error))
+        }
     }
 }
 
@@ -116,7 +123,9 @@ fn must_close(request: &Request<'_>, reply: &Reply) -> bool {
     !request.is_read()
         && match reply {
             Reply::One(value) => refuses(value),
-            Reply::Many { kept, .. } => kept.iter().any(refuses),
+            Reply::Many { kept, not_queued } => {
+                kept.iter().any(refuses) || not_queued.iter().any(|(_, error)| is_not_serving(error))
+            }
         }
 }
 

@@ -56,15 +56,23 @@ impl Clock {
         if has_more { Some(self.now + end.saturating_duration_since(self.now) / 2) } else { Some(end) }
     }
 
-    /// Waits before the next round, longer each time, but not past the deadline.
-    pub(crate) fn pause(&mut self) {
+    /// Returns how long to wait before the next round: longer each time, but not past the deadline.
+    pub(crate) fn next_pause(&mut self) -> Duration {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.rounds.min(4)).min(LONGEST_PAUSE);
+        self.rounds += 1;
         // Callers that failed together should not come back together.
         let pause = pause.mul_f64(rand::rng().random_range(0.8..1.2));
-        let left = self.end.map_or(pause, |end| end.saturating_duration_since(self.now));
-        std::thread::sleep(pause.min(left));
-        self.rounds += 1;
+        self.end.map_or(pause, |end| end.saturating_duration_since(self.now).min(pause))
+    }
+
+    /// Reads the time.
+    pub(crate) fn look(&mut self) {
         self.now = Instant::now();
+    }
+
+    /// Tells whether a round is over without success.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.rounds > 0
     }
 }
 

@@ -6,8 +6,9 @@ use super::ReplicatedClient;
 use super::clock::Clock;
 use crate::addr::NodeAddr;
 use crate::error::{Error, ErrorKind, Result};
+use crate::node::Role;
 use crate::routing::ReadFrom;
-use crate::topology::{LeftOut, Member, Topology};
+use crate::topology::{LeftOut, Member, Need, NoChoice, Topology};
 
 /// The node that a dedicated connection leads to.
 #[non_exhaustive]
@@ -34,21 +35,25 @@ impl ReplicatedClient {
     pub fn dedicated(&self, target: Target) -> Result<Connection> {
         let mut clock = Clock::start(self.options.deadline);
         let mut left_out = LeftOut::default();
-        let topology = self.shared.current();
+        let mut topology = self.shared.keeper.current();
         loop {
-            let position = match self.aim(&topology, &target, &clock, left_out)? {
-                Some(found) => found,
-                None => {
-                    left_out = LeftOut::default();
-                    clock.pause();
-                    continue;
+            let Some(position) = self.position_of(&topology, &target, &clock, left_out)? else {
+                left_out = LeftOut::default();
+                topology = self.wait(topology, &mut clock);
+                if !clock.goes_on() {
+                    return Err(Error::new(ErrorKind::Unavailable, "no node was found that could be connected to"));
                 }
+                continue;
             };
-            let error = match open(&target, &topology.members()[position], &clock) {
+            let member = &topology.members()[position];
+            let error = match open(&target, member, &clock) {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
             clock.tick();
+            if member.place == Role::Master {
+                self.shared.keeper.suspect();
+            }
             if error.kind() == ErrorKind::Server || !clock.goes_on() {
                 return Err(error);
             }
@@ -56,19 +61,29 @@ impl ReplicatedClient {
         }
     }
 
-    /// Finds the next member to try. `None`: all were tried.
-    fn aim(&self, topology: &Topology, target: &Target, clock: &Clock, left_out: LeftOut) -> Result<Option<usize>> {
+    /// Finds the next member to try. `None`: all were tried, or it is not known yet.
+    fn position_of(
+        &self,
+        topology: &Topology,
+        target: &Target,
+        clock: &Clock,
+        left_out: LeftOut,
+    ) -> Result<Option<usize>> {
         let missing = |what: String| Error::new(ErrorKind::Unavailable, what);
         let position = match target {
+            Target::Master if !topology.is_settled() => return Ok(None),
             Target::Master => topology.master().ok_or_else(|| missing("the set has no master".to_owned()))?,
             Target::Node(addr) => {
                 topology.find(addr).ok_or_else(|| missing(format!("{addr} is no node of this set")))?
             }
-            Target::Replica => match topology.choose(true, ReadFrom::Replica, clock.now(), left_out) {
-                Some(mut choice) => return Ok(self.pick_among(topology, &mut choice.candidates, None, clock)),
-                None if left_out.is_empty() => return Err(missing("the set has no replica".to_owned())),
-                None => return Ok(None),
-            },
+            Target::Replica => {
+                let need = Need { is_read: true, read_from: ReadFrom::Replica, may_fall_back: false };
+                match topology.choose(need, clock.now(), left_out) {
+                    Ok(mut choice) => return Ok(self.pick_among(topology, &mut choice, None, clock)),
+                    Err(NoChoice::Later | NoChoice::Protected) => return Ok(None),
+                    Err(NoChoice::Nobody) => return Err(missing("the set has no replica".to_owned())),
+                }
+            }
         };
         Ok((!left_out.contains(position)).then_some(position))
     }

@@ -8,14 +8,14 @@ use super::ReplicatedClient;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Request};
 use crate::routing::{Decision, Exclusion};
-use crate::topology::{LeftOut, Snapshot};
+use crate::topology::{LeftOut, Need, Snapshot};
 
 impl ReplicatedClient {
     /// Tells where a command would go right now, and why. Sends nothing.
     #[must_use]
     pub fn explain(&self, cmd: &Cmd) -> Decision {
         let packed = cmd.get_packed_command();
-        let (topology, now, read_from) = (self.shared.current(), Instant::now(), self.options.read_from);
+        let (topology, now, read_from) = (self.shared.keeper.current(), Instant::now(), self.options.read_from);
         let all = || topology.members().iter().map(|member| member.node.addr().clone());
         let nowhere = |classification, command: String| {
             let excluded = all().map(|addr| (addr, Exclusion::Refused)).collect();
@@ -28,16 +28,18 @@ impl ReplicatedClient {
         if request.class == Classification::Connection || request.continues_scan || request.step().is_some() {
             return nowhere(request.class, request.to_string());
         }
-        let choice = topology.choose(request.is_read(), read_from, now, LeftOut::default());
+        let may_fall_back = self.shared.protection.has_room();
+        let need = Need { is_read: request.is_read(), read_from, may_fall_back };
+        let choice = topology.choose(need, now, LeftOut::default());
         let candidates: Vec<NodeAddr> =
             choice.iter().flat_map(|choice| choice.candidates.iter()).map(|node| node.addr().clone()).collect();
-        let excluded = topology.exclusions(request.is_read(), read_from, now, &candidates);
+        let excluded = topology.exclusions(need, now, &candidates);
         Decision { command: request.to_string(), classification: request.class, read_from, candidates, excluded }
     }
 
     /// Returns the state of all nodes. Sends nothing.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(&self.shared.current(), Instant::now())
+        Snapshot::take(&self.shared.keeper.current(), Instant::now())
     }
 }

@@ -9,6 +9,7 @@ use super::clock::Clock;
 use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
+use crate::node::Outcome;
 use crate::pool::Lease;
 use crate::routing::{Fault, Reply, Stage, Verdict, judge};
 use crate::topology::{Member, Topology};
@@ -28,31 +29,57 @@ impl ReplicatedClient {
 
     /// Takes a proven connection to the master, waiting for one until the deadline. Nothing of `request` is sent.
     pub(crate) fn take_seat(&self, request: &Request<'_>, clock: &mut Clock) -> Result<Seat> {
-        let topology = self.shared.current();
-        let Some(position) = topology.master() else {
-            return Err(Error::new(ErrorKind::Unavailable, "the set has no master"));
-        };
-        let member = &topology.members()[position];
+        let mut topology = self.shared.keeper.current();
         loop {
+            let error = match topology.master().filter(|_| topology.is_settled()) {
+                None => Error::new(ErrorKind::Unavailable, "no master is known"),
+                Some(position) => match self.sit_down(&topology, position, clock) {
+                    Ok(lease) => return Ok(Seat { topology, position, lease }),
+                    Err(fault) => {
+                        let error = |fault: Fault| fault.into_error(topology.members()[position].node.addr(), request);
+                        if fault.stage == Stage::Checkout || fault.is_refusal_by_server() {
+                            return Err(error(fault));
+                        }
+                        error(fault)
+                    }
+                },
+            };
+            if !clock.goes_on() {
+                return Err(error);
+            }
+            topology = self.wait(topology, clock);
+        }
+    }
+
+    /// Takes a proven connection; one that was closed while idle is replaced at once.
+    fn sit_down(&self, topology: &Topology, position: usize, clock: &mut Clock) -> Result<Lease, Fault> {
+        let member = &topology.members()[position];
+        let mut take = || {
             let end = clock.attempt_end(false);
             let taken = member.pool.checkout(member.node.in_flight(), end).and_then(|mut lease| {
                 prepare(member, &mut lease, true, clock, end)?;
                 Ok(lease)
             });
             clock.tick();
-            let fault = match taken {
-                Ok(mut lease) => {
-                    lease.hold();
-                    return Ok(Seat { topology: Arc::clone(&topology), position, lease });
-                }
-                Err(fault) => fault,
-            };
-            let is_final = fault.stage == Stage::Checkout || fault.is_refusal_by_server();
-            if !is_final && fault.stage != Stage::Idle {
-                clock.pause();
+            taken
+        };
+        let taken = match take() {
+            Err(fault) if fault.stage == Stage::Idle => take(),
+            taken => taken,
+        };
+        match taken {
+            Ok(mut lease) => {
+                lease.hold();
+                Ok(lease)
             }
-            if is_final || !clock.goes_on() {
-                return Err(fault.into_error(member.node.addr(), request));
+            Err(fault) => {
+                let outcome = match fault.stage {
+                    Stage::Connect => Some(Outcome::Unreachable),
+                    Stage::WrongRole => Some(Outcome::NotServing),
+                    _ => None,
+                };
+                self.note(member, outcome, clock);
+                Err(fault)
             }
         }
     }
@@ -64,16 +91,15 @@ impl Seat {
     }
 
     /// Runs a request on this connection, once.
-    pub(crate) fn run(&mut self, request: &Request<'_>, clock: &mut Clock) -> Result<Reply> {
+    pub(crate) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>, clock: &mut Clock) -> Result<Reply> {
         let member = &self.topology.members()[self.position];
         let _in_flight = member.node.begin();
         let end = clock.attempt_end(false);
         let attempt = exchange(member, &mut self.lease, request, clock, end);
         clock.tick();
         match judge(request, &attempt) {
-            (Verdict::Answer, _) => member.node.record_answer(),
-            (_, Some(outcome)) => member.node.record_failure(outcome, clock.now()),
-            (_, None) => {}
+            (Verdict::Answer, _) => member.record_answer(),
+            (_, outcome) => client.note(member, outcome, clock),
         }
         attempt.map_err(|fault: Fault| fault.into_error(member.node.addr(), request))
     }

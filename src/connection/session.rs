@@ -79,7 +79,7 @@ impl Session {
             Self::None | Self::Lost(_) => (client.take_seat(request, &mut clock)?, State::default()),
         };
         let was_open = state;
-        let reply = seat.run(request, &mut clock).inspect_err(|_| {
+        let reply = seat.run(client, request, &mut clock).inspect_err(|_| {
             // A lost end is in doubt, which this error says; nothing after it relies on the connection.
             let ends = |step| matches!(step, Some(TransactionStep::Exec | TransactionStep::Discard));
             let is_over = request.is_transaction() || request.steps(client.classifier()).any(ends);

@@ -1,17 +1,29 @@
-//! Whether a node is avoided for a while: plain at present, by consecutive failures and a fixed cool-down.
+//! Whether a node is avoided: ejected after failures, proven by one probe at a time, eased in when it is back.
+//!
+//! All times are given by the caller, and so is chance. Reading changes nothing. What a healthy call touches are two
+//! atomics; the rest is behind a lock that only failures take.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long an ejected node is avoided.
-const COOL_DOWN: Duration = Duration::from_millis(500);
+use parking_lot::Mutex;
+
+use super::window::Window;
+
+/// How long a node is avoided after its first ejection; doubles with each failed probe.
+const FIRST_COOL_DOWN: Duration = Duration::from_millis(500);
+const LONGEST_COOL_DOWN: Duration = Duration::from_secs(30);
 /// So many failures in a row eject a node that can be reached.
 const FAILURES_IN_A_ROW: u32 = 3;
+/// How long a node that came back gets less than its share.
+const SLOW_START: Duration = Duration::from_secs(10);
+/// The share with which a node starts that came back.
+const FIRST_SHARE: f64 = 0.1;
 
 /// How an attempt failed, as far as that speaks against the node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
-    /// Lost or late on a connection that was fresh or busy. A few in a row eject the node.
+    /// Lost or late on a connection that was fresh or busy. A few in a row eject the node, as does half of many.
     Failed,
     /// No connection: refused, unreachable, timed out, login refused. Ejects the node.
     Unreachable,
@@ -19,44 +31,250 @@ pub(crate) enum Outcome {
     NotServing,
 }
 
+/// What a failed attempt changed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Ejection {
+    pub(crate) cool_down: Duration,
+}
+
 #[derive(Debug)]
-pub(super) struct Health {
+pub(crate) struct Health {
     epoch: Instant,
     failures_in_a_row: AtomicU32,
-    /// In nanoseconds since `epoch`; 0 while the node is healthy.
+    /// When the cool-down ends, in nanoseconds since `epoch`; 0 while the node is healthy.
     ejected_until: AtomicU64,
+    /// When the node came back, in nanoseconds since `epoch`; 0 if it gets its full share.
+    eased_in_since: AtomicU64,
+    /// One probe is under way.
+    is_probed: AtomicBool,
+    /// Nobody but the calls themselves finds out that the node is back.
+    calls_probe: AtomicBool,
+    record: Mutex<Record>,
+}
+
+/// What only failures and probes touch.
+#[derive(Debug, Default)]
+struct Record {
+    window: Window,
+    /// How often the cool-down was doubled.
+    doublings: u32,
+    returned: Option<Instant>,
+}
+
+/// A call that finds out whether an ejected node is back, until dropped.
+#[derive(Debug)]
+pub(crate) struct Probe<'a>(&'a Health);
+
+/// Another call is finding that out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Avoided;
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.0.end_probe();
+    }
 }
 
 impl Health {
     pub(super) fn new(epoch: Instant) -> Self {
-        Self { epoch, failures_in_a_row: AtomicU32::new(0), ejected_until: AtomicU64::new(0) }
-    }
-
-    #[inline]
-    pub(super) fn is_ejected(&self, now: Instant) -> bool {
-        let until = self.ejected_until.load(Ordering::Relaxed);
-        until != 0 && self.since_epoch(now) < until
-    }
-
-    /// The node answered: nothing speaks against it any more.
-    #[inline]
-    pub(super) fn recover(&self) {
-        // Read before write: healthy nodes share their cache line among all threads.
-        if self.failures_in_a_row.load(Ordering::Relaxed) != 0 {
-            self.failures_in_a_row.store(0, Ordering::Relaxed);
-            self.ejected_until.store(0, Ordering::Relaxed);
+        Self {
+            epoch,
+            failures_in_a_row: AtomicU32::new(0),
+            ejected_until: AtomicU64::new(0),
+            eased_in_since: AtomicU64::new(0),
+            is_probed: AtomicBool::new(false),
+            calls_probe: AtomicBool::new(true),
+            record: Mutex::default(),
         }
     }
 
-    /// Takes note of a failure; returns whether this ejected a node that was not ejected before.
-    pub(super) fn fail(&self, outcome: Outcome, now: Instant) -> bool {
-        let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if outcome == Outcome::Failed && failures < FAILURES_IN_A_ROW {
+    /// From now on, only the monitor brings the node back.
+    pub(crate) fn leave_probes_to_monitor(&self) {
+        self.calls_probe.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.ejected_until.load(Ordering::Relaxed) != 0
+    }
+
+    /// Tells whether calls should go elsewhere. Without a monitor, one call is wanted as a probe once the cool-down is over.
+    #[inline]
+    pub(crate) fn is_avoided(&self, now: Instant) -> bool {
+        let until = self.ejected_until.load(Ordering::Relaxed);
+        until != 0 && self.is_avoided_until(until, now)
+    }
+
+    #[cold]
+    fn is_avoided_until(&self, until: u64, now: Instant) -> bool {
+        !self.calls_probe.load(Ordering::Relaxed)
+            || self.since_epoch(now) < until
+            || self.is_probed.load(Ordering::Relaxed)
+    }
+
+    /// Lets a call through to the node. Where calls are the probes, one at a time: the others are not let through.
+    #[inline]
+    pub(crate) fn admit(&self, now: Instant) -> Result<Option<Probe<'_>>, Avoided> {
+        if self.is_ejected() { self.admit_to_ejected(now) } else { Ok(None) }
+    }
+
+    #[cold]
+    fn admit_to_ejected(&self, now: Instant) -> Result<Option<Probe<'_>>, Avoided> {
+        let cools_down = self.cools_down_for(now).is_none_or(|left| !left.is_zero());
+        if cools_down || !self.calls_probe.load(Ordering::Relaxed) {
+            // It was asked in spite of its ejection, as the last resort.
+            return Ok(None);
+        }
+        if self.begin_probe(now) { Ok(Some(Probe(self))) } else { Err(Avoided) }
+    }
+
+    /// Returns how long it takes until the node may be probed; `None` if it is healthy.
+    pub(crate) fn cools_down_for(&self, now: Instant) -> Option<Duration> {
+        let until = self.ejected_until.load(Ordering::Relaxed);
+        (until != 0).then(|| Duration::from_nanos(until.saturating_sub(self.since_epoch(now))))
+    }
+
+    /// Begins a probe, if the cool-down is over and none is under way. It has to be ended by one of the three below.
+    pub(crate) fn begin_probe(&self, now: Instant) -> bool {
+        let until = self.ejected_until.load(Ordering::Acquire);
+        if until == 0 || self.since_epoch(now) < until {
             return false;
         }
-        let news = !self.is_ejected(now);
-        self.ejected_until.store(self.since_epoch(now + COOL_DOWN), Ordering::Relaxed);
+        // Acquire and release: who wins sees all that the last probe has written.
+        let won = self.is_probed.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if won && !self.is_ejected() {
+            // The last probe has just succeeded.
+            self.end_probe();
+            return false;
+        }
+        won
+    }
+
+    pub(crate) fn end_probe(&self) {
+        self.is_probed.store(false, Ordering::Release);
+    }
+
+    /// The probe found the node able to serve: it is back, with a small share at first. Returns whether that is news.
+    pub(crate) fn come_back(&self, now: Instant) -> bool {
+        let mut record = self.record.lock();
+        let news = self.is_ejected();
+        record.window.forget();
+        record.returned = Some(now);
+        self.failures_in_a_row.store(0, Ordering::Relaxed);
+        if news {
+            self.eased_in_since.store(self.since_epoch(now).max(1), Ordering::Relaxed);
+        }
+        self.ejected_until.store(0, Ordering::Release);
         news
+    }
+
+    /// The probe failed: the next one has to wait twice as long.
+    pub(crate) fn probe_failed(&self, now: Instant, chance: f64) {
+        let mut record = self.record.lock();
+        record.doublings = record.doublings.saturating_add(1);
+        self.cool_down(&record, now, chance);
+    }
+
+    /// The node can be reached, but is not ready: the next probe need not wait longer than this one did.
+    pub(crate) fn probe_came_early(&self, now: Instant, chance: f64) {
+        let record = self.record.lock();
+        let wait = FIRST_COOL_DOWN.mul_f64(spread(chance));
+        if self.is_ejected() {
+            self.ejected_until.store(self.since_epoch(now + wait), Ordering::Release);
+        }
+        drop(record);
+    }
+
+    /// The node gets its full share only after a while: it was resynchronised, and its caches are cold.
+    pub(crate) fn ease_in(&self, now: Instant) {
+        self.eased_in_since.store(self.since_epoch(now).max(1), Ordering::Relaxed);
+    }
+
+    /// Returns the part of its load that the node should get: 1, or less after it came back.
+    pub(crate) fn share(&self, now: Instant) -> f64 {
+        let since = self.eased_in_since.load(Ordering::Relaxed);
+        if since == 0 {
+            return 1.0;
+        }
+        let passed = Duration::from_nanos(self.since_epoch(now).saturating_sub(since));
+        (passed.as_secs_f64() / SLOW_START.as_secs_f64()).clamp(FIRST_SHARE, 1.0)
+    }
+
+    /// Tells whether the share may be less than 1.
+    #[inline]
+    pub(crate) fn is_eased_in(&self) -> bool {
+        self.eased_in_since.load(Ordering::Relaxed) != 0
+    }
+
+    /// The share is 1 again: calls need not work it out any more.
+    pub(crate) fn end_slow_start(&self, now: Instant) {
+        if self.is_eased_in() && self.share(now) >= 1.0 {
+            self.eased_in_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The node answered a call. Returns whether it did so although it is ejected.
+    #[inline]
+    pub(crate) fn answered(&self) -> bool {
+        // Read before write: healthy nodes share their cache line among all threads.
+        self.failures_in_a_row.load(Ordering::Relaxed) != 0 && self.answered_after_failures()
+    }
+
+    #[cold]
+    fn answered_after_failures(&self) -> bool {
+        if !self.is_ejected() {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+
+    /// The cool-down is over: the node was seen to answer.
+    pub(crate) fn end_cool_down(&self) {
+        let _record = self.record.lock();
+        if self.is_ejected() {
+            self.ejected_until.store(1, Ordering::Release);
+        }
+    }
+
+    /// Takes note of a failure; `answered` counts all answers so far. Returns the ejection, if this is the first cause of
+    /// one.
+    pub(crate) fn fail(&self, outcome: Outcome, now: Instant, answered: u64, chance: f64) -> Option<Ejection> {
+        let mut record = self.record.lock();
+        let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let too_many = record.window.fail(self.second(now), answered);
+        if outcome == Outcome::Failed && failures < FAILURES_IN_A_ROW && !too_many {
+            return None;
+        }
+        if let Some(left) = self.cools_down_for(now) {
+            // Only probes decide how long an ejection lasts; without a monitor, this may have been one.
+            if left.is_zero() && self.calls_probe.load(Ordering::Relaxed) {
+                record.doublings = record.doublings.saturating_add(1);
+                self.cool_down(&record, now, chance);
+            }
+            return None;
+        }
+        let was_back_for = record.returned.map(|returned| now.saturating_duration_since(returned));
+        record.doublings = match was_back_for {
+            Some(time) if time < SLOW_START => record.doublings.saturating_add(1),
+            _ => 0,
+        };
+        Some(Ejection { cool_down: self.cool_down(&record, now, chance) })
+    }
+
+    /// Notes how many answers there were, so that failures are compared with those of the last seconds only.
+    pub(crate) fn mark(&self, now: Instant, answered: u64) {
+        self.record.lock().window.mark(self.second(now), answered);
+    }
+
+    fn cool_down(&self, record: &Record, now: Instant, chance: f64) -> Duration {
+        let doubled = FIRST_COOL_DOWN.saturating_mul(1 << record.doublings.min(10)).min(LONGEST_COOL_DOWN);
+        let wait = doubled.mul_f64(spread(chance));
+        self.ejected_until.store(self.since_epoch(now + wait), Ordering::Release);
+        wait
+    }
+
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_secs()
     }
 
     fn since_epoch(&self, now: Instant) -> u64 {
@@ -65,34 +283,143 @@ impl Health {
     }
 }
 
+/// A factor of 0.8 to 1.2, so that clients that saw one failure do not all come back at one moment.
+fn spread(chance: f64) -> f64 {
+    0.8 + 0.4 * chance.clamp(0.0, 1.0)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{COOL_DOWN, Health, Outcome};
+    use super::{Health, Outcome};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
     use std::time::{Duration, Instant};
 
-    #[test]
-    fn an_unreachable_node_is_avoided_for_the_cool_down() {
-        let start = Instant::now();
+    const MS: Duration = Duration::from_millis(1);
+    const MIDDLE: f64 = 0.5;
+
+    fn ejected(start: Instant) -> Health {
         let health = Health::new(start);
-        assert!(health.fail(Outcome::Unreachable, start));
-        assert!(!health.fail(Outcome::Unreachable, start), "the second time it is no news");
-        assert!(health.is_ejected(start + COOL_DOWN - Duration::from_millis(1)));
-        assert!(!health.is_ejected(start + COOL_DOWN));
+        assert_eq!(health.fail(Outcome::Unreachable, start, 0, MIDDLE).unwrap().cool_down, 500 * MS);
+        health
+    }
+
+    #[test]
+    fn an_unreachable_node_is_avoided_until_it_was_probed() {
+        let start = Instant::now();
+        let health = ejected(start);
+        assert_eq!(health.fail(Outcome::Unreachable, start, 0, MIDDLE), None, "the second time it is no news");
+        assert!(health.is_avoided(start + 499 * MS));
+        assert!(!health.is_avoided(start + 500 * MS), "without a monitor a call is the probe");
+        health.leave_probes_to_monitor();
+        assert!(health.is_avoided(start + 500 * MS), "with a monitor none is");
+        assert!(!health.begin_probe(start + 499 * MS));
+        assert!(health.begin_probe(start + 500 * MS));
+        assert!(health.come_back(start + 501 * MS));
+        health.end_probe();
+        assert!(!health.is_avoided(start + 501 * MS));
     }
 
     #[test]
     fn failures_eject_only_in_a_row() {
         let start = Instant::now();
         let health = Health::new(start);
-        for _ in 0..3 {
-            assert!(!health.fail(Outcome::Failed, start) && !health.fail(Outcome::Failed, start));
-            health.recover();
+        let fail = || health.fail(Outcome::Failed, start, 0, MIDDLE).is_some();
+        for _ in 0..2 {
+            assert!(!fail() && !fail());
+            assert!(!health.answered());
         }
-        assert!(!health.fail(Outcome::Failed, start) && !health.fail(Outcome::Failed, start));
-        assert!(!health.is_ejected(start));
-        assert!(health.fail(Outcome::Failed, start));
-        assert!(health.is_ejected(start));
-        health.recover();
-        assert!(!health.is_ejected(start), "an answer ends the ejection");
+        assert!(!fail() && !fail());
+        assert!(!health.is_ejected());
+        assert!(fail());
+        assert!(health.is_ejected());
+        assert!(health.answered(), "an answer does not end the ejection, but is worth a probe");
+        assert!(health.is_ejected());
+        health.end_cool_down();
+        assert!(health.begin_probe(start + MS));
+    }
+
+    #[test]
+    fn failures_eject_as_half_of_many() {
+        let start = Instant::now();
+        let health = Health::new(start);
+        let mut answered = 0;
+        let mut attempts = 0;
+        while !health.is_ejected() {
+            attempts += 2;
+            answered += 1;
+            assert!(!health.answered() || health.is_ejected());
+            let _ = health.fail(Outcome::Failed, start, answered, MIDDLE);
+            assert!(attempts < 20, "every other one failed");
+        }
+        assert!(attempts >= 10);
+    }
+
+    #[test]
+    fn the_cool_down_doubles_up_to_30_seconds_and_is_spread() {
+        let start = Instant::now();
+        let health = ejected(start);
+        for seconds in [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
+            for (chance, factor) in [(0.0, 0.8), (1.0, 1.2)] {
+                let before = health.record.lock().doublings;
+                health.probe_failed(start, chance);
+                let left = health.cools_down_for(start).unwrap().as_secs_f64();
+                assert!((left - seconds * factor).abs() < 0.001, "{left} for {seconds}");
+                health.record.lock().doublings = if chance < 1.0 { before } else { before + 1 };
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_that_fails_again_soon_is_avoided_for_longer() {
+        let start = Instant::now();
+        let health = ejected(start);
+        assert!(health.come_back(start));
+        let again = health.fail(Outcome::NotServing, start + Duration::from_secs(9), 0, MIDDLE).unwrap();
+        assert_eq!(again.cool_down, Duration::from_secs(1));
+        assert!(health.come_back(start + Duration::from_secs(20)));
+        let later = health.fail(Outcome::NotServing, start + Duration::from_secs(31), 0, MIDDLE).unwrap();
+        assert_eq!(later.cool_down, Duration::from_millis(500));
+    }
+
+    #[test]
+    fn the_share_grows_in_ten_seconds_and_only_after_an_ejection() {
+        let start = Instant::now();
+        let health = ejected(start);
+        assert!((Health::new(start).share(start) - 1.0).abs() < 1e-9);
+        health.come_back(start);
+        for (seconds, share) in [(0, 0.1), (1, 0.1), (5, 0.5), (9, 0.9), (10, 1.0), (100, 1.0)] {
+            assert!((health.share(start + Duration::from_secs(seconds)) - share).abs() < 1e-9, "{seconds} s");
+        }
+        health.end_slow_start(start + Duration::from_secs(9));
+        assert!(health.is_eased_in());
+        health.end_slow_start(start + Duration::from_secs(10));
+        assert!(!health.is_eased_in());
+    }
+
+    #[test]
+    fn one_probe_at_a_time_however_many_threads_try() {
+        let start = Instant::now();
+        let health = ejected(start);
+        let (running, most, probes) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for round in 0..20_000_u32 {
+                        if health.begin_probe(start + 500 * MS) {
+                            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                            probes.fetch_add(1, Ordering::SeqCst);
+                            if round % 2 == 0 {
+                                thread::yield_now();
+                            }
+                            running.fetch_sub(1, Ordering::SeqCst);
+                            health.end_probe();
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(most.load(Ordering::SeqCst), 1);
+        assert!(probes.load(Ordering::SeqCst) > 8);
     }
 }

@@ -137,6 +137,13 @@ impl Connector {
     }
 }
 
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nothing secret.
+        f.debug_struct("Login").field("addr", &self.info.addr().to_string()).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Nothing of the login.

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::node::Role;
+use crate::node::{Role, role_of};
 
 /// What a reply to `HELLO` says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,12 +42,7 @@ pub(super) fn read_role(reply: &Value) -> Option<Role> {
 }
 
 fn role(word: &[u8]) -> Option<Role> {
-    match word {
-        b"master" => Some(Role::Master),
-        // HELLO of Redis and Valkey says replica; ROLE, and HELLO of Dragonfly, say slave.
-        b"replica" | b"slave" => Some(Role::Replica),
-        _ => None,
-    }
+    std::str::from_utf8(word).ok().and_then(role_of)
 }
 
 fn text(value: &Value) -> Option<&[u8]> {

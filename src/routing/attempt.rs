@@ -28,6 +28,8 @@ pub(crate) struct Fault {
 /// How far an attempt got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stage {
+    /// The node is ejected, and another call is finding out whether it is back.
+    Avoided,
     /// All connections of the pool stayed lent.
     Checkout,
     /// No connection could be made, or the server refused the login.
@@ -50,6 +52,7 @@ impl Fault {
     /// Tells the caller.
     pub(crate) fn into_error(self, node: &NodeAddr, request: &Request<'_>) -> Error {
         let (kind, message) = match self.stage {
+            Stage::Avoided => (ErrorKind::Unavailable, "ejected after failures".to_owned()),
             Stage::Checkout => (ErrorKind::Checkout, "all connections of the pool stayed in use".to_owned()),
             Stage::Connect if self.is_refusal_by_server() => {
                 (ErrorKind::Server, "the server refused the login".to_owned())

@@ -26,8 +26,16 @@ pub enum Exclusion {
     Role,
     /// It serves only if no preferred node can.
     Fallback,
-    /// It failed a moment ago and is avoided for a while.
+    /// It failed, and is avoided until a probe finds that it serves again.
     Ejected,
+    /// It is a replica that is syncing, or cut off from a master that lives: it serves only if nobody else can.
+    Behind,
+    /// It holds other data than the set: it claims mastership beside the master, or follows somebody else.
+    Stray,
+    /// Enough fallback reads are on the master already.
+    Protected,
+    /// Nobody has yet said which node is the master.
+    Unsettled,
     /// `query` refuses the command, or a pooled connection must not serve it.
     Refused,
 }
@@ -75,6 +83,10 @@ impl fmt::Display for Exclusion {
             Self::Role => "its role may not serve this",
             Self::Fallback => "only if no preferred node can serve",
             Self::Ejected => "ejected after failures",
+            Self::Behind => "syncing, or cut off from the master",
+            Self::Stray => "does not belong to the master's history",
+            Self::Protected => "enough fallback reads are on the master",
+            Self::Unsettled => "it is not known yet which node is the master",
             Self::Refused => "refused, use connection() for scans and dedicated() for the rest",
         })
     }

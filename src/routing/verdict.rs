@@ -41,6 +41,7 @@ fn judge_closely(request: &Request<'_>, attempt: &Result<Reply, Fault>) -> (Verd
 
 fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome>) {
     match fault.stage {
+        Stage::Avoided => (Verdict::Elsewhere, None),
         // A busy pool is this process's doing, not the node's.
         Stage::Checkout if request.is_read() => (Verdict::Elsewhere, None),
         Stage::Checkout => (Verdict::GiveUp, None),

@@ -103,6 +103,14 @@ impl<'a> Candidates<'a> {
         self.attempt = attempt;
     }
 
+    /// Keeps the nodes that `keep` accepts; all of them, if it accepts none.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Node) -> bool) {
+        let kept: ArrayVec<&'a Node, MOST_NODES> = self.iter().filter(|node| keep(node)).collect();
+        if !kept.is_empty() {
+            self.nodes = kept;
+        }
+    }
+
     pub(crate) fn as_slice(&self) -> &[&'a Node] {
         &self.nodes
     }

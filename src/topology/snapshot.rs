@@ -1,13 +1,13 @@
 //! A picture of the set for people and dashboards.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Member, Topology};
+use super::{Member, Peer, Topology};
 use crate::addr::NodeAddr;
-use crate::node::Role;
+use crate::node::{Node, Report, Role, Standing};
 
 /// The state of all nodes at one moment: from [`ReplicatedClient::snapshot`](crate::ReplicatedClient::snapshot).
 ///
@@ -15,7 +15,11 @@ use crate::node::Role;
 #[non_exhaustive]
 #[derive(Clone, Debug, Serialize)]
 pub struct Snapshot {
-    /// The nodes, the master first, replicas in the order of configuration.
+    /// Grows with each change of the set.
+    pub generation: u64,
+    /// Whether it is known which node is the master, as far as anybody can know.
+    pub settled: bool,
+    /// The nodes, in the order of configuration.
     pub nodes: Vec<NodeSnapshot>,
 }
 
@@ -27,12 +31,18 @@ pub struct NodeSnapshot {
     pub addr: NodeAddr,
     /// The role that it was last seen in; the configured one until a connection has asked.
     pub role: Role,
+    /// What it is used as: writes go to the one whose place is the master's.
+    pub place: Role,
+    /// How it stands in the replication; in step, as long as nothing else is known.
+    pub standing: Standing,
     /// The availability zone, if one was configured.
     pub zone: Option<String>,
     /// The configured weight.
     pub weight: u32,
     /// Whether it is avoided after failures.
     pub ejected: bool,
+    /// The part of its load that it gets: 1, or less for 10 s after it came back.
+    pub share: f64,
     /// Requests of this process that wait for it, or for a connection to it.
     pub in_flight: u32,
     /// Connections of its pool that are lent right now.
@@ -43,28 +53,80 @@ pub struct NodeSnapshot {
     pub answered: u64,
     /// Attempts that failed since the client was built.
     pub failed: u64,
+    /// What the monitor was told by the node; `None` if nobody asked, or it does not tell.
+    pub replication: Option<ReplicationSnapshot>,
+}
+
+/// What a node said of its replication when the monitor asked last.
+#[non_exhaustive]
+#[derive(Clone, Debug, Serialize)]
+pub struct ReplicationSnapshot {
+    /// How long ago it said so.
+    pub age: Duration,
+    /// The name of the process.
+    pub run_id: Option<String>,
+    /// The name of the history that it shares with its master.
+    pub replication_id: Option<String>,
+    /// The name of the history that this one continues, since the last failover.
+    pub second_replication_id: Option<String>,
+    /// What a master has written, or a replica has applied, in bytes of the replication stream.
+    pub offset: Option<u64>,
+    /// How many bytes it is behind the master; 0 if the master was asked earlier. `None` without a common history.
+    pub lag: Option<u64>,
+    /// Whether the link to its master is up; `None` for a master.
+    pub link_up: Option<bool>,
+    /// Whether it takes over the whole data from its master.
+    pub syncing: bool,
+    /// How long ago its master was heard last, in whole seconds.
+    pub master_silent_for: Option<Duration>,
 }
 
 impl Snapshot {
     pub(crate) fn take(topology: &Topology, now: Instant) -> Self {
-        Self { nodes: topology.members().iter().map(|member| NodeSnapshot::take(member, now)).collect() }
+        let master = topology.master().and_then(|master| topology.members()[master].node.report());
+        let nodes = topology.members().iter().map(|member| NodeSnapshot::take(member, master.as_deref(), now));
+        Self { generation: topology.generation(), settled: topology.is_settled(), nodes: nodes.collect() }
+    }
+}
+
+impl ReplicationSnapshot {
+    fn take(node: &Node, master: Option<&Report>, now: Instant) -> Option<Self> {
+        let (told_at, report) = (node.told_at()?, node.report()?);
+        let history = report.history.as_ref();
+        let shared = master.filter(|master| master.shares_history_with(&report)).and_then(|master| master.offset);
+        let link = report.link.as_ref();
+        Some(Self {
+            age: now.saturating_duration_since(told_at),
+            run_id: report.run_id.as_deref().map(str::to_owned),
+            replication_id: history.map(|history| history.id.to_string()),
+            second_replication_id: history.and_then(|history| history.earlier.as_deref()).map(str::to_owned),
+            offset: report.offset,
+            lag: shared.zip(report.offset).map(|(master, own)| master.saturating_sub(own)),
+            link_up: link.map(|link| link.is_up),
+            syncing: report.is_syncing(),
+            master_silent_for: link.and_then(|link| link.silent_for),
+        })
     }
 }
 
 impl NodeSnapshot {
-    fn take(member: &Member, now: Instant) -> Self {
-        let Member { node, pool, .. } = member;
+    fn take(member: &Member, master: Option<&Report>, now: Instant) -> Self {
+        let Peer { node, pool, .. } = &*member.peer;
         Self {
             addr: node.addr().clone(),
             role: node.role(),
+            place: member.place,
+            standing: node.standing(),
             zone: node.zone().map(str::to_owned),
             weight: node.weight(),
-            ejected: node.is_ejected(now),
+            ejected: node.is_ejected(),
+            share: node.share(now),
             in_flight: node.in_flight(),
             connections_in_use: pool.lent(),
             pool_size: pool.limits().size,
             answered: node.answered(),
             failed: node.failed(),
+            replication: ReplicationSnapshot::take(node, master, now),
         }
     }
 }
@@ -73,16 +135,18 @@ impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<24} {:<8} {:<8} {:>9} {:>11} {:>10} {:>8}",
-            "node", "role", "health", "in flight", "connections", "answered", "failed"
+            "{:<24} {:<8} {:<8} {:<9} {:>7} {:>9} {:>11} {:>10} {:>8}",
+            "node", "place", "health", "standing", "lag", "in flight", "connections", "answered", "failed"
         )?;
         for node in &self.nodes {
             let health = if node.ejected { "ejected" } else { "healthy" };
             let connections = format!("{}/{}", node.connections_in_use, node.pool_size);
-            let (addr, role) = (node.addr.to_string(), node.role.to_string());
+            let lag = node.replication.as_ref().and_then(|replication| replication.lag);
+            let lag = lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
+            let (addr, place, standing) = (node.addr.to_string(), node.place.to_string(), node.standing.to_string());
             writeln!(
                 f,
-                "{addr:<24} {role:<8} {health:<8} {:>9} {connections:>11} {:>10} {:>8}",
+                "{addr:<24} {place:<8} {health:<8} {standing:<9} {lag:>7} {:>9} {connections:>11} {:>10} {:>8}",
                 node.in_flight, node.answered, node.failed
             )?;
         }

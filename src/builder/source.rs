@@ -1,0 +1,109 @@
+//! Where the nodes of a set come from: named one by one, or found by a provider.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::addr::NodeAddr;
+use crate::endpoint::{Endpoint, Manner, Place};
+use crate::error::{Error, Result};
+use crate::node::Role;
+use crate::pool::Limits;
+use crate::strategy::MOST_NODES;
+use crate::topology::{Description, Discovery, Fixed, SentinelGroup, TopologyProvider};
+
+/// How long one step of talking to a Sentinel may take.
+const SENTINEL_LIMIT: Duration = Duration::from_millis(250);
+
+/// What the builder was told about the nodes.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    pub(super) masters: Vec<Endpoint>,
+    pub(super) replicas: Vec<Endpoint>,
+    pub(super) seeds: Option<Vec<Endpoint>>,
+    pub(super) sentinel: Option<(String, Vec<Endpoint>)>,
+    pub(super) provider: Option<Arc<dyn TopologyProvider>>,
+    pub(super) map: AddressMap,
+    pub(super) manner: Manner,
+}
+
+pub(super) struct AddressMap(pub(super) Box<dyn Fn(&NodeAddr) -> NodeAddr + Send + Sync>);
+
+/// A provider, and what is known before it is asked.
+pub(super) struct Supply {
+    pub(super) provider: Arc<dyn TopologyProvider>,
+    pub(super) first: Description,
+    /// The provider, if it is the nodes named in the builder.
+    pub(super) fixed: Option<Arc<Fixed>>,
+    /// What the provider says may change.
+    pub(super) asks_provider: bool,
+    pub(super) manner: Manner,
+}
+
+impl Source {
+    pub(super) fn supply(self, limits: Limits) -> Result<Supply> {
+        let is_named = !self.masters.is_empty() || !self.replicas.is_empty();
+        let sources = [is_named, self.seeds.is_some(), self.sentinel.is_some(), self.provider.is_some()];
+        if sources.into_iter().filter(|used| *used).count() > 1 {
+            let text = "nodes from two sources: use either master() and replica(), or one of discover(), sentinel() and provider()";
+            return Err(Error::config(text));
+        }
+        let Self { masters, replicas, seeds, sentinel, provider, map, manner } = self;
+        let found = |provider: Arc<dyn TopologyProvider>| {
+            let manner = manner.clone();
+            Supply { provider, first: Description::new(), fixed: None, asks_provider: true, manner }
+        };
+        if let Some(seeds) = seeds {
+            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map.0, limits)?)));
+        }
+        if let Some((service, sentinels)) = sentinel {
+            return Ok(found(Arc::new(SentinelGroup::new(service, &sentinels, map.0, SENTINEL_LIMIT)?)));
+        }
+        if let Some(provider) = provider {
+            return Ok(found(provider));
+        }
+        let fixed = Arc::new(Fixed::new(named(masters, replicas)?));
+        let (first, asks_provider) = (fixed.as_named(), fixed.has_names());
+        let provider = Arc::<Fixed>::clone(&fixed);
+        // Nodes that are named are reached as they are named.
+        Ok(Supply { provider, first, fixed: Some(fixed), asks_provider, manner: Manner::default() })
+    }
+}
+
+/// The nodes with their roles, the master first, all of them usable together.
+fn named(masters: Vec<Endpoint>, replicas: Vec<Endpoint>) -> Result<Vec<(Role, Endpoint)>> {
+    match masters.len() {
+        1 => {}
+        0 => return Err(Error::config("no master: name it by master(), or have the set found by discover() or sentinel()")),
+        count => return Err(Error::config(format!("{count} masters: a set has one"))),
+    }
+    let count = 1 + replicas.len();
+    if count > MOST_NODES {
+        return Err(Error::config(format!("{count} nodes: a set has at most {MOST_NODES}")));
+    }
+    let mut places: Vec<Place> = Vec::with_capacity(count);
+    for endpoint in masters.iter().chain(&replicas) {
+        let place = endpoint.place()?;
+        if places.iter().any(|other| other.addr == place.addr) {
+            return Err(Error::config("this node is named twice").on(&place.addr));
+        }
+        if places.iter().any(|other| other.database() != place.database()) {
+            return Err(Error::config("this node is to use another database than the master").on(&place.addr));
+        }
+        places.push(place);
+    }
+    let roles = std::iter::once(Role::Master).chain(std::iter::repeat(Role::Replica));
+    Ok(roles.zip(masters.into_iter().chain(replicas)).collect())
+}
+
+impl Default for AddressMap {
+    fn default() -> Self {
+        Self(Box::new(NodeAddr::clone))
+    }
+}
+
+impl fmt::Debug for AddressMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AddressMap")
+    }
+}

@@ -1,0 +1,65 @@
+use super::Builder;
+use crate::{Classification, Endpoint, ErrorKind, ReplicatedClient, strategy};
+use std::time::Duration;
+
+fn good() -> Builder {
+    ReplicatedClient::builder().master("127.0.0.1:1").replica("127.0.0.1:2")
+}
+
+fn refusal(builder: Builder) -> String {
+    let error = builder.build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    error.to_string()
+}
+
+#[test]
+fn bad_settings_are_refused_with_their_name() {
+    let zero = Duration::ZERO;
+    for (builder, said) in [
+        (good().pool_size(0), "pool_size"),
+        (good().connect_timeout(zero), "connect_timeout"),
+        (good().checkout_timeout(zero), "checkout_timeout"),
+        (good().response_timeout(zero), "response_timeout"),
+        (good().idle_timeout(zero), "idle_timeout"),
+        (good().deadline(zero), "deadline"),
+        (good().deadline(Duration::MAX), "deadline is longer"),
+        (good().response_timeout(Duration::MAX), "response_timeout is longer"),
+        (good().pool_size(u32::MAX), "pool_size is 4294967295"),
+        (good().client_name("a b"), "client_name"),
+        (ReplicatedClient::builder().replica("127.0.0.1:2"), "no master"),
+        (good().master("127.0.0.1:3"), "2 masters"),
+        (good().replica("127.0.0.1:2"), "127.0.0.1:2: this node is named twice"),
+        (good().replica("redis://127.0.0.1:1"), "127.0.0.1:1: this node is named twice"),
+        (good().replica("redis://127.0.0.1:3/1"), "another database"),
+        (good().replica(Endpoint::from("127.0.0.1:3").weight(0)), "weight 0"),
+        (good().replicas((10..80).map(|port| format!("127.0.0.1:{port}"))), "72 nodes"),
+        (good().classify("A B C", Classification::Read), "\"A B C\""),
+        (good().classify("MY.SCAN", Classification::Cursor), "\"MY.SCAN\""),
+        (good().strategy_named("fastest", None), "unknown strategy \"fastest\": expected one of round_robin"),
+        (good().replica("redis://me:secret@"), "bad address \"redis://***@\""),
+    ] {
+        let refusal = refusal(builder);
+        assert!(refusal.contains(said), "{refusal:?} does not say {said:?}");
+        assert!(!refusal.contains("secret"), "{refusal}");
+    }
+}
+
+#[test]
+fn every_strategy_is_known_by_its_name() {
+    for name in strategy::NAMES {
+        assert!(good().strategy_named(name, Some(1)).build().is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn the_defaults_are_the_documented_ones() {
+    let client = good().build().unwrap();
+    let topology = client.shared.current();
+    let limits = topology.members()[0].pool.limits();
+    assert_eq!(client.options.read_from, crate::ReadFrom::ReplicaPreferred);
+    assert_eq!(client.options.deadline, Duration::from_secs(3));
+    assert_eq!((limits.size, limits.connect), (10, Duration::from_millis(500)));
+    assert_eq!((limits.checkout, limits.response), (Duration::from_millis(250), Duration::from_secs(1)));
+    assert_eq!(limits.idle, Duration::from_secs(600));
+    assert!(format!("{:?}", client.shared).contains("strategy: RoundRobin"));
+}

@@ -1,0 +1,118 @@
+//! Which node an attempt goes to: routing says who may serve, the strategy picks.
+
+use super::clock::Clock;
+use super::{Aim, ReplicatedClient};
+use crate::addr::NodeAddr;
+use crate::classification::Request;
+use crate::error::{Error, ErrorKind, Result};
+use crate::routing::{Permit, ReadFrom};
+use crate::strategy::Candidates;
+use crate::topology::{Choice, LeftOut, Need, NoChoice, Topology};
+
+/// The node of an attempt.
+#[derive(Debug)]
+pub(super) struct Picked<'a> {
+    /// Its place in the list of members.
+    pub(super) position: usize,
+    /// There is another node to turn to if this attempt fails.
+    pub(super) has_more: bool,
+    /// Held by a fallback read as long as it runs.
+    _permit: Option<Permit<'a>>,
+}
+
+impl ReplicatedClient {
+    /// Picks the node of the next attempt. `None`: later there may be one; an error: there will be none.
+    #[inline]
+    pub(super) fn pick<'a>(
+        &'a self,
+        topology: &Topology,
+        request: &Request<'_>,
+        aim: Aim<'_>,
+        clock: &Clock,
+        left_out: LeftOut,
+    ) -> Result<Option<Picked<'a>>> {
+        let (aimed, is_free) = match aim {
+            Aim::Any => (None, true),
+            Aim::First(addr) => (topology.find(addr).filter(|_| clock.attempt() == 0), true),
+            Aim::Only(addr) => (Some(topology.find(addr).ok_or_else(|| gone(request, addr))?), false),
+        };
+        if let Some(position) = aimed {
+            let picked = Picked { position, has_more: is_free && topology.members().len() > 1, _permit: None };
+            return Ok(Some(picked).filter(|picked| !left_out.contains(picked.position)));
+        }
+        self.pick_any(topology, request, clock, left_out)
+    }
+
+    #[inline]
+    fn pick_any<'a>(
+        &'a self,
+        topology: &Topology,
+        request: &Request<'_>,
+        clock: &Clock,
+        left_out: LeftOut,
+    ) -> Result<Option<Picked<'a>>> {
+        let read_from = self.options.read_from;
+        // Twice only if others took the last room for fallback reads in between.
+        for may_fall_back in [true, false] {
+            let need = Need { is_read: request.is_read(), read_from, may_fall_back };
+            let mut choice = match topology.choose(need, clock.now(), left_out) {
+                Ok(choice) => choice,
+                Err(NoChoice::Later) => return Ok(None),
+                Err(NoChoice::Protected) => return Err(protected(request)),
+                Err(NoChoice::Nobody) => return Err(nobody(request, read_from)),
+            };
+            let permit = if choice.is_fallback {
+                let permit = self.shared.protection.begin(choice.candidates.at(0).addr(), clock.now());
+                if permit.is_none() {
+                    continue;
+                }
+                permit
+            } else {
+                None
+            };
+            choice.ease_in(clock.now(), rand::random);
+            let position = self.pick_among(topology, &mut choice, request.key, clock);
+            return Ok(position.map(|position| Picked { position, has_more: choice.has_more, _permit: permit }));
+        }
+        Err(protected(request))
+    }
+
+    /// Lets the strategy pick, and checks that it picked a candidate. Candidates are members: there always is a position.
+    #[inline]
+    pub(super) fn pick_among<'a>(
+        &self,
+        topology: &'a Topology,
+        choice: &mut Choice<'a>,
+        key: Option<&'a [u8]>,
+        clock: &Clock,
+    ) -> Option<usize> {
+        let candidates: &mut Candidates<'a> = &mut choice.candidates;
+        if let [only] = *candidates.as_slice() {
+            // No choice: writes must not use up the turns of reads.
+            return topology.position(only);
+        }
+        candidates.describe(key, clock.now(), clock.attempt());
+        let mut node = self.shared.strategy.pick(candidates);
+        if !candidates.contains(node) {
+            tracing::error!(strategy = ?self.shared.strategy, picked = %node.addr(), "strategy picked a node that is not a candidate");
+            node = candidates.at(0);
+        }
+        topology.position(node)
+    }
+}
+
+#[cold]
+fn nobody(request: &Request<'_>, read_from: ReadFrom) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("no node may serve {request} (read from {read_from})"))
+}
+
+#[cold]
+fn protected(request: &Request<'_>) -> Error {
+    let text = format!("no replica can serve {request}, and the master has enough of such reads (fallback_limit)");
+    Error::new(ErrorKind::Unavailable, text)
+}
+
+#[cold]
+fn gone(request: &Request<'_>, node: &NodeAddr) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("the node that {request} began on left the set")).on(node)
+}

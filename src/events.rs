@@ -1,0 +1,57 @@
+//! What the crate tells the world through `tracing`: each event has one name and fixed fields.
+//!
+//! | event | level | fields | when |
+//! |---|---|---|---|
+//! | `node_ejected` | WARN | `node` `outcome` `cool_down` | a healthy node failed; not again while it stays out |
+//! | `node_returned` | INFO | `node` | a probe found it able to serve |
+//! | `standing_changed` | INFO | `node` `standing` | a replica fell behind, was cut off, or is in step again |
+//! | `role_changed` | WARN | `node` `role` | a server said that it is a replica, or a master, now |
+//! | `topology_changed` | INFO | `generation` `master` `replicas` | nodes joined, left or changed their places |
+//! | `failover` | WARN | `from` `to` | writes go to another master |
+//! | `fallback` | WARN | `node` `reads` | reads went to the master for want of replicas; at most one line in 10 s |
+//! | `provider_failed` | WARN | `error` | the set could not be described; once, until it can be again |
+
+use std::fmt::{Debug, Display};
+use std::time::Duration;
+
+use crate::addr::NodeAddr;
+
+#[cold]
+pub(crate) fn ejected(node: &NodeAddr, outcome: impl Debug, cool_down: Duration) {
+    tracing::warn!(name: "node_ejected", %node, ?outcome, ?cool_down, "node ejected");
+}
+
+#[cold]
+pub(crate) fn returned(node: &NodeAddr) {
+    tracing::info!(name: "node_returned", %node, "node returned");
+}
+
+#[cold]
+pub(crate) fn standing_changed(node: &NodeAddr, standing: impl Display) {
+    tracing::info!(name: "standing_changed", %node, %standing, "standing in the replication changed");
+}
+
+#[cold]
+pub(crate) fn role_changed(node: &NodeAddr, role: impl Display) {
+    tracing::warn!(name: "role_changed", %node, %role, "node changed its role");
+}
+
+#[cold]
+pub(crate) fn topology_changed(generation: u64, master: Option<&NodeAddr>, replicas: &[&NodeAddr]) {
+    tracing::info!(name: "topology_changed", generation, ?master, ?replicas, "topology changed");
+}
+
+#[cold]
+pub(crate) fn failover(from: Option<&NodeAddr>, to: &NodeAddr) {
+    tracing::warn!(name: "failover", ?from, %to, "writes go to another master");
+}
+
+#[cold]
+pub(crate) fn fallback(node: &NodeAddr, reads: u64) {
+    tracing::warn!(name: "fallback", %node, reads, "reads go to the master for want of replicas");
+}
+
+#[cold]
+pub(crate) fn provider_failed(error: &dyn Display) {
+    tracing::warn!(name: "provider_failed", %error, "the set could not be described");
+}

@@ -1,0 +1,204 @@
+//! What a server says of itself: its role, its place in the replication, its history.
+
+use std::time::Duration;
+
+use super::Role;
+use crate::addr::NodeAddr;
+
+/// A server's own account, as far as it gives one: whatever rights or a proxy withhold is not known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Report {
+    pub(crate) role: Option<Role>,
+    /// Names the process: another one at the same address has another.
+    pub(crate) run_id: Option<Box<str>>,
+    pub(crate) zone: Option<Box<str>>,
+    /// It reads its data from disk, and answers nothing else.
+    pub(crate) loading: bool,
+    pub(crate) history: Option<History>,
+    /// What a master has written, or a replica has applied, in bytes.
+    pub(crate) offset: Option<u64>,
+    /// A replica's link to its master.
+    pub(crate) link: Option<Link>,
+    /// The replicas that this node lists, as it knows them.
+    pub(crate) followers: Vec<NodeAddr>,
+}
+
+/// The names of a replication history: who shares one shares its data up to the smaller offset.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct History {
+    pub(crate) id: Box<str>,
+    /// The history that this one continues.
+    pub(crate) earlier: Option<Box<str>>,
+}
+
+/// A replica's link to its master.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Link {
+    pub(crate) master: Option<NodeAddr>,
+    pub(crate) is_up: bool,
+    pub(crate) is_syncing: bool,
+    /// How long the master has been silent, in whole seconds.
+    pub(crate) silent_for: Option<Duration>,
+}
+
+/// How many replicas are read from a list: more than a set has.
+const MOST_FOLLOWERS: usize = 256;
+
+impl Report {
+    /// Reads the text of `INFO`, whatever sections it has.
+    pub(crate) fn of_info(text: &str) -> Self {
+        let mut report = Self::default();
+        let mut link = Link { master: None, is_up: false, is_syncing: false, silent_for: None };
+        let (mut host, mut port, mut earlier) = (None, None, None);
+        let (mut written, mut applied) = (None, None);
+        for (field, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
+            match field {
+                "role" => report.role = role_of(value),
+                "run_id" => report.run_id = name(value),
+                "availability_zone" => report.zone = name(value),
+                "loading" => report.loading = value == "1",
+                "master_replid" => report.history = name(value).map(|id| History { id, earlier: None }),
+                // All zeros: it continues nothing.
+                "master_replid2" => earlier = name(value).filter(|id| id.bytes().any(|byte| byte != b'0')),
+                "master_repl_offset" => written = value.parse().ok(),
+                "slave_repl_offset" => applied = value.parse().ok(),
+                "master_host" => host = Some(value),
+                "master_port" => port = value.parse().ok(),
+                "master_link_status" => link.is_up = value == "up",
+                "master_sync_in_progress" => link.is_syncing = value == "1",
+                "master_last_io_seconds_ago" => link.silent_for = value.parse().ok().map(Duration::from_secs),
+                _ => report.followers.extend(follower(field, value).filter(|_| report.followers.len() < MOST_FOLLOWERS)),
+            }
+        }
+        if let Some(history) = &mut report.history {
+            history.earlier = earlier;
+        }
+        let is_replica = report.role == Some(Role::Replica);
+        // A replica's `master_repl_offset` is what it received, not what it applied.
+        report.offset = if is_replica { applied } else { written };
+        if is_replica {
+            link.master = host.zip(port).map(|(host, port)| NodeAddr::tcp(host, port));
+            report.link = Some(link);
+        }
+        report
+    }
+
+    /// What `ROLE` tells about a replica's link: state `connected`, or `sync`, or none of the two.
+    pub(crate) fn of_role(role: Role, state: Option<&str>) -> Self {
+        let link = state.filter(|_| role == Role::Replica).map(|state| Link {
+            master: None,
+            // Dragonfly says `online` or `stable_sync`.
+            is_up: matches!(state, "connected" | "online" | "stable_sync"),
+            is_syncing: matches!(state, "sync" | "full_sync" | "preparation"),
+            silent_for: None,
+        });
+        Self { role: Some(role), link, ..Self::default() }
+    }
+
+    /// Takes over from an earlier report of the same connection what is asked for only once.
+    pub(crate) fn completed_by(mut self, earlier: &Self) -> Self {
+        self.run_id = self.run_id.or_else(|| earlier.run_id.clone());
+        self.zone = self.zone.or_else(|| earlier.zone.clone());
+        self
+    }
+
+    /// Tells whether it is a replica that receives what its master writes, as far as it says so.
+    pub(crate) fn is_linked(&self) -> bool {
+        self.link.as_ref().is_none_or(|link| link.is_up && !link.is_syncing)
+    }
+
+    pub(crate) fn is_syncing(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| link.is_syncing)
+    }
+
+    /// Tells whether two nodes say that they share the present part of their history. Not known is no.
+    pub(crate) fn shares_history_with(&self, other: &Self) -> bool {
+        matches!((&self.history, &other.history), (Some(one), Some(two)) if one.id == two.id)
+    }
+}
+
+impl History {
+    /// Tells whether a node with this history continues, or has, the one called `id`.
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        &*self.id == id || self.earlier.as_deref() == Some(id)
+    }
+}
+
+fn name(value: &str) -> Option<Box<str>> {
+    (!value.is_empty()).then(|| value.into())
+}
+
+/// The word for a role, in the replies to `HELLO`, `INFO` and `ROLE` of all servers.
+pub(crate) fn role_of(word: &str) -> Option<Role> {
+    match word {
+        "master" => Some(Role::Master),
+        // HELLO of Redis and Valkey says replica; ROLE, INFO, and HELLO of Dragonfly, say slave.
+        "replica" | "slave" => Some(Role::Replica),
+        _ => None,
+    }
+}
+
+/// Reads `slave0:ip=10.0.0.2,port=6379,state=online,…`.
+fn follower(field: &str, value: &str) -> Option<NodeAddr> {
+    field.strip_prefix("slave")?.parse::<u32>().ok()?;
+    let part = |name: &str| value.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+    Some(NodeAddr::tcp(part("ip")?, part("port")?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Report, Role};
+    use crate::addr::NodeAddr;
+    use std::time::Duration;
+
+    const MASTER: &str = "# Replication\r\nrole:master\r\nconnected_slaves:1\r\nslave0:ip=127.0.0.1,port=7001,state=online,offset=70,lag=0\r\n\
+        master_failover_state:no-failover\r\nmaster_replid:aaaa\r\nmaster_replid2:bbbb\r\nmaster_repl_offset:84\r\nsecond_repl_offset:51\r\n";
+    const REPLICA: &str = "# Server\r\nrun_id:0123\r\navailability_zone:eu-1a\r\n# Replication\r\nrole:slave\r\nmaster_host:::1\r\nmaster_port:7000\r\nmaster_link_status:up\r\n\
+        master_last_io_seconds_ago:3\r\nmaster_sync_in_progress:0\r\nslave_read_repl_offset:99\r\nslave_repl_offset:70\r\nslave_priority:100\r\nslave_read_only:1\r\n\
+        master_replid:aaaa\r\nmaster_replid2:0000000000000000000000000000000000000000\r\nmaster_repl_offset:99\r\nsecond_repl_offset:-1\r\n";
+
+    #[test]
+    fn a_master_names_its_histories_and_its_replicas() {
+        let report = Report::of_info(MASTER);
+        assert_eq!((report.role, report.offset), (Some(Role::Master), Some(84)));
+        assert_eq!(report.followers, [NodeAddr::tcp("127.0.0.1", 7001)]);
+        let history = report.history.as_ref().unwrap();
+        assert!(history.contains("aaaa") && history.contains("bbbb") && !history.contains("cccc"));
+        assert!(report.link.is_none() && report.is_linked());
+    }
+
+    #[test]
+    fn a_replica_tells_what_it_applied_and_of_its_link() {
+        let report = Report::of_info(REPLICA);
+        assert_eq!((report.role, report.offset), (Some(Role::Replica), Some(70)));
+        assert_eq!((report.run_id.as_deref(), report.zone.as_deref()), (Some("0123"), Some("eu-1a")));
+        assert_eq!(report.history.as_ref().unwrap().earlier, None);
+        let link = report.link.as_ref().unwrap();
+        assert_eq!(link.master, Some(NodeAddr::tcp("::1", 7000)));
+        assert_eq!(link.silent_for, Some(Duration::from_secs(3)));
+        assert!(report.is_linked() && !report.is_syncing());
+        assert!(report.shares_history_with(&Report::of_info(MASTER)));
+        let cut = Report::of_info(&REPLICA.replace("status:up", "status:down").replace("ago:3", "ago:-1"));
+        assert!(!cut.is_linked() && cut.link.unwrap().silent_for.is_none());
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_known() {
+        for text in ["", "nonsense", "role:", "role:sentinel\r\n:\r\nslave:x\r\nslave0:x\r\nslave1:ip=a,port=b"] {
+            let report = Report::of_info(text);
+            assert_eq!(report, Report::default(), "{text}");
+            assert!(!report.shares_history_with(&report) && report.is_linked());
+        }
+    }
+
+    #[test]
+    fn role_tells_of_the_link() {
+        for (state, linked, syncing) in
+            [("connected", true, false), ("online", true, false), ("sync", false, true), ("connect", false, false)]
+        {
+            let report = Report::of_role(Role::Replica, Some(state));
+            assert_eq!((report.is_linked(), report.is_syncing()), (linked, syncing), "{state}");
+        }
+        assert!(Report::of_role(Role::Replica, None).is_linked(), "not known");
+    }
+}

@@ -1,0 +1,118 @@
+//! How many attempts beyond the first the calls of a client may make: a storm of retries helps nobody.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// Further attempts for each call that was answered.
+const PER_REQUEST: f64 = 0.2;
+/// Further attempts for each second.
+const PER_SECOND: f64 = 10.0;
+/// What was not used after this time is lost.
+const KEPT_FOR: Duration = Duration::from_secs(10);
+/// What a new client may use at once.
+const AT_FIRST: f64 = 10.0;
+
+/// Further attempts that reads may make: 20 % of the calls and 10 a second, saved for 10 s.
+///
+/// Deposits are worked out when something is withdrawn, from a count of answers that exists anyway: a healthy call does
+/// not come by.
+#[derive(Debug)]
+pub(crate) struct Budget(Mutex<Account>);
+
+#[derive(Debug)]
+struct Account {
+    balance: f64,
+    /// Answers of the last ten seconds, roughly.
+    recent: f64,
+    answered: u64,
+    at: Instant,
+}
+
+impl Budget {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self(Mutex::new(Account { balance: AT_FIRST, recent: 0.0, answered: 0, at: now }))
+    }
+
+    /// Takes one attempt from the budget, if there is one; `answered` counts all answers so far.
+    pub(crate) fn withdraw(&self, answered: u64, now: Instant) -> bool {
+        let mut account = self.0.lock();
+        account.deposit(answered, now);
+        let granted = account.balance >= 1.0;
+        if granted {
+            account.balance -= 1.0;
+        }
+        granted
+    }
+}
+
+impl Account {
+    fn deposit(&mut self, answered: u64, now: Instant) {
+        // A node that left takes its count with it; another thread may have read the clock later.
+        let answers = answered.saturating_sub(self.answered) as f64;
+        let passed = now.saturating_duration_since(self.at).as_secs_f64();
+        self.answered = answered;
+        self.at = self.at.max(now);
+        let kept_for = KEPT_FOR.as_secs_f64();
+        // Of a long time, only the end counts.
+        let part = if passed > kept_for { kept_for / passed } else { 1.0 };
+        self.recent = self.recent * (1.0 - passed / kept_for).max(0.0) + answers * part;
+        let most = PER_SECOND * kept_for + PER_REQUEST * self.recent;
+        let gained = (PER_SECOND * passed + PER_REQUEST * answers) * part;
+        self.balance = (self.balance + gained).min(most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Budget;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    fn granted(budget: &Budget, answered: u64, now: Instant) -> u32 {
+        (0..).take_while(|_| budget.withdraw(answered, now)).count() as u32
+    }
+
+    #[test]
+    fn a_fifth_of_the_answers_and_ten_a_second() {
+        let start = Instant::now();
+        let budget = Budget::new(start);
+        assert_eq!(granted(&budget, 0, start), 10, "at first");
+        assert_eq!(granted(&budget, 1000, start), 200);
+        assert_eq!(granted(&budget, 1000, start + Duration::from_secs(2)), 20);
+        assert_eq!(granted(&budget, 1000, start + Duration::from_secs(2)), 0);
+        assert_eq!(granted(&budget, 500, start + Duration::from_secs(2)), 0, "a node left");
+    }
+
+    #[test]
+    fn what_is_not_used_is_lost_after_ten_seconds() {
+        let start = Instant::now();
+        let budget = Budget::new(start);
+        assert_eq!(granted(&budget, 0, start + Duration::from_secs(3600)), 100);
+        let budget = Budget::new(start);
+        let after = granted(&budget, 360_000, start + Duration::from_secs(3600));
+        assert!((100..=301).contains(&after), "{after}: 100 answers a second");
+    }
+
+    #[test]
+    fn it_is_never_overdrawn() {
+        let start = Instant::now();
+        let budget = Budget::new(start);
+        let (answered, granted) = (AtomicU64::new(0), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..20_000 {
+                        let answered = answered.fetch_add(1, Ordering::SeqCst) + 1;
+                        if budget.withdraw(answered, start) {
+                            granted.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                });
+            }
+        });
+        let granted = granted.load(Ordering::SeqCst);
+        assert!((10..=32_010).contains(&granted), "{granted} of 160 000");
+    }
+}

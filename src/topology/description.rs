@@ -1,0 +1,129 @@
+//! What a provider says of a set: which nodes, in which roles.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::bell::Bell;
+use crate::endpoint::Endpoint;
+use crate::error::Result;
+use crate::node::Role;
+
+/// Where topologies come from: says which nodes belong to the set, and in which roles.
+///
+/// Addresses and roles only, never pools: those are made, kept and dropped by the client, which also asks every node for
+/// its role before it believes anything. Runs on a thread of the client, or in
+/// [`refresh`](crate::ReplicatedClient::refresh), never twice at a time.
+///
+/// ```
+/// use std::time::Instant;
+/// use redis_replicated::{Description, Result, TopologyProvider};
+///
+/// /// Reads the set from a file that something else keeps up to date: the master in the first line, replicas below.
+/// #[derive(Debug)]
+/// struct FromFile(std::path::PathBuf);
+///
+/// impl TopologyProvider for FromFile {
+///     fn describe(&self, _: Instant) -> Result<Description> {
+///         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+///         let mut lines = text.lines();
+///         let described = lines.next().map_or_else(Description::new, |master| Description::new().master(master));
+///         Ok(lines.fold(described, |described, replica| described.replica(replica)))
+///     }
+/// }
+/// ```
+pub trait TopologyProvider: fmt::Debug + Send + Sync + 'static {
+    /// Describes the set, by `deadline` at the latest.
+    ///
+    /// A description without any node, and one without a master after one with a master, changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Topology`](crate::ErrorKind::Topology) if it cannot: then the last good topology stays.
+    fn describe(&self, deadline: Instant) -> Result<Description>;
+
+    /// Returns how long after one description the next is asked for. Default: 10 s. Errors of calls ask for one at once.
+    fn interval(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    /// Called once, when the client is built: a provider that hears of changes can ask for a refresh. Default: does
+    /// nothing.
+    ///
+    /// Threads that it starts should end when [`RefreshTrigger::is_alive`] turns `false`.
+    fn watch(&self, trigger: RefreshTrigger) {
+        let _ = trigger;
+    }
+}
+
+/// The nodes of a set and their roles, as a provider sees them.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    pub(super) nodes: Vec<(Option<Role>, Endpoint)>,
+    /// The named master is the decision of an authority such as Sentinel, not a first guess.
+    pub(super) is_decided: bool,
+}
+
+/// Asks a client to describe its set anew: given to [`TopologyProvider::watch`].
+#[derive(Clone, Debug)]
+pub struct RefreshTrigger(pub(super) Weak<Bell>);
+
+impl Description {
+    /// Makes a description without nodes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Names the master. It gets writes once it has said itself that it is a master.
+    #[must_use]
+    pub fn master(mut self, node: impl Into<Endpoint>) -> Self {
+        self.nodes.push((Some(Role::Master), node.into()));
+        self.is_decided = true;
+        self
+    }
+
+    /// Adds a replica.
+    #[must_use]
+    pub fn replica(mut self, node: impl Into<Endpoint>) -> Self {
+        self.nodes.push((Some(Role::Replica), node.into()));
+        self
+    }
+
+    /// Adds a node whose role is to be found out by asking it.
+    #[must_use]
+    pub fn node(mut self, node: impl Into<Endpoint>) -> Self {
+        self.nodes.push((None, node.into()));
+        self
+    }
+
+    /// Adds a node whose role is a first guess.
+    pub(super) fn guess(mut self, role: Option<Role>, node: Endpoint) -> Self {
+        self.nodes.push((role, node));
+        self
+    }
+
+    /// Tells whether all nodes are known, and none of them is the master.
+    pub(super) fn lacks_master(&self) -> bool {
+        self.nodes.iter().all(|(role, _)| *role == Some(Role::Replica))
+    }
+}
+
+impl RefreshTrigger {
+    pub(super) fn new(bell: &Arc<Bell>) -> Self {
+        Self(Arc::downgrade(bell))
+    }
+
+    /// Asks for a refresh, which runs soon on another thread; several requests at once are one.
+    pub fn fire(&self) {
+        if let Some(bell) = self.0.upgrade() {
+            bell.ring();
+        }
+    }
+
+    /// Tells whether the client still lives.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.0.upgrade().is_some_and(|bell| !bell.is_closed())
+    }
+}

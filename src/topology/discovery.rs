@@ -1,0 +1,157 @@
+//! Finds the nodes of a set by asking one of them, and those that it names.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::description::{Description, TopologyProvider};
+use super::sentinel::AddressMap;
+use crate::addr::NodeAddr;
+use crate::endpoint::{Endpoint, Manner, Place};
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::{Report, Role};
+use crate::pool::{Limits, Line, Login};
+use crate::strategy::MOST_NODES;
+
+/// Masters name their replicas and replicas their master: nobody is more than two steps away, replicas of replicas aside.
+const STEPS: usize = 4;
+
+/// Asks the seeds, and whoever they name, who they are.
+pub(crate) struct Discovery {
+    seeds: Vec<Place>,
+    manner: Manner,
+    map: AddressMap,
+    limits: Limits,
+    /// Nodes that answered before.
+    known: Mutex<Vec<NodeAddr>>,
+    /// Lines that are kept open between two descriptions.
+    lines: Mutex<BTreeMap<NodeAddr, Line>>,
+}
+
+/// An address, and what answered there.
+struct Asked {
+    addr: NodeAddr,
+    line: Line,
+    report: Option<Report>,
+}
+
+impl Discovery {
+    pub(crate) fn new(seeds: &[Endpoint], manner: Manner, map: AddressMap, limits: Limits) -> Result<Self> {
+        if seeds.is_empty() {
+            return Err(Error::config("discover: no node is named"));
+        }
+        let seeds = seeds.iter().map(|seed| seed.found_place(&manner)).collect::<Result<Vec<_>>>()?;
+        // Found nodes are reached as the first seed is, unless it is said otherwise.
+        let manner = Manner { like: seeds.first().map(|seed| seed.info.clone()), ..manner };
+        Ok(Self { seeds, manner, map, limits, known: Mutex::default(), lines: Mutex::default() })
+    }
+
+    fn place(&self, addr: &NodeAddr) -> Result<Place> {
+        match self.seeds.iter().find(|seed| seed.addr == *addr) {
+            Some(seed) => Ok(seed.clone()),
+            None => Endpoint::from(addr).found_place(&self.manner),
+        }
+    }
+
+    fn line(&self, addr: &NodeAddr) -> Option<Line> {
+        let kept = self.lines.lock().remove(addr);
+        kept.or_else(|| {
+            let login = Login { info: self.place(addr).ok()?.info, client_name: None };
+            Line::new(login, self.limits.connect, self.limits.response).ok()
+        })
+    }
+
+    /// Asks these addresses at once.
+    fn ask(&self, addrs: &[NodeAddr]) -> Vec<Asked> {
+        thread::scope(|scope| {
+            let ask = |addr: &NodeAddr| {
+                let (addr, mut line) = (addr.clone(), self.line(addr)?);
+                let ask = move || {
+                    let report = line.ask().ok();
+                    Asked { addr, line, report }
+                };
+                thread::Builder::new().spawn_scoped(scope, ask).ok()
+            };
+            let asked: Vec<_> = addrs.iter().filter_map(ask).collect();
+            asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        })
+    }
+
+    /// Who this node says belongs to the set.
+    fn named_by(&self, report: &Report) -> Vec<NodeAddr> {
+        let master = report.link.as_ref().and_then(|link| link.master.as_ref());
+        report.followers.iter().chain(master).map(|addr| (self.map)(addr)).collect()
+    }
+}
+
+impl TopologyProvider for Discovery {
+    fn describe(&self, deadline: Instant) -> Result<Description> {
+        let mut next: Vec<NodeAddr> = self.seeds.iter().map(|seed| seed.addr.clone()).collect();
+        next.extend(self.known.lock().iter().filter(|known| !self.seeds.iter().any(|seed| seed.addr == **known)).cloned());
+        let mut all: Vec<Asked> = Vec::new();
+        for _ in 0..STEPS {
+            if next.is_empty() || Instant::now() >= deadline {
+                break;
+            }
+            all.extend(self.ask(&next));
+            let named = all.iter().filter_map(|asked| asked.report.as_ref()).flat_map(|report| self.named_by(report));
+            let mut named: Vec<NodeAddr> = named.collect();
+            named.sort();
+            named.dedup();
+            named.retain(|addr| !all.iter().any(|asked| asked.addr == *addr));
+            named.truncate(MOST_NODES);
+            next = named;
+        }
+        self.describe_these(all)
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+}
+
+impl Discovery {
+    fn describe_these(&self, all: Vec<Asked>) -> Result<Description> {
+        let reports = || all.iter().filter_map(|asked| asked.report.as_ref());
+        let has_master = reports().any(|report| report.role == Some(Role::Master));
+        let named: Vec<NodeAddr> = reports().flat_map(|report| self.named_by(report)).collect();
+        if reports().next().is_none() {
+            return Err(Error::new(ErrorKind::Topology, "none of the nodes that were named or found answers"));
+        }
+        let mut described = Description::new();
+        let mut run_ids: Vec<Box<str>> = Vec::new();
+        let mut known = self.known.lock();
+        let before = std::mem::take(&mut *known);
+        for Asked { addr, line, report } in all {
+            match report {
+                Some(report) => {
+                    self.lines.lock().insert(addr.clone(), line);
+                    // Two names of one process are one node: seeds come first.
+                    if report.run_id.as_ref().is_some_and(|id| run_ids.contains(id)) {
+                        continue;
+                    }
+                    run_ids.extend(report.run_id.clone());
+                    described = described.guess(report.role, Endpoint::of_place(self.place(&addr)?));
+                }
+                // One that answered before, and that is not forgotten by its master, is only out for a while. One that
+                // never answered may be no address at all, seen from here.
+                None if before.contains(&addr) && (named.contains(&addr) || !has_master) => {
+                    described = described.guess(None, Endpoint::of_place(self.place(&addr)?));
+                }
+                None => continue,
+            }
+            known.push(addr);
+        }
+        Ok(described)
+    }
+}
+
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seeds: Vec<_> = self.seeds.iter().map(|seed| &seed.addr).collect();
+        f.debug_struct("Discovery").field("seeds", &seeds).finish_non_exhaustive()
+    }
+}

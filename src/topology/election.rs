@@ -1,0 +1,210 @@
+//! Who is the master, when nodes say different things; and how the others stand to it. Decisions only, no I/O.
+
+use std::time::{Duration, Instant};
+
+use crate::addr::NodeAddr;
+use crate::node::{Report, Role, Standing};
+
+/// A node, as far as it matters who is the master.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'a> {
+    pub(super) addr: &'a NodeAddr,
+    /// What the provider says.
+    pub(super) hint: Option<Role>,
+    /// What the node itself said last.
+    pub(super) report: Option<&'a Report>,
+    /// When it was last asked.
+    pub(super) asked: Option<Instant>,
+    /// Since when it has not answered the monitor.
+    pub(super) silent_since: Option<Instant>,
+}
+
+/// The master that was accepted, and the history it was accepted with.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Incumbent {
+    pub(super) addr: NodeAddr,
+    run_id: Option<Box<str>>,
+    history: Option<Box<str>>,
+}
+
+/// What happens when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) now: Instant,
+    /// How long the incumbent must be silent before another may take its place.
+    pub(super) round: Duration,
+}
+
+impl<'a> Claim<'a> {
+    pub(super) fn answers(&self) -> bool {
+        self.asked.is_some() && self.silent_since.is_none()
+    }
+
+    fn role(&self) -> Option<Role> {
+        self.report.and_then(|report| report.role)
+    }
+
+    fn says(&self, role: Role) -> bool {
+        self.answers() && self.role() == Some(role)
+    }
+
+    fn history(&self) -> Option<&'a str> {
+        self.report.and_then(|report| report.history.as_ref()).map(|history| &*history.id)
+    }
+
+    /// Counts the nodes that say that they follow this history now.
+    fn followers(&self, claims: &[Claim<'_>]) -> usize {
+        let follows = |other: &&Claim<'_>| {
+            let linked = other.report.is_some_and(|report| report.is_linked());
+            other.says(Role::Replica) && linked && self.history().is_some() && other.history() == self.history()
+        };
+        claims.iter().filter(follows).count()
+    }
+}
+
+impl Incumbent {
+    pub(super) fn of(claim: &Claim<'_>) -> Self {
+        let run_id = claim.report.and_then(|report| report.run_id.clone());
+        Self { addr: claim.addr.clone(), run_id, history: claim.history().map(Into::into) }
+    }
+
+    /// Tells whether a node at the incumbent's address still has the data that it was accepted with.
+    pub(super) fn continues_in(&self, report: &Report) -> bool {
+        let same_process = self.run_id.is_some() && self.run_id == report.run_id;
+        match (&self.history, &report.history) {
+            // Without an answer to this question nothing speaks against it.
+            (None, _) | (_, None) => true,
+            // In one process, only the name of the history changes, when the first replica comes.
+            (Some(id), Some(history)) => same_process || history.contains(id),
+        }
+    }
+}
+
+/// Chooses the master, by the answer of an authority.
+pub(super) fn follow_authority(claims: &[Claim<'_>], incumbent: Option<&Incumbent>) -> Option<usize> {
+    let named = claims.iter().position(|claim| claim.hint == Some(Role::Master));
+    // A server that keeps its role to itself has to be believed the authority.
+    let is_verified = |claim: &Claim<'_>| claim.answers() && claim.role() != Some(Role::Replica);
+    named.filter(|index| is_verified(&claims[*index])).or_else(|| position_of(claims, incumbent))
+}
+
+/// Chooses the master by what the nodes say, without an authority.
+pub(super) fn elect(claims: &[Claim<'_>], incumbent: Option<&Incumbent>, moment: Moment) -> Option<usize> {
+    let Some((present, incumbent)) = position_of(claims, incumbent).zip(incumbent) else { return start_cold(claims) };
+    if serves_on(&claims[present], incumbent) || !is_out(present, claims, moment) {
+        return Some(present);
+    }
+    let others = || claims.iter().enumerate().filter(|(index, claim)| *index != present && claim.says(Role::Master));
+    // Whoever is most followed, be it the incumbent: a link that is up testifies that a master lives that we cannot reach.
+    let loyal = if claims[present].says(Role::Replica) { 0 } else { claims[present].followers(claims) };
+    if let Some((successor, _)) = most_followed(others(), claims).filter(|(_, followers)| *followers > loyal) {
+        return Some(successor);
+    }
+    if loyal > 0 {
+        return Some(present);
+    }
+    let descends = |claim: &Claim<'_>| match (&incumbent.history, claim.report.and_then(|report| report.history.as_ref())) {
+        (Some(id), Some(history)) => history.contains(id),
+        // Not known on either side: one claimant is as good as the other.
+        _ => true,
+    };
+    others().find(|(_, claim)| descends(claim)).map(|(index, _)| index).or(Some(present))
+}
+
+fn position_of(claims: &[Claim<'_>], incumbent: Option<&Incumbent>) -> Option<usize> {
+    incumbent.and_then(|incumbent| claims.iter().position(|claim| *claim.addr == incumbent.addr))
+}
+
+/// Tells whether the incumbent answers as the master that it was accepted as.
+fn serves_on(claim: &Claim<'_>, incumbent: &Incumbent) -> bool {
+    let unchanged = claim.report.is_none_or(|report| incumbent.continues_in(report));
+    claim.answers() && claim.role() != Some(Role::Replica) && unchanged
+}
+
+/// Tells whether the incumbent gave up, or was silent for a full round: long enough, and everybody else was asked since.
+fn is_out(present: usize, claims: &[Claim<'_>], moment: Moment) -> bool {
+    let claim = &claims[present];
+    let Some(since) = claim.silent_since else { return claim.asked.is_some() };
+    let asked_since = |other: &Claim<'_>| other.silent_since.is_some() || other.asked.is_some_and(|asked| asked >= since);
+    moment.now.saturating_duration_since(since) >= moment.round && claims.iter().all(asked_since)
+}
+
+/// Chooses the first master: the claimant that most nodes follow, then the one that was named, then the only one. `None`
+/// until nobody who was not heard yet can change that.
+fn start_cold(claims: &[Claim<'_>]) -> Option<usize> {
+    let claimants = || claims.iter().enumerate().filter(|(_, claim)| claim.says(Role::Master));
+    let unheard = claims.iter().filter(|claim| claim.asked.is_none()).count();
+    // One of those who were not heard may be a claimant, and all others of them its followers.
+    let rival = unheard.saturating_sub(1);
+    let is_named = |claim: &Claim<'_>| claim.hint == Some(Role::Master);
+    let leader = most_followed(claimants(), claims);
+    if let Some((index, _)) = leader.filter(|(_, followers)| unheard == 0 || *followers > rival) {
+        return Some(index);
+    }
+    let most = leader.map_or(0, |(_, followers)| followers).max(rival);
+    let named = claimants().find(|(_, claim)| is_named(claim));
+    if let Some((index, _)) = named.filter(|(_, claim)| unheard == 0 || claim.followers(claims) >= most) {
+        return Some(index);
+    }
+    if unheard > 0 {
+        return None;
+    }
+    // One that keeps its role to itself is what it was named.
+    let secretive = || claims.iter().position(|claim| is_named(claim) && claim.answers() && claim.role().is_none());
+    let mut all = claimants().map(|(index, _)| index);
+    all.next().filter(|_| all.next().is_none()).or_else(secretive)
+}
+
+/// The claimant that most nodes follow, if there is one that more follow than any other.
+fn most_followed<'a>(
+    claimants: impl Iterator<Item = (usize, &'a Claim<'a>)>,
+    claims: &[Claim<'_>],
+) -> Option<(usize, usize)> {
+    let mut counted: Vec<(usize, usize)> =
+        claimants.map(|(index, claim)| (index, claim.followers(claims))).filter(|(_, followers)| *followers > 0).collect();
+    counted.sort_by_key(|(_, followers)| std::cmp::Reverse(*followers));
+    match counted[..] {
+        [first] => Some(first),
+        [first, second, ..] if first.1 > second.1 => Some(first),
+        _ => None,
+    }
+}
+
+/// Tells whether a master without the history that it was accepted with may keep its place for good: nobody else claims it,
+/// and those who answer follow it.
+pub(super) fn is_uncontested(present: usize, claims: &[Claim<'_>]) -> bool {
+    claims.iter().enumerate().filter(|(index, claim)| *index != present && claim.answers()).all(|(_, other)| {
+        other.role() != Some(Role::Master) && (other.history().is_none() || other.history() == claims[present].history())
+    })
+}
+
+/// Tells how a node that is not the master stands to it; `before` is how it stood until now.
+pub(super) fn standing(claim: &Claim<'_>, master: Option<&Claim<'_>>, before: Standing) -> Standing {
+    let Some(report) = claim.report else { return Standing::InStep };
+    let lives = master.is_some_and(|master| master.says(Role::Master));
+    if report.role == Some(Role::Master) || master.is_some_and(|master| is_foreign(claim, master, before)) {
+        Standing::Stray
+    } else if report.loading || (lives && report.is_syncing()) {
+        Standing::Syncing
+    } else if lives && !report.is_linked() {
+        Standing::CutOff
+    } else {
+        // Also where no master is left to be in step with: what is there is served.
+        Standing::InStep
+    }
+}
+
+/// Tells whether a replica's history is not the master's, as far as both are known.
+///
+/// The master's word must be the later one: its history has another name since its promotion, which it tells only when
+/// it is asked again.
+fn is_foreign(claim: &Claim<'_>, master: &Claim<'_>, before: Standing) -> bool {
+    let differs = match (claim.history(), master.report.and_then(|report| report.history.as_ref())) {
+        (Some(id), Some(history)) => !history.contains(id),
+        _ => false,
+    };
+    differs && (before == Standing::Stray || (master.says(Role::Master) && master.asked > claim.asked))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! A node with its pool, kept across topologies as long as the node belongs to the set.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::bell::Bell;
+use crate::endpoint::Place;
+use crate::error::{Error, Result};
+use crate::events;
+use crate::node::{Node, Outcome, Report, Role};
+use crate::pool::{Housekeeping, Limits, Login, Pool};
+
+/// A node, its pool, and what the monitor found out when it last asked.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) node: Node,
+    pub(crate) pool: Pool,
+    /// Wakes the thread that watches this node. `None`: nobody does.
+    pub(crate) bell: Option<Bell>,
+    asked: Mutex<Asked>,
+}
+
+/// When the node was asked for its state, and whether it answered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// When the last question that is answered, or failed, was begun.
+    pub(super) last: Option<Instant>,
+    /// When the first of the questions was begun that failed since the last answer.
+    pub(super) silent_since: Option<Instant>,
+}
+
+/// What all peers of a client are made of.
+#[derive(Debug)]
+pub(crate) struct Workshop {
+    pub(crate) limits: Limits,
+    pub(crate) client_name: Option<String>,
+    pub(crate) housekeeping: Housekeeping,
+    pub(crate) is_monitored: bool,
+}
+
+impl Workshop {
+    /// Makes a peer; connects to nothing.
+    pub(super) fn peer(&self, place: Place, role: Role) -> Result<Arc<Peer>> {
+        let Place { addr, info, weight, zone } = place;
+        let login = Login { info, client_name: self.client_name.clone() };
+        let pool = Pool::new(login, self.limits, &self.housekeeping).map_err(|error| error.on(&addr))?;
+        let mut node = Node::new(addr).with_role(role).with_weight(weight);
+        if let Some(zone) = zone {
+            node = node.with_zone(zone);
+        }
+        if self.is_monitored {
+            node.health().leave_probes_to_monitor();
+        }
+        let bell = self.is_monitored.then(Bell::default);
+        Ok(Arc::new(Peer { node, pool, bell, asked: Mutex::default() }))
+    }
+}
+
+impl Peer {
+    /// Notes that the node gave a complete reply to a call.
+    #[inline]
+    pub(crate) fn record_answer(&self) {
+        if self.node.record_answer() {
+            self.answered_though_ejected();
+        }
+    }
+
+    #[cold]
+    fn answered_though_ejected(&self) {
+        match &self.bell {
+            // No call ends an ejection while the monitor runs; but it is time for a probe.
+            Some(bell) => {
+                self.node.health().end_cool_down();
+                bell.ring();
+            }
+            None => self.node.come_back(Instant::now()),
+        }
+    }
+
+    /// Notes what the server said it is. Its connections are of no use any more if that is news.
+    pub(crate) fn observe_role(&self, role: Role) -> bool {
+        let news = self.node.observe_role(role);
+        if news {
+            self.pool.end_generation(Instant::now());
+            events::role_changed(self.node.addr(), role);
+        }
+        news
+    }
+
+    /// Notes what the server said of itself when it was asked at `began`.
+    pub(super) fn heard(&self, report: Report, began: Instant) {
+        if let Some(role) = report.role {
+            self.observe_role(role);
+        }
+        let now = Instant::now();
+        let report = Arc::new(report);
+        let is_loading = report.loading;
+        if let Some(before) = self.node.tell(Arc::clone(&report), now) {
+            if before.run_id != report.run_id && before.run_id.is_some() && report.run_id.is_some() {
+                // Another process: the connections to the old one are dead, or lead elsewhere.
+                self.pool.end_generation(now);
+            }
+        }
+        *self.asked.lock() = Asked { last: Some(began), silent_since: None };
+        if is_loading {
+            self.node.blame(Outcome::NotServing, now, rand::random());
+        }
+    }
+
+    /// Notes that the node could not be asked at `began`.
+    pub(super) fn heard_nothing(&self, began: Instant) {
+        let mut asked = self.asked.lock();
+        asked.last = Some(began);
+        asked.silent_since.get_or_insert(began);
+        drop(asked);
+        self.node.blame(Outcome::Unreachable, Instant::now(), rand::random());
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        *self.asked.lock()
+    }
+
+    /// Asks the node once, on a connection opened for that.
+    pub(super) fn ask_once(&self) {
+        let began = Instant::now();
+        match self.pool.line().and_then(|mut line| line.ask()) {
+            Ok(report) => self.heard(report, began),
+            Err(_) => self.heard_nothing(began),
+        }
+    }
+
+    pub(super) fn ring(&self) {
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+    }
+
+    pub(super) fn close(&self) {
+        if let Some(bell) = &self.bell {
+            bell.close();
+        }
+    }
+}
+
+/// Refuses nodes that cannot be used together.
+pub(super) fn check_together(places: &[(Option<Role>, Place)]) -> Result<()> {
+    let database = |place: &Place| place.database();
+    match places.split_first() {
+        Some(((_, first), others)) => match others.iter().find(|(_, other)| database(other) != database(first)) {
+            Some((_, other)) => {
+                let text = "this node is to use another database than the others";
+                Err(Error::config(text).on(&other.addr))
+            }
+            None => Ok(()),
+        },
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,157 @@
+//! Asks a group of Sentinels who is the master, and listens to their events.
+
+use std::fmt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use redis::{Client, Connection, ConnectionInfo, RedisResult, cmd, pipe};
+
+use self::answer::{Answer, combine};
+use super::description::{Description, RefreshTrigger, TopologyProvider};
+use crate::addr::NodeAddr;
+use crate::endpoint::{Endpoint, Place};
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::Role;
+
+mod answer;
+mod listener;
+
+/// Translates what servers say of themselves into what can be reached from here.
+pub(crate) type AddressMap = Box<dyn Fn(&NodeAddr) -> NodeAddr + Send + Sync>;
+
+/// How long a Sentinel that did not answer is left out, as long as others do.
+const LEFT_OUT_FOR: Duration = Duration::from_secs(1);
+
+/// A group of Sentinels that watch over one master.
+pub(crate) struct SentinelGroup {
+    service: String,
+    sentinels: Vec<Sentinel>,
+    map: AddressMap,
+    limit: Duration,
+}
+
+struct Sentinel {
+    addr: NodeAddr,
+    info: ConnectionInfo,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Connection>,
+    failed: Option<Instant>,
+}
+
+impl SentinelGroup {
+    /// `limit` bounds each step of talking to one Sentinel.
+    pub(crate) fn new(service: String, sentinels: &[Endpoint], map: AddressMap, limit: Duration) -> Result<Self> {
+        if service.is_empty() {
+            return Err(Error::config("sentinel: the name of the service is empty"));
+        }
+        if sentinels.is_empty() {
+            return Err(Error::config("sentinel: no Sentinel is named"));
+        }
+        let sentinel = |endpoint: &Endpoint| -> Result<Sentinel> {
+            let Place { addr, info, .. } = endpoint.place()?;
+            let settings = info.redis_settings().clone().set_skip_set_lib_name();
+            Ok(Sentinel { addr, info: info.set_redis_settings(settings), state: Mutex::default() })
+        };
+        let sentinels = sentinels.iter().map(sentinel).collect::<Result<_>>()?;
+        Ok(Self { service, sentinels, map, limit })
+    }
+
+    /// Asks all Sentinels at once, but those that just failed; all, if none of the others answers.
+    fn ask(&self, deadline: Instant) -> Vec<Answer> {
+        let now = Instant::now();
+        let is_well = |sentinel: &&Sentinel| {
+            sentinel.state.lock().failed.is_none_or(|failed| now.saturating_duration_since(failed) > LEFT_OUT_FOR)
+        };
+        let (well, failed): (Vec<_>, Vec<_>) = self.sentinels.iter().partition(is_well);
+        let answers = self.ask_these(&well, deadline);
+        if answers.is_empty() { self.ask_these(&failed, deadline) } else { answers }
+    }
+
+    fn ask_these(&self, sentinels: &[&Sentinel], deadline: Instant) -> Vec<Answer> {
+        let limit = self.limit.min(deadline.saturating_duration_since(Instant::now()));
+        thread::scope(|scope| {
+            let mut asked = Vec::with_capacity(sentinels.len());
+            for &sentinel in sentinels {
+                let ask = move || sentinel.ask(&self.service, limit);
+                // A thread that cannot be started asks nobody: the others do.
+                asked.extend(thread::Builder::new().spawn_scoped(scope, ask).ok());
+            }
+            asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+        })
+    }
+}
+
+impl Sentinel {
+    fn ask(&self, service: &str, limit: Duration) -> Option<Answer> {
+        let mut state = self.state.lock();
+        // A connection that was closed meanwhile says nothing about the Sentinel.
+        let kept = state.connection.take();
+        let asked = kept.and_then(|connection| ask_on(connection, service, limit).ok());
+        let asked = asked.or_else(|| self.connect(limit).and_then(|fresh| ask_on(fresh, service, limit)).ok());
+        match asked {
+            Some((connection, answer)) => {
+                state.connection = Some(connection);
+                state.failed = None;
+                answer
+            }
+            None => {
+                state.failed = Some(Instant::now());
+                None
+            }
+        }
+    }
+
+    fn connect(&self, limit: Duration) -> RedisResult<Connection> {
+        Client::open(self.info.clone())?.get_connection_with_timeout(limit.max(Duration::from_millis(1)))
+    }
+}
+
+/// Asks one Sentinel, in one round trip. `None`: it does not know the service.
+fn ask_on(mut connection: Connection, service: &str, limit: Duration) -> RedisResult<(Connection, Option<Answer>)> {
+    let limit = Some(limit.max(Duration::from_millis(1)));
+    connection.set_read_timeout(limit)?;
+    connection.set_write_timeout(limit)?;
+    let mut questions = pipe();
+    questions.ignore_errors();
+    for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER", "SLAVES"] {
+        questions.add_command(cmd("SENTINEL").arg(question).arg(service).to_owned());
+    }
+    let replies: Vec<redis::RedisResult<redis::Value>> = questions.query(&mut connection)?;
+    Ok((connection, Answer::read(&replies)))
+}
+
+impl TopologyProvider for SentinelGroup {
+    fn describe(&self, deadline: Instant) -> Result<Description> {
+        let answers = self.ask(deadline);
+        let Some(answer) = combine(answers) else {
+            let text = format!("no Sentinel answers for the service \"{}\"", self.service.escape_debug());
+            return Err(Error::new(ErrorKind::Topology, text));
+        };
+        let found = |addr: &NodeAddr| Endpoint::from((self.map)(addr));
+        let described = Description::new().master(found(&answer.master));
+        let others = answer.others.iter().take(crate::strategy::MOST_NODES - 1);
+        Ok(others.fold(described, |described, addr| described.guess(Some(Role::Replica), found(addr))))
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn watch(&self, trigger: RefreshTrigger) {
+        for sentinel in &self.sentinels {
+            listener::start(sentinel.info.clone(), &self.service, trigger.clone(), self.limit);
+        }
+    }
+}
+
+impl fmt::Debug for SentinelGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sentinels: Vec<_> = self.sentinels.iter().map(|sentinel| &sentinel.addr).collect();
+        f.debug_struct("SentinelGroup").field("service", &self.service).field("sentinels", &sentinels).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,112 @@
+//! What a Sentinel says about its service, and which of several answers counts.
+
+use std::collections::BTreeMap;
+
+use redis::{RedisResult, Value, from_redis_value};
+
+use crate::addr::NodeAddr;
+
+/// What one Sentinel says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Answer {
+    /// Who gets the writes, in its eyes.
+    pub(super) master: NodeAddr,
+    /// Grows with each failover.
+    pub(super) epoch: u64,
+    /// The other nodes, those that it can reach first.
+    pub(super) others: Vec<NodeAddr>,
+}
+
+type Fields = BTreeMap<String, String>;
+
+impl Answer {
+    /// Reads the replies to `GET-MASTER-ADDR-BY-NAME`, `MASTER` and `SLAVES`. `None`: it does not know the service.
+    pub(super) fn read(replies: &[RedisResult<Value>]) -> Option<Self> {
+        let reply = |index: usize| replies.get(index)?.as_ref().ok();
+        let (host, port): (String, u16) = from_redis_value(reply(0)?.clone()).ok()?;
+        let master = NodeAddr::tcp(&host, port);
+        let about: Fields = from_redis_value(reply(1)?.clone()).ok()?;
+        let epoch = about.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
+        let replicas: Vec<Fields> =
+            reply(2).and_then(|reply| from_redis_value(reply.clone()).ok()).unwrap_or_default();
+        // In the middle of a failover the new master is still listed as a replica, and the old one as the master.
+        let mut others: Vec<(bool, NodeAddr)> =
+            replicas.iter().chain([&about]).filter_map(|fields| Some((is_down(fields), addr_of(fields)?))).collect();
+        others.sort_by_key(|(is_down, _)| *is_down);
+        let mut others: Vec<NodeAddr> = others.into_iter().map(|(_, addr)| addr).collect();
+        others.retain(|addr| *addr != master);
+        Some(Self { master, epoch, others })
+    }
+}
+
+fn addr_of(fields: &Fields) -> Option<NodeAddr> {
+    Some(NodeAddr::tcp(fields.get("ip")?, fields.get("port")?.parse().ok()?))
+}
+
+fn is_down(fields: &Fields) -> bool {
+    let flags = fields.get("flags").map(String::as_str).unwrap_or_default();
+    flags.split(',').any(|flag| matches!(flag, "s_down" | "o_down" | "disconnected"))
+}
+
+/// The answer that counts: of the highest epoch; of several, the one that names what most of them name.
+pub(super) fn combine(answers: Vec<Answer>) -> Option<Answer> {
+    let epoch = answers.iter().map(|answer| answer.epoch).max()?;
+    let latest: Vec<&Answer> = answers.iter().filter(|answer| answer.epoch == epoch).collect();
+    let votes = |answer: &Answer| latest.iter().filter(|other| other.master == answer.master).count();
+    let mut best = latest.iter().rev().max_by_key(|answer| votes(answer)).map(|answer| (*answer).clone())?;
+    // One Sentinel may have learnt of a replica before another.
+    for answer in &latest {
+        let news: Vec<NodeAddr> =
+            answer.others.iter().filter(|addr| **addr != best.master && !best.others.contains(addr)).cloned().collect();
+        best.others.extend(news);
+    }
+    Some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, combine};
+    use crate::addr::NodeAddr;
+    use redis::Value;
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn fields(port: &str, more: &[(&str, &str)]) -> Value {
+        let all = [("ip", "10.0.0.1"), ("port", port)].into_iter().chain(more.iter().copied());
+        Value::Array(all.flat_map(|(name, value)| [text(name), text(value)]).collect())
+    }
+
+    fn addr(port: u16) -> NodeAddr {
+        NodeAddr::tcp("10.0.0.1", port)
+    }
+
+    #[test]
+    fn an_answer_in_the_middle_of_a_failover_lists_each_node_once() {
+        let replies = [
+            Ok(Value::Array(vec![text("10.0.0.1"), text("2")])),
+            Ok(fields("1", &[("config-epoch", "7"), ("flags", "master,s_down")])),
+            Ok(Value::Array(vec![fields("2", &[]), fields("3", &[("flags", "slave")])])),
+        ];
+        let answer = Answer::read(&replies).unwrap();
+        assert_eq!((&answer.master, answer.epoch), (&addr(2), 7));
+        assert_eq!(answer.others, [addr(3), addr(1)], "those that can be reached first");
+        assert_eq!(Answer::read(&[Ok(Value::Nil), Ok(Value::Nil), Ok(Value::Nil)]), None);
+        assert_eq!(Answer::read(&[]), None);
+    }
+
+    #[test]
+    fn the_highest_epoch_counts_and_then_the_majority() {
+        let answer = |master: u16, epoch, others: &[u16]| Answer {
+            master: addr(master),
+            epoch,
+            others: others.iter().map(|port| addr(*port)).collect(),
+        };
+        let late = combine(vec![answer(1, 1, &[2]), answer(1, 1, &[2]), answer(2, 2, &[1])]).unwrap();
+        assert_eq!(late.master, addr(2));
+        let torn = combine(vec![answer(1, 1, &[]), answer(2, 1, &[3]), answer(2, 1, &[4])]).unwrap();
+        assert_eq!((torn.master, torn.others), (addr(2), vec![addr(3), addr(4)]));
+        assert_eq!(combine(vec![]), None);
+    }
+}

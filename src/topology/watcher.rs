@@ -1,0 +1,97 @@
+//! One thread for each node: asks it for its state at intervals, and probes it while it is ejected.
+//!
+//! A node that hangs delays nobody but its own thread.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::bell::Woken;
+use super::keeper::{Keeper, spawn};
+use super::peer::Peer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::Standing;
+use crate::pool::Line;
+
+/// However often somebody rings, a node is asked at most once in this time.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// Starts to watch a node. The thread ends when the node leaves the set, and with the client.
+pub(super) fn start(peer: &Arc<Peer>, keeper: &Weak<Keeper>) -> Result<()> {
+    let unusable = |error| Error::new(ErrorKind::Config, "an endpoint cannot be used").because(error);
+    let line = peer.pool.line().map_err(unusable)?;
+    let watcher = Watcher { peer: Arc::clone(peer), keeper: Weak::clone(keeper), line };
+    spawn("redis-watch", move || watcher.watch())
+}
+
+struct Watcher {
+    peer: Arc<Peer>,
+    /// Weak: the client ends with its last handle, not with this thread.
+    keeper: Weak<Keeper>,
+    line: Line,
+}
+
+impl Watcher {
+    fn watch(mut self) {
+        let mut wait = Duration::ZERO;
+        let mut last = None::<Instant>;
+        loop {
+            let Some(bell) = &self.peer.bell else { return };
+            let woken = bell.wait(wait);
+            if woken == Woken::Closed {
+                return;
+            }
+            if let Some(early) = last.map(|last| BREATH.saturating_sub(last.elapsed())).filter(|early| !early.is_zero()) {
+                std::thread::sleep(early);
+            }
+            last = Some(Instant::now());
+            self.look();
+            let Some(keeper) = self.keeper.upgrade() else { return };
+            // An ejected node is asked again when it may be probed.
+            wait = self.peer.node.health().cools_down_for(Instant::now()).unwrap_or_else(|| keeper.next_round());
+        }
+    }
+
+    /// Asks the node once, as a probe if it is ejected and has cooled down.
+    fn look(&mut self) {
+        let health = self.peer.node.health();
+        let began = Instant::now();
+        let is_probe = health.begin_probe(began);
+        if !is_probe && self.peer.node.is_ejected() && self.peer.asked().silent_since.is_some() {
+            // It is known to be out, and still cools down.
+            return;
+        }
+        if is_probe {
+            self.line.hang_up();
+        }
+        let answers = match self.line.ask() {
+            Ok(report) => {
+                self.peer.heard(report, began);
+                true
+            }
+            Err(_) => {
+                self.peer.heard_nothing(began);
+                false
+            }
+        };
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.reconcile();
+        }
+        if is_probe {
+            self.conclude(answers);
+        }
+    }
+
+    /// The node is back if it answers, is what the set takes it for, and neither loads nor synchronises.
+    fn conclude(&self, answers: bool) {
+        let (node, now, chance) = (&self.peer.node, Instant::now(), rand::random());
+        let is_loading = node.report().is_some_and(|report| report.loading);
+        let is_fit = !is_loading && node.standing() == Standing::InStep;
+        match (answers, is_fit) {
+            (true, true) => node.come_back(now),
+            (true, false) => node.health().probe_came_early(now, chance),
+            (false, _) => node.health().probe_failed(now, chance),
+        }
+        node.health().end_probe();
+    }
+}
+
