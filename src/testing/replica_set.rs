@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::Server;
+use crate::addr::NodeAddr;
 use crate::builder::Builder;
 use crate::client::ReplicatedClient;
 
@@ -45,7 +46,7 @@ impl ReplicaSet {
         Setup::default()
     }
 
-    /// Returns the master.
+    /// Returns the master, as of the start: a failover does not change the order of the servers.
     #[must_use]
     pub fn master(&self) -> &Server {
         &self.servers[0]
@@ -85,6 +86,17 @@ impl ReplicaSet {
     #[must_use]
     pub fn servers(&self) -> &[Server] {
         &self.servers
+    }
+
+    /// Returns the server that listens at this address, as a Sentinel names it.
+    #[must_use]
+    pub fn server_at(&self, addr: &NodeAddr) -> Option<&Server> {
+        self.servers.iter().find(|server| server.addr() == *addr)
+    }
+
+    /// Returns the server that listens at this address, to stop or restart it.
+    pub fn server_at_mut(&mut self, addr: &NodeAddr) -> Option<&mut Server> {
+        self.servers.iter_mut().find(|server| server.addr() == *addr)
     }
 
     /// Returns a builder that knows the master and the replicas.
@@ -149,19 +161,19 @@ impl Setup {
     pub fn start(self) -> io::Result<ReplicaSet> {
         let folder = tempfile::Builder::new().prefix("redis-replicated-").tempdir()?;
         let password = self.password.as_deref();
-        let master = Server::start(folder.path(), password, self.args_of(None))?;
+        let master = Server::start(folder.path(), password, |port| Ok(self.args_of(port, None)))?;
         let mut servers = vec![master];
         for _ in 0..self.replicas {
-            let args = self.args_of(servers[0].addr().port());
-            servers.push(Server::start(folder.path(), password, args)?);
+            let master = servers[0].addr().port();
+            servers.push(Server::start(folder.path(), password, |port| Ok(self.args_of(port, master)))?);
         }
         let set = ReplicaSet { servers, _folder: folder };
         set.wait_until_in_sync()?;
         Ok(set)
     }
 
-    /// The arguments of a replica of the master on `port`, or of the master.
-    fn args_of(&self, port: Option<u16>) -> Vec<String> {
+    /// The arguments of a server on `port`: a replica of the master on that port, or a master.
+    fn args_of(&self, port: u16, master: Option<u16>) -> Vec<String> {
         // Nothing on disk, and a first sync without the usual wait for further replicas.
         let fixed = [
             "--bind",
@@ -175,12 +187,13 @@ impl Setup {
             "--repl-diskless-sync-delay",
             "0",
         ];
-        let mut args: Vec<String> = fixed.iter().map(ToString::to_string).collect();
+        let mut args = vec!["--port".to_owned(), port.to_string()];
+        args.extend(fixed.iter().map(ToString::to_string));
         if let Some(password) = &self.password {
             args.extend(["--requirepass".to_owned(), password.clone(), "--masterauth".to_owned(), password.clone()]);
         }
-        if let Some(port) = port {
-            args.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), port.to_string()]);
+        if let Some(master) = master {
+            args.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), master.to_string()]);
         }
         args.extend(self.args.iter().cloned());
         args
