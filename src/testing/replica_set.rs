@@ -105,19 +105,22 @@ impl ReplicaSet {
         ReplicatedClient::builder().master(self.master().url()).replicas(replicas)
     }
 
-    /// Waits until every replica that runs has all that the master has now.
+    /// Waits until every replica that runs has all that its master has now.
+    ///
+    /// Masters and replicas are what the servers say they are at the moment, also after a failover.
     ///
     /// # Errors
     ///
     /// If that takes longer than 30 s, or a server does not answer.
     pub fn wait_until_in_sync(&self) -> io::Result<()> {
-        let offset = |server: &Server, field| -> io::Result<u64> {
-            let text = server.info("replication", field)?.unwrap_or_default();
-            Ok(text.parse().unwrap_or(0))
-        };
-        let written = offset(self.master(), "master_repl_offset")?;
+        let mut replicas = Vec::new();
+        for server in self.servers.iter().filter(|server| server.runs()) {
+            if let Some(master) = self.master_of(server)? {
+                replicas.push((server, offset(master, "master_repl_offset")?));
+            }
+        }
         let end = Instant::now() + PATIENCE;
-        for replica in self.replicas().iter().filter(|replica| replica.runs()) {
+        for (replica, written) in replicas {
             let is_in_sync = || -> io::Result<bool> {
                 let link = replica.info("replication", "master_link_status")?;
                 Ok(link.as_deref() == Some("up") && offset(replica, "slave_repl_offset")? >= written)
@@ -131,6 +134,14 @@ impl ReplicaSet {
             }
         }
         Ok(())
+    }
+
+    /// The server of this set that this one copies, or the first one if it copies a stranger; `None` for a master.
+    fn master_of(&self, server: &Server) -> io::Result<Option<&Server>> {
+        let field = |name| server.info("replication", name);
+        let (Some(host), Some(port)) = (field("master_host")?, field("master_port")?) else { return Ok(None) };
+        let master = port.parse().ok().and_then(|port| self.server_at(&NodeAddr::tcp(&host, port)));
+        Ok(Some(master.unwrap_or_else(|| self.master())))
     }
 }
 
@@ -198,4 +209,10 @@ impl Setup {
         args.extend(self.args.iter().cloned());
         args
     }
+}
+
+/// A count of `INFO replication`.
+fn offset(server: &Server, field: &str) -> io::Result<u64> {
+    let text = server.info("replication", field)?.unwrap_or_default();
+    Ok(text.parse().unwrap_or(0))
 }

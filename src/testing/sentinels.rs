@@ -55,7 +55,7 @@ type Fields = HashMap<String, String>;
 impl Sentinels {
     /// Starts `count` Sentinels, without password, and waits until each knows the master, all replicas and the others.
     ///
-    /// All servers of the set have to run.
+    /// All servers of the set have to run, in the roles they started in.
     ///
     /// # Errors
     ///

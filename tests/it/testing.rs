@@ -76,7 +76,7 @@ fn a_delay_holds_each_reply_equally_long() {
     for (sent, received) in sent.join().unwrap().iter().zip(&received) {
         assert!(*received - *sent >= 3 * SHORT);
     }
-    assert!(received[39] - received[0] < 6 * SHORT, "40 delays one after the other would be 12 s");
+    assert!(received[39] - received[0] < 40 * SHORT, "40 delays one after the other would be 12 s");
 }
 
 #[test]
@@ -228,9 +228,15 @@ fn sentinels_fail_over_by_command_and_name_the_new_master() {
     assert_eq!((sentinels.service(), sentinels.master().unwrap()), ("main", servers.master().addr()));
     sentinels.sentinel_mut(0).stop();
     sentinels.fail_over().unwrap();
-    wait_until("the master changes", || sentinels.master().unwrap() != servers.master().addr());
+    wait_until("the master changes", || sentinels.master().is_ok_and(|master| master != servers.master().addr()));
     let master = servers.server_at(&sentinels.master().unwrap()).unwrap();
     assert_eq!(master.info("replication", "role").unwrap().as_deref(), Some("master"));
+    let other = servers.replicas().iter().find(|replica| replica.addr() != master.addr()).unwrap();
+    let port = master.addr().port().unwrap().to_string();
+    wait_until("the other replica follows", || other.info("replication", "master_port").unwrap() == Some(port.clone()));
+    redis::cmd("SET").arg("k").arg("v").exec(&mut master.connection().unwrap()).unwrap();
+    servers.wait_until_in_sync().unwrap();
+    assert_eq!(redis::cmd("GET").arg("k").query::<String>(&mut other.connection().unwrap()).unwrap(), "v");
 }
 
 #[test]

@@ -92,11 +92,13 @@ impl Link {
             thread::scope(|scope| {
                 let thread = || thread::Builder::new().name("fault-proxy".to_owned());
                 let reader = thread().spawn_scoped(scope, || self.read_replies(server));
-                let writer = reader.and_then(|_| thread().spawn_scoped(scope, || self.write_replies()));
-                if writer.is_err() {
+                let writer = thread().spawn_scoped(scope, || self.write_replies());
+                if reader.is_err() || writer.is_err() {
                     self.end(End::Closed);
                 }
                 self.pass_requests(server);
+                // Fails only if the thread has panicked. Without, they may still be ending after the scope.
+                [reader, writer].into_iter().flatten().for_each(|thread| _ = thread.join());
             });
         }
         if self.replies.lock().end != Some(End::Reset) {
