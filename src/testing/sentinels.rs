@@ -119,7 +119,8 @@ impl Sentinels {
     /// Begins a failover to a replica of their choice (`SENTINEL FAILOVER`), though the master is well.
     ///
     /// Waits while another failover is under way. [`master`](Self::master) names the new one about a second later; the
-    /// old one goes on accepting writes, which are lost, for about 10 s.
+    /// old one goes on accepting writes, which are lost, for about 10 s. The servers whose role changes close all their
+    /// connections, so that for a moment even [`Server::info`] may fail.
     ///
     /// # Errors
     ///
