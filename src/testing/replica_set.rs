@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::Server;
+use crate::addr::NodeAddr;
 use crate::builder::Builder;
 use crate::client::ReplicatedClient;
 
@@ -45,7 +46,7 @@ impl ReplicaSet {
         Setup::default()
     }
 
-    /// Returns the master.
+    /// Returns the master, as of the start: a failover does not change the order of the servers.
     #[must_use]
     pub fn master(&self) -> &Server {
         &self.servers[0]
@@ -87,25 +88,39 @@ impl ReplicaSet {
         &self.servers
     }
 
+    /// Returns the server that listens at this address, as a Sentinel names it.
+    #[must_use]
+    pub fn server_at(&self, addr: &NodeAddr) -> Option<&Server> {
+        self.servers.iter().find(|server| server.addr() == *addr)
+    }
+
+    /// Returns the server that listens at this address, to stop or restart it.
+    pub fn server_at_mut(&mut self, addr: &NodeAddr) -> Option<&mut Server> {
+        self.servers.iter_mut().find(|server| server.addr() == *addr)
+    }
+
     /// Returns a builder that knows the master and the replicas.
     pub fn client_builder(&self) -> Builder {
         let replicas = self.replicas().iter().map(Server::url);
         ReplicatedClient::builder().master(self.master().url()).replicas(replicas)
     }
 
-    /// Waits until every replica that runs has all that the master has now.
+    /// Waits until every replica that runs has all that its master has now.
+    ///
+    /// Masters and replicas are what the servers say they are at the moment, also after a failover.
     ///
     /// # Errors
     ///
     /// If that takes longer than 30 s, or a server does not answer.
     pub fn wait_until_in_sync(&self) -> io::Result<()> {
-        let offset = |server: &Server, field| -> io::Result<u64> {
-            let text = server.info("replication", field)?.unwrap_or_default();
-            Ok(text.parse().unwrap_or(0))
-        };
-        let written = offset(self.master(), "master_repl_offset")?;
+        let mut replicas = Vec::new();
+        for server in self.servers.iter().filter(|server| server.runs()) {
+            if let Some(master) = self.master_of(server)? {
+                replicas.push((server, offset(master, "master_repl_offset")?));
+            }
+        }
         let end = Instant::now() + PATIENCE;
-        for replica in self.replicas().iter().filter(|replica| replica.runs()) {
+        for (replica, written) in replicas {
             let is_in_sync = || -> io::Result<bool> {
                 let link = replica.info("replication", "master_link_status")?;
                 Ok(link.as_deref() == Some("up") && offset(replica, "slave_repl_offset")? >= written)
@@ -119,6 +134,14 @@ impl ReplicaSet {
             }
         }
         Ok(())
+    }
+
+    /// The server of this set that this one copies, or the first one if it copies a stranger; `None` for a master.
+    fn master_of(&self, server: &Server) -> io::Result<Option<&Server>> {
+        let field = |name| server.info("replication", name);
+        let (Some(host), Some(port)) = (field("master_host")?, field("master_port")?) else { return Ok(None) };
+        let master = port.parse().ok().and_then(|port| self.server_at(&NodeAddr::tcp(&host, port)));
+        Ok(Some(master.unwrap_or_else(|| self.master())))
     }
 }
 
@@ -149,19 +172,19 @@ impl Setup {
     pub fn start(self) -> io::Result<ReplicaSet> {
         let folder = tempfile::Builder::new().prefix("redis-replicated-").tempdir()?;
         let password = self.password.as_deref();
-        let master = Server::start(folder.path(), password, self.args_of(None))?;
+        let master = Server::start(folder.path(), password, |port| Ok(self.args_of(port, None)))?;
         let mut servers = vec![master];
         for _ in 0..self.replicas {
-            let args = self.args_of(servers[0].addr().port());
-            servers.push(Server::start(folder.path(), password, args)?);
+            let master = servers[0].addr().port();
+            servers.push(Server::start(folder.path(), password, |port| Ok(self.args_of(port, master)))?);
         }
         let set = ReplicaSet { servers, _folder: folder };
         set.wait_until_in_sync()?;
         Ok(set)
     }
 
-    /// The arguments of a replica of the master on `port`, or of the master.
-    fn args_of(&self, port: Option<u16>) -> Vec<String> {
+    /// The arguments of a server on `port`: a replica of the master on that port, or a master.
+    fn args_of(&self, port: u16, master: Option<u16>) -> Vec<String> {
         // Nothing on disk, and a first sync without the usual wait for further replicas.
         let fixed = [
             "--bind",
@@ -175,14 +198,21 @@ impl Setup {
             "--repl-diskless-sync-delay",
             "0",
         ];
-        let mut args: Vec<String> = fixed.iter().map(ToString::to_string).collect();
+        let mut args = vec!["--port".to_owned(), port.to_string()];
+        args.extend(fixed.iter().map(ToString::to_string));
         if let Some(password) = &self.password {
             args.extend(["--requirepass".to_owned(), password.clone(), "--masterauth".to_owned(), password.clone()]);
         }
-        if let Some(port) = port {
-            args.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), port.to_string()]);
+        if let Some(master) = master {
+            args.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), master.to_string()]);
         }
         args.extend(self.args.iter().cloned());
         args
     }
+}
+
+/// A count of `INFO replication`.
+fn offset(server: &Server, field: &str) -> io::Result<u64> {
+    let text = server.info("replication", field)?.unwrap_or_default();
+    Ok(text.parse().unwrap_or(0))
 }

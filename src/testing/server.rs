@@ -7,7 +7,7 @@ use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, cmd};
+use redis::{Client, Cmd, Connection, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, cmd, pipe};
 
 use super::launch::{free_port, signal, spawn};
 use crate::addr::NodeAddr;
@@ -16,23 +16,31 @@ use crate::addr::NodeAddr;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Another process may take a free port before the server does.
 const PORTS_TRIED: usize = 8;
+/// A year, in milliseconds: servers refuse times that overflow their clock.
+const LONGEST_PAUSE: u64 = 365 * 24 * 3600 * 1000;
 
-/// A server process on a free port of the loopback interface; killed on drop.
+/// A server process, or a Sentinel, on a free port of the loopback interface; killed on drop.
 pub struct Server {
     port: u16,
     password: Option<String>,
+    /// All of them, the port included.
     args: Vec<String>,
     folder: PathBuf,
     child: Option<Child>,
 }
 
 impl Server {
-    pub(super) fn start(folder: &Path, password: Option<&str>, args: Vec<String>) -> io::Result<Self> {
+    /// Starts a server on a free port, with the arguments that `args_of` gives for that port.
+    pub(super) fn start(
+        folder: &Path,
+        password: Option<&str>,
+        args_of: impl Fn(u16) -> io::Result<Vec<String>>,
+    ) -> io::Result<Self> {
         let mut last = None;
         for _ in 0..PORTS_TRIED {
             let port = free_port()?;
-            let password = password.map(str::to_owned);
-            let mut server = Self { port, password, args: args.clone(), folder: folder.to_owned(), child: None };
+            let (password, args) = (password.map(str::to_owned), args_of(port)?);
+            let mut server = Self { port, password, args, folder: folder.to_owned(), child: None };
             match server.restart() {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = Some(error),
                 Err(error) => return Err(error),
@@ -61,6 +69,11 @@ impl Server {
     ///
     /// If the server does not answer within 30 s.
     pub fn connection(&self) -> io::Result<Connection> {
+        self.connection_within(PATIENCE)
+    }
+
+    /// Opens a connection whose opening and whose replies may take this long each.
+    pub(super) fn connection_within(&self, limit: Duration) -> io::Result<Connection> {
         let addr = ConnectionAddr::Tcp("127.0.0.1".to_owned(), self.port);
         let mut settings = RedisConnectionInfo::default().set_skip_set_lib_name();
         if let Some(password) = &self.password {
@@ -68,8 +81,8 @@ impl Server {
         }
         let info = addr.into_connection_info().map_err(io::Error::other)?.set_redis_settings(settings);
         let client = Client::open(info).map_err(io::Error::other)?;
-        let connection = client.get_connection_with_timeout(PATIENCE).map_err(io::Error::other)?;
-        connection.set_read_timeout(Some(PATIENCE)).map_err(io::Error::other)?;
+        let connection = client.get_connection_with_timeout(limit).map_err(io::Error::other)?;
+        connection.set_read_timeout(Some(limit)).map_err(io::Error::other)?;
         Ok(connection)
     }
 
@@ -110,7 +123,7 @@ impl Server {
     ///
     /// If the server does not answer.
     pub fn reset_counts(&self) -> io::Result<()> {
-        cmd("CONFIG").arg("RESETSTAT").exec(&mut self.connection()?).map_err(io::Error::other)
+        self.run(cmd("CONFIG").arg("RESETSTAT"))
     }
 
     /// Kills the server (SIGKILL) and waits for its end. Its port then refuses connections.
@@ -122,16 +135,16 @@ impl Server {
         }
     }
 
-    /// Starts the server again, empty, on the same port; kills it first if it runs.
+    /// Starts the server again, empty, on the same port and in the role it had at first; kills it first if it runs.
+    ///
+    /// A Sentinel is not empty: it remembers what it knew.
     ///
     /// # Errors
     ///
     /// If the program is not found, or does not answer within 30 s.
     pub fn restart(&mut self) -> io::Result<()> {
         self.stop();
-        let mut args = vec!["--port".to_owned(), self.port.to_string()];
-        args.extend(self.args.iter().cloned());
-        self.child = Some(spawn(&self.folder, &args)?);
+        self.child = Some(spawn(&self.folder, &self.args)?);
         self.wait_until_it_answers()
     }
 
@@ -157,6 +170,55 @@ impl Server {
     #[must_use]
     pub fn runs(&self) -> bool {
         self.child.is_some()
+    }
+
+    /// Holds all writes on this server for this long (`CLIENT PAUSE`, of Redis 6.2 and Valkey); reads go on.
+    ///
+    /// On a replica that holds the stream of its master as well: the replica lags behind.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer or does not know the command.
+    pub fn pause_writes(&self, time: Duration) -> io::Result<()> {
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(LONGEST_PAUSE);
+        self.run(cmd("CLIENT").arg("PAUSE").arg(time).arg("WRITE"))
+    }
+
+    /// Ends [`pause_writes`](Self::pause_writes) before its time.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer or does not know the command.
+    pub fn unpause(&self) -> io::Result<()> {
+        self.run(cmd("CLIENT").arg("UNPAUSE"))
+    }
+
+    /// Makes a replica throw its data away and get all of it from its master again.
+    ///
+    /// Returns when it has begun; [`wait_until_in_sync`](super::ReplicaSet::wait_until_in_sync) waits for the end. To
+    /// its clients it is a replica all the time; replicas of its own are cut off.
+    ///
+    /// # Errors
+    ///
+    /// If the server is no replica, or does not answer.
+    pub fn force_full_resync(&self) -> io::Result<()> {
+        let field = |name| self.info("replication", name);
+        let (Some(host), Some(port)) = (field("master_host")?, field("master_port")?) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not a replica", self.addr())));
+        };
+        // For a moment, between two commands that nobody can come between, it is a master: with a history of its own,
+        // that no other server can continue.
+        let mut steps = pipe();
+        steps.atomic().cmd("REPLICAOF").arg("NO").arg("ONE").cmd("REPLICAOF").arg(host).arg(port);
+        steps.exec(&mut self.connection()?).map_err(io::Error::other)
+    }
+
+    pub(super) fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
+    fn run(&self, command: &Cmd) -> io::Result<()> {
+        command.exec(&mut self.connection()?).map_err(io::Error::other)
     }
 
     fn process(&self) -> io::Result<u32> {

@@ -9,4 +9,5 @@ mod faults;
 mod helpers;
 mod routing;
 mod support;
+mod testing;
 mod transactions;
