@@ -111,7 +111,7 @@ impl ReplicatedClient {
             if picked.is_none() {
                 picked = self.pick(&topology, request, aim, &clock, left_out)?;
             }
-            let Some(target) = picked.take().filter(|_| self.may_attempt(&topology, request, &clock)) else {
+            let Some(target) = picked.take().filter(|_| self.may_attempt(request, &clock)) else {
                 // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
                 left_out = LeftOut::default();
                 topology = self.wait(topology, &mut clock);
@@ -142,10 +142,9 @@ impl ReplicatedClient {
 
     /// Tells whether there may be another attempt: reads share a budget of those, and waiting for a master is free.
     #[inline]
-    fn may_attempt(&self, topology: &Topology, request: &Request<'_>, clock: &Clock) -> bool {
-        clock.attempt() == 0
-            || !request.is_read()
-            || self.shared.budget.withdraw(topology.answered(), clock.now())
+    fn may_attempt(&self, request: &Request<'_>, clock: &Clock) -> bool {
+        let answered = || self.shared.keeper.current().answered();
+        clock.attempt() == 0 || !request.is_read() || self.shared.budget.withdraw(answered, clock.now())
     }
 
     /// Waits until the set has changed, or for a pause; returns what the set is then.

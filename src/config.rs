@@ -184,7 +184,7 @@ mod tests {
         let config = read(text).unwrap();
         for config in [config.clone(), read(&toml::to_string(&config).unwrap()).unwrap()] {
             let client = ReplicatedClient::from_config(&config).unwrap();
-            let topology = client.shared.current();
+            let topology = client.shared.keeper.current();
             let member = &topology.members()[2];
             let limits = member.pool.limits();
             assert_eq!((member.node.weight(), member.node.zone()), (3, Some("b")));

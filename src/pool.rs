@@ -29,7 +29,7 @@ mod slots;
 
 pub(crate) use self::connector::Login;
 pub(crate) use self::lease::Lease;
-pub(crate) use self::line::Line;
+pub(crate) use self::line::{Line, Silence};
 pub(crate) use self::patience::{Patience, socket_limit};
 
 /// The bounds of one pool and the time limits of one attempt. The deadline of the call bounds them all together.

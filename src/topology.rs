@@ -60,6 +60,8 @@ pub(crate) struct Need {
     pub(crate) read_from: ReadFrom,
     /// There is room for one more fallback read on the master.
     pub(crate) may_fall_back: bool,
+    /// The named master is taken for the master before anybody has said who it is.
+    pub(crate) presumes: bool,
 }
 
 /// The candidates of one attempt.
@@ -117,7 +119,7 @@ impl Topology {
         let mut is_protected = false;
         let mut nodes = ArrayVec::<&Node, MOST_NODES>::new();
         for (index, member) in self.members.iter().enumerate() {
-            if left_out.contains(index) || (member.place == Role::Master && !self.is_settled) {
+            if left_out.contains(index) || (member.place == Role::Master && !self.is_settled && !need.presumes) {
                 continue;
             }
             let Ok(rank) = rank(&member.node, member.place, need.is_read, need.read_from, now) else { continue };
@@ -168,7 +170,6 @@ impl Topology {
         let others = self.members.iter().filter(|member| !candidates.contains(member.node.addr()));
         let reason = |member: &Member| match rank(&member.node, member.place, need.is_read, need.read_from, now) {
             Err(exclusion) => exclusion,
-            Ok(_) if member.place == Role::Master && !self.is_settled => Exclusion::Unsettled,
             Ok(Rank::LastResort) => Exclusion::Ejected,
             Ok(Rank::Behind) => Exclusion::Behind,
             Ok(Rank::Fallback) if !need.may_fall_back => Exclusion::Protected,

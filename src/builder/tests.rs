@@ -54,7 +54,7 @@ fn every_strategy_is_known_by_its_name() {
 #[test]
 fn the_defaults_are_the_documented_ones() {
     let client = good().build().unwrap();
-    let topology = client.shared.current();
+    let topology = client.shared.keeper.current();
     let limits = topology.members()[0].pool.limits();
     assert_eq!(client.options.read_from, crate::ReadFrom::ReplicaPreferred);
     assert_eq!(client.options.deadline, Duration::from_secs(3));

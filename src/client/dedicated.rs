@@ -77,7 +77,7 @@ impl ReplicatedClient {
                 topology.find(addr).ok_or_else(|| missing(format!("{addr} is no node of this set")))?
             }
             Target::Replica => {
-                let need = Need { is_read: true, read_from: ReadFrom::Replica, may_fall_back: false };
+                let need = Need { is_read: true, read_from: ReadFrom::Replica, may_fall_back: false, presumes: false };
                 match topology.choose(need, clock.now(), left_out) {
                     Ok(mut choice) => return Ok(self.pick_among(topology, &mut choice, None, clock)),
                     Err(NoChoice::Later | NoChoice::Protected) => return Ok(None),

@@ -54,7 +54,7 @@ impl ReplicatedClient {
         let read_from = self.options.read_from;
         // Twice only if others took the last room for fallback reads in between.
         for may_fall_back in [true, false] {
-            let need = Need { is_read: request.is_read(), read_from, may_fall_back };
+            let need = Need { is_read: request.is_read(), read_from, may_fall_back, presumes: false };
             let mut choice = match topology.choose(need, clock.now(), left_out) {
                 Ok(choice) => choice,
                 Err(NoChoice::Later) => return Ok(None),

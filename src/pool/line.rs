@@ -6,7 +6,7 @@ use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::connector::{Connector, Login};
 use super::live::Live;
-use crate::node::{Report, role_of};
+use crate::node::{Report, Role, role_of};
 
 /// Asks one server for its state, on a connection of its own that is kept open.
 ///
@@ -22,6 +22,15 @@ pub(crate) struct Line {
     live: Option<Live>,
     question: Question,
     last: Report,
+}
+
+/// Why a server told nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Silence {
+    /// No connection could be made.
+    Unreachable,
+    /// It greeted, and then did not answer.
+    Failed,
 }
 
 /// How much the server tells.
@@ -48,20 +57,36 @@ impl Line {
         self.live = None;
     }
 
+    pub(crate) fn is_open(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Opens a fresh connection; returns the role that the server gives in its greeting.
+    pub(crate) fn connect(&mut self) -> Result<Option<Role>, Silence> {
+        self.live = None;
+        self.question = Question::Info;
+        self.last = Report::default();
+        let live = self.connector.connect(self.connect).map_err(|_| Silence::Unreachable)?;
+        Ok(self.live.insert(live).role)
+    }
+
     /// Returns the server's account of itself.
     ///
     /// A connection that was closed since the last question says nothing about the server: it is asked on a fresh one.
-    pub(crate) fn ask(&mut self) -> RedisResult<Report> {
-        if self.live.is_some() {
+    pub(crate) fn ask(&mut self) -> Result<Report, Silence> {
+        let was_kept = self.live.as_ref().is_some_and(|live| live.has_served);
+        if was_kept {
             if let Ok(report) = self.ask_on_this() {
                 return Ok(report);
             }
-            self.hang_up();
         }
-        self.live = Some(self.connector.connect(self.connect)?);
-        self.question = Question::Info;
-        self.last = Report::default();
-        self.ask_on_this().inspect_err(|_| self.live = None)
+        if was_kept || self.live.is_none() {
+            self.connect()?;
+        }
+        self.ask_on_this().map_err(|_| {
+            self.live = None;
+            Silence::Failed
+        })
     }
 
     fn ask_on_this(&mut self) -> RedisResult<Report> {

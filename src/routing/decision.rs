@@ -34,8 +34,6 @@ pub enum Exclusion {
     Stray,
     /// Enough fallback reads are on the master already.
     Protected,
-    /// Nobody has yet said which node is the master.
-    Unsettled,
     /// `query` refuses the command, or a pooled connection must not serve it.
     Refused,
 }
@@ -86,7 +84,6 @@ impl fmt::Display for Exclusion {
             Self::Behind => "syncing, or cut off from the master",
             Self::Stray => "does not belong to the master's history",
             Self::Protected => "enough fallback reads are on the master",
-            Self::Unsettled => "it is not known yet which node is the master",
             Self::Refused => "refused, use connection() for scans and dedicated() for the rest",
         })
     }

@@ -17,6 +17,8 @@ pub(super) struct Claim<'a> {
     pub(super) asked: Option<Instant>,
     /// Since when it has not answered the monitor.
     pub(super) silent_since: Option<Instant>,
+    /// The role that it gave in its greeting.
+    pub(super) greeting: Option<Role>,
 }
 
 /// The master that was accepted, and the history it was accepted with.
@@ -37,11 +39,11 @@ pub(super) struct Moment {
 
 impl<'a> Claim<'a> {
     pub(super) fn answers(&self) -> bool {
-        self.asked.is_some() && self.silent_since.is_none()
+        (self.asked.is_some() || self.greeting.is_some()) && self.silent_since.is_none()
     }
 
     fn role(&self) -> Option<Role> {
-        self.report.and_then(|report| report.role)
+        self.report.and_then(|report| report.role).or(self.greeting)
     }
 
     fn says(&self, role: Role) -> bool {
@@ -133,26 +135,25 @@ fn is_out(present: usize, claims: &[Claim<'_>], moment: Moment) -> bool {
 /// until nobody who was not heard yet can change that.
 fn start_cold(claims: &[Claim<'_>]) -> Option<usize> {
     let claimants = || claims.iter().enumerate().filter(|(_, claim)| claim.says(Role::Master));
-    let unheard = claims.iter().filter(|claim| claim.asked.is_none()).count();
-    // One of those who were not heard may be a claimant, and all others of them its followers.
-    let rival = unheard.saturating_sub(1);
     let is_named = |claim: &Claim<'_>| claim.hint == Some(Role::Master);
-    let leader = most_followed(claimants(), claims);
-    if let Some((index, _)) = leader.filter(|(_, followers)| unheard == 0 || *followers > rival) {
+    let only = || {
+        let mut all = claimants();
+        all.next().filter(|_| all.next().is_none())
+    };
+    // One of those who were not heard may be a claimant, and all others of them its followers; in a tie, the name decides.
+    let unheard = claims.iter().filter(|claim| !claim.answers() && claim.silent_since.is_none()).count();
+    let named = only().filter(|(_, claim)| is_named(claim) && unheard <= 1 + claim.followers(claims));
+    if let Some((index, _)) = named {
         return Some(index);
     }
-    let most = leader.map_or(0, |(_, followers)| followers).max(rival);
-    let named = claimants().find(|(_, claim)| is_named(claim));
-    if let Some((index, _)) = named.filter(|(_, claim)| unheard == 0 || claim.followers(claims) >= most) {
-        return Some(index);
-    }
-    if unheard > 0 {
+    if claims.iter().any(|claim| claim.asked.is_none()) {
         return None;
     }
+    let leader = most_followed(claimants(), claims).map(|(index, _)| index);
     // One that keeps its role to itself is what it was named.
     let secretive = || claims.iter().position(|claim| is_named(claim) && claim.answers() && claim.role().is_none());
-    let mut all = claimants().map(|(index, _)| index);
-    all.next().filter(|_| all.next().is_none()).or_else(secretive)
+    let named = || claimants().find(|(_, claim)| is_named(claim)).or_else(only).map(|(index, _)| index);
+    leader.or_else(named).or_else(secretive)
 }
 
 /// The claimant that most nodes follow, if there is one that more follow than any other.

@@ -151,6 +151,7 @@ impl Ledger {
             report: reports[index].as_deref(),
             asked: asked.last,
             silent_since: asked.silent_since,
+            greeting: asked.greeting,
         }
     }
 

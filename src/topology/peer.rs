@@ -10,7 +10,7 @@ use crate::endpoint::Place;
 use crate::error::{Error, Result};
 use crate::events;
 use crate::node::{Node, Outcome, Report, Role};
-use crate::pool::{Housekeeping, Limits, Login, Pool};
+use crate::pool::{Housekeeping, Limits, Login, Pool, Silence};
 
 /// A node, its pool, and what the monitor found out when it last asked.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Asked {
     pub(super) last: Option<Instant>,
     /// When the first of the questions was begun that failed since the last answer.
     pub(super) silent_since: Option<Instant>,
+    /// The role that it gave in its last greeting, before it was asked for more.
+    pub(super) greeting: Option<Role>,
 }
 
 /// What all peers of a client are made of.
@@ -103,19 +105,31 @@ impl Peer {
                 self.pool.end_generation(now);
             }
         }
-        *self.asked.lock() = Asked { last: Some(began), silent_since: None };
+        *self.asked.lock() = Asked { last: Some(began), silent_since: None, greeting: report.role };
         if is_loading {
             self.node.blame(Outcome::NotServing, now, rand::random());
         }
     }
 
+    /// Notes the role that the server gave in its greeting.
+    pub(super) fn greeted(&self, role: Option<Role>) {
+        if let Some(role) = role {
+            self.observe_role(role);
+        }
+        self.asked.lock().greeting = role;
+    }
+
     /// Notes that the node could not be asked at `began`.
-    pub(super) fn heard_nothing(&self, began: Instant) {
+    pub(super) fn heard_nothing(&self, silence: Silence, began: Instant) {
         let mut asked = self.asked.lock();
         asked.last = Some(began);
         asked.silent_since.get_or_insert(began);
         drop(asked);
-        self.node.blame(Outcome::Unreachable, Instant::now(), rand::random());
+        let outcome = match silence {
+            Silence::Unreachable => Outcome::Unreachable,
+            Silence::Failed => Outcome::Failed,
+        };
+        self.node.blame(outcome, Instant::now(), rand::random());
     }
 
     pub(super) fn asked(&self) -> Asked {
@@ -125,9 +139,9 @@ impl Peer {
     /// Asks the node once, on a connection opened for that.
     pub(super) fn ask_once(&self) {
         let began = Instant::now();
-        match self.pool.line().and_then(|mut line| line.ask()) {
+        match self.pool.line().map_err(|_| Silence::Unreachable).and_then(|mut line| line.ask()) {
             Ok(report) => self.heard(report, began),
-            Err(_) => self.heard_nothing(began),
+            Err(silence) => self.heard_nothing(silence, began),
         }
     }
 

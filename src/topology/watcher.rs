@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use super::bell::Woken;
 use super::keeper::{Keeper, spawn};
 use super::peer::Peer;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::node::Standing;
-use crate::pool::Line;
+use crate::pool::{Line, Silence};
 
 /// However often somebody rings, a node is asked at most once in this time.
 const BREATH: Duration = Duration::from_millis(20);
 
 /// Starts to watch a node. The thread ends when the node leaves the set, and with the client.
-pub(super) fn start(peer: &Arc<Peer>, keeper: &Weak<Keeper>) -> Result<()> {
+pub(super) fn start(peer: &Arc<Peer>, keeper: &Weak<Keeper>) -> crate::Result<()> {
     let unusable = |error| Error::new(ErrorKind::Config, "an endpoint cannot be used").because(error);
     let line = peer.pool.line().map_err(unusable)?;
     let watcher = Watcher { peer: Arc::clone(peer), keeper: Weak::clone(keeper), line };
@@ -63,21 +63,29 @@ impl Watcher {
         if is_probe {
             self.line.hang_up();
         }
-        let answers = match self.line.ask() {
-            Ok(report) => {
-                self.peer.heard(report, began);
-                true
-            }
-            Err(_) => {
-                self.peer.heard_nothing(began);
-                false
-            }
-        };
-        if let Some(keeper) = self.keeper.upgrade() {
-            keeper.reconcile();
+        let told = if self.line.is_open() { self.line.ask() } else { self.greet().and_then(|()| self.line.ask()) };
+        let answers = told.is_ok();
+        match told {
+            Ok(report) => self.peer.heard(report, began),
+            Err(silence) => self.peer.heard_nothing(silence, began),
         }
+        self.reconcile();
         if is_probe {
             self.conclude(answers);
+        }
+    }
+
+    /// Connects. The greeting tells the role, which may be all that is needed to know who the master is.
+    fn greet(&mut self) -> Result<(), Silence> {
+        let role = self.line.connect()?;
+        self.peer.greeted(role);
+        self.reconcile();
+        Ok(())
+    }
+
+    fn reconcile(&self) {
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.reconcile();
         }
     }
 

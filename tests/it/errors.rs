@@ -64,7 +64,7 @@ fn a_write_without_a_reply_is_in_doubt_and_sent_once() {
         seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         stream.write_all(b"$100\r\ncut off").unwrap();
     });
-    let client = ReplicatedClient::builder().master(cut.url()).build().unwrap();
+    let client = ReplicatedClient::builder().master(cut.url()).monitor_interval(Duration::ZERO).build().unwrap();
     let error = client.incr("n").unwrap_err();
     assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Interrupted, true));
     assert_eq!(frames.load(std::sync::atomic::Ordering::SeqCst), 1, "an increment in doubt was sent again");

@@ -133,6 +133,7 @@ fn a_connection_that_failed_is_never_lent_again() {
         .replica(garbage.url())
         .read_from(ReadFrom::Replica)
         .pool_size(1)
+        .monitor_interval(Duration::ZERO)
         .deadline(Duration::from_millis(250))
         .build()
         .unwrap();
@@ -208,7 +209,7 @@ fn a_loading_replica_is_left_alone() {
         }
     });
     let servers = set_with_key(1);
-    let client = servers.client_builder().replica(loading.url()).build().unwrap();
+    let client = servers.client_builder().replica(loading.url()).monitor_interval(Duration::ZERO).build().unwrap();
     for _ in 0..50 {
         assert_eq!(client.get::<String>("k").unwrap(), "v");
     }

@@ -5,6 +5,7 @@
 mod classification;
 mod connections;
 mod errors;
+mod failover;
 mod faults;
 mod helpers;
 mod routing;

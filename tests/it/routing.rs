@@ -192,7 +192,7 @@ fn building_connects_to_nothing_and_dead_nodes_do_not_fail_it() {
     assert_eq!(client.snapshot().nodes[0].connections_in_use, 0);
     let servers = ReplicaSet::start(0).unwrap();
     let before = servers.master().info("stats", "total_connections_received").unwrap();
-    let client = servers.client_builder().build().unwrap();
+    let client = servers.client_builder().monitor_interval(Duration::ZERO).build().unwrap();
     let after = servers.master().info("stats", "total_connections_received").unwrap();
     let count = |text: Option<String>| text.unwrap().parse::<u64>().unwrap();
     assert_eq!(count(after) - count(before), 1, "only the question itself connected");
