@@ -13,9 +13,9 @@ use self::pick::Picked;
 use crate::addr::NodeAddr;
 use crate::classification::{Classifier, Request};
 use crate::error::{Error, ErrorKind, Result};
+use crate::node::{Outcome, Role};
 use crate::routing::{Budget, Protection, ReadFrom, Reply, Verdict, judge};
 use crate::strategy::Strategy;
-use crate::node::{Outcome, Role};
 use crate::topology::{Fixed, Keeper, LeftOut, Member, Topology};
 
 mod attempt;

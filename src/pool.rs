@@ -91,8 +91,8 @@ pub(crate) struct Pool {
 impl Pool {
     /// Makes an empty pool; nothing is connected.
     pub(crate) fn new(login: Login, limits: Limits, housekeeping: &Housekeeping) -> Result<Self> {
-        let connector =
-            Connector::new(login.clone()).map_err(|error| Error::config("an endpoint cannot be used").because(error))?;
+        let connector = Connector::new(login.clone())
+            .map_err(|error| Error::config("an endpoint cannot be used").because(error))?;
         let slots = r2d2::Pool::builder()
             .max_size(limits.size)
             // All slots exist from the start; they cost nothing while they are empty. With a smaller number r2d2 loses

@@ -74,7 +74,11 @@ impl Source {
 fn named(masters: Vec<Endpoint>, replicas: Vec<Endpoint>) -> Result<Vec<(Role, Endpoint)>> {
     match masters.len() {
         1 => {}
-        0 => return Err(Error::config("no master: name it by master(), or have the set found by discover() or sentinel()")),
+        0 => {
+            return Err(Error::config(
+                "no master: name it by master(), or have the set found by discover() or sentinel()",
+            ));
+        }
         count => return Err(Error::config(format!("{count} masters: a set has one"))),
     }
     let count = 1 + replicas.len();

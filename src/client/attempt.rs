@@ -105,14 +105,13 @@ fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
 /// Tells whether the node refused a write because it is a replica: every connection to it is now asked before the next.
 fn is_read_only(reply: &Reply) -> bool {
     // In the words of EXECABORT, and of Dragonfly's scripts, it comes last.
-    let quotes = |error: &ServerError| error.details().is_some_and(|details| details.contains("READONLY You can't write"));
+    let quotes =
+        |error: &ServerError| error.details().is_some_and(|details| details.contains("READONLY You can't write"));
     let is_it = |error: &ServerError| error.kind() == Some(ServerErrorKind::ReadOnly) || quotes(error);
     let says = |value: &Value| matches!(value, Value::ServerError(error) if is_it(error));
     match reply {
         Reply::One(value) => says(value),
-        Reply::Many { kept, not_queued } => {
-            kept.iter().any(says) || not_queued.iter().any(|(_, error)| is_it(error))
-        }
+        Reply::Many { kept, not_queued } => kept.iter().any(says) || not_queued.iter().any(|(_, error)| is_it(error)),
     }
 }
 

@@ -37,7 +37,9 @@ impl ReplicatedClient {
         let topology = self.shared.keeper.current();
         let position = topology.find(addr);
         if position.is_some() && position == topology.master() {
-            return Err(Error::new(ErrorKind::Topology, "this is the master: it can be removed once another one is").on(addr));
+            return Err(
+                Error::new(ErrorKind::Topology, "this is the master: it can be removed once another one is").on(addr)
+            );
         }
         fixed.remove(addr)?;
         self.adopt(fixed)?;

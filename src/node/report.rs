@@ -67,7 +67,9 @@ impl Report {
                 "master_link_status" => link.is_up = value == "up",
                 "master_sync_in_progress" => link.is_syncing = value == "1",
                 "master_last_io_seconds_ago" => link.silent_for = value.parse().ok().map(Duration::from_secs),
-                _ => report.followers.extend(follower(field, value).filter(|_| report.followers.len() < MOST_FOLLOWERS)),
+                _ => {
+                    report.followers.extend(follower(field, value).filter(|_| report.followers.len() < MOST_FOLLOWERS))
+                }
             }
         }
         if let Some(history) = &mut report.history {

@@ -90,7 +90,9 @@ impl Discovery {
 impl TopologyProvider for Discovery {
     fn describe(&self, deadline: Instant) -> Result<Description> {
         let mut next: Vec<NodeAddr> = self.seeds.iter().map(|seed| seed.addr.clone()).collect();
-        next.extend(self.known.lock().iter().filter(|known| !self.seeds.iter().any(|seed| seed.addr == **known)).cloned());
+        next.extend(
+            self.known.lock().iter().filter(|known| !self.seeds.iter().any(|seed| seed.addr == **known)).cloned(),
+        );
         let mut all: Vec<Asked> = Vec::new();
         for _ in 0..STEPS {
             if next.is_empty() || Instant::now() >= deadline {

@@ -105,11 +105,12 @@ pub(super) fn elect(claims: &[Claim<'_>], incumbent: Option<&Incumbent>, moment:
     if loyal > 0 {
         return Some(present);
     }
-    let descends = |claim: &Claim<'_>| match (&incumbent.history, claim.report.and_then(|report| report.history.as_ref())) {
-        (Some(id), Some(history)) => history.contains(id),
-        // Not known on either side: one claimant is as good as the other.
-        _ => true,
-    };
+    let descends =
+        |claim: &Claim<'_>| match (&incumbent.history, claim.report.and_then(|report| report.history.as_ref())) {
+            (Some(id), Some(history)) => history.contains(id),
+            // Not known on either side: one claimant is as good as the other.
+            _ => true,
+        };
     others().find(|(_, claim)| descends(claim)).map(|(index, _)| index).or(Some(present))
 }
 
@@ -127,7 +128,8 @@ fn serves_on(claim: &Claim<'_>, incumbent: &Incumbent) -> bool {
 fn is_out(present: usize, claims: &[Claim<'_>], moment: Moment) -> bool {
     let claim = &claims[present];
     let Some(since) = claim.silent_since else { return claim.asked.is_some() };
-    let asked_since = |other: &Claim<'_>| other.silent_since.is_some() || other.asked.is_some_and(|asked| asked >= since);
+    let asked_since =
+        |other: &Claim<'_>| other.silent_since.is_some() || other.asked.is_some_and(|asked| asked >= since);
     moment.now.saturating_duration_since(since) >= moment.round && claims.iter().all(asked_since)
 }
 
@@ -161,8 +163,10 @@ fn most_followed<'a>(
     claimants: impl Iterator<Item = (usize, &'a Claim<'a>)>,
     claims: &[Claim<'_>],
 ) -> Option<(usize, usize)> {
-    let mut counted: Vec<(usize, usize)> =
-        claimants.map(|(index, claim)| (index, claim.followers(claims))).filter(|(_, followers)| *followers > 0).collect();
+    let mut counted: Vec<(usize, usize)> = claimants
+        .map(|(index, claim)| (index, claim.followers(claims)))
+        .filter(|(_, followers)| *followers > 0)
+        .collect();
     counted.sort_by_key(|(_, followers)| std::cmp::Reverse(*followers));
     match counted[..] {
         [first] => Some(first),
@@ -175,7 +179,8 @@ fn most_followed<'a>(
 /// and those who answer follow it.
 pub(super) fn is_uncontested(present: usize, claims: &[Claim<'_>]) -> bool {
     claims.iter().enumerate().filter(|(index, claim)| *index != present && claim.answers()).all(|(_, other)| {
-        other.role() != Some(Role::Master) && (other.history().is_none() || other.history() == claims[present].history())
+        other.role() != Some(Role::Master)
+            && (other.history().is_none() || other.history() == claims[present].history())
     })
 }
 

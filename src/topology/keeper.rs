@@ -257,7 +257,8 @@ impl Keeper {
     fn is_in_a_hurry(&self) -> bool {
         let topology = self.current();
         let serves = |member: &Member| member.node.role() == Role::Master && !member.node.is_ejected();
-        let is_well = topology.is_settled() && topology.master().is_some_and(|master| serves(&topology.members()[master]));
+        let is_well =
+            topology.is_settled() && topology.master().is_some_and(|master| serves(&topology.members()[master]));
         let mut out_since = self.out_since.lock();
         if is_well {
             *out_since = None;
@@ -286,6 +287,9 @@ impl Drop for Keeper {
 
 impl fmt::Debug for Keeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keeper").field("provider", &self.provider).field("interval", &self.interval).finish_non_exhaustive()
+        f.debug_struct("Keeper")
+            .field("provider", &self.provider)
+            .field("interval", &self.interval)
+            .finish_non_exhaustive()
     }
 }

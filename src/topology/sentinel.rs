@@ -152,6 +152,9 @@ impl TopologyProvider for SentinelGroup {
 impl fmt::Debug for SentinelGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sentinels: Vec<_> = self.sentinels.iter().map(|sentinel| &sentinel.addr).collect();
-        f.debug_struct("SentinelGroup").field("service", &self.service).field("sentinels", &sentinels).finish_non_exhaustive()
+        f.debug_struct("SentinelGroup")
+            .field("service", &self.service)
+            .field("sentinels", &sentinels)
+            .finish_non_exhaustive()
     }
 }

@@ -40,7 +40,8 @@ impl Watcher {
             if woken == Woken::Closed {
                 return;
             }
-            if let Some(early) = last.map(|last| BREATH.saturating_sub(last.elapsed())).filter(|early| !early.is_zero()) {
+            if let Some(early) = last.map(|last| BREATH.saturating_sub(last.elapsed())).filter(|early| !early.is_zero())
+            {
                 std::thread::sleep(early);
             }
             last = Some(Instant::now());
@@ -102,4 +103,3 @@ impl Watcher {
         node.health().end_probe();
     }
 }
-

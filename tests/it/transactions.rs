@@ -7,7 +7,13 @@ use crate::support::set_with_key;
 
 /// A client whose pools hold one connection, so that whatever is left on it meets the next user.
 fn narrow(servers: &redis_replicated::testing::ReplicaSet) -> ReplicatedClient {
-    servers.client_builder().monitor_interval(std::time::Duration::ZERO).pool_size(1).checkout_timeout(std::time::Duration::from_millis(50)).build().unwrap()
+    servers
+        .client_builder()
+        .monitor_interval(std::time::Duration::ZERO)
+        .pool_size(1)
+        .checkout_timeout(std::time::Duration::from_millis(50))
+        .build()
+        .unwrap()
 }
 
 #[test]

@@ -126,7 +126,11 @@ fn the_incumbent_stays_while_it_answers_as_the_master_it_was() {
     let incumbent = world.incumbent(0);
     world.says(1, master("b", "B", "A"));
     world.says(2, replica("B", "up"));
-    assert_eq!(world.elected(Some(&incumbent), 60 * ROUND), Some(0), "a claimant, even a followed one, does not matter");
+    assert_eq!(
+        world.elected(Some(&incumbent), 60 * ROUND),
+        Some(0),
+        "a claimant, even a followed one, does not matter"
+    );
     world.says(0, master("a", "C", ""));
     assert_eq!(world.elected(Some(&incumbent), ROUND), Some(0), "in one process, only the history's name changed");
     world.says(0, master("x", "C", "A"));

@@ -27,8 +27,7 @@ impl Answer {
         let master = NodeAddr::tcp(&host, port);
         let about: Fields = from_redis_value(reply(1)?.clone()).ok()?;
         let epoch = about.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
-        let replicas: Vec<Fields> =
-            reply(2).and_then(|reply| from_redis_value(reply.clone()).ok()).unwrap_or_default();
+        let replicas: Vec<Fields> = reply(2).and_then(|reply| from_redis_value(reply.clone()).ok()).unwrap_or_default();
         // In the middle of a failover the new master is still listed as a replica, and the old one as the master.
         let mut others: Vec<(bool, NodeAddr)> =
             replicas.iter().chain([&about]).filter_map(|fields| Some((is_down(fields), addr_of(fields)?))).collect();
