@@ -75,10 +75,8 @@ impl Line {
     /// A connection that was closed since the last question says nothing about the server: it is asked on a fresh one.
     pub(crate) fn ask(&mut self) -> Result<Report, Silence> {
         let was_kept = self.live.as_ref().is_some_and(|live| live.has_served);
-        if was_kept {
-            if let Ok(report) = self.ask_on_this() {
-                return Ok(report);
-            }
+        if was_kept && let Ok(report) = self.ask_on_this() {
+            return Ok(report);
         }
         if was_kept || self.live.is_none() {
             self.connect()?;

@@ -131,14 +131,13 @@ impl Keeper {
         if self.is_monitored() {
             self.ring_all();
             self.bell.ring();
-        } else if let Some(mut last) = self.refreshing.try_lock() {
-            if last.is_none_or(|last| last.elapsed() >= BREATH) {
-                *last = Some(Instant::now());
-                let asked = self.ask_provider_now(Instant::now() + DESCRIBES_FOR);
-                self.tell_failure(asked.err());
-                self.ask_all();
-                *last = Some(Instant::now());
-            }
+        } else if let Some(mut last) = self.refreshing.try_lock()
+            && last.is_none_or(|last| last.elapsed() >= BREATH)
+        {
+            let asked = self.ask_provider_now(Instant::now() + DESCRIBES_FOR);
+            self.tell_failure(asked.err());
+            self.ask_all();
+            *last = Some(Instant::now());
         }
     }
 

@@ -99,11 +99,10 @@ impl Peer {
         let now = Instant::now();
         let report = Arc::new(report);
         let is_loading = report.loading;
-        if let Some(before) = self.node.tell(Arc::clone(&report), now) {
-            if before.run_id != report.run_id && before.run_id.is_some() && report.run_id.is_some() {
-                // Another process: the connections to the old one are dead, or lead elsewhere.
-                self.pool.end_generation(now);
-            }
+        let before = self.node.tell(Arc::clone(&report), now).and_then(|before| before.run_id.clone());
+        if before.is_some() && report.run_id.is_some() && before != report.run_id {
+            // Another process: the connections to the old one are dead, or lead elsewhere.
+            self.pool.end_generation(now);
         }
         *self.asked.lock() = Asked { last: Some(began), silent_since: None, greeting: report.role };
         if is_loading {
