@@ -21,6 +21,7 @@ mod ledger;
 mod peer;
 mod sentinel;
 mod snapshot;
+mod turn;
 mod watcher;
 
 pub use self::description::{Description, RefreshTrigger, TopologyProvider};

@@ -14,6 +14,7 @@ use super::bell::{Bell, Woken};
 use super::description::{Description, RefreshTrigger, TopologyProvider};
 use super::ledger::{Described, Ledger};
 use super::peer::{Peer, Workshop};
+use super::turn::Turn;
 use super::watcher;
 use super::{Member, Topology};
 use crate::endpoint::Manner;
@@ -27,8 +28,10 @@ const HURRY: Duration = Duration::from_millis(100);
 const HURRIES_FOR: Duration = Duration::from_secs(30);
 /// How long the master must be silent before another may take its place: at most this.
 const LONGEST_ROUND: Duration = Duration::from_secs(1);
-/// Without a monitor, calls that met a fault ask everybody, but not more often than this.
-const BREATH: Duration = Duration::from_millis(100);
+/// However often somebody rings, the provider is asked at most once in this time.
+const BREATH: Duration = Duration::from_millis(50);
+/// Without a monitor, calls that met a fault have everybody asked, but not more often than this.
+const LONGEST_BREATH: Duration = Duration::from_millis(100);
 /// How long a description may take.
 const DESCRIBES_FOR: Duration = Duration::from_secs(2);
 
@@ -46,13 +49,21 @@ pub(crate) struct Keeper {
     interval: Duration,
     /// Wakes the thread that asks the provider.
     bell: Arc<Bell>,
-    /// One refresh at a time; when the last one began.
-    refreshing: Mutex<Option<Instant>>,
+    /// One refresh at a time.
+    turn: Turn,
+    /// Without a monitor: when calls last had the set looked at, and whether that goes on.
+    suspicion: Mutex<Suspicion>,
     /// The provider's last failure was told.
     told_failure: Mutex<bool>,
     out_since: Mutex<Option<Instant>>,
     /// For the threads that watch nodes that join later.
     me: OnceLock<Weak<Self>>,
+}
+
+#[derive(Debug, Default)]
+struct Suspicion {
+    is_followed: bool,
+    last: Option<Instant>,
 }
 
 impl Keeper {
@@ -74,7 +85,8 @@ impl Keeper {
             workshop,
             interval,
             bell: Arc::default(),
-            refreshing: Mutex::new(None),
+            turn: Turn::default(),
+            suspicion: Mutex::default(),
             told_failure: Mutex::new(false),
             out_since: Mutex::new(None),
             me: OnceLock::new(),
@@ -89,10 +101,10 @@ impl Keeper {
 
     /// Starts the monitor: one thread for each node, and one that asks the provider where that is of any use.
     pub(crate) fn start(self: &Arc<Self>, asks_provider: bool) -> Result<()> {
+        let _ = self.me.set(Arc::downgrade(self));
         if !self.is_monitored() {
             return Ok(());
         }
-        let _ = self.me.set(Arc::downgrade(self));
         self.watch(&self.peers())?;
         if asks_provider {
             self.provider.watch(RefreshTrigger::new(&self.bell));
@@ -104,6 +116,9 @@ impl Keeper {
                     let asked = keeper.ask_provider(Instant::now() + DESCRIBES_FOR);
                     keeper.tell_failure(asked.err());
                     wait = if keeper.is_in_a_hurry() { HURRY } else { interval };
+                    drop(keeper);
+                    // However often somebody rings.
+                    thread::sleep(BREATH);
                 }
             };
             spawn("redis-topology", ask)?;
@@ -126,19 +141,25 @@ impl Keeper {
         self.current()
     }
 
-    /// Somebody met a fault that the set may have changed by: it is looked at now rather than later.
+    /// Somebody met a fault that the set may have changed by: it is looked at now rather than later, on another thread.
     pub(crate) fn suspect(&self) {
         if self.is_monitored() {
-            self.ring_all();
+            self.peers().iter().for_each(|peer| peer.ring());
             self.bell.ring();
-        } else if let Some(mut last) = self.refreshing.try_lock()
-            && last.is_none_or(|last| last.elapsed() >= BREATH)
-        {
-            let asked = self.ask_provider_now(Instant::now() + DESCRIBES_FOR);
-            self.tell_failure(asked.err());
-            self.ask_all();
-            *last = Some(Instant::now());
+            return;
         }
+        let Some(me) = self.me.get().cloned() else { return };
+        let mut suspicion = self.suspicion.lock();
+        if suspicion.is_followed || suspicion.last.is_some_and(|last| last.elapsed() < LONGEST_BREATH) {
+            return;
+        }
+        let follow = move || {
+            let Some(keeper) = me.upgrade() else { return };
+            let asked = keeper.refresh(Instant::now() + DESCRIBES_FOR);
+            keeper.tell_failure(asked.err());
+            *keeper.suspicion.lock() = Suspicion { is_followed: false, last: Some(Instant::now()) };
+        };
+        suspicion.is_followed = spawn("redis-refresh", follow).is_ok();
     }
 
     /// Asks the provider and every node now, and waits for their answers.
@@ -163,19 +184,15 @@ impl Keeper {
         });
     }
 
-    fn ask_provider(&self, deadline: Instant) -> Result<()> {
-        let mut last = self.refreshing.lock();
-        *last = Some(Instant::now());
-        self.ask_provider_now(deadline)
-    }
-
-    fn ask_provider_now(&self, deadline: Instant) -> Result<()> {
+    /// Asks the provider now; the nodes are asked by those who watch them.
+    pub(crate) fn ask_provider(&self, deadline: Instant) -> Result<()> {
+        let _mine = self.turn.take();
         let description = self.provider.describe(deadline)?;
-        self.adopt(&description)
+        self.adopt(&description).map_err(Error::about_topology)
     }
 
     /// Takes over a description, unless it says less than is known.
-    pub(crate) fn adopt(&self, description: &Description) -> Result<()> {
+    fn adopt(&self, description: &Description) -> Result<()> {
         if description.nodes.is_empty() {
             return Err(Error::new(ErrorKind::Topology, "the provider names no node"));
         }
@@ -237,10 +254,6 @@ impl Keeper {
             events::provider_failed(error);
         }
         *told = failure.is_some();
-    }
-
-    fn ring_all(&self) {
-        self.peers().iter().for_each(|peer| peer.ring());
     }
 
     /// Returns how long the thread that watches a healthy node waits until it asks again.

@@ -88,22 +88,14 @@ impl SentinelGroup {
 
 impl Sentinel {
     fn ask(&self, service: &str, limit: Duration) -> Option<Answer> {
-        let mut state = self.state.lock();
         // A connection that was closed meanwhile says nothing about the Sentinel.
-        let kept = state.connection.take();
+        let kept = self.state.lock().connection.take();
         let asked = kept.and_then(|connection| ask_on(connection, service, limit).ok());
         let asked = asked.or_else(|| self.connect(limit).and_then(|fresh| ask_on(fresh, service, limit)).ok());
-        match asked {
-            Some((connection, answer)) => {
-                state.connection = Some(connection);
-                state.failed = None;
-                answer
-            }
-            None => {
-                state.failed = Some(Instant::now());
-                None
-            }
-        }
+        let failed = asked.is_none().then(Instant::now);
+        let (connection, answer) = asked.map_or((None, None), |(connection, answer)| (Some(connection), answer));
+        *self.state.lock() = State { connection, failed };
+        answer
     }
 
     fn connect(&self, limit: Duration) -> RedisResult<Connection> {
