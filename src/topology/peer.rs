@@ -100,7 +100,7 @@ impl Peer {
         let report = Arc::new(report);
         let is_loading = report.loading;
         let before = self.node.tell(Arc::clone(&report), now).and_then(|before| before.run_id.clone());
-        if before.is_some() && report.run_id.is_some() && before != report.run_id {
+        if !self.node.is_shared() && before.is_some() && report.run_id.is_some() && before != report.run_id {
             // Another process: the connections to the old one are dead, or lead elsewhere.
             self.pool.end_generation(now);
         }
@@ -138,7 +138,12 @@ impl Peer {
     /// Asks the node once, on a connection opened for that.
     pub(super) fn ask_once(&self) {
         let began = Instant::now();
-        match self.pool.line().map_err(|_| Silence::Unreachable).and_then(|mut line| line.ask()) {
+        let Ok(mut line) = self.pool.line() else { return };
+        let told = line.ask();
+        if line.is_shared() {
+            self.node.share_endpoint();
+        }
+        match told {
             Ok(report) => self.heard(report, began),
             Err(silence) => self.heard_nothing(silence, began),
         }

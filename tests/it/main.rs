@@ -9,6 +9,7 @@ mod failover;
 mod faults;
 mod helpers;
 mod routing;
+mod shared_endpoint;
 mod support;
 mod testing;
 mod transactions;
