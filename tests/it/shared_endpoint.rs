@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use redis_replicated::testing::ReplicaSet;
@@ -37,6 +37,22 @@ fn copy(from: &mut TcpStream, to: &mut TcpStream) {
     let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
+/// Scans all keys; returns how many different ones were seen.
+fn scan(client: &ReplicatedClient) -> usize {
+    let mut connection = client.connection();
+    let mut seen = HashSet::<usize>::new();
+    let mut cursor = 0_u64;
+    loop {
+        let page = redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(20).query(&mut connection);
+        let (next, page): (u64, Vec<usize>) = page.unwrap();
+        seen.extend(page);
+        cursor = next;
+        if cursor == 0 {
+            return seen.len();
+        }
+    }
+}
+
 #[test]
 fn scans_behind_a_shared_endpoint_see_every_key() {
     let servers = ReplicaSet::start(2).unwrap();
@@ -52,22 +68,19 @@ fn scans_behind_a_shared_endpoint_see_every_key() {
         .build()
         .unwrap();
     wait_until("it is known that the endpoint is shared", || client.snapshot().nodes[1].shared);
-    for round in 0..3 {
-        let mut connection = client.connection();
-        let mut seen = HashSet::new();
-        let mut cursor = 0_u64;
-        loop {
-            let (next, page): (u64, Vec<usize>) =
-                redis::cmd("SCAN").arg(cursor).arg("COUNT").arg(50).query(&mut connection).unwrap();
-            seen.extend(page);
-            // Whoever else reads moves the turns of the service on.
-            assert!(client.get::<usize>(seen.len() % KEYS).is_ok());
-            cursor = next;
-            if cursor == 0 {
-                break;
-            }
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Others read meanwhile, so that the pool lends now this connection, now that.
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    client.get::<usize>(1).unwrap();
+                }
+            });
         }
-        assert_eq!(seen.len(), KEYS, "round {round}");
-    }
+        let seen: Vec<usize> = (0..3).map(|_| scan(&client)).collect();
+        stop.store(true, Ordering::SeqCst);
+        assert_eq!(seen, [KEYS; 3]);
+    });
     assert_eq!(client.snapshot().nodes[1].connections_in_use, 0, "the connection of a finished scan is given back");
 }
