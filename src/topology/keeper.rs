@@ -225,7 +225,7 @@ impl Keeper {
 
     /// Draws the picture anew from all that is known, and swaps it in if it is another one.
     pub(crate) fn reconcile(&self) {
-        let round = self.interval.min(LONGEST_ROUND);
+        let round = if self.is_monitored() { self.interval.min(LONGEST_ROUND) } else { LONGEST_ROUND };
         let mut ledger = self.ledger.lock();
         let (members, is_settled) = ledger.draw(round, self.is_monitored());
         let before = self.current();
