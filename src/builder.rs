@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use redis::{RedisConnectionInfo, TlsMode};
 
 use self::check::check;
-use self::source::{AddressMap, Source};
+use self::source::Source;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Classifier};
 use crate::client::{Options, ReplicatedClient, Shared};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
 use crate::pool::{Housekeeping, Limits};
 use crate::routing::{Budget, Protection, ReadFrom};
@@ -287,7 +287,7 @@ impl Builder {
             FallbackLimit::Fixed(limit) => Some(limit),
             FallbackLimit::Off => None,
         };
-        let keeper = Keeper::new(supply.provider, supply.first, supply.manner, workshop, self.monitor_interval)?;
+        let keeper = Keeper::new(supply.provider, &supply.first, supply.manner, workshop, self.monitor_interval)?;
         let keeper = Arc::new(keeper);
         keeper.start(supply.asks_provider)?;
         let budget = Budget::new(Instant::now());

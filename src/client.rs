@@ -111,17 +111,21 @@ impl ReplicatedClient {
         let mut picked: Option<Picked<'_>> = None;
         loop {
             if !clock.goes_on() {
-                return Err(earlier.unwrap_or_else(|| no_time(request, &clock)));
+                return Err(earlier.unwrap_or_else(|| self.no_time(request, &clock)));
             }
             if picked.is_none() {
                 picked = self.pick(&topology, request, aim, &clock, left_out)?;
             }
-            let Some(target) = picked.take().filter(|_| self.may_attempt(request, &clock)) else {
+            let Some(target) = picked.take() else {
                 // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
                 left_out = LeftOut::default();
-                topology = self.wait(topology, &mut clock);
+                topology = self.wait(&topology, &mut clock);
                 continue;
             };
+            if !self.may_attempt(request, &clock) {
+                clock.pause();
+                continue;
+            }
             let member = &topology.members()[target.position];
             let attempt = attempt(member, request, &clock, target.has_more);
             let (verdict, outcome) = judge(request, &attempt);
@@ -154,12 +158,12 @@ impl ReplicatedClient {
 
     /// Waits until the set has changed, or for a pause; returns what the set is then.
     #[cold]
-    fn wait(&self, known: Arc<Topology>, clock: &mut Clock) -> Arc<Topology> {
+    fn wait(&self, known: &Topology, clock: &mut Clock) -> Arc<Topology> {
         let keeper = &self.shared.keeper;
         if !known.is_settled() && !keeper.is_monitored() {
             keeper.suspect();
         }
-        let next = keeper.wait_for_change(&known, clock.next_pause());
+        let next = keeper.wait_for_change(known, clock.next_pause());
         clock.look();
         next
     }
@@ -168,15 +172,28 @@ impl ReplicatedClient {
     #[cold]
     fn note(&self, member: &Member, outcome: Option<Outcome>, clock: &Clock) {
         let Some(outcome) = outcome else { return };
+        let keeper = &self.shared.keeper;
         let has_moved = member.node.role() != member.place;
-        if has_moved && member.place == Role::Master {
+        if has_moved && (member.place == Role::Master || !keeper.current().places(member)) {
             // Nothing is wrong with it but its place.
             member.node.count_failure();
         } else {
             member.node.record_failure(outcome, clock.now(), rand::random());
         }
         if has_moved || (member.place == Role::Master && member.node.is_ejected()) {
-            self.shared.keeper.suspect();
+            keeper.suspect();
+        }
+    }
+
+    /// The error of a call for which no attempt was made.
+    #[cold]
+    fn no_time(&self, request: &Request<'_>, clock: &Clock) -> Error {
+        if !clock.has_waited() {
+            return Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"));
+        }
+        match self.shared.keeper.failure() {
+            Some(failure) => failure.about_topology(),
+            None => Error::new(ErrorKind::Unavailable, format!("no node that may serve {request} was found in time")),
         }
     }
 
@@ -199,14 +216,6 @@ impl ReplicatedClient {
         let options = Options { deadline, ..self.options };
         Self { shared: Arc::clone(&self.shared), options }
     }
-}
-
-#[cold]
-fn no_time(request: &Request<'_>, clock: &Clock) -> Error {
-    if clock.has_waited() {
-        return Error::new(ErrorKind::Unavailable, format!("no node that may serve {request} was found in time"));
-    }
-    Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"))
 }
 
 impl fmt::Debug for ReplicatedClient {

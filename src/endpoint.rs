@@ -45,6 +45,27 @@ pub(crate) struct Manner {
     pub(crate) like: Option<ConnectionInfo>,
 }
 
+/// Translates what servers say of each other into what can be reached from here.
+pub(crate) struct AddressMap(pub(crate) Box<dyn Fn(&NodeAddr) -> NodeAddr + Send + Sync>);
+
+impl AddressMap {
+    pub(crate) fn reachable(&self, addr: &NodeAddr) -> NodeAddr {
+        (self.0)(addr)
+    }
+}
+
+impl Default for AddressMap {
+    fn default() -> Self {
+        Self(Box::new(NodeAddr::clone))
+    }
+}
+
+impl fmt::Debug for AddressMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AddressMap")
+    }
+}
+
 /// An address that could not be read, without its password.
 #[derive(Clone, Debug)]
 pub(crate) struct BadAddress {

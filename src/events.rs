@@ -42,8 +42,8 @@ pub(crate) fn topology_changed(generation: u64, master: Option<&NodeAddr>, repli
 }
 
 #[cold]
-pub(crate) fn failover(from: Option<&NodeAddr>, to: &NodeAddr) {
-    tracing::warn!(name: "failover", ?from, %to, "writes go to another master");
+pub(crate) fn failover(from: &NodeAddr, to: &NodeAddr) {
+    tracing::warn!(name: "failover", %from, %to, "writes go to another master");
 }
 
 #[cold]

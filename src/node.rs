@@ -202,10 +202,11 @@ impl Node {
         self.health.is_avoided(now)
     }
 
-    /// Tells whether nothing at all speaks against the node.
+    /// Tells whether nothing at all speaks against the node in this place.
     #[inline]
-    pub(crate) fn is_sound(&self) -> bool {
-        self.standing.load(Ordering::Relaxed) == Standing::InStep as u8 && !self.health.is_ejected()
+    pub(crate) fn is_sound_as(&self, place: Role) -> bool {
+        let is_in_step = self.standing.load(Ordering::Relaxed) == Standing::InStep as u8;
+        is_in_step && !self.health.is_ejected() && self.role() == place
     }
 
     pub(crate) fn is_ejected(&self) -> bool {
@@ -247,6 +248,11 @@ impl Node {
     #[inline]
     pub(crate) fn is_eased_in(&self) -> bool {
         self.health.is_eased_in()
+    }
+
+    /// Ends the slow start, if its time is over.
+    pub(crate) fn end_slow_start(&self, now: Instant) {
+        self.health.end_slow_start(now);
     }
 
     /// Returns what the server last said of itself.

@@ -65,7 +65,7 @@ pub(crate) fn rank(
 ) -> Result<Rank, Exclusion> {
     let rank = rank_of_place(place, is_read, read_from)?;
     // One master: there is nobody to turn to if it is ejected.
-    if !is_read || node.is_sound() { Ok(rank) } else { rank_of_unsound(node, rank, now) }
+    if !is_read || node.is_sound_as(place) { Ok(rank) } else { rank_of_unsound(node, place, rank, now) }
 }
 
 /// Ranks a place in the set, whatever node has it.
@@ -87,12 +87,12 @@ fn rank_of_place(place: Role, is_read: bool, read_from: ReadFrom) -> Result<Rank
     }
 }
 
-/// Ranks a node that is ejected, or that is not in step with the master.
+/// Ranks a node that is ejected, in another role than its place's, or not in step with the master.
 #[cold]
-fn rank_of_unsound(node: &Node, rank: Rank, now: Instant) -> Result<Rank, Exclusion> {
+fn rank_of_unsound(node: &Node, place: Role, rank: Rank, now: Instant) -> Result<Rank, Exclusion> {
     match node.standing() {
         Standing::Stray => Err(Exclusion::Stray),
-        _ if node.is_avoided(now) => Ok(Rank::LastResort),
+        _ if node.is_avoided(now) || node.role() != place => Ok(Rank::LastResort),
         Standing::InStep => Ok(rank),
         Standing::Syncing | Standing::CutOff => Ok(Rank::Behind),
     }
@@ -146,8 +146,12 @@ mod tests {
             (ReadFrom::ReplicaPreferred, Ok(Rank::Fallback), Ok(Rank::Preferred)),
             (ReadFrom::Any, Ok(Rank::Preferred), Ok(Rank::Preferred)),
         ] {
+            node.observe_role(Role::Master);
             assert_eq!(rank(&node, Role::Master, true, read_from, now), master, "{read_from}");
+            node.observe_role(Role::Replica);
             assert_eq!(rank(&node, Role::Replica, true, read_from, now), replica, "{read_from}");
+            let demoted = rank(&node, Role::Master, true, read_from, now);
+            assert!(demoted == Ok(Rank::LastResort) || demoted == master && master.is_err(), "{read_from}");
         }
         for (standing, expected) in [
             (Standing::Syncing, Ok(Rank::Behind)),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 
 use crate::addr::NodeAddr;
-use crate::node::{Node, Role};
+use crate::node::{Node, Role, Standing};
 use crate::routing::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
 
@@ -19,6 +19,7 @@ mod fixed;
 mod keeper;
 mod ledger;
 mod peer;
+mod refresher;
 mod sentinel;
 mod snapshot;
 mod turn;
@@ -148,9 +149,17 @@ impl Topology {
         match Candidates::of(nodes) {
             Some(candidates) => Ok(Choice { candidates, has_more: eligible > 1, is_fallback, is_eased_in }),
             // Whatever only a master can do waits for one.
-            None if !left_out.is_empty() || !self.is_settled || !need.is_read => Err(NoChoice::Later),
+            None if !left_out.is_empty() || !self.is_settled || !need.is_read || self.is_outdated() => {
+                Err(NoChoice::Later)
+            }
             None => Err(NoChoice::Nobody),
         }
+    }
+
+    /// Tells whether another topology is about to take the place of this one, or has.
+    #[cold]
+    fn is_outdated(&self) -> bool {
+        self.master().is_some_and(|master| self.members[master].node.standing() == Standing::Stray)
     }
 
     /// Tells whether a read that the master serves is a fallback read, for want of replicas.
@@ -198,6 +207,16 @@ impl Topology {
         self.members.iter().position(|member| member.place == Role::Master)
     }
 
+    /// Tells whether this node belongs to the set.
+    pub(crate) fn has(&self, member: &Member) -> bool {
+        self.members.iter().any(|own| Arc::ptr_eq(&own.peer, &member.peer))
+    }
+
+    /// Tells whether the same node has the same place here.
+    pub(crate) fn places(&self, member: &Member) -> bool {
+        self.members.iter().any(|own| Arc::ptr_eq(&own.peer, &member.peer) && own.place == member.place)
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
@@ -223,6 +242,7 @@ impl Choice<'_> {
 
     #[cold]
     fn thin_out(&mut self, now: Instant, mut chance: impl FnMut() -> f64) {
+        self.candidates.iter().for_each(|node| node.end_slow_start(now));
         let most = self.candidates.iter().map(|node| node.share(now)).fold(0.0, f64::max);
         // `chance` is below 1: the one with the largest share always stays.
         self.candidates.retain(|node| chance() * most < node.share(now));

@@ -1,19 +1,13 @@
 //! Where the nodes of a set come from: named one by one, or found by a provider.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::addr::NodeAddr;
-use crate::endpoint::{Endpoint, Manner, Place};
+use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::node::Role;
 use crate::pool::Limits;
 use crate::strategy::MOST_NODES;
 use crate::topology::{Description, Discovery, Fixed, SentinelGroup, TopologyProvider};
-
-/// How long one step of talking to a Sentinel may take.
-const SENTINEL_LIMIT: Duration = Duration::from_millis(250);
 
 /// What the builder was told about the nodes.
 #[derive(Debug, Default)]
@@ -26,8 +20,6 @@ pub(super) struct Source {
     pub(super) map: AddressMap,
     pub(super) manner: Manner,
 }
-
-pub(super) struct AddressMap(pub(super) Box<dyn Fn(&NodeAddr) -> NodeAddr + Send + Sync>);
 
 /// A provider, and what is known before it is asked.
 pub(super) struct Supply {
@@ -54,10 +46,10 @@ impl Source {
             Supply { provider, first: Description::new(), fixed: None, asks_provider: true, manner }
         };
         if let Some(seeds) = seeds {
-            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map.0, limits)?)));
+            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map, limits)?)));
         }
         if let Some((service, sentinels)) = sentinel {
-            return Ok(found(Arc::new(SentinelGroup::new(service, &sentinels, map.0, SENTINEL_LIMIT)?)));
+            return Ok(found(Arc::new(SentinelGroup::new(service, &sentinels, map, limits.connect)?)));
         }
         if let Some(provider) = provider {
             return Ok(found(provider));
@@ -98,16 +90,4 @@ fn named(masters: Vec<Endpoint>, replicas: Vec<Endpoint>) -> Result<Vec<(Role, E
     }
     let roles = std::iter::once(Role::Master).chain(std::iter::repeat(Role::Replica));
     Ok(roles.zip(masters.into_iter().chain(replicas)).collect())
-}
-
-impl Default for AddressMap {
-    fn default() -> Self {
-        Self(Box::new(NodeAddr::clone))
-    }
-}
-
-impl fmt::Debug for AddressMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AddressMap")
-    }
 }

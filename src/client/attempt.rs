@@ -8,13 +8,15 @@ use super::clock::{Clock, patience};
 use super::server_error;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind};
-use crate::node::Role;
+use crate::node::{Role, Standing};
 use crate::pool::Lease;
 use crate::routing::{Fault, Reply, Stage, is_not_serving};
 use crate::topology::Member;
 
 /// A connection idle for this long is proven by one question before a write goes out on it.
 const PROVEN_FOR: Duration = Duration::from_secs(1);
+/// How long a write tries to connect to a master that is ejected.
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// Tries one node once.
 #[inline]
@@ -22,9 +24,20 @@ pub(super) fn attempt(member: &Member, request: &Request<'_>, clock: &Clock, has
     let _in_flight = member.node.begin();
     let _probe = member.node.admit(clock.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = clock.attempt_end(has_more);
-    let mut lease = member.pool.checkout(member.node.in_flight(), end)?;
+    let mut lease = member.pool.checkout(member.node.in_flight(), connected_by(member, request, clock, end))?;
     prepare(member, &mut lease, !request.is_read(), clock, end)?;
     exchange(member, &mut lease, request, clock, end)
+}
+
+/// When the connection must be there. A write does not wait for a silent master as long as for one that is well: meanwhile
+/// another may have taken its place.
+#[inline]
+fn connected_by(member: &Member, request: &Request<'_>, clock: &Clock, end: Option<Instant>) -> Option<Instant> {
+    if request.is_read() || !member.node.is_ejected() {
+        return end;
+    }
+    let soon = clock.now() + GLANCE;
+    Some(end.map_or(soon, |end| end.min(soon)))
 }
 
 /// Makes sure that a lent connection leads where the topology says, before anything is sent on it.
@@ -36,6 +49,10 @@ pub(super) fn prepare(
     clock: &Clock,
     end: Option<Instant>,
 ) -> Result<(), Fault> {
+    if must_be_alive && member.node.standing() == Standing::Stray {
+        // Another master was found since this call began.
+        return Err(Fault::new(Stage::WrongRole, None));
+    }
     let is_doubtful = !member.is_in_place(lease.role());
     if is_doubtful || (must_be_alive && has_rested(lease, clock)) { prove(member, lease, clock, end) } else { Ok(()) }
 }

@@ -65,6 +65,12 @@ impl Clock {
         self.end.map_or(pause, |end| end.saturating_duration_since(self.now).min(pause))
     }
 
+    /// Waits before the next round.
+    pub(crate) fn pause(&mut self) {
+        std::thread::sleep(self.next_pause());
+        self.look();
+    }
+
     /// Reads the time.
     pub(crate) fn look(&mut self) {
         self.now = Instant::now();

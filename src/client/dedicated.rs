@@ -39,7 +39,7 @@ impl ReplicatedClient {
         loop {
             let Some(position) = self.position_of(&topology, &target, &clock, left_out)? else {
                 left_out = LeftOut::default();
-                topology = self.wait(topology, &mut clock);
+                topology = self.wait(&topology, &mut clock);
                 if !clock.goes_on() {
                     return Err(Error::new(ErrorKind::Unavailable, "no node was found that could be connected to"));
                 }

@@ -9,7 +9,7 @@ use super::{ReplicatedClient, Served};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::Outcome;
+use crate::node::{Outcome, Standing};
 use crate::pool::Lease;
 use crate::routing::{Fault, Reply, Stage, Verdict, judge};
 use crate::topology::{Member, Topology};
@@ -47,7 +47,7 @@ impl ReplicatedClient {
             if !clock.goes_on() {
                 return Err(error);
             }
-            topology = self.wait(topology, clock);
+            topology = self.wait(&topology, clock);
         }
     }
 
@@ -101,6 +101,10 @@ impl Seat {
     /// Runs a request on this connection, once.
     pub(crate) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>, clock: &mut Clock) -> Result<Reply> {
         let member = &self.topology.members()[self.position];
+        if member.node.standing() == Standing::Stray {
+            let text = format!("{request} is not sent any more: another node is the master now");
+            return Err(Error::new(ErrorKind::Unavailable, text).on(member.node.addr()));
+        }
         let _in_flight = member.node.begin();
         let end = clock.attempt_end(false);
         let attempt = exchange(member, &mut self.lease, request, clock, end);

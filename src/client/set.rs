@@ -6,6 +6,7 @@ use super::ReplicatedClient;
 use crate::addr::NodeAddr;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::node::Role;
 use crate::topology::Fixed;
 
 /// How often a node that leaves is looked at until nothing runs there.
@@ -22,12 +23,12 @@ impl ReplicatedClient {
         let fixed = self.fixed()?;
         let node = node.into();
         let addr = node.place()?.addr;
-        fixed.add(node)?;
-        self.describe_anew().inspect_err(|_| drop(fixed.remove(&addr)))
+        fixed.add(Role::Replica, node)?;
+        self.describe_anew(fixed).inspect_err(|_| drop(fixed.remove(&addr)))
     }
 
     /// Removes a node from a set whose nodes were named, and waits until the calls that run there have ended, at most until
-    /// the deadline of this handle. New calls go elsewhere at once.
+    /// the deadline of this handle. New calls go elsewhere at once. A name of several addresses is removed as a whole.
     ///
     /// # Errors
     ///
@@ -41,14 +42,15 @@ impl ReplicatedClient {
                 Error::new(ErrorKind::Topology, "this is the master: it can be removed once another one is").on(addr)
             );
         }
-        fixed.remove(addr)?;
-        self.describe_anew()?;
-        if let Some(position) = position {
-            let end = Instant::now().checked_add(self.options.deadline);
-            let runs = || topology.members()[position].node.in_flight() > 0;
-            while runs() && end.is_none_or(|end| Instant::now() < end) {
-                std::thread::sleep(GLANCE);
-            }
+        let (role, node) = fixed.remove(addr)?;
+        // Nothing changed: the set is as it was named before.
+        self.describe_anew(fixed).inspect_err(|_| drop(fixed.add(role, node)))?;
+        let now = self.shared.keeper.current();
+        let left = || topology.members().iter().filter(|member| !now.has(member));
+        let runs = || left().any(|member| member.node.in_flight() > 0);
+        let end = self.end();
+        while runs() && Instant::now() < end {
+            std::thread::sleep(GLANCE);
         }
         Ok(())
     }
@@ -78,9 +80,13 @@ impl ReplicatedClient {
     /// [`ErrorKind::Topology`] if the provider could not describe the set by the deadline of this handle; the last good
     /// topology stays.
     pub fn refresh(&self) -> Result<()> {
+        self.shared.keeper.refresh(self.end())
+    }
+
+    /// Returns when a call that begins now has to end.
+    fn end(&self) -> Instant {
         let now = Instant::now();
-        let deadline = now.checked_add(self.options.deadline).unwrap_or(now + Duration::from_secs(3600));
-        self.shared.keeper.refresh(deadline)
+        now.checked_add(self.options.deadline).unwrap_or(now + Duration::from_secs(3600))
     }
 
     fn fixed(&self) -> Result<&Fixed> {
@@ -89,8 +95,9 @@ impl ReplicatedClient {
     }
 
     /// Takes over what the nodes are now.
-    fn describe_anew(&self) -> Result<()> {
-        let now = Instant::now();
-        self.shared.keeper.ask_provider(now.checked_add(self.options.deadline).unwrap_or(now))
+    fn describe_anew(&self, fixed: &Fixed) -> Result<()> {
+        self.shared.keeper.ask_provider(self.end())?;
+        // A name is to be looked up again from time to time.
+        if fixed.has_names() { self.shared.keeper.ask_at_intervals() } else { Ok(()) }
     }
 }

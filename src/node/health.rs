@@ -59,6 +59,8 @@ struct Record {
     /// How often the cool-down was doubled.
     doublings: u32,
     returned: Option<Instant>,
+    /// When an answer last ended a cool-down.
+    hinted: Option<Instant>,
 }
 
 /// A call that finds out whether an ejected node is back, until dropped.
@@ -171,8 +173,10 @@ impl Health {
     /// The probe failed: the next one has to wait twice as long.
     pub(crate) fn probe_failed(&self, now: Instant, chance: f64) {
         let mut record = self.record.lock();
-        record.doublings = record.doublings.saturating_add(1);
-        self.cool_down(&record, now, chance);
+        if self.is_ejected() {
+            record.doublings = record.doublings.saturating_add(1);
+            self.cool_down(&record, now, chance);
+        }
     }
 
     /// The node can be reached, but is not ready: the next probe need not wait longer than this one did.
@@ -217,24 +221,30 @@ impl Health {
     #[inline]
     pub(crate) fn answered(&self) -> bool {
         // Read before write: healthy nodes share their cache line among all threads.
-        self.failures_in_a_row.load(Ordering::Relaxed) != 0 && self.answered_after_failures()
+        (self.failures_in_a_row.load(Ordering::Relaxed) != 0 || self.is_ejected()) && self.answered_after_failures()
     }
 
     #[cold]
     fn answered_after_failures(&self) -> bool {
-        if !self.is_ejected() {
+        let is_ejected = self.is_ejected();
+        if !is_ejected {
             self.failures_in_a_row.store(0, Ordering::Relaxed);
-            return false;
         }
-        true
+        is_ejected
     }
 
-    /// The cool-down is over: the node was seen to answer.
-    pub(crate) fn end_cool_down(&self) {
-        let _record = self.record.lock();
-        if self.is_ejected() {
-            self.ejected_until.store(1, Ordering::Release);
+    /// The cool-down is over, because the node was seen to answer. Returns whether that is news: calls may be answered for
+    /// long where probes fail, as at a server that takes no more connections.
+    pub(crate) fn end_cool_down(&self, now: Instant) -> bool {
+        // The lock is not waited for: whoever has it looks after the node.
+        let Some(mut record) = self.record.try_lock() else { return false };
+        let is_early = record.hinted.is_some_and(|hinted| now.saturating_duration_since(hinted) < FIRST_COOL_DOWN);
+        if is_early || !self.is_ejected() {
+            return false;
         }
+        record.hinted = Some(now);
+        self.ejected_until.store(1, Ordering::Release);
+        true
     }
 
     /// Takes note of a failure; `answered` counts all answers so far. Returns the ejection, if this is the first cause of

@@ -85,16 +85,21 @@ impl Report {
         report
     }
 
-    /// What `ROLE` tells about a replica's link: state `connected`, or `sync`, or none of the two.
-    pub(crate) fn of_role(role: Role, state: Option<&str>) -> Self {
-        let link = state.filter(|_| role == Role::Replica).map(|state| Link {
-            master: None,
+    /// What `ROLE` tells of a replica: its master, and whether its link is `connected`, in `sync`, or none of the two.
+    pub(crate) fn of_replica_role(master: Option<NodeAddr>, state: Option<&str>, offset: Option<u64>) -> Self {
+        let link = state.map(|state| Link {
+            master,
             // Dragonfly says `online` or `stable_sync`.
             is_up: matches!(state, "connected" | "online" | "stable_sync"),
             is_syncing: matches!(state, "sync" | "full_sync" | "preparation"),
             silent_for: None,
         });
-        Self { role: Some(role), link, ..Self::default() }
+        Self { role: Some(Role::Replica), link, offset, ..Self::default() }
+    }
+
+    /// What `ROLE` tells of a master: how much it has written, and its replicas.
+    pub(crate) fn of_master_role(offset: Option<u64>, followers: Vec<NodeAddr>) -> Self {
+        Self { role: Some(Role::Master), offset, followers, ..Self::default() }
     }
 
     /// Takes over from an earlier report of the same connection what is asked for only once.
@@ -198,9 +203,9 @@ mod tests {
         for (state, linked, syncing) in
             [("connected", true, false), ("online", true, false), ("sync", false, true), ("connect", false, false)]
         {
-            let report = Report::of_role(Role::Replica, Some(state));
+            let report = Report::of_replica_role(None, Some(state), None);
             assert_eq!((report.is_linked(), report.is_syncing()), (linked, syncing), "{state}");
         }
-        assert!(Report::of_role(Role::Replica, None).is_linked(), "not known");
+        assert!(Report::of_replica_role(None, None, None).is_linked(), "not known");
     }
 }

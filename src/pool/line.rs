@@ -6,6 +6,7 @@ use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::connector::{Connector, Login};
 use super::live::Live;
+use crate::addr::NodeAddr;
 use crate::node::{Report, Role, role_of};
 
 /// Asks one server for its state, on a connection of its own that is kept open.
@@ -24,6 +25,7 @@ pub(crate) struct Line {
     last: Report,
     /// Whether two connections that were open at once led to two processes.
     is_shared: bool,
+    has_looked_beside: bool,
 }
 
 /// Why a server told nothing.
@@ -60,6 +62,7 @@ impl Line {
             question: Question::Info,
             last: Report::default(),
             is_shared: false,
+            has_looked_beside: false,
         })
     }
 
@@ -72,25 +75,29 @@ impl Line {
         self.live.is_some()
     }
 
-    /// Tells whether connections were seen to lead to different processes, as behind the address of a service.
-    pub(crate) fn is_shared(&self) -> bool {
+    /// Tells whether connections lead to different processes, as behind the address of a service. Opens a second one for a
+    /// moment, once for each connection.
+    pub(crate) fn is_shared(&mut self) -> bool {
+        // Behind an answer only: nobody waits for this.
+        if let Some(run_id) = self.last.run_id.as_deref().filter(|_| !self.has_looked_beside) {
+            // Whatever goes wrong with it says nothing.
+            self.is_shared |= self.run_id_beside().is_ok_and(|other| other.is_some_and(|other| *other != *run_id));
+            self.has_looked_beside = true;
+        }
         self.is_shared
     }
 
-    /// Opens a second connection for a moment, to see whether it leads to the same process.
-    fn look_beside(&mut self, run_id: &str) -> RedisResult<()> {
-        let end = Instant::now() + self.response;
+    fn run_id_beside(&self) -> RedisResult<Option<Box<str>>> {
         let mut other = self.connector.connect(self.connect)?;
         let mut told = None;
-        other.ask(SERVER, 1, end, |value| told = text(&value).map(Report::of_info))?;
-        let other_id = told.and_then(|report| report.run_id);
-        self.is_shared |= other_id.is_some_and(|other_id| *other_id != *run_id);
-        Ok(())
+        other.ask(SERVER, 1, Instant::now() + self.response, |value| told = text(&value).map(Report::of_info))?;
+        Ok(told.and_then(|report| report.run_id))
     }
 
     /// Opens a fresh connection; returns the role that the server gives in its greeting.
     pub(crate) fn connect(&mut self) -> Result<Option<Role>, Silence> {
         self.live = None;
+        self.has_looked_beside = false;
         self.question = Question::Info;
         self.last = Report::default();
         let live = self.connector.connect(self.connect).map_err(|_| Silence::Unreachable)?;
@@ -142,10 +149,6 @@ impl Line {
         }
         live.has_served = true;
         self.last = report.completed_by(&self.last);
-        if let Some(run_id) = self.last.run_id.clone().filter(|_| is_fresh && !self.is_shared) {
-            // Whatever goes wrong with it says nothing.
-            let _ = self.look_beside(&run_id);
-        }
         Ok(self.last.clone())
     }
 }
@@ -171,14 +174,35 @@ fn ask_role(live: &mut Live, end: Instant) -> RedisResult<Told> {
     let mut told = Ok(Report::default());
     live.ask(ROLE, 1, end, |value| match value {
         Value::ServerError(error) => told = Err(error.into()),
-        Value::Array(items) => {
-            if let Some(role) = items.first().and_then(text).and_then(role_of) {
-                told = Ok(Report::of_role(role, items.get(3).and_then(text)));
-            }
-        }
+        Value::Array(items) => told = Ok(read_role(&items)),
         _ => {}
     })?;
     Ok(told)
+}
+
+/// Reads `["master", offset, [[host, port, offset], …]]` or `["slave", host, port, state, offset]`.
+fn read_role(items: &[Value]) -> Report {
+    let number = |index: usize| match items.get(index) {
+        Some(Value::Int(number)) => u64::try_from(*number).ok(),
+        other => other.and_then(text).and_then(|text| text.parse().ok()),
+    };
+    let addr =
+        |host: Option<&Value>, port: Option<u64>| Some(NodeAddr::tcp(host.and_then(text)?, u16::try_from(port?).ok()?));
+    match items.first().and_then(text).and_then(role_of) {
+        Some(Role::Master) => {
+            // Dragonfly gives no offset: the list comes earlier.
+            let lists = items.iter().filter_map(|item| if let Value::Array(list) = item { Some(list) } else { None });
+            let follower = |item: &Value| {
+                let Value::Array(parts) = item else { return None };
+                addr(parts.first(), parts.get(1).and_then(text).and_then(|port| port.parse().ok()))
+            };
+            Report::of_master_role(number(1), lists.flatten().filter_map(follower).collect())
+        }
+        Some(Role::Replica) => {
+            Report::of_replica_role(addr(items.get(1), number(2)), items.get(3).and_then(text), number(4))
+        }
+        None => Report::default(),
+    }
 }
 
 /// The server, or what stands before it, does not let us ask that, and will not a second later.

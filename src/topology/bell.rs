@@ -52,12 +52,17 @@ impl Bell {
 
     /// Waits until somebody rings, at most for this long.
     pub(crate) fn wait(&self, limit: Duration) -> Woken {
-        let end = Instant::now() + limit;
         let mut state = self.state.lock();
-        while *state == State::Quiet {
-            if self.changed.wait_until(&mut state, end).timed_out() && *state == State::Quiet {
-                return Woken::InTime;
+        match Instant::now().checked_add(limit) {
+            Some(end) => {
+                while *state == State::Quiet {
+                    if self.changed.wait_until(&mut state, end).timed_out() && *state == State::Quiet {
+                        return Woken::InTime;
+                    }
+                }
             }
+            // Too far away for the clock.
+            None => self.changed.wait_while(&mut state, |state| *state == State::Quiet),
         }
         if *state == State::Closed {
             return Woken::Closed;

@@ -63,6 +63,8 @@ pub struct Description {
     pub(super) nodes: Vec<(Option<Role>, Endpoint)>,
     /// The named master is the decision of an authority such as Sentinel, not a first guess.
     pub(super) is_decided: bool,
+    /// All roles are first guesses.
+    is_guessed: bool,
 }
 
 /// Asks a client to describe its set anew: given to [`TopologyProvider::watch`].
@@ -98,6 +100,11 @@ impl Description {
         self
     }
 
+    /// Makes a description whose roles are first guesses, to be corrected by the nodes.
+    pub(super) fn guessed() -> Self {
+        Self { is_guessed: true, ..Self::default() }
+    }
+
     /// Adds a node whose role is a first guess.
     pub(super) fn guess(mut self, role: Option<Role>, node: Endpoint) -> Self {
         self.nodes.push((role, node));
@@ -109,9 +116,9 @@ impl Description {
         named.1.place().ok().map(|place| place.addr)
     }
 
-    /// Tells whether all nodes are known, and none of them is the master.
+    /// Tells whether the roles of all nodes are known, and none of them is the master.
     pub(super) fn lacks_master(&self) -> bool {
-        self.nodes.iter().all(|(role, _)| *role == Some(Role::Replica))
+        !self.is_guessed && self.nodes.iter().all(|(role, _)| *role == Some(Role::Replica))
     }
 }
 

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::description::{Description, TopologyProvider};
-use super::sentinel::AddressMap;
 use crate::addr::NodeAddr;
-use crate::endpoint::{Endpoint, Manner, Place};
+use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Report, Role};
 use crate::pool::{Limits, Line, Login};
@@ -25,10 +24,17 @@ pub(crate) struct Discovery {
     manner: Manner,
     map: AddressMap,
     limits: Limits,
-    /// Nodes that answered before.
-    known: Mutex<Vec<NodeAddr>>,
-    /// Lines that are kept open between two descriptions.
-    lines: Mutex<BTreeMap<NodeAddr, Line>>,
+    state: Mutex<State>,
+}
+
+/// What is kept from one description to the next.
+#[derive(Default)]
+struct State {
+    /// Nodes that answered before, and belong to the set.
+    known: Vec<NodeAddr>,
+    /// The names of the replication histories of the set.
+    histories: Vec<Box<str>>,
+    lines: BTreeMap<NodeAddr, Line>,
 }
 
 /// An address, and what answered there.
@@ -46,7 +52,7 @@ impl Discovery {
         let seeds = seeds.iter().map(|seed| seed.found_place(&manner)).collect::<Result<Vec<_>>>()?;
         // Found nodes are reached as the first seed is, unless it is said otherwise.
         let manner = Manner { like: seeds.first().map(|seed| seed.info.clone()), ..manner };
-        Ok(Self { seeds, manner, map, limits, known: Mutex::default(), lines: Mutex::default() })
+        Ok(Self { seeds, manner, map, limits, state: Mutex::default() })
     }
 
     fn place(&self, addr: &NodeAddr) -> Result<Place> {
@@ -57,7 +63,7 @@ impl Discovery {
     }
 
     fn line(&self, addr: &NodeAddr) -> Option<Line> {
-        let kept = self.lines.lock().remove(addr);
+        let kept = self.state.lock().lines.remove(addr);
         kept.or_else(|| {
             let login = Login { info: self.place(addr).ok()?.info, client_name: None };
             Line::new(login, self.limits.connect, self.limits.response).ok()
@@ -83,31 +89,27 @@ impl Discovery {
     /// Who this node says belongs to the set.
     fn named_by(&self, report: &Report) -> Vec<NodeAddr> {
         let master = report.link.as_ref().and_then(|link| link.master.as_ref());
-        report.followers.iter().chain(master).map(|addr| (self.map)(addr)).collect()
+        report.followers.iter().chain(master).map(|addr| self.map.reachable(addr)).collect()
     }
 }
 
 impl TopologyProvider for Discovery {
     fn describe(&self, deadline: Instant) -> Result<Description> {
         let mut next: Vec<NodeAddr> = self.seeds.iter().map(|seed| seed.addr.clone()).collect();
-        next.extend(
-            self.known.lock().iter().filter(|known| !self.seeds.iter().any(|seed| seed.addr == **known)).cloned(),
-        );
+        let known = self.state.lock().known.clone();
+        next.extend(known.iter().filter(|known| !self.seeds.iter().any(|seed| seed.addr == **known)).cloned());
         let mut all: Vec<Asked> = Vec::new();
         for _ in 0..STEPS {
             if next.is_empty() || Instant::now() >= deadline {
                 break;
             }
             all.extend(self.ask(&next));
-            let named = all.iter().filter_map(|asked| asked.report.as_ref()).flat_map(|report| self.named_by(report));
-            let mut named: Vec<NodeAddr> = named.collect();
-            named.sort();
-            named.dedup();
+            let mut named = self.named(&all);
             named.retain(|addr| !all.iter().any(|asked| asked.addr == *addr));
             named.truncate(MOST_NODES);
             next = named;
         }
-        self.describe_these(all)
+        self.describe_these(all, &known)
     }
 
     fn interval(&self) -> Duration {
@@ -116,21 +118,51 @@ impl TopologyProvider for Discovery {
 }
 
 impl Discovery {
-    fn describe_these(&self, all: Vec<Asked>) -> Result<Description> {
+    /// The nodes that those of our set name, each once.
+    fn named(&self, all: &[Asked]) -> Vec<NodeAddr> {
+        let ours = self.histories(all);
+        let reports = all.iter().filter_map(|asked| asked.report.as_ref()).filter(|report| is_ours(report, &ours));
+        let mut named: Vec<NodeAddr> = reports.flat_map(|report| self.named_by(report)).collect();
+        named.sort();
+        named.dedup();
+        named
+    }
+
+    /// The names of our histories: those known before, and those that continue them; at first, those of the seeds.
+    fn histories(&self, all: &[Asked]) -> Vec<Box<str>> {
+        let known = self.state.lock().histories.clone();
+        let told = || all.iter().filter_map(|asked| Some((&asked.addr, asked.report.as_ref()?.history.as_ref()?)));
+        let continued = told().filter(|(_, history)| known.iter().any(|id| history.contains(id)));
+        let mut ours: Vec<Box<str>> = continued.map(|(_, history)| history.id.clone()).collect();
+        if ours.is_empty() {
+            // At first, and when nobody has our history any more, the set is where the seeds are.
+            let seeds = told().filter(|(addr, _)| self.seeds.iter().any(|seed| seed.addr == **addr));
+            ours = seeds.map(|(_, history)| history.id.clone()).collect();
+        }
+        ours.sort();
+        ours.dedup();
+        if ours.is_empty() { known } else { ours }
+    }
+
+    fn describe_these(&self, all: Vec<Asked>, known: &[NodeAddr]) -> Result<Description> {
         let reports = || all.iter().filter_map(|asked| asked.report.as_ref());
-        let has_master = reports().any(|report| report.role == Some(Role::Master));
-        let named: Vec<NodeAddr> = reports().flat_map(|report| self.named_by(report)).collect();
         if reports().next().is_none() {
             return Err(Error::new(ErrorKind::Topology, "none of the nodes that were named or found answers"));
         }
+        let has_master = reports().any(|report| report.role == Some(Role::Master));
+        let (named, ours) = (self.named(&all), self.histories(&all));
         let mut described = Description::new();
         let mut run_ids: Vec<Box<str>> = Vec::new();
-        let mut known = self.known.lock();
-        let before = std::mem::take(&mut *known);
+        let mut kept = Vec::new();
         for Asked { addr, line, report } in all {
+            let is_seed = self.seeds.iter().any(|seed| seed.addr == addr);
             match report {
                 Some(report) => {
-                    self.lines.lock().insert(addr.clone(), line);
+                    // One that went over to another set, or whose address somebody else has now, is left behind.
+                    if !is_seed && !named.contains(&addr) && !is_ours(&report, &ours) {
+                        continue;
+                    }
+                    self.state.lock().lines.insert(addr.clone(), line);
                     // Two names of one process are one node: seeds come first.
                     if report.run_id.as_ref().is_some_and(|id| run_ids.contains(id)) {
                         continue;
@@ -140,15 +172,23 @@ impl Discovery {
                 }
                 // One that answered before, and that is not forgotten by its master, is only out for a while. One that
                 // never answered may be no address at all, seen from here.
-                None if before.contains(&addr) && (named.contains(&addr) || !has_master) => {
+                None if known.contains(&addr) && (named.contains(&addr) || !has_master) => {
                     described = described.guess(None, Endpoint::of_place(self.place(&addr)?));
                 }
                 None => continue,
             }
-            known.push(addr);
+            kept.push(addr);
         }
+        let mut state = self.state.lock();
+        state.known = kept;
+        state.histories = ours;
         Ok(described)
     }
+}
+
+/// Tells whether a node has our history, or continues it, or came empty to follow it; as far as it says.
+fn is_ours(report: &Report, ours: &[Box<str>]) -> bool {
+    report.history.as_ref().is_none_or(|history| ours.iter().any(|id| history.contains(id)))
 }
 
 impl fmt::Debug for Discovery {

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use crate::addr::NodeAddr;
 use crate::node::{Report, Role, Standing};
 
+/// After so many rounds of silence, nobody waits for those who were not asked since.
+const PATIENCE: u32 = 5;
+
 /// A node, as far as it matters who is the master.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim<'a> {
@@ -130,7 +133,9 @@ fn is_out(present: usize, claims: &[Claim<'_>], moment: Moment) -> bool {
     let Some(since) = claim.silent_since else { return claim.asked.is_some() };
     let asked_since =
         |other: &Claim<'_>| other.silent_since.is_some() || other.asked.is_some_and(|asked| asked >= since);
-    moment.now.saturating_duration_since(since) >= moment.round && claims.iter().all(asked_since)
+    let silent_for = moment.now.saturating_duration_since(since);
+    // A node that cannot even be asked, for its name is not resolved, blocks nobody for ever.
+    (silent_for >= moment.round && claims.iter().all(asked_since)) || silent_for >= PATIENCE * moment.round
 }
 
 /// Chooses the first master: the claimant that most nodes follow, then the one that was named, then the only one. `None`
@@ -142,10 +147,15 @@ fn start_cold(claims: &[Claim<'_>]) -> Option<usize> {
         let mut all = claimants();
         all.next().filter(|_| all.next().is_none())
     };
-    // One of those who were not heard may be a claimant, and all others of them its followers; in a tie, the name decides.
+    // One of those who were not heard may be a claimant, and whoever does not follow the named one may follow that.
     let unheard = claims.iter().filter(|claim| !claim.answers() && claim.silent_since.is_none()).count();
-    let named = only().filter(|(_, claim)| is_named(claim) && unheard <= 1 + claim.followers(claims));
-    if let Some((index, _)) = named {
+    let replicas = claims.iter().filter(|claim| claim.says(Role::Replica)).count();
+    let has_no_rival = |claim: &Claim<'_>| {
+        let followers = claim.followers(claims);
+        // In a tie, the name decides.
+        unheard == 0 || (unheard - 1) + (replicas - followers) <= followers
+    };
+    if let Some((index, _)) = only().filter(|(_, claim)| is_named(claim) && has_no_rival(claim)) {
         return Some(index);
     }
     if claims.iter().any(|claim| claim.asked.is_none()) {

@@ -1,5 +1,6 @@
 //! The set that the builder names: its nodes are given, its roles are a first guess.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -16,55 +17,66 @@ use crate::node::Role;
 ///
 /// A name that stands for several addresses, as that of a headless service, is as many nodes.
 #[derive(Debug)]
-pub(crate) struct Fixed(Mutex<Vec<(Role, Endpoint)>>);
+pub(crate) struct Fixed {
+    nodes: Mutex<Vec<(Role, Endpoint)>>,
+    /// What names of several addresses stood for when they were last looked up with success.
+    found: Mutex<BTreeMap<NodeAddr, Vec<SocketAddr>>>,
+}
 
 impl Fixed {
     pub(crate) fn new(nodes: Vec<(Role, Endpoint)>) -> Self {
-        Self(Mutex::new(nodes))
+        Self { nodes: Mutex::new(nodes), found: Mutex::default() }
     }
 
     /// The nodes as they are named, without asking for the addresses of names.
     pub(crate) fn as_named(&self) -> Description {
-        let nodes = self.0.lock();
-        nodes.iter().fold(Description::new(), |described, (role, node)| described.guess(Some(*role), node.clone()))
+        let nodes = self.nodes.lock();
+        nodes.iter().fold(Description::guessed(), |described, (role, node)| described.guess(Some(*role), node.clone()))
     }
 
     /// Tells whether names may stand for other addresses from time to time.
     pub(crate) fn has_names(&self) -> bool {
-        self.0.lock().iter().any(|(_, node)| node.place().is_ok_and(|place| name_of(&place).is_some()))
+        self.nodes.lock().iter().any(|(_, node)| node.place().is_ok_and(|place| name_of(&place).is_some()))
     }
 
-    pub(crate) fn add(&self, node: Endpoint) -> Result<()> {
+    pub(crate) fn add(&self, role: Role, node: Endpoint) -> Result<()> {
         let place = node.place()?;
-        let mut nodes = self.0.lock();
+        let mut nodes = self.nodes.lock();
         if nodes.iter().any(|(_, known)| known.place().is_ok_and(|known| known.addr == place.addr)) {
             return Err(Error::config("this node belongs to the set already").on(&place.addr));
         }
-        nodes.push((Role::Replica, node));
+        nodes.push((role, node));
         Ok(())
     }
 
-    /// Removes a node, unless it is the one that is named as the master.
-    pub(crate) fn remove(&self, addr: &NodeAddr) -> Result<()> {
-        let mut nodes = self.0.lock();
+    /// Removes the node that was named so; returns what it was named.
+    pub(crate) fn remove(&self, addr: &NodeAddr) -> Result<(Role, Endpoint)> {
+        let mut nodes = self.nodes.lock();
         let found = nodes.iter().position(|(_, node)| node.place().is_ok_and(|place| place.addr == *addr));
-        match found {
-            Some(index) => {
-                nodes.remove(index);
-                Ok(())
-            }
-            None => Err(Error::new(ErrorKind::Topology, "no node of this set was named so").on(addr)),
-        }
+        found
+            .map(|index| nodes.remove(index))
+            .ok_or_else(|| Error::new(ErrorKind::Topology, "no node of this set was named so").on(addr))
+    }
+
+    /// The addresses that the name of a node stands for, in a fixed order; `None`: it is one node, as it is named.
+    fn addresses_of(&self, place: &Place) -> Option<Vec<SocketAddr>> {
+        let looked_up = name_of(place)?.to_socket_addrs().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+        let mut found = self.found.lock();
+        let before = found.get(&place.addr);
+        // A name that cannot be looked up stands for what it stood for, and one of several nodes stays addresses.
+        let now = several(looked_up, before.is_some()).or_else(|| before.cloned())?;
+        found.insert(place.addr.clone(), now.clone());
+        Some(now)
     }
 }
 
 impl TopologyProvider for Fixed {
     fn describe(&self, _: Instant) -> Result<Description> {
-        let nodes = self.0.lock().clone();
-        let mut described = Description::new();
+        let nodes = self.nodes.lock().clone();
+        let mut described = Description::guessed();
         for (role, node) in nodes {
             let place = node.place()?;
-            match addresses_of(&place) {
+            match self.addresses_of(&place) {
                 Some(addresses) => {
                     // Only one of them can be the master: that is found out by asking.
                     let guess = (role == Role::Replica).then_some(role);
@@ -93,18 +105,14 @@ fn name_of(place: &Place) -> Option<(&str, u16)> {
     }
 }
 
-/// The addresses that a name stands for, in a fixed order, if there are several; `None` for one and for no answer.
-fn addresses_of(place: &Place) -> Option<Vec<SocketAddr>> {
-    let all: Vec<SocketAddr> = name_of(place)?.to_socket_addrs().ok()?.collect();
-    several(all)
-}
-
-/// One server often has an address of each family: only several of one family are several servers.
-fn several(mut all: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+/// One server often has an address of each family: only several of one family are several servers. `None`: there is but
+/// one, and it was never more.
+fn several(mut all: Vec<SocketAddr>, was_several: bool) -> Option<Vec<SocketAddr>> {
     all.sort();
     all.dedup();
+    let fewest = if was_several { 1 } else { 2 };
     let (v4, v6): (Vec<_>, Vec<_>) = all.into_iter().partition(SocketAddr::is_ipv4);
-    [v4, v6].into_iter().find(|family| family.len() > 1)
+    [v4, v6].into_iter().find(|family| family.len() >= fewest)
 }
 
 #[cfg(test)]
@@ -123,11 +131,19 @@ mod tests {
     #[test]
     fn several_addresses_of_one_family_are_several_nodes_in_a_fixed_order() {
         let (one, other) = (addresses(&["10.0.0.2:1", "10.0.0.1:1"]), addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
-        assert_eq!(several(one), Some(other.clone()));
-        assert_eq!(several(other.clone()), Some(other));
-        assert_eq!(several(addresses(&["127.0.0.1:1", "[::1]:1", "127.0.0.1:1"])), None, "localhost is one node");
-        assert_eq!(several(addresses(&["10.0.0.1:1", "[::2]:1", "[::1]:1"])), Some(addresses(&["[::1]:1", "[::2]:1"])));
-        assert_eq!(several(vec![]), None);
+        assert_eq!(several(one, false), Some(other.clone()));
+        assert_eq!(several(other.clone(), false), Some(other));
+        assert_eq!(
+            several(addresses(&["127.0.0.1:1", "[::1]:1", "127.0.0.1:1"]), false),
+            None,
+            "localhost is one node"
+        );
+        assert_eq!(
+            several(addresses(&["10.0.0.1:1", "[::2]:1", "[::1]:1"]), false),
+            Some(addresses(&["[::1]:1", "[::2]:1"]))
+        );
+        assert_eq!(several(vec![], true), None, "not known");
+        assert_eq!(several(addresses(&["10.0.0.1:1"]), true), Some(addresses(&["10.0.0.1:1"])), "scaled down");
     }
 
     #[test]

@@ -8,7 +8,6 @@ use super::peer::{Peer, Workshop, check_together};
 use super::{Member, Topology};
 use crate::endpoint::Place;
 use crate::error::{Error, Result};
-use crate::events;
 use crate::node::{Report, Role, Standing};
 use crate::strategy::MOST_NODES;
 
@@ -33,16 +32,24 @@ pub(super) struct Described {
     pub(super) is_decided: bool,
 }
 
-/// What became of a description.
-#[derive(Debug, Default)]
-pub(super) struct Change {
-    pub(super) added: Vec<Arc<Peer>>,
-    pub(super) removed: Vec<Arc<Peer>>,
+/// What follows from all that is known.
+pub(super) struct Drawing {
+    pub(super) members: Vec<Member>,
+    /// It is known who the master is, as far as anybody can know.
+    pub(super) is_settled: bool,
+    pub(super) standings: Vec<(Arc<Peer>, Standing)>,
+    pub(super) succession: Option<Succession>,
+}
+
+/// One master took the place of another.
+pub(super) struct Succession {
+    pub(super) from: Arc<Peer>,
+    pub(super) to: Arc<Peer>,
 }
 
 impl Ledger {
-    /// Takes over a description: makes peers of new nodes and forgets those that are gone.
-    pub(super) fn adopt(&mut self, described: Described, workshop: &Workshop) -> Result<Change> {
+    /// Takes over a description: makes peers of new nodes and forgets those that are gone. Returns the latter.
+    pub(super) fn adopt(&mut self, described: Described, workshop: &Workshop) -> Result<Vec<Arc<Peer>>> {
         let Described { mut places, is_decided } = described;
         let mut seen = Vec::new();
         places.retain(|(_, place)| {
@@ -54,25 +61,23 @@ impl Ledger {
             return Err(Error::config(format!("{} nodes: a set has at most {MOST_NODES}", places.len())));
         }
         check_together(&places)?;
-        let mut change = Change::default();
+        let known = |place: &Place| self.entries.iter().position(|entry| *entry.peer.node.addr() == place.addr);
+        // Known nodes keep their order, whatever the provider's is today: new ones come behind them.
+        places.sort_by_key(|(_, place)| known(place).unwrap_or(usize::MAX));
         let mut entries = Vec::with_capacity(places.len());
         for (hint, place) in places {
-            let known = self.entries.iter().find(|entry| *entry.peer.node.addr() == place.addr);
-            let peer = match known {
-                Some(entry) => Arc::clone(&entry.peer),
-                None => {
-                    let peer = workshop.peer(place, hint.unwrap_or(Role::Replica))?;
-                    change.added.push(Arc::clone(&peer));
-                    peer
-                }
+            let peer = match known(&place) {
+                Some(index) => Arc::clone(&self.entries[index].peer),
+                None => workshop.peer(place, hint.unwrap_or(Role::Replica))?,
             };
             entries.push(Entry { peer, hint });
         }
-        let gone = |entry: &&Entry| !entries.iter().any(|kept: &Entry| Arc::ptr_eq(&kept.peer, &entry.peer));
-        change.removed = self.entries.iter().filter(gone).map(|entry| Arc::clone(&entry.peer)).collect();
+        let is_kept = |entry: &Entry| entries.iter().any(|kept| Arc::ptr_eq(&kept.peer, &entry.peer));
+        let removed =
+            self.entries.iter().filter(|entry| !is_kept(entry)).map(|entry| Arc::clone(&entry.peer)).collect();
         self.entries = entries;
         self.is_decided = is_decided;
-        Ok(change)
+        Ok(removed)
     }
 
     pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
@@ -83,41 +88,43 @@ impl Ledger {
         self.incumbent.is_some()
     }
 
-    /// Works out who is the master and how the others stand, from what all have said of themselves. Returns the members,
-    /// and whether it is known who the master is.
-    pub(super) fn draw(&mut self, round: Duration, is_monitored: bool) -> (Vec<Member>, bool) {
+    /// Works out who is the master and how the others stand, from what all have said of themselves.
+    pub(super) fn draw(&mut self, round: Duration, is_monitored: bool) -> Drawing {
         let reports: Vec<Option<Arc<Report>>> = self.entries.iter().map(|entry| entry.peer.node.report()).collect();
         let nodes = self.without_aliases(&reports);
         let claims: Vec<Claim<'_>> = nodes.iter().map(|index| self.claim(*index, &reports)).collect();
-        let now = Instant::now();
         let elected = if self.is_decided {
             follow_authority(&claims, self.incumbent.as_ref())
         } else {
-            elect(&claims, self.incumbent.as_ref(), Moment { now, round })
+            elect(&claims, self.incumbent.as_ref(), Moment { now: Instant::now(), round })
         };
         let incumbent = elected.and_then(|index| self.confirm(index, &claims));
-        let is_settled = elected.is_some() || !is_monitored || claims.iter().all(|claim| claim.asked.is_some());
         // Until it is known better, the named master has its place; nobody writes there before all is settled.
         let named = || claims.iter().position(|claim| claim.hint == Some(Role::Master));
         let master = elected.or_else(named);
-        let members = nodes.iter().zip(&claims).enumerate().map(|(place, (index, claim))| {
+        let mut drawing = Drawing {
+            members: Vec::with_capacity(nodes.len()),
+            is_settled: elected.is_some() || !is_monitored || claims.iter().all(|claim| claim.asked.is_some()),
+            standings: Vec::with_capacity(nodes.len()),
+            succession: None,
+        };
+        for (place, (index, claim)) in nodes.iter().zip(&claims).enumerate() {
             let is_master = Some(place) == master;
             let peer = Arc::clone(&self.entries[*index].peer);
-            let standing = if is_master {
-                Standing::InStep
-            } else {
-                standing(claim, elected.map(|elected| &claims[elected]), peer.node.standing())
+            let stands = |elected: usize| standing(claim, Some(&claims[elected]), peer.node.standing());
+            let standing = match elected {
+                _ if is_master => Standing::InStep,
+                Some(elected) => stands(elected),
+                None => standing(claim, None, peer.node.standing()),
             };
-            if peer.node.set_standing(standing, now) {
-                events::standing_changed(peer.node.addr(), standing);
-            }
-            Member { peer, place: if is_master { Role::Master } else { Role::Replica } }
-        });
-        let members = members.collect();
+            drawing.standings.push((Arc::clone(&peer), standing));
+            drawing.members.push(Member { peer, place: if is_master { Role::Master } else { Role::Replica } });
+        }
         if let Some(incumbent) = incumbent {
+            drawing.succession = self.succession(&incumbent);
             self.incumbent = Some(incumbent);
         }
-        (members, is_settled)
+        drawing
     }
 
     /// The incumbent after this election, if there is anything new about it.
@@ -126,19 +133,31 @@ impl Ledger {
         let next = || Incumbent::of(claim);
         match &self.incumbent {
             None => claim.answers().then(next),
-            Some(present) if present.addr != *claim.addr => {
-                events::failover(Some(&present.addr), claim.addr);
-                self.entries.iter().filter(|entry| entry.peer.node.addr() == claim.addr).for_each(|entry| {
-                    // It was seen to answer, as the master.
-                    entry.peer.node.come_back(Instant::now());
-                });
-                Some(next())
-            }
+            Some(present) if present.addr != *claim.addr => Some(next()),
             Some(present) => {
                 let answers = claim.answers() && claim.report.is_some_and(|report| report.role == Some(Role::Master));
                 let continues = claim.report.is_some_and(|report| present.continues_in(report));
                 (answers && (continues || is_uncontested(elected, claims))).then(next).filter(|next| next != present)
             }
+        }
+    }
+
+    fn succession(&self, next: &Incumbent) -> Option<Succession> {
+        let peer = |incumbent: &Incumbent| {
+            let mut peers = self.peers();
+            peers.find(|peer| *peer.node.addr() == incumbent.addr).map(Arc::clone)
+        };
+        let before = self.incumbent.as_ref().filter(|before| before.addr != next.addr)?;
+        Some(Succession { from: peer(before)?, to: peer(next)? })
+    }
+
+    pub(super) fn has_laggards(&self) -> bool {
+        self.peers().any(|peer| peer.node.standing() != Standing::InStep)
+    }
+
+    pub(super) fn forgive_laggards(&self, now: Instant) {
+        for peer in self.peers() {
+            peer.node.set_standing(Standing::InStep, now);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A node with its pool, kept across topologies as long as the node belongs to the set.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -19,6 +20,7 @@ pub(crate) struct Peer {
     pub(crate) pool: Pool,
     /// Wakes the thread that watches this node. `None`: nobody does.
     pub(crate) bell: Option<Bell>,
+    is_watched: AtomicBool,
     asked: Mutex<Asked>,
 }
 
@@ -29,6 +31,8 @@ pub(super) struct Asked {
     pub(super) last: Option<Instant>,
     /// When the first of the questions was begun that failed since the last answer.
     pub(super) silent_since: Option<Instant>,
+    /// How many calls it had answered then.
+    answered: u64,
     /// The role that it gave in its last greeting, before it was asked for more.
     pub(super) greeting: Option<Role>,
 }
@@ -56,7 +60,7 @@ impl Workshop {
             node.health().leave_probes_to_monitor();
         }
         let bell = self.is_monitored.then(Bell::default);
-        Ok(Arc::new(Peer { node, pool, bell, asked: Mutex::default() }))
+        Ok(Arc::new(Peer { node, pool, bell, is_watched: AtomicBool::new(false), asked: Mutex::default() }))
     }
 }
 
@@ -73,10 +77,8 @@ impl Peer {
     fn answered_though_ejected(&self) {
         match &self.bell {
             // No call ends an ejection while the monitor runs; but it is time for a probe.
-            Some(bell) => {
-                self.node.health().end_cool_down();
-                bell.ring();
-            }
+            Some(bell) if self.node.health().end_cool_down(Instant::now()) => bell.ring(),
+            Some(_) => {}
             None => self.node.come_back(Instant::now()),
         }
     }
@@ -93,6 +95,9 @@ impl Peer {
 
     /// Notes what the server said of itself when it was asked at `began`.
     pub(super) fn heard(&self, report: Report, began: Instant) {
+        if self.was_asked_since(began) {
+            return;
+        }
         if let Some(role) = report.role {
             self.observe_role(role);
         }
@@ -104,7 +109,7 @@ impl Peer {
             // Another process: the connections to the old one are dead, or lead elsewhere.
             self.pool.end_generation(now);
         }
-        *self.asked.lock() = Asked { last: Some(began), silent_since: None, greeting: report.role };
+        *self.asked.lock() = Asked { last: Some(began), greeting: report.role, ..Asked::default() };
         if is_loading {
             self.node.blame(Outcome::NotServing, now, rand::random());
         }
@@ -120,9 +125,15 @@ impl Peer {
 
     /// Notes that the node could not be asked at `began`.
     pub(super) fn heard_nothing(&self, silence: Silence, began: Instant) {
+        if self.was_asked_since(began) {
+            return;
+        }
         let mut asked = self.asked.lock();
         asked.last = Some(began);
-        asked.silent_since.get_or_insert(began);
+        if asked.silent_since.is_none() {
+            asked.silent_since = Some(began);
+            asked.answered = self.node.answered();
+        }
         drop(asked);
         let outcome = match silence {
             Silence::Unreachable => Outcome::Unreachable,
@@ -131,22 +142,38 @@ impl Peer {
         self.node.blame(outcome, Instant::now(), rand::random());
     }
 
+    /// Returns when the node was asked. It is not silent as long as it answers calls.
     pub(super) fn asked(&self) -> Asked {
-        *self.asked.lock()
+        let asked = *self.asked.lock();
+        let serves = self.node.answered() > asked.answered;
+        Asked { silent_since: asked.silent_since.filter(|_| !serves), ..asked }
+    }
+
+    /// Tells whether a later question than this one was answered already.
+    fn was_asked_since(&self, began: Instant) -> bool {
+        self.asked.lock().last.is_some_and(|last| last > began)
     }
 
     /// Asks the node once, on a connection opened for that.
-    pub(super) fn ask_once(&self) {
+    pub(super) fn ask_once(&self, deadline: Instant) {
         let began = Instant::now();
-        let Ok(mut line) = self.pool.line() else { return };
-        let told = line.ask();
-        if line.is_shared() {
-            self.node.share_endpoint();
-        }
-        match told {
+        let Ok(mut line) = self.pool.line_until(deadline) else { return };
+        match line.ask() {
             Ok(report) => self.heard(report, began),
             Err(silence) => self.heard_nothing(silence, began),
         }
+        if line.is_shared() {
+            self.node.share_endpoint();
+        }
+    }
+
+    /// Tells whether nobody watches the node yet; from now on, somebody does.
+    pub(super) fn begin_watch(&self) -> bool {
+        !self.is_watched.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn end_watch(&self) {
+        self.is_watched.store(false, Ordering::Release);
     }
 
     pub(super) fn ring(&self) {

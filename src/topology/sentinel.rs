@@ -6,13 +6,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use redis::{Client, Connection, ConnectionInfo, RedisResult, cmd, pipe};
+use redis::{Client, Connection, ConnectionInfo, RedisError, RedisResult, cmd, pipe};
 
 use self::answer::{Answer, combine};
 use super::description::{Description, RefreshTrigger, TopologyProvider};
-use super::keeper::spawn;
+use super::refresher::spawn;
 use crate::addr::NodeAddr;
-use crate::endpoint::{Endpoint, Place};
+use crate::endpoint::{AddressMap, Endpoint, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Role;
 use crate::strategy::MOST_NODES;
@@ -20,11 +20,10 @@ use crate::strategy::MOST_NODES;
 mod answer;
 mod listener;
 
-/// Translates what servers say of themselves into what can be reached from here.
-pub(crate) type AddressMap = Box<dyn Fn(&NodeAddr) -> NodeAddr + Send + Sync>;
-
 /// How long further answers are waited for after the first one: a Sentinel that hangs delays nobody.
 const GRACE: Duration = Duration::from_millis(30);
+/// How long a replica belongs to the set that no Sentinel names any more.
+const NAMED_FOR: Duration = Duration::from_secs(30);
 /// How long the last answer of a Sentinel counts.
 const COUNTS_FOR: Duration = Duration::from_secs(10);
 
@@ -35,6 +34,17 @@ pub(crate) struct SentinelGroup {
     map: AddressMap,
     limit: Duration,
     trigger: Arc<OnceLock<RefreshTrigger>>,
+    memory: Mutex<Memory>,
+}
+
+/// What earlier answers said.
+#[derive(Default)]
+struct Memory {
+    epoch: u64,
+    /// Since when all answers are of an earlier epoch.
+    outdated_since: Option<Instant>,
+    /// Nodes that were named, and when for the last time.
+    named: Vec<(NodeAddr, Instant)>,
 }
 
 struct Sentinel {
@@ -48,6 +58,8 @@ struct State {
     /// Kept open between two questions.
     connection: Option<Connection>,
     is_asked: bool,
+    /// Why the last question got no answer.
+    failure: Option<RedisError>,
     last: Option<(Instant, Answer)>,
 }
 
@@ -66,7 +78,7 @@ impl SentinelGroup {
             Ok(Arc::new(Sentinel { addr, info: info.set_redis_settings(settings), state: Mutex::default() }))
         };
         let sentinels = sentinels.iter().map(sentinel).collect::<Result<_>>()?;
-        Ok(Self { service: service.into(), sentinels, map, limit, trigger: Arc::default() })
+        Ok(Self { service: service.into(), sentinels, map, limit, trigger: Arc::default(), memory: Mutex::default() })
     }
 
     /// Asks all Sentinels that are not being asked already, each on a thread of its own.
@@ -81,7 +93,10 @@ impl SentinelGroup {
             let ask = move || {
                 let is_news = asked.ask(&service, limit);
                 // Whoever waited may have gone.
-                if done.send(()).is_err() && is_news && let Some(trigger) = trigger.get() {
+                if done.send(()).is_err()
+                    && is_news
+                    && let Some(trigger) = trigger.get()
+                {
                     trigger.fire();
                 }
             };
@@ -104,6 +119,42 @@ impl SentinelGroup {
         }
     }
 
+    /// Compares an answer with earlier ones; returns the other nodes of the set.
+    ///
+    /// In a failover one Sentinel knows of the new epoch at first. If it falls silent, the others must not lead back.
+    fn remember(&self, answer: &Answer, now: Instant) -> Result<Vec<NodeAddr>> {
+        let mut memory = self.memory.lock();
+        if answer.epoch < memory.epoch {
+            let since = *memory.outdated_since.get_or_insert(now);
+            if now.saturating_duration_since(since) < COUNTS_FOR {
+                return Err(Error::new(ErrorKind::Topology, "only Sentinels answer that missed the last failover"));
+            }
+        }
+        memory.epoch = answer.epoch;
+        memory.outdated_since = None;
+        // A Sentinel that was reset knows no replicas for some seconds.
+        memory.named.retain(|(addr, at)| {
+            now.saturating_duration_since(*at) < NAMED_FOR && !answer.others.contains(addr) && *addr != answer.master
+        });
+        let missing: Vec<NodeAddr> = memory.named.iter().map(|(addr, _)| addr.clone()).collect();
+        memory.named.extend(answer.others.iter().chain([&answer.master]).map(|addr| (addr.clone(), now)));
+        Ok(answer.others.iter().cloned().chain(missing).take(MOST_NODES - 1).collect())
+    }
+
+    #[cold]
+    fn no_answer(&self) -> Error {
+        let service = self.service.escape_debug();
+        let failure = self.sentinels.iter().find_map(|sentinel| sentinel.state.lock().failure.clone());
+        let all_failed = self.sentinels.iter().all(|sentinel| sentinel.state.lock().failure.is_some());
+        match failure.filter(|_| all_failed) {
+            Some(cause) => {
+                Error::new(ErrorKind::Topology, format!("no Sentinel answers for the service \"{service}\""))
+                    .because(cause)
+            }
+            None => Error::new(ErrorKind::Topology, format!("no Sentinel knows the service \"{service}\"")),
+        }
+    }
+
     fn has_answer(&self) -> bool {
         self.sentinels.iter().any(|sentinel| sentinel.answer().is_some())
     }
@@ -120,16 +171,26 @@ impl Sentinel {
     fn ask(&self, service: &str, limit: Duration) -> bool {
         // A connection that was closed meanwhile says nothing about the Sentinel.
         let kept = self.state.lock().connection.take();
-        let asked = kept.and_then(|connection| ask_on(connection, service, limit).ok());
-        let asked = asked.or_else(|| self.connect(limit).and_then(|fresh| ask_on(fresh, service, limit)).ok());
-        let (connection, answer) = asked.map_or((None, None), |(connection, answer)| (Some(connection), answer));
+        let asked = match kept.map(|connection| ask_on(connection, service, limit)) {
+            Some(Ok(answered)) => Ok(answered),
+            _ => self.connect(limit).and_then(|fresh| ask_on(fresh, service, limit)),
+        };
         let mut state = self.state.lock();
         state.is_asked = false;
-        state.connection = connection;
-        let Some(answer) = answer else { return false };
-        let is_news = state.last.as_ref().is_none_or(|(_, last)| last.master != answer.master);
-        state.last = Some((Instant::now(), answer));
-        is_news
+        match asked {
+            Ok((connection, answer)) => {
+                state.connection = Some(connection);
+                state.failure = None;
+                let Some(answer) = answer else { return false };
+                let is_news = state.last.as_ref().is_none_or(|(_, last)| last.master != answer.master);
+                state.last = Some((Instant::now(), answer));
+                is_news
+            }
+            Err(error) => {
+                state.failure = Some(error);
+                false
+            }
+        }
     }
 
     fn connect(&self, limit: Duration) -> RedisResult<Connection> {
@@ -147,7 +208,11 @@ fn ask_on(mut connection: Connection, service: &str, limit: Duration) -> RedisRe
     for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER", "SLAVES"] {
         questions.add_command(cmd("SENTINEL").arg(question).arg(service).to_owned());
     }
-    let replies: Vec<redis::RedisResult<redis::Value>> = questions.query(&mut connection)?;
+    let replies: Vec<RedisResult<redis::Value>> = questions.query(&mut connection)?;
+    // A refusal of the first question is one of rights: of a service that is not known, it answers nil.
+    if let Some(Err(error)) = replies.first() {
+        return Err(error.clone());
+    }
     Ok((connection, Answer::read(&replies)))
 }
 
@@ -155,14 +220,12 @@ impl TopologyProvider for SentinelGroup {
     fn describe(&self, deadline: Instant) -> Result<Description> {
         let answers = self.ask();
         self.wait_for(&answers, deadline);
-        let Some(answer) = combine(self.sentinels.iter().filter_map(|sentinel| sentinel.answer()).collect()) else {
-            let text = format!("no Sentinel answers for the service \"{}\"", self.service.escape_debug());
-            return Err(Error::new(ErrorKind::Topology, text));
-        };
-        let found = |addr: &NodeAddr| Endpoint::from((self.map)(addr));
+        let answers: Vec<Answer> = self.sentinels.iter().filter_map(|sentinel| sentinel.answer()).collect();
+        let answer = combine(answers).ok_or_else(|| self.no_answer())?;
+        let others = self.remember(&answer, Instant::now())?;
+        let found = |addr: &NodeAddr| Endpoint::from(self.map.reachable(addr));
         let described = Description::new().master(found(&answer.master));
-        let others = answer.others.iter().take(MOST_NODES - 1);
-        Ok(others.fold(described, |described, addr| described.guess(Some(Role::Replica), found(addr))))
+        Ok(others.iter().fold(described, |described, addr| described.guess(Some(Role::Replica), found(addr))))
     }
 
     fn interval(&self) -> Duration {

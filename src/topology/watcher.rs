@@ -6,8 +6,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::bell::Woken;
-use super::keeper::{Keeper, spawn};
+use super::keeper::Keeper;
 use super::peer::Peer;
+use super::refresher::spawn;
 use crate::error::{Error, ErrorKind};
 use crate::node::Standing;
 use crate::pool::{Line, Silence};
@@ -15,12 +16,16 @@ use crate::pool::{Line, Silence};
 /// However often somebody rings, a node is asked at most once in this time.
 const BREATH: Duration = Duration::from_millis(20);
 
-/// Starts to watch a node. The thread ends when the node leaves the set, and with the client.
+/// Starts to watch a node, unless somebody does. The thread ends when the node leaves the set, and with the client.
 pub(super) fn start(peer: &Arc<Peer>, keeper: &Weak<Keeper>) -> crate::Result<()> {
     let unusable = |error| Error::new(ErrorKind::Config, "an endpoint cannot be used").because(error);
     let line = peer.pool.line().map_err(unusable)?;
+    if !peer.begin_watch() {
+        return Ok(());
+    }
     let watcher = Watcher { peer: Arc::clone(peer), keeper: Weak::clone(keeper), line };
-    spawn("redis-watch", move || watcher.watch())
+    // Tried again with the next description.
+    spawn("redis-watch", move || watcher.watch()).inspect_err(|_| peer.end_watch())
 }
 
 struct Watcher {
@@ -36,8 +41,7 @@ impl Watcher {
         let mut last = None::<Instant>;
         loop {
             let Some(bell) = &self.peer.bell else { return };
-            let woken = bell.wait(wait);
-            if woken == Woken::Closed {
+            if bell.wait(wait) == Woken::Closed {
                 return;
             }
             if let Some(early) = last.map(|last| BREATH.saturating_sub(last.elapsed())).filter(|early| !early.is_zero())
@@ -47,28 +51,20 @@ impl Watcher {
             last = Some(Instant::now());
             self.look();
             let Some(keeper) = self.keeper.upgrade() else { return };
-            // An ejected node is asked again when it may be probed.
-            wait = self.peer.node.health().cools_down_for(Instant::now()).unwrap_or_else(|| keeper.next_round());
+            wait = keeper.next_round(self.peer.node.health().cools_down_for(Instant::now()));
         }
     }
 
-    /// Asks the node once, as a probe if it is ejected and has cooled down.
+    /// Asks the node once; as a probe, if it is ejected and has cooled down.
     fn look(&mut self) {
-        let health = self.peer.node.health();
         let began = Instant::now();
-        let is_probe = health.begin_probe(began);
-        if !is_probe && self.peer.node.is_ejected() && self.peer.asked().silent_since.is_some() {
-            // It is known to be out, and still cools down.
-            return;
-        }
+        let is_probe = self.peer.node.health().begin_probe(began);
         if is_probe {
             self.line.hang_up();
         }
+        let was_silent = self.peer.asked().silent_since.is_some();
         let told = if self.line.is_open() { self.line.ask() } else { self.greet().and_then(|()| self.line.ask()) };
         let answers = told.is_ok();
-        if self.line.is_shared() {
-            self.peer.node.share_endpoint();
-        }
         match told {
             Ok(report) => self.peer.heard(report, began),
             Err(silence) => self.peer.heard_nothing(silence, began),
@@ -76,6 +72,19 @@ impl Watcher {
         self.reconcile();
         if is_probe {
             self.conclude(answers);
+        }
+        if answers {
+            self.look_around(was_silent);
+        }
+    }
+
+    /// The node answers: those that fell silent with it may do so as well. And it may not be one process alone.
+    fn look_around(&mut self, was_silent: bool) {
+        if self.line.is_shared() {
+            self.peer.node.share_endpoint();
+        }
+        if let (true, Some(keeper)) = (was_silent, self.keeper.upgrade()) {
+            keeper.peers().iter().filter(|peer| peer.asked().silent_since.is_some()).for_each(|peer| peer.ring());
         }
     }
 

@@ -43,7 +43,7 @@ fn failures_eject_only_in_a_row() {
     assert!(health.is_ejected());
     assert!(health.answered(), "an answer does not end the ejection, but is worth a probe");
     assert!(health.is_ejected());
-    health.end_cool_down();
+    assert!(health.end_cool_down(start) && !health.end_cool_down(start + MS), "not with each answer");
     assert!(health.begin_probe(start + MS));
 }
 

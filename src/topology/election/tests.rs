@@ -112,6 +112,11 @@ fn at_a_cold_start_nobody_is_chosen_who_may_have_a_better_rival() {
     assert_eq!(greeted.elected(None, ROUND), Some(0), "nobody else claims it");
     greeted.nodes[2].greeting = Some(Role::Master);
     assert_eq!(greeted.elected(None, ROUND), None, "who follows whom is not known yet");
+    let mut returned = World::new(vec![None, None, None]);
+    (returned.nodes[0].greeting, returned.nodes[1].greeting) = (Some(Role::Master), Some(Role::Replica));
+    assert_eq!(returned.elected(None, ROUND), None, "the replica may follow the one that was not heard");
+    let told = World::new(vec![master("a", "A", ""), replica("B", "up"), None]);
+    assert_eq!(told.elected(None, ROUND), None, "it does");
     let mut dead = World::new(vec![master("a", "A", ""), None, None]);
     for index in [1, 2] {
         dead.nodes[index].asked = Some(dead.start);
@@ -147,6 +152,7 @@ fn a_silent_incumbent_is_replaced_after_a_full_round_by_its_heir() {
     assert_eq!(world.elected(Some(&incumbent), ROUND), Some(1));
     world.nodes[2].asked = world.start.checked_sub(ROUND);
     assert_eq!(world.elected(Some(&incumbent), ROUND), Some(0), "not everybody was asked since");
+    assert_eq!(world.elected(Some(&incumbent), 6 * ROUND), Some(1), "but that does not last for ever");
     world.nodes[2].asked = Some(world.start);
     world.says(2, replica("A", "up"));
     assert_eq!(world.elected(Some(&incumbent), 60 * ROUND), Some(0), "a follower testifies that it lives");

@@ -1,11 +1,11 @@
 //! Hears a Sentinel's events, so that a failover is noticed when it happens.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::{Client, ConnectionInfo, RedisResult};
 
 use super::super::description::RefreshTrigger;
-use super::super::keeper::spawn;
+use super::super::refresher::spawn;
 
 /// The events after which the answers of this Sentinel are others. The first two come seconds before `+switch-master`,
 /// which is published only when all replicas follow the new master.
@@ -22,6 +22,8 @@ const EVENTS: [&str; 9] = [
 ];
 /// How often the thread looks whether the client still lives.
 const GLANCE: Duration = Duration::from_millis(500);
+/// After this time without an event the Sentinel is called anew.
+const SILENCE: Duration = Duration::from_secs(30);
 /// The pause before a Sentinel that hung up is called again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -47,9 +49,12 @@ fn listen(info: &ConnectionInfo, service: &str, trigger: &RefreshTrigger, limit:
     events.subscribe(&EVENTS[..])?;
     // What happened while nobody listened is asked for.
     trigger.fire();
-    while trigger.is_alive() {
+    let mut heard = Instant::now();
+    // A connection that was lost without a word is as silent as a Sentinel to which nothing happens.
+    while trigger.is_alive() && heard.elapsed() < SILENCE {
         match events.get_message() {
             Ok(message) => {
+                heard = Instant::now();
                 let text: String = message.get_payload()?;
                 if text.split(' ').any(|word| word == service) {
                     trigger.fire();

@@ -1,0 +1,145 @@
+//! When the provider and the nodes are asked: at intervals, when somebody rings, and when a call met a fault.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::bell::Woken;
+use super::description::{Description, RefreshTrigger};
+use super::keeper::{HURRY, Keeper};
+use crate::error::{Error, ErrorKind, Result};
+use crate::events;
+
+/// However often somebody rings, the provider is asked at most once in this time.
+const BREATH: Duration = Duration::from_millis(50);
+/// However many calls meet faults, the set is looked at for that at most once in this time.
+const SUSPICION: Duration = Duration::from_millis(100);
+/// How often it is looked whether nodes are in step again, where no monitor does it.
+const LAG: Duration = Duration::from_millis(500);
+/// How long the set is looked at for the faults of calls, where no monitor does it.
+const FOLLOWS_FOR: Duration = Duration::from_secs(30);
+/// How long a description may take.
+const DESCRIBES_FOR: Duration = Duration::from_secs(2);
+
+impl Keeper {
+    /// Starts the thread that asks the provider, unless it runs already or nothing is monitored.
+    pub(crate) fn ask_at_intervals(&self) -> Result<()> {
+        let Some(me) = self.me.get().filter(|_| self.is_monitored()).cloned() else { return Ok(()) };
+        if std::mem::replace(&mut self.mood.lock().asks_provider, true) {
+            return Ok(());
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| self.provider.watch(RefreshTrigger::new(&self.bell))));
+        let (bell, interval) = (Arc::clone(&self.bell), self.provider.interval());
+        let ask = move || {
+            let mut wait = Duration::ZERO;
+            while bell.wait(wait) != Woken::Closed {
+                let Some(keeper) = me.upgrade() else { return };
+                keeper.tell(&keeper.ask_provider(Instant::now() + DESCRIBES_FOR));
+                wait = if keeper.is_in_a_hurry() { HURRY } else { interval };
+                drop(keeper);
+                thread::sleep(BREATH);
+            }
+        };
+        // The stack has the usual size: the provider may be anybody's code.
+        let started = thread::Builder::new().name("redis-topology".to_owned()).spawn(ask);
+        started.map(drop).map_err(cannot_start)
+    }
+
+    /// Somebody met a fault that the set may have changed by: it is looked at now rather than later, on other threads.
+    pub(crate) fn suspect(&self) {
+        // For want of a master for long, haste does not help.
+        let pause = if self.out_for().is_some_and(|time| time > FOLLOWS_FOR) {
+            self.interval().max(SUSPICION)
+        } else {
+            SUSPICION
+        };
+        let mut mood = self.mood.lock();
+        if mood.is_followed || mood.suspected.is_some_and(|last| last.elapsed() < pause) {
+            return;
+        }
+        mood.suspected = Some(Instant::now());
+        if self.is_monitored() {
+            drop(mood);
+            self.current().members().iter().for_each(|member| member.peer.ring());
+            self.bell.ring();
+            return;
+        }
+        let Some(me) = self.me.get().cloned() else { return };
+        let follow = move || {
+            let start = Instant::now();
+            while let Some(keeper) = me.upgrade() {
+                let refreshed = catch_unwind(AssertUnwindSafe(|| keeper.refresh(Instant::now() + DESCRIBES_FOR)));
+                keeper.tell(&refreshed.unwrap_or_else(|_| Err(panicked())));
+                // Nobody else would notice when they are in step again.
+                let goes_on = keeper.has_laggards() && start.elapsed() < FOLLOWS_FOR;
+                if !goes_on {
+                    keeper.forgive_laggards();
+                    keeper.mood.lock().is_followed = false;
+                    return;
+                }
+                drop(keeper);
+                thread::sleep(LAG);
+            }
+        };
+        mood.is_followed = thread::Builder::new().name("redis-refresh".to_owned()).spawn(follow).is_ok();
+    }
+
+    /// Asks the provider and every node now, and waits for their answers until the deadline.
+    pub(crate) fn refresh(&self, deadline: Instant) -> Result<()> {
+        let asked = self.ask_provider(deadline);
+        self.ask_all(deadline);
+        asked.map_err(Error::about_topology)
+    }
+
+    /// Asks every node at once.
+    fn ask_all(&self, deadline: Instant) {
+        let peers = self.peers();
+        thread::scope(|scope| {
+            for peer in &peers {
+                let ask = || {
+                    peer.ask_once(deadline);
+                    self.reconcile();
+                };
+                // A thread that cannot be started asks nobody: the others do.
+                let _ = thread::Builder::new().spawn_scoped(scope, ask);
+            }
+        });
+    }
+
+    /// Asks the provider now; the nodes are asked by those who watch them.
+    pub(crate) fn ask_provider(&self, deadline: Instant) -> Result<()> {
+        let busy = || Error::new(ErrorKind::Topology, "other refreshes took until the deadline");
+        let _mine = self.turn.take(deadline).ok_or_else(busy)?;
+        let described = catch_unwind(AssertUnwindSafe(|| self.provider.describe(deadline)));
+        let description: Description = described.unwrap_or_else(|_| Err(panicked()))?;
+        self.adopt(&description)
+    }
+
+    /// Keeps why the set could not be described, and says so once.
+    fn tell(&self, asked: &Result<()>) {
+        let before = std::mem::replace(&mut self.mood.lock().failure, asked.as_ref().err().cloned());
+        if let (Err(error), None) = (asked, before) {
+            events::provider_failed(error);
+        }
+    }
+
+    /// Returns why the set could not be described the last time, if it could not.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.mood.lock().failure.clone()
+    }
+}
+
+/// Starts a thread of the monitor, which needs little.
+pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let started = thread::Builder::new().name(name.to_owned()).stack_size(256 * 1024).spawn(work);
+    started.map(drop).map_err(cannot_start)
+}
+
+fn cannot_start(cause: std::io::Error) -> Error {
+    Error::config("no thread can be started").because(cause.into())
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Topology, "the provider panicked")
+}
