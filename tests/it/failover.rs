@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_replicated::testing::{ReplicaSet, Sentinels};
-use redis_replicated::{NodeAddr, ReplicatedClient, redis};
+use redis_replicated::{NodeAddr, ReplicatedClient, Role, redis};
 
 use crate::support::{set_with_key, wait_until};
 
@@ -78,7 +78,9 @@ fn fail_over(by: By) -> Duration {
             By::Command => sentinels.fail_over().unwrap(),
         }
         let named = named.join().unwrap();
-        wait_until("writes go on", || log.writes_since(named) > 50);
+        wait_until("the client follows", || master_of(&client) != old);
+        let followed = Instant::now();
+        wait_until("writes go on", || log.writes_since(followed) > 50);
         if by == By::Crash {
             // Empty, and claiming to be a master for about ten seconds.
             servers.server_at_mut(&old).unwrap().restart().unwrap();
@@ -95,6 +97,10 @@ fn fail_over(by: By) -> Duration {
     let written = log.written.lock().unwrap();
     let resumed = written.iter().filter(|(id, _)| kept.contains(id)).filter_map(|(_, done)| *done);
     resumed.filter(|done| *done > named).min().unwrap().duration_since(named)
+}
+
+fn master_of(client: &ReplicatedClient) -> NodeAddr {
+    client.snapshot().nodes.iter().find(|node| node.place == Role::Master).unwrap().addr.clone()
 }
 
 /// Waits until the first Sentinel names another master; asks them one by one, on connections of its own.
@@ -121,10 +127,9 @@ fn check(log: &Log, servers: &ReplicaSet, client: &ReplicatedClient, old: &NodeA
         log.reads.load(Ordering::SeqCst),
         failed[0]
     );
-    let snapshot = client.snapshot();
-    let master = snapshot.nodes.iter().find(|node| node.place == redis_replicated::Role::Master).unwrap();
-    assert_ne!(master.addr, *old, "{snapshot}");
-    let mut connection = servers.server_at(&master.addr).unwrap().connection().unwrap();
+    let master = master_of(client);
+    assert_ne!(master, *old, "{}", client.snapshot());
+    let mut connection = servers.server_at(&master).unwrap().connection().unwrap();
     let kept: Vec<u64> = redis::cmd("LRANGE").arg("log").arg(0).arg(-1).query(&mut connection).unwrap();
     let distinct: HashSet<u64> = kept.iter().copied().collect();
     assert_eq!(distinct.len(), kept.len(), "a write was executed twice");
