@@ -124,7 +124,10 @@ impl Builder {
     ///
     /// All of them are asked every second, after errors and when one of them tells of a change; the answer of the highest
     /// epoch counts, once the node that it names says itself that it is a master. The endpoints of the Sentinels have users,
-    /// passwords and TLS of their own; those of the nodes are given by [`login`](Self::login) and [`tls`](Self::tls).
+    /// passwords and TLS of their own; user, password, database and protocol of the nodes are given by
+    /// [`login`](Self::login), their TLS by [`tls`](Self::tls). A step of talking to a Sentinel may take as long as
+    /// [`connect_timeout`](Self::connect_timeout); one that hangs delays nobody. With the monitor switched off, they are
+    /// asked after faults only.
     pub fn sentinel<E: Into<Endpoint>>(
         mut self,
         service: impl Into<String>,
@@ -163,9 +166,12 @@ impl Builder {
 
     /// Sets how often each node is asked for its state, give or take a tenth. Default: 1 s; zero switches the monitor off.
     ///
-    /// One thread for each node asks `INFO replication` (or `ROLE`, or `HELLO`, where rights or a proxy refuse that). While
-    /// the master is out, all are asked every 100 ms, for 30 s at most. Without a monitor, the calls themselves notice what
-    /// changed, later and at their own cost.
+    /// One thread for each node asks `INFO replication` (or `ROLE`, or `HELLO`, where rights or a proxy refuse that), on a
+    /// connection outside the pool; they start in `build` and end with the last handle. While the master is out, all are
+    /// asked every 100 ms, for 30 s at most. Writes of a new client wait until it is known that nobody else is the master.
+    ///
+    /// Without a monitor, the calls themselves notice what changed, later and at their own cost: replicas that lag behind
+    /// for good, or follow somebody else, are not noticed, and the named master is believed.
     pub fn monitor_interval(mut self, interval: Duration) -> Self {
         self.monitor_interval = interval;
         self

@@ -30,6 +30,13 @@
 //! | `Master` | `PUBLISH` `WAIT` `INFO` `CONFIG` `PING` | the master | only if provably not executed |
 //! | `Connection` | `SELECT` `AUTH` `SUBSCRIBE` `MONITOR` | refused, see [`dedicated`](ReplicatedClient::dedicated) | – |
 //!
+//! # When nodes fail
+//!
+//! Reads go on with whoever can serve, writes wait for the next master, and nothing is executed twice. A monitor asks every
+//! node for its state; ejected nodes come back through one probe at a time and with a small share of the load at first. The
+//! set is named in the [`Builder`], found from any node ([`discover`](Builder::discover)), through Sentinel
+//! ([`sentinel`](Builder::sentinel)), or by a [`TopologyProvider`] of your own.
+//!
 //! # Staleness
 //!
 //! Replication is asynchronous: a replica may not yet have what was just written. Where that matters, read from the

@@ -43,13 +43,14 @@ pub trait TopologyProvider: fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Topology`](crate::ErrorKind::Topology) if it cannot: then the last good topology stays.
     fn describe(&self, deadline: Instant) -> Result<Description>;
 
-    /// Returns how long after one description the next is asked for. Default: 10 s. Errors of calls ask for one at once.
+    /// Returns how long after one description the next is asked for. Default: 10 s. Faults of calls ask for one at once;
+    /// with the monitor switched off, only they do.
     fn interval(&self) -> Duration {
         Duration::from_secs(10)
     }
 
-    /// Called once, when the client is built: a provider that hears of changes can ask for a refresh. Default: does
-    /// nothing.
+    /// Called once, when the client is built with a monitor: a provider that hears of changes can ask for a refresh.
+    /// Default: does nothing.
     ///
     /// Threads that it starts should end when [`RefreshTrigger::is_alive`] turns `false`.
     fn watch(&self, trigger: RefreshTrigger) {
@@ -78,7 +79,7 @@ impl Description {
         Self::default()
     }
 
-    /// Names the master. It gets writes once it has said itself that it is a master.
+    /// Names the master. It gets writes once it has said itself that it is a master; of several, the first counts.
     #[must_use]
     pub fn master(mut self, node: impl Into<Endpoint>) -> Self {
         self.nodes.push((Some(Role::Master), node.into()));
