@@ -52,9 +52,14 @@ impl Bell {
 
     /// Waits until somebody rings, at most for this long.
     pub(crate) fn wait(&self, limit: Duration) -> Woken {
-        let end = Instant::now() + limit;
+        // `None`: too far away for the clock.
+        let end = Instant::now().checked_add(limit);
         let mut state = self.state.lock();
         while *state == State::Quiet {
+            let Some(end) = end else {
+                self.changed.wait(&mut state);
+                continue;
+            };
             if self.changed.wait_until(&mut state, end).timed_out() && *state == State::Quiet {
                 return Woken::InTime;
             }
@@ -80,6 +85,8 @@ mod tests {
         bell.ring();
         assert_eq!(bell.wait(Duration::from_secs(60)), Woken::Rung);
         assert_eq!(bell.wait(Duration::ZERO), Woken::InTime);
+        bell.ring();
+        assert_eq!(bell.wait(Duration::MAX), Woken::Rung);
         bell.close();
         bell.ring();
         assert_eq!(bell.wait(Duration::from_secs(60)), Woken::Closed);

@@ -17,7 +17,7 @@ use crate::node::Role;
 ///
 /// ```
 /// use std::time::Instant;
-/// use redis_replicated::{Description, Result, TopologyProvider};
+/// use redis_replicated::{Description, Error, Result, TopologyProvider};
 ///
 /// /// Reads the set from a file that something else keeps up to date: the master in the first line, replicas below.
 /// #[derive(Debug)]
@@ -25,7 +25,7 @@ use crate::node::Role;
 ///
 /// impl TopologyProvider for FromFile {
 ///     fn describe(&self, _: Instant) -> Result<Description> {
-///         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+///         let text = std::fs::read_to_string(&self.0).map_err(|error| Error::topology(error.to_string()))?;
 ///         let mut lines = text.lines();
 ///         let described = lines.next().map_or_else(Description::new, |master| Description::new().master(master));
 ///         Ok(lines.fold(described, |described, replica| described.replica(replica)))
@@ -39,7 +39,7 @@ pub trait TopologyProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Topology`](crate::ErrorKind::Topology) if it cannot: then the last good topology stays.
+    /// [`Error::topology`](crate::Error::topology) if it cannot: then the last good topology stays, as after a panic.
     fn describe(&self, deadline: Instant) -> Result<Description>;
 
     /// Returns how long after one description the next is asked for. Default: 10 s. Errors of calls ask for one at once.
@@ -47,8 +47,8 @@ pub trait TopologyProvider: fmt::Debug + Send + Sync + 'static {
         Duration::from_secs(10)
     }
 
-    /// Called once, when the client is built: a provider that hears of changes can ask for a refresh. Default: does
-    /// nothing.
+    /// Called once, when the client is built, unless its monitor is off: a provider that hears of changes can ask for a
+    /// refresh. Default: does nothing.
     ///
     /// Threads that it starts should end when [`RefreshTrigger::is_alive`] turns `false`.
     fn watch(&self, trigger: RefreshTrigger) {

@@ -4,6 +4,7 @@
 //! The books are changed under a lock that is never held across I/O; calls only take the finished picture.
 
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -166,7 +167,7 @@ impl Keeper {
     pub(crate) fn refresh(&self, deadline: Instant) -> Result<()> {
         let asked = self.ask_provider(deadline);
         self.ask_all();
-        asked
+        asked.map_err(Error::about_topology)
     }
 
     /// Asks every node at once; each is waited for as long as its limits say.
@@ -186,9 +187,12 @@ impl Keeper {
 
     /// Asks the provider now; the nodes are asked by those who watch them.
     pub(crate) fn ask_provider(&self, deadline: Instant) -> Result<()> {
-        let _mine = self.turn.take();
-        let description = self.provider.describe(deadline)?;
-        self.adopt(&description).map_err(Error::about_topology)
+        let too_late = || Error::new(ErrorKind::Topology, "another refresh has not ended in time");
+        let _mine = self.turn.take(deadline).ok_or_else(too_late)?;
+        // A provider of the user's own must not end the thread that asks it, nor the call that wants a refresh.
+        let described = panic::catch_unwind(AssertUnwindSafe(|| self.provider.describe(deadline)));
+        let panicked = |_| Err(Error::new(ErrorKind::Topology, "the provider panicked"));
+        self.adopt(&described.unwrap_or_else(panicked)?)
     }
 
     /// Takes over a description, unless it says less than is known.
@@ -210,7 +214,7 @@ impl Keeper {
     }
 
     fn watch(&self, peers: &[Arc<Peer>]) -> Result<()> {
-        let Some(me) = self.me.get() else { return Ok(()) };
+        let Some(me) = self.me.get().filter(|_| self.is_monitored()) else { return Ok(()) };
         peers.iter().try_for_each(|peer| watcher::start(peer, me))
     }
 
@@ -249,11 +253,10 @@ impl Keeper {
     }
 
     fn tell_failure(&self, failure: Option<Error>) {
-        let mut told = self.told_failure.lock();
-        if let Some(error) = failure.as_ref().filter(|_| !*told) {
-            events::provider_failed(error);
+        let was_told = std::mem::replace(&mut *self.told_failure.lock(), failure.is_some());
+        if let Some(error) = failure.filter(|_| !was_told) {
+            events::provider_failed(&error);
         }
-        *told = failure.is_some();
     }
 
     /// Returns how long the thread that watches a healthy node waits until it asks again.

@@ -1,5 +1,7 @@
 //! One at a time, without a lock that is held meanwhile.
 
+use std::time::Instant;
+
 use parking_lot::{Condvar, Mutex};
 
 /// Lets one thread at a time do something that takes long.
@@ -14,14 +16,16 @@ pub(super) struct Turn {
 pub(super) struct Taken<'a>(&'a Turn);
 
 impl Turn {
-    /// Waits for the turn.
-    pub(super) fn take(&self) -> Taken<'_> {
+    /// Waits for the turn, until `end` at the latest.
+    pub(super) fn take(&self, end: Instant) -> Option<Taken<'_>> {
         let mut is_taken = self.is_taken.lock();
         while *is_taken {
-            self.free.wait(&mut is_taken);
+            if self.free.wait_until(&mut is_taken, end).timed_out() && *is_taken {
+                return None;
+            }
         }
         *is_taken = true;
-        Taken(self)
+        Some(Taken(self))
     }
 }
 
@@ -37,15 +41,17 @@ mod tests {
     use super::Turn;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn one_has_the_turn_at_a_time_and_everybody_gets_one() {
         let (turn, running, done) = (Turn::default(), AtomicU32::new(0), AtomicU32::new(0));
+        let end = Instant::now() + Duration::from_secs(60);
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        let _mine = turn.take();
+                        let _mine = turn.take(end).unwrap();
                         assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0);
                         thread::yield_now();
                         running.fetch_sub(1, Ordering::SeqCst);
@@ -55,5 +61,7 @@ mod tests {
             }
         });
         assert_eq!(done.load(Ordering::SeqCst), 800);
+        let _mine = turn.take(end).unwrap();
+        assert!(turn.take(Instant::now()).is_none(), "nobody waits for ever");
     }
 }
