@@ -1,5 +1,6 @@
 //! The set that the builder names: its nodes are given, its roles are a first guess.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -16,27 +17,31 @@ use crate::node::Role;
 ///
 /// A name that stands for several addresses, as that of a headless service, is as many nodes.
 #[derive(Debug)]
-pub(crate) struct Fixed(Mutex<Vec<(Role, Endpoint)>>);
+pub(crate) struct Fixed {
+    nodes: Mutex<Vec<(Role, Endpoint)>>,
+    /// The addresses of names that stood for several when they were looked up last.
+    resolved: Mutex<BTreeMap<NodeAddr, Vec<SocketAddr>>>,
+}
 
 impl Fixed {
     pub(crate) fn new(nodes: Vec<(Role, Endpoint)>) -> Self {
-        Self(Mutex::new(nodes))
+        Self { nodes: Mutex::new(nodes), resolved: Mutex::default() }
     }
 
     /// The nodes as they are named, without asking for the addresses of names.
     pub(crate) fn as_named(&self) -> Description {
-        let nodes = self.0.lock();
+        let nodes = self.nodes.lock();
         nodes.iter().fold(Description::new(), |described, (role, node)| described.guess(Some(*role), node.clone()))
     }
 
     /// Tells whether names may stand for other addresses from time to time.
     pub(crate) fn has_names(&self) -> bool {
-        self.0.lock().iter().any(|(_, node)| node.place().is_ok_and(|place| name_of(&place).is_some()))
+        self.nodes.lock().iter().any(|(_, node)| node.place().is_ok_and(|place| name_of(&place).is_some()))
     }
 
     pub(crate) fn add(&self, node: Endpoint) -> Result<()> {
         let place = node.place()?;
-        let mut nodes = self.0.lock();
+        let mut nodes = self.nodes.lock();
         if nodes.iter().any(|(_, known)| known.place().is_ok_and(|known| known.addr == place.addr)) {
             return Err(Error::config("this node belongs to the set already").on(&place.addr));
         }
@@ -44,9 +49,9 @@ impl Fixed {
         Ok(())
     }
 
-    /// Removes a node, unless it is the one that is named as the master.
+    /// Removes a node.
     pub(crate) fn remove(&self, addr: &NodeAddr) -> Result<()> {
-        let mut nodes = self.0.lock();
+        let mut nodes = self.nodes.lock();
         let found = nodes.iter().position(|(_, node)| node.place().is_ok_and(|place| place.addr == *addr));
         match found {
             Some(index) => {
@@ -56,24 +61,38 @@ impl Fixed {
             None => Err(Error::new(ErrorKind::Topology, "no node of this set was named so").on(addr)),
         }
     }
+
+    /// The addresses that a name stands for, in a fixed order, if it stands for several, or has done so: as long as it cannot
+    /// be looked up, the last ones stay.
+    fn addresses(&self, name: &NodeAddr, found: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+        let mut resolved = self.resolved.lock();
+        let before = resolved.get(name);
+        let least = if before.is_some() { 1 } else { 2 };
+        let now = of_one_family(found, least).or_else(|| before.cloned())?;
+        resolved.insert(name.clone(), now.clone());
+        Some(now)
+    }
 }
 
 impl TopologyProvider for Fixed {
     fn describe(&self, _: Instant) -> Result<Description> {
-        let nodes = self.0.lock().clone();
+        let nodes = self.nodes.lock().clone();
+        let is_master_named = nodes.iter().any(|(role, _)| *role == Role::Master);
         let mut described = Description::new();
         for (role, node) in nodes {
             let place = node.place()?;
-            match addresses_of(&place) {
+            let found = name_of(&place).map(|name| name.to_socket_addrs().map(Iterator::collect).unwrap_or_default());
+            match found.and_then(|found| self.addresses(&place.addr, found)) {
                 Some(addresses) => {
                     // Only one of them can be the master: that is found out by asking.
-                    let guess = (role == Role::Replica).then_some(role);
+                    let guess = (role == Role::Replica && is_master_named).then_some(role);
                     for address in addresses {
                         let addr = NodeAddr::tcp(&address.ip().to_string(), address.port());
                         described = described.guess(guess, Endpoint::of_place(place.at(addr)));
                     }
                 }
-                None => described = described.guess(Some(role), node),
+                // One that was named as the master, and removed when it no longer was, leaves no guess behind.
+                None => described = described.guess(is_master_named.then_some(role), node),
             }
         }
         Ok(described)
@@ -93,23 +112,21 @@ fn name_of(place: &Place) -> Option<(&str, u16)> {
     }
 }
 
-/// The addresses that a name stands for, in a fixed order, if there are several; `None` for one and for no answer.
-fn addresses_of(place: &Place) -> Option<Vec<SocketAddr>> {
-    let all: Vec<SocketAddr> = name_of(place)?.to_socket_addrs().ok()?.collect();
-    several(all)
-}
-
 /// One server often has an address of each family: only several of one family are several servers.
-fn several(mut all: Vec<SocketAddr>) -> Option<Vec<SocketAddr>> {
+fn of_one_family(mut all: Vec<SocketAddr>, least: usize) -> Option<Vec<SocketAddr>> {
     all.sort();
     all.dedup();
     let (v4, v6): (Vec<_>, Vec<_>) = all.into_iter().partition(SocketAddr::is_ipv4);
-    [v4, v6].into_iter().find(|family| family.len() > 1)
+    let families = [v4, v6];
+    let several = families.iter().position(|family| family.len() > 1);
+    let chosen = several.or_else(|| families.iter().position(|family| family.len() >= least.max(1)))?;
+    families.into_iter().nth(chosen)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Fixed, several};
+    use super::{Fixed, of_one_family};
+    use crate::addr::NodeAddr;
     use crate::endpoint::Endpoint;
     use crate::node::Role;
     use crate::topology::TopologyProvider;
@@ -123,11 +140,38 @@ mod tests {
     #[test]
     fn several_addresses_of_one_family_are_several_nodes_in_a_fixed_order() {
         let (one, other) = (addresses(&["10.0.0.2:1", "10.0.0.1:1"]), addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
-        assert_eq!(several(one), Some(other.clone()));
-        assert_eq!(several(other.clone()), Some(other));
-        assert_eq!(several(addresses(&["127.0.0.1:1", "[::1]:1", "127.0.0.1:1"])), None, "localhost is one node");
-        assert_eq!(several(addresses(&["10.0.0.1:1", "[::2]:1", "[::1]:1"])), Some(addresses(&["[::1]:1", "[::2]:1"])));
-        assert_eq!(several(vec![]), None);
+        assert_eq!(of_one_family(one, 2), Some(other.clone()));
+        assert_eq!(of_one_family(other.clone(), 2), Some(other));
+        assert_eq!(
+            of_one_family(addresses(&["127.0.0.1:1", "[::1]:1", "127.0.0.1:1"]), 2),
+            None,
+            "localhost is one node"
+        );
+        assert_eq!(
+            of_one_family(addresses(&["10.0.0.1:1", "[::2]:1", "[::1]:1"]), 2),
+            Some(addresses(&["[::1]:1", "[::2]:1"]))
+        );
+        assert_eq!(of_one_family(vec![], 2), None);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_looked_up_keeps_its_addresses() {
+        let (fixed, name) = (Fixed::new(vec![]), "cache:1".parse::<NodeAddr>().unwrap());
+        assert_eq!(fixed.addresses(&name, addresses(&["10.0.0.1:1"])), None, "one server stays a name");
+        let both = addresses(&["10.0.0.1:1", "10.0.0.2:1"]);
+        assert_eq!(fixed.addresses(&name, both.clone()), Some(both.clone()));
+        assert_eq!(fixed.addresses(&name, vec![]), Some(both));
+        let one = addresses(&["10.0.0.2:1"]);
+        assert_eq!(fixed.addresses(&name, one.clone()), Some(one.clone()), "the last one keeps its connections");
+        assert_eq!(fixed.addresses(&name, vec![]), Some(one));
+    }
+
+    #[test]
+    fn without_the_named_master_nobody_is_taken_for_a_replica() {
+        let nodes = [(Role::Master, "10.0.0.1:1"), (Role::Replica, "10.0.0.2:1")];
+        let fixed = Fixed::new(nodes.map(|(role, node)| (role, Endpoint::from(node))).to_vec());
+        fixed.remove(&"10.0.0.1:1".parse().unwrap()).unwrap();
+        assert!(!fixed.describe(Instant::now()).unwrap().lacks_master());
     }
 
     #[test]
