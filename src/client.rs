@@ -156,7 +156,7 @@ impl ReplicatedClient {
     #[cold]
     fn wait(&self, known: Arc<Topology>, clock: &mut Clock) -> Arc<Topology> {
         let keeper = &self.shared.keeper;
-        if !known.is_settled() && !keeper.is_monitored() {
+        if !keeper.is_monitored() && (!known.is_settled() || known.master().is_none()) {
             keeper.suspect();
         }
         let next = keeper.wait_for_change(&known, clock.next_pause());
