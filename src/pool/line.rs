@@ -22,6 +22,8 @@ pub(crate) struct Line {
     live: Option<Live>,
     question: Question,
     last: Report,
+    /// Why the last question was not answered.
+    failure: Option<RedisError>,
     /// Whether two connections that were open at once led to two processes.
     is_shared: bool,
 }
@@ -59,6 +61,7 @@ impl Line {
             live: None,
             question: Question::Info,
             last: Report::default(),
+            failure: None,
             is_shared: false,
         })
     }
@@ -77,6 +80,11 @@ impl Line {
         self.is_shared
     }
 
+    /// Returns why the last question that was not answered was not.
+    pub(crate) fn into_failure(self) -> Option<RedisError> {
+        self.failure
+    }
+
     /// Opens a second connection for a moment, to see whether it leads to the same process.
     fn look_beside(&mut self, run_id: &str) -> RedisResult<()> {
         let end = Instant::now() + self.response;
@@ -93,7 +101,10 @@ impl Line {
         self.live = None;
         self.question = Question::Info;
         self.last = Report::default();
-        let live = self.connector.connect(self.connect).map_err(|_| Silence::Unreachable)?;
+        let live = self.connector.connect(self.connect).map_err(|error| {
+            self.failure = Some(error);
+            Silence::Unreachable
+        })?;
         Ok(self.live.insert(live).role)
     }
 
@@ -108,8 +119,9 @@ impl Line {
         if was_kept || self.live.is_none() {
             self.connect()?;
         }
-        self.ask_on_this().map_err(|_| {
+        self.ask_on_this().map_err(|error| {
             self.live = None;
+            self.failure = Some(error);
             Silence::Failed
         })
     }

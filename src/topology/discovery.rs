@@ -11,7 +11,7 @@ use super::description::{Description, TopologyProvider};
 use super::sentinel::AddressMap;
 use crate::addr::NodeAddr;
 use crate::endpoint::{Endpoint, Manner, Place};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::node::{Report, Role};
 use crate::pool::{Limits, Line, Login};
 use crate::strategy::MOST_NODES;
@@ -121,7 +121,7 @@ impl Discovery {
         let has_master = reports().any(|report| report.role == Some(Role::Master));
         let named: Vec<NodeAddr> = reports().flat_map(|report| self.named_by(report)).collect();
         if reports().next().is_none() {
-            return Err(Error::new(ErrorKind::Topology, "none of the nodes that were named or found answers"));
+            return Err(nobody_answers(all));
         }
         let mut described = Description::new();
         let mut run_ids: Vec<Box<str>> = Vec::new();
@@ -148,6 +148,18 @@ impl Discovery {
             known.push(addr);
         }
         Ok(described)
+    }
+}
+
+/// The error if nobody answers, with the cause that tells most: what a server says, rather than what the system says.
+fn nobody_answers(all: Vec<Asked>) -> Error {
+    let mut causes: Vec<_> =
+        all.into_iter().filter_map(|asked| Some((asked.addr, asked.line.into_failure()?))).collect();
+    causes.sort_by_key(|(_, cause)| cause.code().is_none());
+    let error = Error::topology("none of the nodes that were named or found answers");
+    match causes.into_iter().next() {
+        Some((addr, cause)) => error.on(&addr).because(cause),
+        None => error,
     }
 }
 

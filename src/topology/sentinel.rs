@@ -5,13 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use redis::{Client, Connection, ConnectionInfo, RedisResult, cmd, pipe};
+use redis::{Client, Connection, ConnectionInfo, RedisError, RedisResult, Value, cmd, pipe};
 
 use self::answer::{Answer, combine};
 use super::description::{Description, RefreshTrigger, TopologyProvider};
 use crate::addr::NodeAddr;
 use crate::endpoint::{Endpoint, Place};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::node::Role;
 
 mod answer;
@@ -36,6 +36,9 @@ struct Sentinel {
     info: ConnectionInfo,
     state: Mutex<State>,
 }
+
+/// What came of asking one Sentinel: nothing, if it does not know the service; an address and a cause, if it did not answer.
+type Heard = Result<Option<Answer>, (NodeAddr, RedisError)>;
 
 #[derive(Default)]
 struct State {
@@ -62,17 +65,20 @@ impl SentinelGroup {
     }
 
     /// Asks all Sentinels at once, but those that just failed; all, if none of the others answers.
-    fn ask(&self, deadline: Instant) -> Vec<Answer> {
+    fn ask(&self, deadline: Instant) -> Vec<Heard> {
         let now = Instant::now();
         let is_well = |sentinel: &&Sentinel| {
             sentinel.state.lock().failed.is_none_or(|failed| now.saturating_duration_since(failed) > LEFT_OUT_FOR)
         };
         let (well, failed): (Vec<_>, Vec<_>) = self.sentinels.iter().partition(is_well);
-        let answers = self.ask_these(&well, deadline);
-        if answers.is_empty() { self.ask_these(&failed, deadline) } else { answers }
+        let mut heard = self.ask_these(&well, deadline);
+        if !heard.iter().any(|heard| matches!(heard, Ok(Some(_)))) {
+            heard.extend(self.ask_these(&failed, deadline));
+        }
+        heard
     }
 
-    fn ask_these(&self, sentinels: &[&Sentinel], deadline: Instant) -> Vec<Answer> {
+    fn ask_these(&self, sentinels: &[&Sentinel], deadline: Instant) -> Vec<Heard> {
         let limit = self.limit.min(deadline.saturating_duration_since(Instant::now()));
         thread::scope(|scope| {
             let mut asked = Vec::with_capacity(sentinels.len());
@@ -81,21 +87,37 @@ impl SentinelGroup {
                 // A thread that cannot be started asks nobody: the others do.
                 asked.extend(thread::Builder::new().spawn_scoped(scope, ask).ok());
             }
-            asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+            asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
         })
+    }
+
+    /// The error if no Sentinel names a master.
+    fn nobody_knows(&self, heard: Vec<Heard>) -> Error {
+        let service = self.service.escape_debug();
+        if heard.iter().any(Result::is_ok) {
+            return Error::topology(format!("no Sentinel that answers knows the service \"{service}\""));
+        }
+        let error = Error::topology(format!("no Sentinel can be asked for the service \"{service}\""));
+        match heard.into_iter().find_map(Result::err) {
+            Some((addr, cause)) => error.on(&addr).because(cause),
+            None => error,
+        }
     }
 }
 
 impl Sentinel {
-    fn ask(&self, service: &str, limit: Duration) -> Option<Answer> {
+    fn ask(&self, service: &str, limit: Duration) -> Heard {
         // A connection that was closed meanwhile says nothing about the Sentinel.
         let kept = self.state.lock().connection.take();
         let asked = kept.and_then(|connection| ask_on(connection, service, limit).ok());
-        let asked = asked.or_else(|| self.connect(limit).and_then(|fresh| ask_on(fresh, service, limit)).ok());
-        let failed = asked.is_none().then(Instant::now);
-        let (connection, answer) = asked.map_or((None, None), |(connection, answer)| (Some(connection), answer));
+        let asked = asked.map_or_else(|| self.connect(limit).and_then(|fresh| ask_on(fresh, service, limit)), Ok);
+        let failed = asked.is_err().then(Instant::now);
+        let (connection, heard) = match asked {
+            Ok((connection, answer)) => (Some(connection), Ok(answer)),
+            Err(cause) => (None, Err((self.addr.clone(), cause))),
+        };
         *self.state.lock() = State { connection, failed };
-        answer
+        heard
     }
 
     fn connect(&self, limit: Duration) -> RedisResult<Connection> {
@@ -113,17 +135,19 @@ fn ask_on(mut connection: Connection, service: &str, limit: Duration) -> RedisRe
     for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER", "SLAVES"] {
         questions.add_command(cmd("SENTINEL").arg(question).arg(service).to_owned());
     }
-    let replies: Vec<redis::RedisResult<redis::Value>> = questions.query(&mut connection)?;
+    let replies: Vec<RedisResult<Value>> = questions.query(&mut connection)?;
+    if let Some(Err(refusal)) = replies.first() {
+        // No rights, or no Sentinel: one that only does not know the service says nil.
+        return Err(refusal.clone());
+    }
     Ok((connection, Answer::read(&replies)))
 }
 
 impl TopologyProvider for SentinelGroup {
     fn describe(&self, deadline: Instant) -> Result<Description> {
-        let answers = self.ask(deadline);
-        let Some(answer) = combine(answers) else {
-            let text = format!("no Sentinel answers for the service \"{}\"", self.service.escape_debug());
-            return Err(Error::new(ErrorKind::Topology, text));
-        };
+        let heard = self.ask(deadline);
+        let answers = heard.iter().filter_map(|heard| heard.as_ref().ok()?.clone()).collect();
+        let Some(answer) = combine(answers) else { return Err(self.nobody_knows(heard)) };
         let found = |addr: &NodeAddr| Endpoint::from((self.map)(addr));
         let described = Description::new().master(found(&answer.master));
         let others = answer.others.iter().take(crate::strategy::MOST_NODES - 1);
