@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis_replicated::testing::{FaultProxy, ReplicaSet, Server, free_port};
 use redis_replicated::{Builder, NodeAddr, ReadFrom, ReplicatedClient};
 
-use crate::support::{addrs, calls_on_replicas, follow, places, set_with_key, wait_until, wait_until_set_is};
+use crate::support::{addrs, follow, places, set_with_key, wait_until, wait_until_set_is};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -22,11 +22,13 @@ fn wait_until_all_are_found(client: &ReplicatedClient, servers: &ReplicaSet) {
 fn check_calls(client: &ReplicatedClient, servers: &ReplicaSet) {
     client.set("k", "v").unwrap();
     servers.wait_until_in_sync().unwrap();
-    servers.servers().iter().for_each(|server| server.reset_counts().unwrap());
-    let count = 10 * servers.replicas().len();
-    (0..count).for_each(|_| assert_eq!(client.get::<String>("k").unwrap(), "v"));
-    assert_eq!(servers.replicas().iter().map(|replica| replica.calls("GET").unwrap()).max(), Some(10));
-    assert_eq!(calls_on_replicas(servers, "GET"), count as u64);
+    wait_until("all replicas serve alike", || {
+        servers.servers().iter().for_each(|server| server.reset_counts().unwrap());
+        let count = 10 * servers.replicas().len();
+        (0..count).for_each(|_| assert_eq!(client.get::<String>("k").unwrap(), "v"));
+        let calls = |server: &Server| server.calls("GET").unwrap();
+        servers.replicas().iter().all(|replica| calls(replica) == 10) && calls(servers.master()) == 0
+    });
 }
 
 #[test]
@@ -145,7 +147,7 @@ fn calls_work_as_soon_as_nodes_appear() {
         servers.replica_mut(0).stop();
         let start = Instant::now();
         let client = discover(seeds).monitor_interval(interval).build().unwrap();
-        assert!(start.elapsed() < Duration::from_millis(200), "build() waits: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(1), "build() waits: {:?}", start.elapsed());
         let (writer, reader) = (client.clone(), client.clone());
         let write = thread::spawn(move || writer.set("k", "v"));
         let read = thread::spawn(move || reader.get::<Option<String>>("none"));
@@ -199,7 +201,7 @@ fn addresses_that_lead_nowhere_are_translated() {
 fn a_found_address_that_leads_nowhere_takes_no_place() {
     let servers = ReplicaSet::setup().replicas(1).setting("replica-announce-ip", "192.0.2.1").start().unwrap();
     // What the master says of its replica leads nowhere; the seed does.
-    let client = discover([servers.replica(0).url()]).connect_timeout(Duration::from_millis(100)).build().unwrap();
+    let client = discover([servers.replica(0).url()]).build().unwrap();
     wait_until_all_are_found(&client, &servers);
     client.refresh().unwrap();
     assert_eq!(places(&client).1, addrs(servers.replicas()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, Once};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis_replicated::{Description, NodeAddr, ReadFrom, ReplicatedClient, Result, TopologyProvider};
 use tracing::field::{Field, Visit};
@@ -114,8 +114,9 @@ fn thousands_of_failing_calls_are_one_event() {
     let mut servers = set_with_key(1);
     let replica = servers.replica(0).addr();
     let client = servers.client_builder().monitor_interval(Duration::ZERO).read_from(ReadFrom::Replica).build();
-    let client = client.unwrap().deadline(Duration::from_millis(30));
-    assert_eq!(client.get::<String>("k").unwrap(), "v");
+    let patient = client.unwrap();
+    assert_eq!(patient.get::<String>("k").unwrap(), "v");
+    let client = patient.deadline(Duration::from_millis(30));
     servers.replica_mut(0).stop();
     let failed = || client.snapshot().nodes[1].failed;
     thread::scope(|scope| {
@@ -125,7 +126,7 @@ fn thousands_of_failing_calls_are_one_event() {
     });
     assert_eq!(count("node_ejected", &replica), 1, "{} failed", failed());
     servers.replica_mut(0).restart().unwrap();
-    wait_until("it serves again", || client.get::<Option<String>>("k").is_ok());
+    wait_until("it serves again", || patient.get::<Option<String>>("k").is_ok());
     assert_eq!((count("node_ejected", &replica), count("node_returned", &replica)), (1, 1));
 }
 
@@ -164,11 +165,13 @@ fn fallback_reads_are_told_once_in_ten_seconds() {
     wait_until_set_is(&client, &master, &addrs(servers.replicas()));
     assert_eq!(count("fallback", &master), 0);
     servers.replica_mut(0).stop();
+    let start = Instant::now();
     for _ in 0..500 {
         assert_eq!(client.get::<String>("k").unwrap(), "v");
     }
     let told = events("fallback", "node", &master.to_string());
-    assert_eq!(told.len(), 1, "{told:?}");
+    let most = 1 + start.elapsed().as_secs() / 10;
+    assert!((1..=most).contains(&(told.len() as u64)), "{told:?}");
     assert_eq!(told[0].level, Level::WARN);
     assert_eq!(told[0].fields["reads"], "1");
 }
@@ -178,7 +181,7 @@ fn fallback_reads_are_told_once_in_ten_seconds() {
 struct Clueless(&'static str);
 
 impl TopologyProvider for Clueless {
-    fn describe(&self, _: std::time::Instant) -> Result<Description> {
+    fn describe(&self, _: Instant) -> Result<Description> {
         Ok(Description::new().master(self.0))
     }
 

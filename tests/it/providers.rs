@@ -71,7 +71,7 @@ impl TopologyProvider for Scripted {
         let says = self.0.says.lock().unwrap().clone();
         match says {
             Says::Set(description) => Ok(description),
-            Says::InTurn(one, other) => Ok(if turn % 2 == 0 { one } else { other }),
+            Says::InTurn(one, other) => Ok(if turn.is_multiple_of(2) { one } else { other }),
             Says::Panics => panic!("on purpose"),
             Says::Fails => Err(Error::topology("no idea")),
             Says::Sleeps => {
@@ -92,6 +92,11 @@ impl TopologyProvider for Scripted {
 
 fn set_of(master: &NodeAddr, replicas: &[NodeAddr]) -> Description {
     replicas.iter().fold(Description::new().master(master), |described, replica| described.replica(replica))
+}
+
+/// How often a provider may be asked in this time, however often somebody wants it.
+fn most_in(time: Duration) -> usize {
+    2 + usize::try_from(time.as_millis() / 20).unwrap()
 }
 
 const NEVER: Duration = Duration::MAX;
@@ -179,8 +184,8 @@ fn a_trigger_works_as_long_as_the_client_lives_and_not_more_often_than_needed() 
     while start.elapsed() < Duration::from_millis(300) {
         trigger.fire();
     }
-    let asked = provider.asked() - before;
-    assert!((1..=40).contains(&asked), "asked {asked} times in 300 ms");
+    let (asked, most) = (provider.asked() - before, most_in(start.elapsed()));
+    assert!((1..=most).contains(&asked), "asked {asked} times in {:?}", start.elapsed());
     drop(client);
     wait_until("the trigger is dead", || !trigger.is_alive());
     trigger.fire();
@@ -269,7 +274,8 @@ fn nobody_hurries_a_provider_because_nodes_are_dead() {
             scope.spawn(|| while start.elapsed() < Duration::from_millis(500) && client.set("k", "v").is_err() {});
         }
     });
-    assert!((2..=30).contains(&provider.asked()), "asked {} times in half a second", provider.asked());
+    let (asked, most) = (provider.asked(), most_in(start.elapsed()));
+    assert!((1..=most).contains(&asked), "asked {asked} times in {:?}", start.elapsed());
     assert_eq!(client.snapshot().nodes[0].role, Role::Master);
 }
 
@@ -281,6 +287,6 @@ fn a_refresh_does_not_wait_for_another_one_past_its_deadline() {
     let start = Instant::now();
     let error = client.deadline(Duration::from_millis(100)).refresh().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Topology);
-    assert!(start.elapsed() < Duration::from_millis(1500), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
     assert_eq!(provider.asked(), 1, "one at a time");
 }
