@@ -202,6 +202,12 @@ impl Node {
         self.health.is_avoided(now)
     }
 
+    /// Tells whether nothing at all speaks against the node.
+    #[inline]
+    pub(crate) fn is_sound(&self) -> bool {
+        self.standing.load(Ordering::Relaxed) == Standing::InStep as u8 && !self.health.is_ejected()
+    }
+
     pub(crate) fn is_ejected(&self) -> bool {
         self.health.is_ejected()
     }
@@ -234,7 +240,13 @@ impl Node {
     /// Returns the part of its load that the node should get: 1, or less after it came back.
     #[inline]
     pub(crate) fn share(&self, now: Instant) -> f64 {
-        if self.health.is_eased_in() { self.health.share(now) } else { 1.0 }
+        if self.is_eased_in() { self.health.share(now) } else { 1.0 }
+    }
+
+    /// Tells whether that part may be less than 1.
+    #[inline]
+    pub(crate) fn is_eased_in(&self) -> bool {
+        self.health.is_eased_in()
     }
 
     /// Returns what the server last said of itself.

@@ -210,7 +210,18 @@ impl Keeper {
         change.removed.iter().for_each(|peer| peer.close());
         let watched = self.watch(&change.added);
         self.reconcile();
+        if description.is_decided && !self.follows(description) {
+            // The node that is named has to confirm it first.
+            self.peers().iter().for_each(|peer| peer.ring());
+        }
         watched
+    }
+
+    /// Tells whether the master is the one that is named.
+    fn follows(&self, description: &Description) -> bool {
+        let topology = self.current();
+        let master = topology.master().map(|master| topology.members()[master].node.addr());
+        topology.is_settled() && description.master_addr().as_ref() == master
     }
 
     fn watch(&self, peers: &[Arc<Peer>]) -> Result<()> {
