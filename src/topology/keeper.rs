@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::bell::{Bell, Woken};
 use super::description::{Description, RefreshTrigger, TopologyProvider};
-use super::ledger::{Described, Ledger};
+use super::ledger::{Described, Drawn, Ledger, News};
 use super::peer::{Peer, Workshop};
 use super::turn::Turn;
 use super::watcher;
@@ -94,7 +94,7 @@ impl Keeper {
         };
         let described = keeper.read(&first)?;
         keeper.ledger.lock().adopt(described, &keeper.workshop)?;
-        let (members, _) = keeper.ledger.lock().draw(LONGEST_ROUND, keeper.is_monitored());
+        let Drawn { members, .. } = keeper.ledger.lock().draw(LONGEST_ROUND, keeper.is_monitored());
         let is_settled = !keeper.is_monitored() && !members.is_empty();
         *keeper.current.write() = Arc::new(Topology::new(members, 0, is_settled));
         Ok(keeper)
@@ -242,25 +242,24 @@ impl Keeper {
     pub(crate) fn reconcile(&self) {
         let round = if self.is_monitored() { self.interval.min(LONGEST_ROUND) } else { LONGEST_ROUND };
         let mut ledger = self.ledger.lock();
-        let (members, is_settled) = ledger.draw(round, self.is_monitored());
+        let Drawn { members, is_settled, news } = ledger.draw(round, self.is_monitored());
         let before = self.current();
-        if !before.consists_of(&members, is_settled) {
-            self.swap(&before, members, is_settled);
-        }
+        let is_other = !before.consists_of(&members, is_settled);
+        let next = is_other.then(|| self.swap(&before, members, is_settled));
         drop(ledger);
+        news.iter().for_each(News::tell);
+        if let Some(next) = next {
+            tell_change(&next);
+        }
         // `before` is dropped here, and with it the connections of nodes that left: after the lock.
     }
 
-    fn swap(&self, before: &Topology, members: Vec<Member>, is_settled: bool) {
+    fn swap(&self, before: &Topology, members: Vec<Member>, is_settled: bool) -> Arc<Topology> {
         let next = Arc::new(Topology::new(members, before.generation() + 1, is_settled));
-        let addr = |member: &'_ Member| member.node.addr().clone();
-        let master = next.master().map(|master| addr(&next.members()[master]));
-        let replicas: Vec<_> = next.members().iter().filter(|member| member.place == Role::Replica).collect();
-        let replicas: Vec<_> = replicas.iter().map(|member| member.node.addr()).collect();
-        events::topology_changed(next.generation(), master.as_ref(), &replicas);
         *self.current.write() = Arc::clone(&next);
         *self.generation.lock() = next.generation();
         self.swapped.notify_all();
+        next
     }
 
     fn tell_failure(&self, failure: Option<Error>) {
@@ -296,6 +295,12 @@ impl Keeper {
     pub(crate) fn is_monitored(&self) -> bool {
         !self.interval.is_zero()
     }
+}
+
+fn tell_change(next: &Topology) {
+    let of =
+        |role: Role| next.members().iter().filter(move |member| member.place == role).map(|member| member.node.addr());
+    events::topology_changed(next.generation(), of(Role::Master).next(), &of(Role::Replica).collect::<Vec<_>>());
 }
 
 /// Starts a thread of the monitor.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::election::{Claim, Incumbent, Moment, elect, follow_authority, is_uncontested, standing};
 use super::peer::{Peer, Workshop, check_together};
 use super::{Member, Topology};
+use crate::addr::NodeAddr;
 use crate::endpoint::Place;
 use crate::error::{Error, Result};
 use crate::events;
@@ -38,6 +39,32 @@ pub(super) struct Described {
 pub(super) struct Change {
     pub(super) added: Vec<Arc<Peer>>,
     pub(super) removed: Vec<Arc<Peer>>,
+}
+
+/// The set as it looks now.
+pub(super) struct Drawn {
+    pub(super) members: Vec<Member>,
+    /// It is known who is the master.
+    pub(super) is_settled: bool,
+    /// To be told once no lock is held: whoever listens may do what it likes.
+    pub(super) news: Vec<News>,
+}
+
+/// What the books noticed.
+pub(super) enum News {
+    Standing(NodeAddr, Standing),
+    Failover { from: NodeAddr, to: NodeAddr },
+    Returned(NodeAddr),
+}
+
+impl News {
+    pub(super) fn tell(&self) {
+        match self {
+            Self::Standing(node, standing) => events::standing_changed(node, standing),
+            Self::Failover { from, to } => events::failover(Some(from), to),
+            Self::Returned(node) => events::returned(node),
+        }
+    }
 }
 
 impl Ledger {
@@ -83,9 +110,9 @@ impl Ledger {
         self.incumbent.is_some()
     }
 
-    /// Works out who is the master and how the others stand, from what all have said of themselves. Returns the members,
-    /// and whether it is known who the master is.
-    pub(super) fn draw(&mut self, round: Duration, is_monitored: bool) -> (Vec<Member>, bool) {
+    /// Works out who is the master and how the others stand, from what all have said of themselves.
+    pub(super) fn draw(&mut self, round: Duration, is_monitored: bool) -> Drawn {
+        let mut news = Vec::new();
         let reports: Vec<Option<Arc<Report>>> = self.entries.iter().map(|entry| entry.peer.node.report()).collect();
         let nodes = self.without_aliases(&reports);
         let claims: Vec<Claim<'_>> = nodes.iter().map(|index| self.claim(*index, &reports)).collect();
@@ -95,7 +122,7 @@ impl Ledger {
         } else {
             elect(&claims, self.incumbent.as_ref(), Moment { now, round })
         };
-        let incumbent = elected.and_then(|index| self.confirm(index, &claims));
+        let incumbent = elected.and_then(|index| self.confirm(index, &claims, &mut news));
         let is_settled = elected.is_some() || !is_monitored || claims.iter().all(|claim| claim.asked.is_some());
         // Until it is known better, the named master has its place; nobody writes there before all is settled.
         let named = || claims.iter().position(|claim| claim.hint == Some(Role::Master));
@@ -109,7 +136,7 @@ impl Ledger {
                 standing(claim, elected.map(|elected| &claims[elected]), peer.node.standing())
             };
             if peer.node.set_standing(standing, now) {
-                events::standing_changed(peer.node.addr(), standing);
+                news.push(News::Standing(peer.node.addr().clone(), standing));
             }
             Member { peer, place: if is_master { Role::Master } else { Role::Replica } }
         });
@@ -117,21 +144,23 @@ impl Ledger {
         if let Some(incumbent) = incumbent {
             self.incumbent = Some(incumbent);
         }
-        (members, is_settled)
+        Drawn { members, is_settled, news }
     }
 
     /// The incumbent after this election, if there is anything new about it.
-    fn confirm(&self, elected: usize, claims: &[Claim<'_>]) -> Option<Incumbent> {
+    fn confirm(&self, elected: usize, claims: &[Claim<'_>], news: &mut Vec<News>) -> Option<Incumbent> {
         let claim = &claims[elected];
         let next = || Incumbent::of(claim);
         match &self.incumbent {
             None => claim.answers().then(next),
             Some(present) if present.addr != *claim.addr => {
-                events::failover(Some(&present.addr), claim.addr);
-                self.entries.iter().filter(|entry| entry.peer.node.addr() == claim.addr).for_each(|entry| {
-                    // It was seen to answer, as the master.
-                    entry.peer.node.come_back(Instant::now());
-                });
+                news.push(News::Failover { from: present.addr.clone(), to: claim.addr.clone() });
+                let is_it = |entry: &&Entry| entry.peer.node.addr() == claim.addr;
+                // It was seen to answer, as the master.
+                let returns = |entry: &Entry| entry.peer.node.health().come_back(Instant::now());
+                if self.entries.iter().find(is_it).is_some_and(returns) {
+                    news.push(News::Returned(claim.addr.clone()));
+                }
                 Some(next())
             }
             Some(present) => {
