@@ -33,6 +33,8 @@ const LONGEST_ROUND: Duration = Duration::from_secs(1);
 const BREATH: Duration = Duration::from_millis(50);
 /// Without a monitor, calls that met a fault have everybody asked, but not more often than this.
 const LONGEST_BREATH: Duration = Duration::from_millis(100);
+/// A provider that failed is asked again after this time, however long its interval.
+const TRIES_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long a description may take.
 const DESCRIBES_FOR: Duration = Duration::from_secs(2);
 
@@ -115,8 +117,9 @@ impl Keeper {
                 while bell.wait(wait) != Woken::Closed {
                     let Some(keeper) = keeper.upgrade() else { return };
                     let asked = keeper.ask_provider(Instant::now() + DESCRIBES_FOR);
+                    let usual = if asked.is_ok() { interval } else { interval.min(TRIES_AGAIN_AFTER) };
                     keeper.tell_failure(asked.err());
-                    wait = if keeper.is_in_a_hurry() { HURRY } else { interval };
+                    wait = if keeper.is_in_a_hurry() { HURRY } else { usual };
                     drop(keeper);
                     // However often somebody rings.
                     thread::sleep(BREATH);
