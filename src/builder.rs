@@ -271,7 +271,7 @@ impl Builder {
     /// # Errors
     ///
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an address that cannot be read, no master or several, nodes from
-    /// two sources, a node that is named twice, more than 64 nodes, nodes of different databases, a size, limit or weight of
+    /// two sources, a login or TLS mode for nodes that are named, a node that is named twice, more than 64 nodes, nodes of different databases, a size, limit or weight of
     /// zero, a limit of more than a year, more than 10 000 connections to a node, an unknown strategy, a command name that
     /// cannot be overridden, a client name with spaces, or a system that lets no thread start.
     pub fn build(self) -> Result<ReplicatedClient> {

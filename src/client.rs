@@ -160,7 +160,7 @@ impl ReplicatedClient {
     #[cold]
     fn wait(&self, known: &Topology, clock: &mut Clock) -> Arc<Topology> {
         let keeper = &self.shared.keeper;
-        if !known.is_settled() && !keeper.is_monitored() {
+        if !keeper.is_monitored() && (!known.is_settled() || known.master().is_none()) {
             keeper.suspect();
         }
         let next = keeper.wait_for_change(known, clock.next_pause());
@@ -191,9 +191,16 @@ impl ReplicatedClient {
         if !clock.has_waited() {
             return Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"));
         }
+        let missing = format!("no node that may serve {request} was found in time");
         match self.shared.keeper.failure() {
-            Some(failure) => failure.about_topology(),
-            None => Error::new(ErrorKind::Unavailable, format!("no node that may serve {request} was found in time")),
+            Some(failure) => {
+                let error = Error::new(ErrorKind::Unavailable, format!("{missing} ({failure})"));
+                match failure.as_redis() {
+                    Some(cause) => error.because(cause.clone()),
+                    None => error,
+                }
+            }
+            None => Error::new(ErrorKind::Unavailable, missing),
         }
     }
 

@@ -1,25 +1,27 @@
 //! The settings that are data: read from a file, checked by the builder.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::endpoint::EndpointData;
+use self::source::{FallbackData, LoginData, SentinelData};
 use crate::builder::Builder;
 use crate::classification::Classification;
 use crate::client::ReplicatedClient;
-use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::routing::ReadFrom;
 
+mod endpoint;
+mod source;
 mod time;
 
 /// The settings of a client that are data, for any format that serde reads.
 ///
-/// Each field is called like the method of [`Builder`] that it stands for, and has its default; only `master` is
-/// required. Times are written for people: `"250ms"`, `"1s 500ms"`. Unknown fields are refused. `Debug` shows no
-/// passwords; `Serialize` writes addresses as they were given.
+/// Each field is called like the method of [`Builder`] that it stands for, and has its default; only the nodes are
+/// required: `master` and `replicas`, or `discover`, or `sentinel`. Times are written for people: `"250ms"`, `"1s 500ms"`.
+/// Unknown fields are refused. `Debug` shows no passwords; `Serialize` writes addresses and passwords as they were given.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,6 +39,8 @@ mod time;
 ///     response_timeout = "1s"
 ///     deadline = "3s"
 ///     idle_timeout = "10m"
+///     monitor_interval = "1s"            # "0s" switches the monitor off
+///     fallback_limit = 8                 # or "off"; half of pool_size (default)
 ///
 ///     [classify]                         # commands of your own modules
 ///     "MY.LOOKUP" = "read"
@@ -44,12 +48,32 @@ mod time;
 /// let client = ReplicatedClient::from_config(&config)?;
 /// # Ok(()) }
 /// ```
+///
+/// A set that is found has a `login` of its own; `discover = ["10.0.0.1:6379"]` would find it without Sentinels:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use redis_replicated::{Config, ReplicatedClient};
+/// let config: Config = toml::from_str(r#"
+///     sentinel = { service = "main", nodes = ["redis://:watch@10.0.0.7:26379", "redis://:watch@10.0.0.8:26379"] }
+///     login = { username = "app", password = "secret", database = 0 }
+/// "#)?;
+/// let client = ReplicatedClient::from_config(&config)?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    master: EndpointData,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    master: Option<EndpointData>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     replicas: Vec<EndpointData>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    discover: Option<Vec<EndpointData>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sentinel: Option<SentinelData>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    login: Option<LoginData>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     strategy: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,33 +94,18 @@ pub struct Config {
     deadline: Option<Duration>,
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
     idle_timeout: Option<Duration>,
+    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    monitor_interval: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fallback_limit: Option<FallbackData>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     classify: BTreeMap<String, Classification>,
 }
 
-/// A node: its address alone, or with what else is known of it.
-#[derive(Clone, Deserialize, Serialize)]
-#[serde(untagged, expecting = "expected an address, or a table of url, weight and zone")]
-enum EndpointData {
-    Url(String),
-    Table(EndpointTable),
-}
-
-#[derive(Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct EndpointTable {
-    url: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    weight: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    zone: Option<String>,
-}
-
 impl Config {
-    /// Returns a builder with these settings, to which a strategy of your own can be added.
+    /// Returns a builder with these settings, to which a strategy or a provider of your own can be added.
     pub fn builder(&self) -> Builder {
-        let mut builder = ReplicatedClient::builder().master(self.master.endpoint());
-        builder = builder.replicas(self.replicas.iter().map(EndpointData::endpoint));
+        let mut builder = self.nodes();
         if self.strategy.is_some() || self.strategy_seed.is_some() {
             let name = self.strategy.as_deref().unwrap_or("round_robin");
             builder = builder.strategy_named(name, self.strategy_seed);
@@ -109,7 +118,22 @@ impl Config {
         builder = set(builder, self.response_timeout, Builder::response_timeout);
         builder = set(builder, self.deadline, Builder::deadline);
         builder = set(builder, self.idle_timeout, Builder::idle_timeout);
+        builder = set(builder, self.monitor_interval, Builder::monitor_interval);
+        builder = set(builder, self.fallback_limit, |builder, limit| builder.fallback_limit(limit.reads()));
         self.classify.iter().fold(builder, |builder, (command, class)| builder.classify(command, *class))
+    }
+
+    /// A builder that knows the nodes, or how to find them.
+    fn nodes(&self) -> Builder {
+        let all = |nodes: &[EndpointData]| nodes.iter().map(EndpointData::endpoint).collect::<Vec<_>>();
+        let mut builder = ReplicatedClient::builder().replicas(all(&self.replicas));
+        builder = set(builder, self.master.as_ref().map(EndpointData::endpoint), Builder::master);
+        builder = set(builder, self.discover.as_deref().map(all), Builder::discover);
+        builder = set(builder, self.login.as_ref().map(LoginData::info), Builder::login);
+        match &self.sentinel {
+            Some(sentinel) => builder.sentinel(&*sentinel.service, all(&sentinel.nodes)),
+            None => builder,
+        }
     }
 }
 
@@ -128,28 +152,6 @@ impl ReplicatedClient {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config), as [`Builder::build`].
     pub fn from_config(config: &Config) -> Result<Self> {
         config.builder().build()
-    }
-}
-
-impl EndpointData {
-    fn endpoint(&self) -> Endpoint {
-        match self {
-            Self::Url(url) => Endpoint::from(url),
-            Self::Table(EndpointTable { url, weight, zone }) => {
-                let endpoint = Endpoint::from(url).weight(weight.unwrap_or(1));
-                match zone {
-                    Some(zone) => endpoint.zone(zone),
-                    None => endpoint,
-                }
-            }
-        }
-    }
-}
-
-impl fmt::Debug for EndpointData {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // An endpoint shows its address only.
-        fmt::Debug::fmt(&self.endpoint(), f)
     }
 }
 
@@ -178,6 +180,8 @@ mod tests {
             response_timeout = "30ms"
             deadline = "1s 500ms"
             idle_timeout = "1m"
+            monitor_interval = "2m"
+            fallback_limit = 2
             [classify]
             "MY.READ" = "read"
         "#;
@@ -196,7 +200,37 @@ mod tests {
             assert_eq!(times.map(|time| time.as_millis()), [10, 20, 30, 60_000]);
             assert_eq!(limits.size, 3);
             assert!(format!("{:?}", client.shared).contains("strategy: Random"));
+            assert!(format!("{:?}", client.shared.keeper).contains("interval: 120s"));
+            assert!(format!("{:?}", client.shared.protection).contains("limit: Some(2)"));
             assert_eq!(client.explain(&redis::cmd("MY.READ")).classification(), crate::Classification::Read);
+        }
+    }
+
+    #[test]
+    fn sets_that_are_found_need_no_master() {
+        let sentinel = r#"
+            monitor_interval = "0s"
+            fallback_limit = "off"
+            [sentinel]
+            service = "main"
+            nodes = ["127.0.0.1:1", { url = "redis://:watch@127.0.0.1:2" }]
+            [login]
+            username = "me"
+            password = "secret"
+            database = 2
+        "#;
+        let discover = "discover = ['127.0.0.1:3']\nlogin = { password = 'secret', database = 2 }";
+        for (text, said) in [(sentinel, ["main", "127.0.0.1:2"]), (discover, ["Discovery", "127.0.0.1:3"])] {
+            let config = read(text).unwrap();
+            for config in [config.clone(), read(&toml::to_string(&config).unwrap()).unwrap()] {
+                assert_eq!(config.login.as_ref().unwrap().info().db(), 2);
+                assert_eq!(config.login.as_ref().unwrap().info().password(), Some("secret"));
+                let client = ReplicatedClient::from_config(&config).unwrap();
+                let shown = format!("{:?} {:?}", client.shared.keeper, client.shared.protection);
+                assert!(said.iter().all(|said| shown.contains(said)), "{shown}");
+                assert_eq!(shown.contains("limit: None"), text == sentinel, "{shown}");
+                assert_eq!(client.shared.keeper.is_monitored(), text == discover);
+            }
         }
     }
 
@@ -204,7 +238,11 @@ mod tests {
     fn mistakes_are_named() {
         for (text, said) in [
             ("master = '127.0.0.1:1'\npool_sise = 3", "pool_sise"),
-            ("replicas = []", "master"),
+            ("sentinel = { service = 'main' }", "nodes"),
+            ("login = { pasword = 'x' }", "pasword"),
+            ("fallback_limit = 'none'", "a number, or \"off\""),
+            ("fallback_limit = -1", "a number, or \"off\""),
+            ("monitor_interval = 1", "monitor_interval"),
             ("master = '127.0.0.1:1'\ndeadline = 'soon'", "deadline"),
             ("master = '127.0.0.1:1'\ndeadline = 3", "deadline"),
             ("master = '127.0.0.1:1'\nread_from = 'secondary'", "not a read preference"),
@@ -213,10 +251,22 @@ mod tests {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(said), "{error:?} does not say {said:?}");
         }
-        let config = read("master = '127.0.0.1:1'\nstrategy = 'fastest'").unwrap();
-        let error = ReplicatedClient::from_config(&config).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("fastest"));
+        for (text, said) in [
+            ("master = '127.0.0.1:1'\nstrategy = 'fastest'", "fastest"),
+            ("replicas = ['127.0.0.1:1']", "no master"),
+            ("", "no master"),
+            ("discover = []", "discover: no node"),
+            ("sentinel = { service = '', nodes = ['127.0.0.1:1'] }", "service is empty"),
+            ("sentinel = { service = 'main', nodes = [] }", "no Sentinel is named"),
+            ("master = '127.0.0.1:1'\ndiscover = ['127.0.0.1:1']", "two sources"),
+            ("master = '127.0.0.1:1'\nfallback_limit = 0", "fallback_limit is 0"),
+            ("master = '127.0.0.1:1'\nmonitor_interval = '1ms'", "monitor_interval is less"),
+            ("master = '127.0.0.1:1'\nlogin = { password = 'x' }", "login"),
+        ] {
+            let error = ReplicatedClient::from_config(&read(text).unwrap()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains(said), "{error} does not say {said:?}");
+        }
     }
 
     #[test]
@@ -225,5 +275,15 @@ mod tests {
         assert!(!format!("{config:?}").contains("secret"));
         assert!(!format!("{:?}", config.builder()).contains("secret"));
         assert!(!format!("{:?}", config.builder().build().unwrap_err()).contains("secret"));
+        let login = "login = { username = 'me', password = 'secret' }";
+        for found in [
+            "discover = ['redis://:secret@127.0.0.1:1']",
+            "sentinel = { service = 'main', nodes = ['redis://:secret@127.0.0.1:1'] }",
+        ] {
+            let config = read(&format!("{found}\n{login}")).unwrap();
+            assert!(!format!("{config:?} {:?}", config.builder()).contains("secret"), "{config:?}");
+            let client = config.builder().build().unwrap();
+            assert!(!format!("{client:?} {:?}", client.shared).contains("secret"));
+        }
     }
 }

@@ -240,14 +240,14 @@ impl From<&NodeAddr> for Endpoint {
 }
 
 impl From<(&str, u16)> for Endpoint {
-    fn from(place: (&str, u16)) -> Self {
-        Self::new(place)
+    fn from((host, port): (&str, u16)) -> Self {
+        Self::bare(&NodeAddr::tcp(host, port))
     }
 }
 
 impl From<(String, u16)> for Endpoint {
-    fn from(place: (String, u16)) -> Self {
-        Self::new(place)
+    fn from((host, port): (String, u16)) -> Self {
+        Self::bare(&NodeAddr::tcp(&host, port))
     }
 }
 

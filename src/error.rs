@@ -59,6 +59,11 @@ pub enum ErrorKind {
 }
 
 impl Error {
+    /// Makes an error of [`ErrorKind::Topology`], for a provider of your own that cannot describe its set.
+    pub fn topology(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Topology, message)
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
         Self { report: Box::new(Report { kind, node: None, message, may_have_executed: false }), cause: None }

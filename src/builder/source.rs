@@ -40,6 +40,10 @@ impl Source {
             let text = "nodes from two sources: use either master() and replica(), or one of discover(), sentinel() and provider()";
             return Err(Error::config(text));
         }
+        if is_named && (self.manner.login.is_some() || self.manner.tls.is_some()) {
+            let text = "login and tls are for nodes that are found: those that are named by master() and replica() have them in their address";
+            return Err(Error::config(text));
+        }
         let Self { masters, replicas, seeds, sentinel, provider, map, manner } = self;
         let found = |provider: Arc<dyn TopologyProvider>| {
             let manner = manner.clone();

@@ -36,6 +36,18 @@ fn bad_settings_are_refused_with_their_name() {
         (good().classify("A B C", Classification::Read), "\"A B C\""),
         (good().classify("MY.SCAN", Classification::Cursor), "\"MY.SCAN\""),
         (good().strategy_named("fastest", None), "unknown strategy \"fastest\": expected one of round_robin"),
+        (
+            good().login(redis::RedisConnectionInfo::default().set_password("secret")),
+            "login and tls are for nodes that are found",
+        ),
+        (good().discover(["127.0.0.1:3"]), "two sources"),
+        (ReplicatedClient::builder().discover([""; 0]), "discover: no node"),
+        (ReplicatedClient::builder().discover(["redis://me:secret@"]), "bad address"),
+        (ReplicatedClient::builder().sentinel("", ["127.0.0.1:3"]), "name of the service"),
+        (ReplicatedClient::builder().sentinel("main", [""; 0]), "no Sentinel"),
+        (ReplicatedClient::builder().sentinel("main", ["redis://me:secret@"]), "bad address"),
+        (good().monitor_interval(Duration::from_millis(1)), "monitor_interval"),
+        (good().fallback_limit(0), "fallback_limit"),
         (good().replica("redis://me:secret@"), "bad address \"redis://***@\""),
     ] {
         let refusal = refusal(builder);

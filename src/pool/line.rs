@@ -26,6 +26,8 @@ pub(crate) struct Line {
     /// Whether two connections that were open at once led to two processes.
     is_shared: bool,
     has_looked_beside: bool,
+    /// Why the last question was not answered.
+    failure: Option<RedisError>,
 }
 
 /// Why a server told nothing.
@@ -63,12 +65,18 @@ impl Line {
             last: Report::default(),
             is_shared: false,
             has_looked_beside: false,
+            failure: None,
         })
     }
 
     /// Closes the connection: the next question goes out on a fresh one.
     pub(crate) fn hang_up(&mut self) {
         self.live = None;
+    }
+
+    /// Returns why the last question that was not answered was not.
+    pub(crate) fn into_failure(self) -> Option<RedisError> {
+        self.failure
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -100,7 +108,10 @@ impl Line {
         self.has_looked_beside = false;
         self.question = Question::Info;
         self.last = Report::default();
-        let live = self.connector.connect(self.connect).map_err(|_| Silence::Unreachable)?;
+        let live = self.connector.connect(self.connect).map_err(|error| {
+            self.failure = Some(error);
+            Silence::Unreachable
+        })?;
         Ok(self.live.insert(live).role)
     }
 
@@ -115,7 +126,8 @@ impl Line {
         if was_kept || self.live.is_none() {
             self.connect()?;
         }
-        self.ask_on_this().map_err(|_| {
+        self.ask_on_this().map_err(|error| {
+            self.failure = Some(error);
             self.live = None;
             Silence::Failed
         })

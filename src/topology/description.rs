@@ -18,7 +18,7 @@ use crate::node::Role;
 ///
 /// ```
 /// use std::time::Instant;
-/// use redis_replicated::{Description, Result, TopologyProvider};
+/// use redis_replicated::{Description, Error, Result, TopologyProvider};
 ///
 /// /// Reads the set from a file that something else keeps up to date: the master in the first line, replicas below.
 /// #[derive(Debug)]
@@ -26,7 +26,7 @@ use crate::node::Role;
 ///
 /// impl TopologyProvider for FromFile {
 ///     fn describe(&self, _: Instant) -> Result<Description> {
-///         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+///         let text = std::fs::read_to_string(&self.0).map_err(|error| Error::topology(error.to_string()))?;
 ///         let mut lines = text.lines();
 ///         let described = lines.next().map_or_else(Description::new, |master| Description::new().master(master));
 ///         Ok(lines.fold(described, |described, replica| described.replica(replica)))
@@ -40,7 +40,7 @@ pub trait TopologyProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Topology`](crate::ErrorKind::Topology) if it cannot: then the last good topology stays.
+    /// [`Error::topology`](crate::Error::topology) if it cannot: then the last good topology stays, as after a panic.
     fn describe(&self, deadline: Instant) -> Result<Description>;
 
     /// Returns how long after one description the next is asked for. Default: 10 s. Faults of calls ask for one at once;

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::description::{Description, TopologyProvider};
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::node::{Report, Role};
 use crate::pool::{Limits, Line, Login};
 use crate::strategy::MOST_NODES;
@@ -147,7 +147,7 @@ impl Discovery {
     fn describe_these(&self, all: Vec<Asked>, known: &[NodeAddr]) -> Result<Description> {
         let reports = || all.iter().filter_map(|asked| asked.report.as_ref());
         if reports().next().is_none() {
-            return Err(Error::new(ErrorKind::Topology, "none of the nodes that were named or found answers"));
+            return Err(nobody_answers(all));
         }
         let has_master = reports().any(|report| report.role == Some(Role::Master));
         let (named, ours) = (self.named(&all), self.histories(&all));
@@ -183,6 +183,18 @@ impl Discovery {
         state.known = kept;
         state.histories = ours;
         Ok(described)
+    }
+}
+
+/// The error if nobody answers, with the cause that tells most: what a server says, rather than what the system says.
+fn nobody_answers(all: Vec<Asked>) -> Error {
+    let mut causes: Vec<_> =
+        all.into_iter().filter_map(|asked| Some((asked.addr, asked.line.into_failure()?))).collect();
+    causes.sort_by_key(|(_, cause)| cause.code().is_none());
+    let error = Error::topology("none of the nodes that were named or found answers");
+    match causes.into_iter().next() {
+        Some((addr, cause)) => error.on(&addr).because(cause),
+        None => error,
     }
 }
 

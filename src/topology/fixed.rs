@@ -10,7 +10,7 @@ use redis::ConnectionAddr;
 use super::description::{Description, TopologyProvider};
 use crate::addr::NodeAddr;
 use crate::endpoint::{Endpoint, Place};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::node::Role;
 
 /// The nodes named in the builder, and those added since.
@@ -55,7 +55,7 @@ impl Fixed {
         let found = nodes.iter().position(|(_, node)| node.place().is_ok_and(|place| place.addr == *addr));
         found
             .map(|index| nodes.remove(index))
-            .ok_or_else(|| Error::new(ErrorKind::Topology, "no node of this set was named so").on(addr))
+            .ok_or_else(|| Error::topology("no node of this set was named so").on(addr))
     }
 
     /// The addresses that the name of a node stands for, in a fixed order; `None`: it is one node, as it is named.

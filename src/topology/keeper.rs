@@ -19,7 +19,7 @@ use super::turn::Turn;
 use super::watcher;
 use super::{Member, Topology};
 use crate::endpoint::Manner;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::events;
 use crate::node::Role;
 
@@ -122,12 +122,12 @@ impl Keeper {
     /// Takes over a description, unless it says less than is known.
     pub(super) fn adopt(&self, description: &Description) -> Result<()> {
         if description.nodes.is_empty() {
-            return Err(Error::new(ErrorKind::Topology, "the provider names no node"));
+            return Err(Error::topology("the provider names no node"));
         }
         let described = self.read(description)?;
         let mut ledger = self.ledger.lock();
         if ledger.has_incumbent() && description.lacks_master() {
-            return Err(Error::new(ErrorKind::Topology, "the provider names no master"));
+            return Err(Error::topology("the provider names no master"));
         }
         let removed = ledger.adopt(described, &self.workshop)?;
         drop(ledger);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::bell::Woken;
 use super::description::{Description, RefreshTrigger};
 use super::keeper::{HURRY, Keeper};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::events;
 
 /// However often somebody rings, the provider is asked at most once in this time.
@@ -109,7 +109,7 @@ impl Keeper {
 
     /// Asks the provider now; the nodes are asked by those who watch them.
     pub(crate) fn ask_provider(&self, deadline: Instant) -> Result<()> {
-        let busy = || Error::new(ErrorKind::Topology, "other refreshes took until the deadline");
+        let busy = || Error::topology("other refreshes took until the deadline");
         let _mine = self.turn.take(deadline).ok_or_else(busy)?;
         let described = catch_unwind(AssertUnwindSafe(|| self.provider.describe(deadline)));
         let description: Description = described.unwrap_or_else(|_| Err(panicked()))?;
@@ -141,5 +141,5 @@ fn cannot_start(cause: std::io::Error) -> Error {
 }
 
 fn panicked() -> Error {
-    Error::new(ErrorKind::Topology, "the provider panicked")
+    Error::topology("the provider panicked")
 }

@@ -13,7 +13,7 @@ use super::description::{Description, RefreshTrigger, TopologyProvider};
 use super::refresher::spawn;
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Place};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::node::Role;
 use crate::strategy::MOST_NODES;
 
@@ -127,7 +127,7 @@ impl SentinelGroup {
         if answer.epoch < memory.epoch {
             let since = *memory.outdated_since.get_or_insert(now);
             if now.saturating_duration_since(since) < COUNTS_FOR {
-                return Err(Error::new(ErrorKind::Topology, "only Sentinels answer that missed the last failover"));
+                return Err(Error::topology("only Sentinels answer that missed the last failover"));
             }
         }
         memory.epoch = answer.epoch;
@@ -144,14 +144,14 @@ impl SentinelGroup {
     #[cold]
     fn no_answer(&self) -> Error {
         let service = self.service.escape_debug();
-        let failure = self.sentinels.iter().find_map(|sentinel| sentinel.state.lock().failure.clone());
-        let all_failed = self.sentinels.iter().all(|sentinel| sentinel.state.lock().failure.is_some());
-        match failure.filter(|_| all_failed) {
-            Some(cause) => {
-                Error::new(ErrorKind::Topology, format!("no Sentinel answers for the service \"{service}\""))
-                    .because(cause)
+        let failure = |sentinel: &Arc<Sentinel>| Some((sentinel.addr.clone(), sentinel.state.lock().failure.clone()?));
+        let failures: Option<Vec<_>> = self.sentinels.iter().map(failure).collect();
+        match failures.and_then(|mut failures| failures.pop()) {
+            Some((addr, cause)) => {
+                let text = format!("no Sentinel can be asked for the service \"{service}\"");
+                Error::topology(text).on(&addr).because(cause)
             }
-            None => Error::new(ErrorKind::Topology, format!("no Sentinel knows the service \"{service}\"")),
+            None => Error::topology(format!("no Sentinel that answers knows the service \"{service}\"")),
         }
     }
 

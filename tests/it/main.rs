@@ -4,11 +4,16 @@
 
 mod classification;
 mod connections;
+mod discovery;
 mod errors;
+mod events;
 mod failover;
 mod faults;
 mod helpers;
+mod providers;
 mod routing;
+mod sentinels;
+mod set;
 mod shared_endpoint;
 mod support;
 mod testing;

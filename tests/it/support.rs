@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redis_replicated::testing::ReplicaSet;
+use redis_replicated::testing::{ReplicaSet, Server};
+use redis_replicated::{NodeAddr, ReplicatedClient, Role};
 
 /// Starts a master with replicas, and sets `k` to `v` on all of them.
 pub fn set_with_key(replicas: usize) -> ReplicaSet {
@@ -24,6 +25,34 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited in vain: {what}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Returns the master and the replicas of the client's set, the latter in order; no master until it is known.
+pub fn places(client: &ReplicatedClient) -> (Option<NodeAddr>, Vec<NodeAddr>) {
+    let snapshot = client.snapshot();
+    let of = |role: Role| snapshot.nodes.iter().filter(move |node| node.place == role).map(|node| node.addr.clone());
+    let mut replicas: Vec<NodeAddr> = of(Role::Replica).collect();
+    replicas.sort();
+    (of(Role::Master).next().filter(|_| snapshot.settled), replicas)
+}
+
+/// Waits until the client's set is these servers.
+pub fn wait_until_set_is(client: &ReplicatedClient, master: &NodeAddr, replicas: &[NodeAddr]) {
+    let mut replicas = replicas.to_vec();
+    replicas.sort();
+    let expected = (Some(master.clone()), replicas);
+    wait_until(&format!("the set is {expected:?}, and not:\n{}", client.snapshot()), || places(client) == expected);
+}
+
+pub fn addrs(servers: &[Server]) -> Vec<NodeAddr> {
+    servers.iter().map(Server::addr).collect()
+}
+
+/// Makes a server the replica of another one, or a master.
+pub fn follow(server: &Server, master: Option<&Server>) {
+    let port = master.map_or("ONE".to_owned(), |master| master.addr().port().unwrap().to_string());
+    let host = master.map_or("NO", |_| "127.0.0.1");
+    redis::cmd("REPLICAOF").arg(host).arg(port).exec(&mut server.connection().unwrap()).unwrap();
 }
 
 /// Sums what `INFO commandstats` says of a command over the replicas.

@@ -1,0 +1,219 @@
+//! What the crate tells through `tracing`: each event once, not once for each call.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, Once};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use redis_replicated::{Description, NodeAddr, ReadFrom, ReplicatedClient, Result, TopologyProvider};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber, subscriber};
+
+use crate::support::{addrs, follow, set_with_key, wait_until, wait_until_set_is};
+
+/// An event: its name and its fields.
+#[derive(Clone, Debug)]
+struct Line {
+    name: &'static str,
+    level: Level,
+    fields: BTreeMap<&'static str, String>,
+}
+
+/// All events of this program. Other tests run beside these ones: who looks for an event looks for its own nodes.
+static LINES: Mutex<Vec<Line>> = Mutex::new(Vec::new());
+/// Clients that are used in the middle of the event that their writes go to this node.
+static LISTENERS: Mutex<Vec<(NodeAddr, ReplicatedClient)>> = Mutex::new(Vec::new());
+static LISTEN: Once = Once::new();
+
+struct Collector;
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.fields.insert(field.name(), format!("{value:?}"));
+    }
+}
+
+impl Subscriber for Collector {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() <= Level::INFO && metadata.target().starts_with("redis_replicated")
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let metadata = event.metadata();
+        let mut line = Line { name: metadata.name(), level: *metadata.level(), fields: BTreeMap::new() };
+        event.record(&mut line);
+        let wanted = |(to, _): &(NodeAddr, _)| line.name == "failover" && line.fields["to"] == to.to_string();
+        let mut listeners = LISTENERS.lock().unwrap();
+        let client = listeners.iter().position(wanted).map(|index| listeners.swap_remove(index).1);
+        drop(listeners);
+        // Somebody may use the client to write the event down.
+        let is_usable = client.map(|client| client.refresh().is_ok() && client.set("event", line.name).is_ok());
+        line.fields.insert("is_usable", format!("{is_usable:?}"));
+        LINES.lock().unwrap().push(line);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+fn listen() {
+    LISTEN.call_once(|| subscriber::set_global_default(Collector).unwrap());
+}
+
+/// The events of this name in which a field has, or contains, this text.
+fn events(name: &str, field: &str, text: &str) -> Vec<Line> {
+    let lines = LINES.lock().unwrap();
+    let is_meant = |line: &&Line| line.name == name && line.fields.get(field).is_some_and(|value| value.contains(text));
+    lines.iter().filter(is_meant).cloned().collect()
+}
+
+fn count(name: &str, node: &NodeAddr) -> usize {
+    events(name, "node", &node.to_string()).len()
+}
+
+#[test]
+fn an_outage_is_told_once_and_its_end_once() {
+    listen();
+    let mut servers = set_with_key(2);
+    let replica = servers.replica(0).addr();
+    let client = servers.client_builder().build().unwrap();
+    wait_until_set_is(&client, &servers.master().addr(), &addrs(servers.replicas()));
+    servers.replica_mut(0).stop();
+    wait_until("the ejection", || count("node_ejected", &replica) == 1);
+    let failed = client.snapshot().nodes[1].failed;
+    // Calls to that node only fail, and probes go on beside them.
+    let dedicated = client.deadline(Duration::from_secs(2));
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..1000 {
+                    assert_eq!(dedicated.get::<String>("k").unwrap(), "v");
+                }
+                let _ = dedicated.dedicated(redis_replicated::Target::Node(replica.clone()));
+            });
+        }
+    });
+    assert!(client.snapshot().nodes[1].ejected && client.snapshot().nodes[1].failed <= failed + 8);
+    assert_eq!((count("node_ejected", &replica), count("node_returned", &replica)), (1, 0));
+    let told = events("node_ejected", "node", &replica.to_string()).remove(0);
+    assert_eq!(told.level, Level::WARN);
+    assert_eq!(told.fields["outcome"], "Unreachable");
+    assert!(told.fields.contains_key("cool_down"), "{told:?}");
+    servers.replica_mut(0).restart().unwrap();
+    wait_until("the return", || count("node_returned", &replica) == 1);
+    let told = events("node_returned", "node", &replica.to_string()).remove(0);
+    assert_eq!(told.level, Level::INFO);
+    assert_eq!(count("node_ejected", &replica), 1);
+}
+
+#[test]
+fn thousands_of_failing_calls_are_one_event() {
+    listen();
+    let mut servers = set_with_key(1);
+    let replica = servers.replica(0).addr();
+    let client = servers.client_builder().monitor_interval(Duration::ZERO).read_from(ReadFrom::Replica).build();
+    let patient = client.unwrap();
+    assert_eq!(patient.get::<String>("k").unwrap(), "v");
+    let client = patient.deadline(Duration::from_millis(30));
+    servers.replica_mut(0).stop();
+    let failed = || client.snapshot().nodes[1].failed;
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| while failed() < 2000 && client.get::<String>("k").is_err() {});
+        }
+    });
+    assert_eq!(count("node_ejected", &replica), 1, "{} failed", failed());
+    servers.replica_mut(0).restart().unwrap();
+    wait_until("it serves again", || patient.get::<Option<String>>("k").is_ok());
+    assert_eq!((count("node_ejected", &replica), count("node_returned", &replica)), (1, 1));
+}
+
+#[test]
+fn a_failover_and_the_new_topology_are_told_once() {
+    listen();
+    let mut servers = set_with_key(2);
+    let client = servers.client_builder().deadline(Duration::from_secs(10)).build().unwrap();
+    wait_until_set_is(&client, &servers.master().addr(), &addrs(servers.replicas()));
+    let (old, new) = (servers.master().addr(), servers.replica(0).addr());
+    wait_until("the first topology is told", || !events("topology_changed", "master", &old.to_string()).is_empty());
+    LISTENERS.lock().unwrap().push((new.clone(), client.clone()));
+    servers.master_mut().stop();
+    follow(servers.replica(0), None);
+    follow(servers.replica(1), Some(servers.replica(0)));
+    client.set("k", "v").unwrap();
+    wait_until_set_is(&client, &new, &[old.clone(), servers.replica(1).addr()]);
+    wait_until("the failover is told", || !events("failover", "to", &new.to_string()).is_empty());
+    let told = events("failover", "to", &new.to_string());
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].level, Level::WARN);
+    assert_eq!(told[0].fields["is_usable"], "Some(true)");
+    assert!(told[0].fields["from"].contains(&old.to_string()), "{told:?}");
+    wait_until("the topology is told", || !events("topology_changed", "master", &new.to_string()).is_empty());
+    let changes = events("topology_changed", "master", &new.to_string());
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    let generation: u64 = changes[0].fields["generation"].parse().unwrap();
+    assert_eq!(generation, client.snapshot().generation);
+    assert!(changes[0].fields["replicas"].contains(&old.to_string()), "{changes:?}");
+    assert_eq!(count("role_changed", &new), 1);
+}
+
+#[test]
+fn fallback_reads_are_told_once_in_ten_seconds() {
+    listen();
+    let mut servers = set_with_key(1);
+    let master = servers.master().addr();
+    let client = servers.client_builder().build().unwrap();
+    wait_until_set_is(&client, &master, &addrs(servers.replicas()));
+    assert_eq!(count("fallback", &master), 0);
+    servers.replica_mut(0).stop();
+    let start = Instant::now();
+    for _ in 0..500 {
+        assert_eq!(client.get::<String>("k").unwrap(), "v");
+    }
+    let told = events("fallback", "node", &master.to_string());
+    let most = 1 + start.elapsed().as_secs() / 10;
+    assert!((1..=most).contains(&(told.len() as u64)), "{told:?}");
+    assert_eq!(told[0].level, Level::WARN);
+    assert_eq!(told[0].fields["reads"], "1");
+}
+
+/// Knows nothing, and says so again and again.
+#[derive(Debug)]
+struct Clueless(&'static str);
+
+impl TopologyProvider for Clueless {
+    fn describe(&self, _: Instant) -> Result<Description> {
+        Ok(Description::new().master(self.0))
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(10)
+    }
+}
+
+#[test]
+fn a_provider_that_fails_is_told_once() {
+    listen();
+    let text = "clueless in events.rs";
+    let client = ReplicatedClient::builder().provider(Clueless(text)).build().unwrap();
+    for _ in 0..20 {
+        assert!(client.refresh().unwrap_err().to_string().contains(text));
+    }
+    wait_until("it was told", || !events("provider_failed", "error", text).is_empty());
+    // Once more would be after a tenth of a second.
+    thread::sleep(Duration::from_millis(500));
+    let told = events("provider_failed", "error", text);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(told[0].level, Level::WARN);
+}
