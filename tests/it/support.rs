@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redis_replicated::testing::ReplicaSet;
+use redis_replicated::ReplicatedClient;
+use redis_replicated::testing::{ReplicaSet, Server};
 
 /// Starts a master with replicas, and sets `k` to `v` on all of them.
 pub fn set_with_key(replicas: usize) -> ReplicaSet {
@@ -95,4 +96,68 @@ pub fn read_some(stream: &mut TcpStream) -> usize {
 /// Keeps a connection open without ever answering.
 pub fn never_answer(mut stream: TcpStream) {
     while read_some(&mut stream) > 0 {}
+}
+
+/// Threads that read `k`, and what became of their calls.
+#[derive(Default)]
+pub struct Load {
+    stop: AtomicBool,
+    reads: AtomicUsize,
+    failed: Mutex<Vec<String>>,
+}
+
+impl Load {
+    /// Reads `k` on so many threads while `act` runs; each must see `v`. Returns what `act` returns, and the failures.
+    pub fn run<T>(client: &ReplicatedClient, threads: usize, act: impl FnOnce(&Self) -> T) -> (T, Vec<String>) {
+        /// Also when `act` panics: the scope would wait for ever.
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let load = Self::default();
+        let done = thread::scope(|scope| {
+            let _stop = Stop(&load.stop);
+            (0..threads).for_each(|_| drop(scope.spawn(|| load.read(client))));
+            load.flow(500);
+            act(&load)
+        });
+        (done, load.failed.into_inner().unwrap())
+    }
+
+    fn read(&self, client: &ReplicatedClient) {
+        while !self.stop.load(Ordering::SeqCst) {
+            match client.get::<Option<String>>("k") {
+                Ok(Some(value)) if value == "v" => {}
+                Ok(other) => self.failed.lock().unwrap().push(format!("read {other:?}")),
+                Err(error) => self.failed.lock().unwrap().push(error.to_string()),
+            }
+            self.reads.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Waits until so many more reads have ended.
+    pub fn flow(&self, reads: usize) {
+        let target = self.reads() + reads;
+        wait_until("reads flow", || self.reads() >= target);
+    }
+
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+}
+
+/// Makes one server follow another, by hand.
+pub fn follow(server: &Server, master: &Server) {
+    follow_port(server, master.addr().port().unwrap());
+}
+
+pub fn follow_port(server: &Server, port: u16) {
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec(&mut server.connection().unwrap()).unwrap();
+}
+
+/// Makes a server a master, by hand.
+pub fn promote(server: &Server) {
+    redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut server.connection().unwrap()).unwrap();
 }
