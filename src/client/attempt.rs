@@ -37,7 +37,9 @@ pub(super) fn prepare(
     end: Option<Instant>,
 ) -> Result<(), Fault> {
     let is_doubtful = !member.is_in_place(lease.role());
-    if is_doubtful || (must_be_alive && has_rested(lease, clock)) { prove(member, lease, clock, end) } else { Ok(()) }
+    // A write that is sent to a node known to be dead, on a connection that is open only from this side, is in doubt.
+    let needs_proof = || has_rested(lease, clock) || member.node.is_ejected();
+    if is_doubtful || (must_be_alive && needs_proof()) { prove(member, lease, clock, end) } else { Ok(()) }
 }
 
 #[inline]
