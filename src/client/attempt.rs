@@ -96,11 +96,13 @@ pub(super) fn exchange(
     })
 }
 
-/// A connection was found dead that had been idle: those idle for as long are not lent any more.
+/// A connection was found dead that had been idle: those idle for as long are not lent any more, and the node is asked
+/// whether it is still there.
 #[cold]
 fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
     if let (Stage::Idle | Stage::Stale, Some(last_used)) = (fault.stage, last_used) {
         member.pool.distrust_until(last_used);
+        member.ring();
     }
 }
 

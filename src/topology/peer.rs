@@ -145,7 +145,8 @@ impl Peer {
         }
     }
 
-    pub(super) fn ring(&self) {
+    /// Has the monitor, if it runs, ask the node now.
+    pub(crate) fn ring(&self) {
         if let Some(bell) = &self.bell {
             bell.ring();
         }
