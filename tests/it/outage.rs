@@ -99,7 +99,7 @@ fn shortage(replicas: usize, set_up: impl Fn(Builder) -> Builder) -> Shortage {
             match client.get::<String>("k") {
                 Ok(_) => _ = served.fetch_add(1, Ordering::SeqCst),
                 Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
                     refused.lock().unwrap().push(start.elapsed());
                     // A caller that is refused at once does not call again at once.
                     thread::sleep(Duration::from_millis(5));

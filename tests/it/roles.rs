@@ -86,7 +86,8 @@ fn a_write_into_a_black_hole_is_in_doubt_and_the_next_goes_to_the_new_master() {
     servers.wait_until_in_sync().unwrap();
     proxy.set(NetworkFault::BlackHole).unwrap();
     let error = client.incr("n").unwrap_err();
-    assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Interrupted, true), "{error}");
+    // Not sent at all, if the monitor was the first to find out.
+    assert_eq!(error.may_have_executed(), error.kind() == ErrorKind::Interrupted, "{error}");
     // The replica sees its master: it has to be promoted before writes may go there.
     let sets = servers.replica(0).calls("SET").unwrap();
     let error = client.deadline(Duration::from_millis(300)).set("k", "x").unwrap_err();
@@ -162,7 +163,6 @@ fn a_replica_that_claims_mastership_serves_nobody_until_it_follows_again() {
     promote(stray);
     wait_until("it is seen", || client.snapshot().nodes[2].standing == Standing::Stray);
     let calls = |server: &Server| (server.calls("GET").unwrap(), server.calls("SET").unwrap());
-    wait_until("no call runs there any more", || client.snapshot().nodes[2].in_flight == 0);
     let before = calls(stray);
     for _ in 0..100 {
         client.set("k", "v").unwrap();
@@ -188,7 +188,7 @@ fn a_replica_that_is_cut_off_serves_only_where_no_master_lives() {
         follow_port(servers.replica(cut), dead);
         wait_until("it is out", || matches!(client.snapshot().nodes[1].standing, Standing::CutOff | Standing::Stray));
         println!("standing: {}", client.snapshot().nodes[1].standing);
-        wait_until("no read runs there any more", || client.snapshot().nodes[1].in_flight == 0);
+        load.finish_calls();
         let gets = servers.replica(cut).calls("GET").unwrap();
         load.flow(1000);
         assert_eq!(servers.replica(cut).calls("GET").unwrap(), gets);

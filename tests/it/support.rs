@@ -99,10 +99,10 @@ pub fn never_answer(mut stream: TcpStream) {
 }
 
 /// Threads that read `k`, and what became of their calls.
-#[derive(Default)]
 pub struct Load {
     stop: AtomicBool,
-    reads: AtomicUsize,
+    /// How many calls of each thread have ended.
+    reads: Vec<AtomicUsize>,
     failed: Mutex<Vec<String>>,
 }
 
@@ -116,24 +116,33 @@ impl Load {
                 self.0.store(true, Ordering::SeqCst);
             }
         }
-        let load = Self::default();
+        let reads = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+        let load = Self { stop: AtomicBool::new(false), reads, failed: Mutex::default() };
         let done = thread::scope(|scope| {
             let _stop = Stop(&load.stop);
-            (0..threads).for_each(|_| drop(scope.spawn(|| load.read(client))));
+            load.reads.iter().for_each(|reads| drop(scope.spawn(|| load.read(client, reads))));
             load.flow(500);
             act(&load)
         });
         (done, load.failed.into_inner().unwrap())
     }
 
-    fn read(&self, client: &ReplicatedClient) {
+    fn read(&self, client: &ReplicatedClient, reads: &AtomicUsize) {
         while !self.stop.load(Ordering::SeqCst) {
             match client.get::<Option<String>>("k") {
                 Ok(Some(value)) if value == "v" => {}
                 Ok(other) => self.failed.lock().unwrap().push(format!("read {other:?}")),
                 Err(error) => self.failed.lock().unwrap().push(error.to_string()),
             }
-            self.reads.fetch_add(1, Ordering::SeqCst);
+            reads.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Waits until all calls have ended that are under way now.
+    pub fn finish_calls(&self) {
+        for reads in &self.reads {
+            let before = reads.load(Ordering::SeqCst);
+            wait_until("a call ends", || reads.load(Ordering::SeqCst) > before);
         }
     }
 
@@ -144,7 +153,7 @@ impl Load {
     }
 
     pub fn reads(&self) -> usize {
-        self.reads.load(Ordering::SeqCst)
+        self.reads.iter().map(|reads| reads.load(Ordering::SeqCst)).sum()
     }
 }
 

@@ -28,7 +28,7 @@ impl Three {
             .master(servers.master().url())
             .replica(proxy.url())
             .replicas(servers.replicas()[1..].iter().map(Server::url))
-            .response_timeout(Duration::from_millis(200));
+            .response_timeout(Duration::from_millis(500));
         let client = set_up(builder).build().unwrap();
         Self { servers, proxy, client }
     }
@@ -53,16 +53,18 @@ fn survives(what: &str, break_it: impl Fn(&mut Three), mend: impl Fn(&mut Three)
     let mut three = Three::start();
     let client = three.client.clone();
     let (failed, failures) = Load::run(&client, THREADS, |load| {
+        let before = three.bad().failed;
         break_it(&mut three);
         three.wait_until_out();
         load.flow(3000);
-        let failed = three.bad().failed;
+        let failed = three.bad().failed - before;
         mend(&mut three);
         three.wait_until_it_serves();
         failed
     });
     assert!(failures.is_empty(), "{what}: {} reads failed: {}", failures.len(), failures[0]);
-    assert_eq!(three.servers.master().calls("GET").unwrap(), 0, "{what}: reads reached the master");
+    let on_master = three.servers.master().calls("GET").unwrap();
+    assert_eq!(on_master, 0, "{what}: reads reached the master\n{}", three.client.snapshot());
     println!("{what}: {failed} attempts failed");
     failed
 }
@@ -167,7 +169,8 @@ fn no_read_fails_while_a_replica_loads_and_nobody_but_the_calls_finds_out() {
 
 #[test]
 fn errors_of_the_application_speak_against_nobody() {
-    let three = Three::start();
+    // A busy machine must not look like a bad node.
+    let three = Three::of(set_with_key(3), |builder| builder.response_timeout(Duration::from_secs(20)));
     for _ in 0..1000 {
         let error = three.client.hget::<Option<String>>("k", "field").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Server);
@@ -206,7 +209,8 @@ fn no_call_is_the_probe_of_an_ejected_replica() {
     let three = Three::start();
     let (_, failures) = Load::run(&three.client, THREADS, |load| {
         three.proxy.set(NetworkFault::Refuse).unwrap();
-        wait_until("it is ejected, and nobody tries it", || three.bad().ejected && three.bad().in_flight == 0);
+        wait_until("it is ejected", || three.bad().ejected);
+        load.finish_calls();
         let failed = three.bad().failed;
         // Two cool-downs, 0.5 s and 1 s: each ends with a probe.
         thread::sleep(Duration::from_secs(2));
