@@ -53,7 +53,7 @@ pub(crate) struct Keeper {
     /// The provider's last failure was told.
     told_failure: Mutex<bool>,
     out_since: Mutex<Option<Instant>>,
-    /// For the threads that watch nodes that join later.
+    /// For the threads that are started later.
     me: OnceLock<Weak<Self>>,
 }
 
@@ -91,10 +91,10 @@ impl Keeper {
 
     /// Starts the monitor: one thread for each node, and one that asks the provider where that is of any use.
     pub(crate) fn start(self: &Arc<Self>, asks_provider: bool) -> Result<()> {
+        let _ = self.me.set(Arc::downgrade(self));
         if !self.is_monitored() {
             return Ok(());
         }
-        let _ = self.me.set(Arc::downgrade(self));
         self.watch(&self.peers())?;
         if asks_provider {
             self.provider.watch(RefreshTrigger::new(&self.bell));
@@ -133,15 +133,27 @@ impl Keeper {
         if self.is_monitored() {
             self.ring_all();
             self.bell.ring();
-        } else if let Some(mut last) = self.refreshing.try_lock() {
-            if last.is_none_or(|last| last.elapsed() >= BREATH) {
-                *last = Some(Instant::now());
-                let asked = self.ask_provider_now(Instant::now() + DESCRIBES_FOR);
-                self.tell_failure(asked.err());
-                self.ask_all();
-                *last = Some(Instant::now());
-            }
+        } else {
+            self.look_around();
         }
+    }
+
+    /// Asks everybody, on a thread of its own: a node that hangs must not keep a call past its deadline.
+    fn look_around(&self) {
+        let Some(me) = self.me.get().and_then(Weak::upgrade) else { return };
+        match self.refreshing.try_lock() {
+            Some(mut last) if last.is_none_or(|last| last.elapsed() >= BREATH) => *last = Some(Instant::now()),
+            _ => return,
+        }
+        let look = move || {
+            let Some(mut last) = me.refreshing.try_lock() else { return };
+            let asked = me.ask_provider_now(Instant::now() + DESCRIBES_FOR);
+            me.tell_failure(asked.err());
+            me.ask_all();
+            *last = Some(Instant::now());
+        };
+        // If no thread can be started, the next call tries again.
+        let _ = spawn("redis-topology", look);
     }
 
     /// Asks the provider and every node now, and waits for their answers.
@@ -196,7 +208,7 @@ impl Keeper {
     }
 
     fn watch(&self, peers: &[Arc<Peer>]) -> Result<()> {
-        let Some(me) = self.me.get() else { return Ok(()) };
+        let Some(me) = self.me.get().filter(|_| self.is_monitored()) else { return Ok(()) };
         peers.iter().try_for_each(|peer| watcher::start(peer, me))
     }
 
