@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redis_replicated::testing::{ReplicaSet, free_port};
+use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, free_port};
 use redis_replicated::{Builder, ErrorKind, ReadFrom, ReplicatedClient};
 
 use crate::support::{Fake, read_command, read_some, set_with_key, wait_until};
@@ -194,4 +194,32 @@ fn a_client_starts_while_everything_is_dead() {
     servers.master_mut().restart().unwrap();
     write.join().unwrap().unwrap();
     wait_until("the replica has followed", || client.get::<Option<String>>("k").unwrap().as_deref() == Some("v"));
+}
+
+#[test]
+fn calls_return_by_their_deadline_though_every_node_is_black_holed() {
+    let servers = set_with_key(2);
+    let proxies: Vec<_> = servers.servers().iter().map(|server| FaultProxy::start(&server.addr()).unwrap()).collect();
+    for monitor in [Duration::from_secs(1), Duration::ZERO] {
+        proxies.iter().for_each(|proxy| proxy.set(NetworkFault::None).unwrap());
+        let builder = ReplicatedClient::builder().master(proxies[0].url());
+        let builder = builder.replicas(proxies[1..].iter().map(FaultProxy::url)).monitor_interval(monitor);
+        let client = builder.deadline(Duration::from_millis(100)).build().unwrap();
+        wait_until("calls flow", || client.set("k", "v").is_ok() && client.get::<Option<String>>("k").is_ok());
+        proxies.iter().for_each(|proxy| proxy.set(NetworkFault::BlackHole).unwrap());
+        let longest = Mutex::new(Duration::ZERO);
+        let call = || {
+            for n in 0..20 {
+                let start = Instant::now();
+                assert!(if n % 2 == 0 { client.set("k", "v").is_err() } else { client.get::<String>("k").is_err() });
+                let mut longest = longest.lock().unwrap();
+                *longest = start.elapsed().max(*longest);
+            }
+        };
+        thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(call))));
+        let longest = longest.into_inner().unwrap();
+        println!("monitored every {monitor:?}: the longest call took {longest:?}");
+        // 20 ms on a quiet machine.
+        assert!(longest < Duration::from_millis(400), "{longest:?}");
+    }
 }
