@@ -201,3 +201,52 @@ fn a_replica_that_is_cut_off_serves_only_where_no_master_lives() {
     });
     assert!(failures.is_empty(), "{} reads failed: {}", failures.len(), failures[0]);
 }
+
+#[test]
+fn without_a_monitor_writes_go_on_after_a_promotion_by_hand() {
+    let servers = set_with_key(2);
+    let proxy = FaultProxy::start(&servers.master().addr()).unwrap();
+    for fault in [NetworkFault::Refuse, NetworkFault::BlackHole] {
+        proxy.set(NetworkFault::None).unwrap();
+        let builder =
+            ReplicatedClient::builder().master(proxy.url()).replicas(servers.replicas().iter().map(Server::url));
+        let builder = builder.monitor_interval(Duration::ZERO).response_timeout(Duration::from_millis(200));
+        let client = builder.deadline(LONG).build().unwrap();
+        client.set("n", 0).unwrap();
+        proxy.set(fault).unwrap();
+        promote(servers.replica(0));
+        let promoted = Instant::now();
+        follow(servers.replica(1), servers.replica(0));
+        // The first may be in doubt.
+        wait_until("a write is done", || client.set("n", 1).is_ok());
+        println!("{fault:?}: written {:?} after the promotion", promoted.elapsed());
+        assert_eq!(place_of_master(&client), 1);
+        follow(servers.replica(0), servers.master());
+        follow(servers.replica(1), servers.master());
+        servers.wait_until_in_sync().unwrap();
+    }
+}
+
+#[test]
+fn writes_go_on_when_a_stopped_master_runs_again() {
+    let servers = set_with_key(1);
+    for monitor in [Duration::from_secs(1), Duration::ZERO] {
+        let builder = servers.client_builder().response_timeout(Duration::from_millis(200)).monitor_interval(monitor);
+        let client = builder.deadline(LONG).build().unwrap();
+        client.set("n", 0).unwrap();
+        servers.master().pause().unwrap();
+        let short = client.deadline(Duration::from_millis(400));
+        (0..3).for_each(|_| drop(short.set("n", 1).unwrap_err()));
+        assert_eq!(short.get::<String>("k").unwrap(), "v");
+        let writer = client.clone();
+        let write = thread::spawn(move || (writer.set("n", 2), Instant::now()));
+        thread::sleep(Duration::from_millis(500));
+        servers.master().resume().unwrap();
+        let resumed = Instant::now();
+        let (written, at) = write.join().unwrap();
+        println!("monitored every {monitor:?}: {written:?} {:?} after SIGCONT", at.saturating_duration_since(resumed));
+        wait_until("a write is done", || client.set("n", 3).is_ok());
+        println!("written {:?} after SIGCONT", resumed.elapsed());
+        assert_eq!(place_of_master(&client), 0);
+    }
+}
