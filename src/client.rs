@@ -94,6 +94,11 @@ impl Served {
     pub(crate) fn node(&self) -> &NodeAddr {
         self.topology.members()[self.position].node.addr()
     }
+
+    /// Tells whether several processes answer where this came from.
+    pub(crate) fn is_from_shared_endpoint(&self) -> bool {
+        self.topology.members()[self.position].node.is_shared()
+    }
 }
 
 impl ReplicatedClient {

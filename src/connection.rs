@@ -11,7 +11,7 @@ use self::scans::Scans;
 use self::session::Session;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Request, TransactionStep};
-use crate::client::{Aim, ReplicatedClient, server_error};
+use crate::client::{Aim, ReplicatedClient, Seat, Served, server_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::routing::{Reply, executed_nothing};
 
@@ -43,6 +43,8 @@ mod session;
 pub struct RoutedConnection {
     client: ReplicatedClient,
     scans: Scans,
+    /// The connection on which scans go on behind a shared endpoint: another one may lead to another process.
+    held: Option<Seat>,
     session: Session,
     /// The node that served the last pipeline, and why the last one failed: for `query_pipeline`.
     served_by: Option<NodeAddr>,
@@ -56,6 +58,7 @@ impl ReplicatedClient {
         RoutedConnection {
             client: self.clone(),
             scans: Scans::default(),
+            held: None,
             session: Session::default(),
             served_by: None,
             failure: None,
@@ -97,14 +100,52 @@ impl RoutedConnection {
             }
             return self.serve_pinned(&request);
         }
+        if let (Aim::Only(node) | Aim::First(node), Some(held)) = (aim, &self.held)
+            && held.node() == node
+        {
+            return self.scan_on_held(&request);
+        }
         let served = self.client.call(&request, aim)?;
         if let (Some(cursor), Reply::One(page)) = (&cursor, &served.reply) {
             self.scans.advance(cursor, request.continues_scan, page, served.node());
+            if served.is_from_shared_endpoint() && self.scans.is_open_on(served.node()) {
+                self.hold(&served, &request)?;
+                return self.scan_on_held(&request);
+            }
         }
         match served.reply {
             Reply::One(value) => Ok(value),
             Reply::Many { .. } => Err(malformed()),
         }
+    }
+
+    /// Keeps a connection for the scan that has just begun: it is begun anew there, for its cursors mean nothing elsewhere.
+    fn hold(&mut self, served: &Served, request: &Request<'_>) -> Result<()> {
+        if self.held.as_ref().is_none_or(|held| held.node() != served.node()) {
+            if let Some(other) = self.held.take() {
+                self.scans.forget(other.node());
+                other.release();
+            }
+            self.scans.forget(served.node());
+            self.held = Some(self.client.take_seat_beside(served, request)?);
+        }
+        Ok(())
+    }
+
+    /// Serves a page of a scan on the connection that is kept for it.
+    fn scan_on_held(&mut self, request: &Request<'_>) -> Result<Value> {
+        let (Some(mut held), Some(cursor)) = (self.held.take(), request.cursor()) else { return Err(malformed()) };
+        let served = held.run(&self.client, request, &mut self.client.clock());
+        // A lost connection takes its scans along.
+        let reply = served.inspect_err(|_| self.scans.forget(held.node()))?;
+        let Reply::One(page) = reply else { return Err(malformed()) };
+        self.scans.advance(&cursor, request.continues_scan, &page, held.node());
+        if self.scans.is_open_on(held.node()) {
+            self.held = Some(held);
+        } else {
+            held.release();
+        }
+        Ok(page)
     }
 
     /// Serves one command on the connection of the open transaction.

@@ -72,6 +72,12 @@ impl Error {
         Self::new(ErrorKind::Refused, message)
     }
 
+    /// The same, where it is not the builder's settings that are wrong but what a provider says.
+    pub(crate) fn about_topology(mut self) -> Self {
+        self.report.kind = ErrorKind::Topology;
+        self
+    }
+
     pub(crate) fn on(mut self, node: &NodeAddr) -> Self {
         self.report.node = Some(node.clone());
         self

@@ -45,6 +45,8 @@ pub struct Node {
     zone: OnceLock<Box<str>>,
     is_master: AtomicBool,
     standing: AtomicU8,
+    /// Several processes answer at this address.
+    is_shared: AtomicBool,
     in_flight: AtomicU32,
     answered: AtomicU64,
     failed: AtomicU64,
@@ -79,6 +81,7 @@ impl Node {
             zone: OnceLock::new(),
             is_master: AtomicBool::new(false),
             standing: AtomicU8::new(Standing::InStep as u8),
+            is_shared: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -199,6 +202,12 @@ impl Node {
         self.health.is_avoided(now)
     }
 
+    /// Tells whether nothing at all speaks against the node.
+    #[inline]
+    pub(crate) fn is_sound(&self) -> bool {
+        self.standing.load(Ordering::Relaxed) == Standing::InStep as u8 && !self.health.is_ejected()
+    }
+
     pub(crate) fn is_ejected(&self) -> bool {
         self.health.is_ejected()
     }
@@ -218,10 +227,26 @@ impl Node {
         before != standing
     }
 
+    /// Tells whether several processes were seen to answer at this address: connections lead to one or another of them.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared.load(Ordering::Relaxed)
+    }
+
+    /// Notes that several processes answer at this address.
+    pub(crate) fn share_endpoint(&self) {
+        self.is_shared.store(true, Ordering::Relaxed);
+    }
+
     /// Returns the part of its load that the node should get: 1, or less after it came back.
     #[inline]
     pub(crate) fn share(&self, now: Instant) -> f64 {
-        if self.health.is_eased_in() { self.health.share(now) } else { 1.0 }
+        if self.is_eased_in() { self.health.share(now) } else { 1.0 }
+    }
+
+    /// Tells whether that part may be less than 1.
+    #[inline]
+    pub(crate) fn is_eased_in(&self) -> bool {
+        self.health.is_eased_in()
     }
 
     /// Returns what the server last said of itself.

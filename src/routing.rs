@@ -63,23 +63,38 @@ pub(crate) fn rank(
     read_from: ReadFrom,
     now: Instant,
 ) -> Result<Rank, Exclusion> {
-    if !is_read {
-        // One master: there is nobody to turn to if it is ejected.
-        return if place == Role::Master { Ok(Rank::Preferred) } else { Err(Exclusion::Role) };
-    }
-    let rank = match (read_from, place) {
-        (ReadFrom::Master | ReadFrom::MasterPreferred, Role::Master) => Rank::Preferred,
-        (ReadFrom::Replica | ReadFrom::ReplicaPreferred, Role::Replica) => Rank::Preferred,
-        (ReadFrom::Any, _) => Rank::Preferred,
-        (ReadFrom::MasterPreferred, Role::Replica) | (ReadFrom::ReplicaPreferred, Role::Master) => Rank::Fallback,
-        (ReadFrom::Master, Role::Replica) | (ReadFrom::Replica, Role::Master) => return Err(Exclusion::Role),
+    let rank = rank_of_place(place, is_read, read_from)?;
+    // One master: there is nobody to turn to if it is ejected.
+    if !is_read || node.is_sound() { Ok(rank) } else { rank_of_unsound(node, rank, now) }
+}
+
+/// Ranks a place in the set, whatever node has it.
+#[inline]
+fn rank_of_place(place: Role, is_read: bool, read_from: ReadFrom) -> Result<Rank, Exclusion> {
+    let is_master = place == Role::Master;
+    let (first, second) = match read_from {
+        _ if !is_read => (is_master, false),
+        ReadFrom::Master => (is_master, false),
+        ReadFrom::Replica => (!is_master, false),
+        ReadFrom::MasterPreferred => (is_master, true),
+        ReadFrom::ReplicaPreferred => (!is_master, true),
+        ReadFrom::Any => (true, false),
     };
+    match (first, second) {
+        (true, _) => Ok(Rank::Preferred),
+        (false, true) => Ok(Rank::Fallback),
+        (false, false) => Err(Exclusion::Role),
+    }
+}
+
+/// Ranks a node that is ejected, or that is not in step with the master.
+#[cold]
+fn rank_of_unsound(node: &Node, rank: Rank, now: Instant) -> Result<Rank, Exclusion> {
     match node.standing() {
-        Standing::InStep if node.is_avoided(now) => Ok(Rank::LastResort),
-        Standing::InStep => Ok(rank),
-        Standing::Syncing | Standing::CutOff if node.is_avoided(now) => Ok(Rank::LastResort),
-        Standing::Syncing | Standing::CutOff => Ok(Rank::Behind),
         Standing::Stray => Err(Exclusion::Stray),
+        _ if node.is_avoided(now) => Ok(Rank::LastResort),
+        Standing::InStep => Ok(rank),
+        Standing::Syncing | Standing::CutOff => Ok(Rank::Behind),
     }
 }
 

@@ -21,6 +21,7 @@ mod ledger;
 mod peer;
 mod sentinel;
 mod snapshot;
+mod turn;
 mod watcher;
 
 pub use self::description::{Description, RefreshTrigger, TopologyProvider};
@@ -117,9 +118,10 @@ impl Topology {
         let mut eligible = 0;
         let mut is_eased_in = false;
         let mut is_protected = false;
+        let hides_master = !self.is_settled && !need.presumes;
         let mut nodes = ArrayVec::<&Node, MOST_NODES>::new();
         for (index, member) in self.members.iter().enumerate() {
-            if left_out.contains(index) || (member.place == Role::Master && !self.is_settled && !need.presumes) {
+            if left_out.contains(index) || (hides_master && member.place == Role::Master) {
                 continue;
             }
             let Ok(rank) = rank(&member.node, member.place, need.is_read, need.read_from, now) else { continue };
@@ -134,7 +136,7 @@ impl Topology {
                 is_eased_in = false;
             }
             if rank == best {
-                is_eased_in |= member.node.share(now) < 1.0;
+                is_eased_in |= member.node.is_eased_in();
                 // There are no more members than places.
                 let _ = nodes.try_push(&member.node);
             }

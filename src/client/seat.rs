@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::ReplicatedClient;
 use super::attempt::{exchange, prepare};
 use super::clock::Clock;
+use super::{ReplicatedClient, Served};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +49,14 @@ impl ReplicatedClient {
             }
             topology = self.wait(topology, clock);
         }
+    }
+
+    /// Takes a connection to the node that has just served something, to go on with it there.
+    pub(crate) fn take_seat_beside(&self, served: &Served, request: &Request<'_>) -> Result<Seat> {
+        let (topology, position) = (Arc::clone(&served.topology), served.position);
+        let lease = self.sit_down(&topology, position, &mut self.clock());
+        let lease = lease.map_err(|fault| fault.into_error(served.node(), request))?;
+        Ok(Seat { topology, position, lease })
     }
 
     /// Takes a proven connection; one that was closed while idle is replaced at once.

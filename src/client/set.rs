@@ -23,7 +23,7 @@ impl ReplicatedClient {
         let node = node.into();
         let addr = node.place()?.addr;
         fixed.add(node)?;
-        self.adopt(fixed).inspect_err(|_| drop(fixed.remove(&addr)))
+        self.describe_anew().inspect_err(|_| drop(fixed.remove(&addr)))
     }
 
     /// Removes a node from a set whose nodes were named, and waits until the calls that run there have ended, at most until
@@ -42,7 +42,7 @@ impl ReplicatedClient {
             );
         }
         fixed.remove(addr)?;
-        self.adopt(fixed)?;
+        self.describe_anew()?;
         if let Some(position) = position {
             let end = Instant::now().checked_add(self.options.deadline);
             let runs = || topology.members()[position].node.in_flight() > 0;
@@ -88,7 +88,9 @@ impl ReplicatedClient {
         self.shared.fixed.as_deref().ok_or_else(described)
     }
 
-    fn adopt(&self, fixed: &Fixed) -> Result<()> {
-        self.shared.keeper.adopt(&fixed.as_named())
+    /// Takes over what the nodes are now.
+    fn describe_anew(&self) -> Result<()> {
+        let now = Instant::now();
+        self.shared.keeper.ask_provider(now.checked_add(self.options.deadline).unwrap_or(now))
     }
 }

@@ -40,6 +40,19 @@ impl Scans {
         self.open.iter().flatten().find(|scan| scan.what == what).map(|scan| &scan.node)
     }
 
+    /// Tells whether a scan is unfinished on this node.
+    pub(super) fn is_open_on(&self, node: &NodeAddr) -> bool {
+        self.open.iter().flatten().any(|scan| scan.node == *node)
+    }
+
+    /// Forgets the scans on a node: what they were on is lost.
+    pub(super) fn forget(&mut self, node: &NodeAddr) {
+        self.open
+            .iter_mut()
+            .filter(|slot| slot.as_ref().is_some_and(|scan| scan.node == *node))
+            .for_each(|slot| *slot = None);
+    }
+
     /// Notes the next cursor of a scan, out of the reply to a page of it.
     pub(super) fn advance(&mut self, cursor: &Cursor<'_>, continues: bool, reply: &Value, node: &NodeAddr) {
         // An error, or something that is not a page: the cursor that was sent stays good.

@@ -93,6 +93,7 @@ impl Health {
         self.calls_probe.store(false, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn is_ejected(&self) -> bool {
         self.ejected_until.load(Ordering::Relaxed) != 0
     }

@@ -22,6 +22,8 @@ pub(crate) struct Line {
     live: Option<Live>,
     question: Question,
     last: Report,
+    /// Whether two connections that were open at once led to two processes.
+    is_shared: bool,
 }
 
 /// Why a server told nothing.
@@ -44,12 +46,21 @@ enum Question {
 const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 /// One section each: servers before 7.0 take no more. On a fresh connection the process may be another one.
 const MORE: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n*2\r\n$4\r\nINFO\r\n$11\r\npersistence\r\n";
+const SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
 const ROLE: &[u8] = b"*1\r\n$4\r\nROLE\r\n";
 
 impl Line {
     pub(crate) fn new(login: Login, connect: Duration, response: Duration) -> RedisResult<Self> {
         let connector = Connector::new(login)?;
-        Ok(Self { connector, connect, response, live: None, question: Question::Info, last: Report::default() })
+        Ok(Self {
+            connector,
+            connect,
+            response,
+            live: None,
+            question: Question::Info,
+            last: Report::default(),
+            is_shared: false,
+        })
     }
 
     /// Closes the connection: the next question goes out on a fresh one.
@@ -59,6 +70,22 @@ impl Line {
 
     pub(crate) fn is_open(&self) -> bool {
         self.live.is_some()
+    }
+
+    /// Tells whether connections were seen to lead to different processes, as behind the address of a service.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// Opens a second connection for a moment, to see whether it leads to the same process.
+    fn look_beside(&mut self, run_id: &str) -> RedisResult<()> {
+        let end = Instant::now() + self.response;
+        let mut other = self.connector.connect(self.connect)?;
+        let mut told = None;
+        other.ask(SERVER, 1, end, |value| told = text(&value).map(Report::of_info))?;
+        let other_id = told.and_then(|report| report.run_id);
+        self.is_shared |= other_id.is_some_and(|other_id| *other_id != *run_id);
+        Ok(())
     }
 
     /// Opens a fresh connection; returns the role that the server gives in its greeting.
@@ -75,10 +102,8 @@ impl Line {
     /// A connection that was closed since the last question says nothing about the server: it is asked on a fresh one.
     pub(crate) fn ask(&mut self) -> Result<Report, Silence> {
         let was_kept = self.live.as_ref().is_some_and(|live| live.has_served);
-        if was_kept {
-            if let Ok(report) = self.ask_on_this() {
-                return Ok(report);
-            }
+        if was_kept && let Ok(report) = self.ask_on_this() {
+            return Ok(report);
         }
         if was_kept || self.live.is_none() {
             self.connect()?;
@@ -117,6 +142,10 @@ impl Line {
         }
         live.has_served = true;
         self.last = report.completed_by(&self.last);
+        if let Some(run_id) = self.last.run_id.clone().filter(|_| is_fresh && !self.is_shared) {
+            // Whatever goes wrong with it says nothing.
+            let _ = self.look_beside(&run_id);
+        }
         Ok(self.last.clone())
     }
 }

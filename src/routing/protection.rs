@@ -43,12 +43,12 @@ impl Protection {
         // Relaxed: the count guards nothing but itself.
         self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         let reads = self.reads.fetch_add(1, Ordering::Relaxed) + 1;
-        if let Some(mut told) = self.told.try_lock() {
-            if told.is_none_or(|told| now.saturating_duration_since(told) >= QUIET_FOR) {
-                *told = Some(now);
-                self.reads.fetch_sub(reads, Ordering::Relaxed);
-                events::fallback(master, reads);
-            }
+        if let Some(mut told) = self.told.try_lock()
+            && told.is_none_or(|told| now.saturating_duration_since(told) >= QUIET_FOR)
+        {
+            *told = Some(now);
+            self.reads.fetch_sub(reads, Ordering::Relaxed);
+            events::fallback(master, reads);
         }
         Some(Permit(self))
     }

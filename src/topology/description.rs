@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::bell::Bell;
+use crate::addr::NodeAddr;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::node::Role;
@@ -101,6 +102,11 @@ impl Description {
     pub(super) fn guess(mut self, role: Option<Role>, node: Endpoint) -> Self {
         self.nodes.push((role, node));
         self
+    }
+
+    pub(super) fn master_addr(&self) -> Option<NodeAddr> {
+        let named = self.nodes.iter().find(|(role, _)| *role == Some(Role::Master))?;
+        named.1.place().ok().map(|place| place.addr)
     }
 
     /// Tells whether all nodes are known, and none of them is the master.

@@ -14,6 +14,7 @@ use super::bell::{Bell, Woken};
 use super::description::{Description, RefreshTrigger, TopologyProvider};
 use super::ledger::{Described, Ledger};
 use super::peer::{Peer, Workshop};
+use super::turn::Turn;
 use super::watcher;
 use super::{Member, Topology};
 use crate::endpoint::Manner;
@@ -29,8 +30,10 @@ const HURRIES_FOR: Duration = Duration::from_secs(30);
 ///
 /// Less than a second by some hurried questions: a promotion at that moment is noticed within a second.
 const LONGEST_ROUND: Duration = Duration::from_millis(750);
-/// Without a monitor, calls that met a fault ask everybody, but not more often than this.
-const BREATH: Duration = Duration::from_millis(100);
+/// However often somebody rings, the provider is asked at most once in this time.
+const BREATH: Duration = Duration::from_millis(50);
+/// Without a monitor, calls that met a fault have everybody asked, but not more often than this.
+const LONGEST_BREATH: Duration = Duration::from_millis(100);
 /// How long a description may take.
 const DESCRIBES_FOR: Duration = Duration::from_secs(2);
 
@@ -48,13 +51,21 @@ pub(crate) struct Keeper {
     interval: Duration,
     /// Wakes the thread that asks the provider.
     bell: Arc<Bell>,
-    /// One refresh at a time; when the last one began.
-    refreshing: Mutex<Option<Instant>>,
+    /// One refresh at a time.
+    turn: Turn,
+    /// Without a monitor: when calls last had the set looked at, and whether that goes on.
+    suspicion: Mutex<Suspicion>,
     /// The provider's last failure was told.
     told_failure: Mutex<bool>,
     out_since: Mutex<Option<Instant>>,
-    /// For the threads that are started later.
+    /// For the threads that watch nodes that join later.
     me: OnceLock<Weak<Self>>,
+}
+
+#[derive(Debug, Default)]
+struct Suspicion {
+    is_followed: bool,
+    last: Option<Instant>,
 }
 
 impl Keeper {
@@ -76,7 +87,8 @@ impl Keeper {
             workshop,
             interval,
             bell: Arc::default(),
-            refreshing: Mutex::new(None),
+            turn: Turn::default(),
+            suspicion: Mutex::default(),
             told_failure: Mutex::new(false),
             out_since: Mutex::new(None),
             me: OnceLock::new(),
@@ -106,6 +118,9 @@ impl Keeper {
                     let asked = keeper.ask_provider(Instant::now() + DESCRIBES_FOR);
                     keeper.tell_failure(asked.err());
                     wait = if keeper.is_in_a_hurry() { HURRY } else { interval };
+                    drop(keeper);
+                    // However often somebody rings.
+                    thread::sleep(BREATH);
                 }
             };
             spawn("redis-topology", ask)?;
@@ -128,32 +143,25 @@ impl Keeper {
         self.current()
     }
 
-    /// Somebody met a fault that the set may have changed by: it is looked at now rather than later.
+    /// Somebody met a fault that the set may have changed by: it is looked at now rather than later, on another thread.
     pub(crate) fn suspect(&self) {
         if self.is_monitored() {
-            self.ring_all();
+            self.peers().iter().for_each(|peer| peer.ring());
             self.bell.ring();
-        } else {
-            self.look_around();
+            return;
         }
-    }
-
-    /// Asks everybody, on a thread of its own: a node that hangs must not keep a call past its deadline.
-    fn look_around(&self) {
-        let Some(me) = self.me.get().and_then(Weak::upgrade) else { return };
-        match self.refreshing.try_lock() {
-            Some(mut last) if last.is_none_or(|last| last.elapsed() >= BREATH) => *last = Some(Instant::now()),
-            _ => return,
+        let Some(me) = self.me.get().cloned() else { return };
+        let mut suspicion = self.suspicion.lock();
+        if suspicion.is_followed || suspicion.last.is_some_and(|last| last.elapsed() < LONGEST_BREATH) {
+            return;
         }
-        let look = move || {
-            let Some(mut last) = me.refreshing.try_lock() else { return };
-            let asked = me.ask_provider_now(Instant::now() + DESCRIBES_FOR);
-            me.tell_failure(asked.err());
-            me.ask_all();
-            *last = Some(Instant::now());
+        let follow = move || {
+            let Some(keeper) = me.upgrade() else { return };
+            let asked = keeper.refresh(Instant::now() + DESCRIBES_FOR);
+            keeper.tell_failure(asked.err());
+            *keeper.suspicion.lock() = Suspicion { is_followed: false, last: Some(Instant::now()) };
         };
-        // If no thread can be started, the next call tries again.
-        let _ = spawn("redis-topology", look);
+        suspicion.is_followed = spawn("redis-refresh", follow).is_ok();
     }
 
     /// Asks the provider and every node now, and waits for their answers.
@@ -178,19 +186,15 @@ impl Keeper {
         });
     }
 
-    fn ask_provider(&self, deadline: Instant) -> Result<()> {
-        let mut last = self.refreshing.lock();
-        *last = Some(Instant::now());
-        self.ask_provider_now(deadline)
-    }
-
-    fn ask_provider_now(&self, deadline: Instant) -> Result<()> {
+    /// Asks the provider now; the nodes are asked by those who watch them.
+    pub(crate) fn ask_provider(&self, deadline: Instant) -> Result<()> {
+        let _mine = self.turn.take();
         let description = self.provider.describe(deadline)?;
-        self.adopt(&description)
+        self.adopt(&description).map_err(Error::about_topology)
     }
 
     /// Takes over a description, unless it says less than is known.
-    pub(crate) fn adopt(&self, description: &Description) -> Result<()> {
+    fn adopt(&self, description: &Description) -> Result<()> {
         if description.nodes.is_empty() {
             return Err(Error::new(ErrorKind::Topology, "the provider names no node"));
         }
@@ -204,11 +208,22 @@ impl Keeper {
         change.removed.iter().for_each(|peer| peer.close());
         let watched = self.watch(&change.added);
         self.reconcile();
+        if description.is_decided && !self.follows(description) {
+            // The node that is named has to confirm it first.
+            self.peers().iter().for_each(|peer| peer.ring());
+        }
         watched
     }
 
+    /// Tells whether the master is the one that is named.
+    fn follows(&self, description: &Description) -> bool {
+        let topology = self.current();
+        let master = topology.master().map(|master| topology.members()[master].node.addr());
+        topology.is_settled() && description.master_addr().as_ref() == master
+    }
+
     fn watch(&self, peers: &[Arc<Peer>]) -> Result<()> {
-        let Some(me) = self.me.get().filter(|_| self.is_monitored()) else { return Ok(()) };
+        let Some(me) = self.me.get() else { return Ok(()) };
         peers.iter().try_for_each(|peer| watcher::start(peer, me))
     }
 
@@ -223,7 +238,7 @@ impl Keeper {
 
     /// Draws the picture anew from all that is known, and swaps it in if it is another one.
     pub(crate) fn reconcile(&self) {
-        let round = self.interval.min(LONGEST_ROUND);
+        let round = if self.is_monitored() { self.interval.min(LONGEST_ROUND) } else { LONGEST_ROUND };
         let mut ledger = self.ledger.lock();
         let (members, is_settled) = ledger.draw(round, self.is_monitored());
         let before = self.current();
@@ -252,10 +267,6 @@ impl Keeper {
             events::provider_failed(error);
         }
         *told = failure.is_some();
-    }
-
-    fn ring_all(&self) {
-        self.peers().iter().for_each(|peer| peer.ring());
     }
 
     /// Returns how long the thread that watches a healthy node waits until it asks again.

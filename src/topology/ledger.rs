@@ -157,7 +157,11 @@ impl Ledger {
 
     /// The entries that are nodes of their own: of several names of one process, the first under which it answers.
     fn without_aliases(&self, reports: &[Option<Arc<Report>>]) -> Vec<usize> {
-        let run_id = |index: usize| reports[index].as_ref().and_then(|report| report.run_id.as_deref());
+        // Behind a shared endpoint, the process that told may be any of several.
+        let is_one = |index: usize| !self.entries[index].peer.node.is_shared();
+        let run_id = |index: usize| {
+            reports[index].as_ref().filter(|_| is_one(index)).and_then(|report| report.run_id.as_deref())
+        };
         let rank = |index: usize| (self.entries[index].peer.asked().silent_since.is_some(), index);
         let is_alias = |index: usize| {
             let better = |other: usize| run_id(other) == run_id(index) && rank(other) < rank(index);

@@ -99,11 +99,10 @@ impl Peer {
         let now = Instant::now();
         let report = Arc::new(report);
         let is_loading = report.loading;
-        if let Some(before) = self.node.tell(Arc::clone(&report), now) {
-            if before.run_id != report.run_id && before.run_id.is_some() && report.run_id.is_some() {
-                // Another process: the connections to the old one are dead, or lead elsewhere.
-                self.pool.end_generation(now);
-            }
+        let before = self.node.tell(Arc::clone(&report), now).and_then(|before| before.run_id.clone());
+        if !self.node.is_shared() && before.is_some() && report.run_id.is_some() && before != report.run_id {
+            // Another process: the connections to the old one are dead, or lead elsewhere.
+            self.pool.end_generation(now);
         }
         *self.asked.lock() = Asked { last: Some(began), silent_since: None, greeting: report.role };
         if is_loading {
@@ -139,7 +138,12 @@ impl Peer {
     /// Asks the node once, on a connection opened for that.
     pub(super) fn ask_once(&self) {
         let began = Instant::now();
-        match self.pool.line().map_err(|_| Silence::Unreachable).and_then(|mut line| line.ask()) {
+        let Ok(mut line) = self.pool.line() else { return };
+        let told = line.ask();
+        if line.is_shared() {
+            self.node.share_endpoint();
+        }
+        match told {
             Ok(report) => self.heard(report, began),
             Err(silence) => self.heard_nothing(silence, began),
         }

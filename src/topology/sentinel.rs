@@ -1,7 +1,8 @@
 //! Asks a group of Sentinels who is the master, and listens to their events.
 
 use std::fmt;
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -9,10 +10,12 @@ use redis::{Client, Connection, ConnectionInfo, RedisResult, cmd, pipe};
 
 use self::answer::{Answer, combine};
 use super::description::{Description, RefreshTrigger, TopologyProvider};
+use super::keeper::spawn;
 use crate::addr::NodeAddr;
 use crate::endpoint::{Endpoint, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Role;
+use crate::strategy::MOST_NODES;
 
 mod answer;
 mod listener;
@@ -20,15 +23,18 @@ mod listener;
 /// Translates what servers say of themselves into what can be reached from here.
 pub(crate) type AddressMap = Box<dyn Fn(&NodeAddr) -> NodeAddr + Send + Sync>;
 
-/// How long a Sentinel that did not answer is left out, as long as others do.
-const LEFT_OUT_FOR: Duration = Duration::from_secs(1);
+/// How long further answers are waited for after the first one: a Sentinel that hangs delays nobody.
+const GRACE: Duration = Duration::from_millis(30);
+/// How long the last answer of a Sentinel counts.
+const COUNTS_FOR: Duration = Duration::from_secs(10);
 
 /// A group of Sentinels that watch over one master.
 pub(crate) struct SentinelGroup {
-    service: String,
-    sentinels: Vec<Sentinel>,
+    service: Arc<str>,
+    sentinels: Vec<Arc<Sentinel>>,
     map: AddressMap,
     limit: Duration,
+    trigger: Arc<OnceLock<RefreshTrigger>>,
 }
 
 struct Sentinel {
@@ -39,8 +45,10 @@ struct Sentinel {
 
 #[derive(Default)]
 struct State {
+    /// Kept open between two questions.
     connection: Option<Connection>,
-    failed: Option<Instant>,
+    is_asked: bool,
+    last: Option<(Instant, Answer)>,
 }
 
 impl SentinelGroup {
@@ -52,58 +60,76 @@ impl SentinelGroup {
         if sentinels.is_empty() {
             return Err(Error::config("sentinel: no Sentinel is named"));
         }
-        let sentinel = |endpoint: &Endpoint| -> Result<Sentinel> {
+        let sentinel = |endpoint: &Endpoint| -> Result<Arc<Sentinel>> {
             let Place { addr, info, .. } = endpoint.place()?;
             let settings = info.redis_settings().clone().set_skip_set_lib_name();
-            Ok(Sentinel { addr, info: info.set_redis_settings(settings), state: Mutex::default() })
+            Ok(Arc::new(Sentinel { addr, info: info.set_redis_settings(settings), state: Mutex::default() }))
         };
         let sentinels = sentinels.iter().map(sentinel).collect::<Result<_>>()?;
-        Ok(Self { service, sentinels, map, limit })
+        Ok(Self { service: service.into(), sentinels, map, limit, trigger: Arc::default() })
     }
 
-    /// Asks all Sentinels at once, but those that just failed; all, if none of the others answers.
-    fn ask(&self, deadline: Instant) -> Vec<Answer> {
-        let now = Instant::now();
-        let is_well = |sentinel: &&Sentinel| {
-            sentinel.state.lock().failed.is_none_or(|failed| now.saturating_duration_since(failed) > LEFT_OUT_FOR)
-        };
-        let (well, failed): (Vec<_>, Vec<_>) = self.sentinels.iter().partition(is_well);
-        let answers = self.ask_these(&well, deadline);
-        if answers.is_empty() { self.ask_these(&failed, deadline) } else { answers }
-    }
-
-    fn ask_these(&self, sentinels: &[&Sentinel], deadline: Instant) -> Vec<Answer> {
-        let limit = self.limit.min(deadline.saturating_duration_since(Instant::now()));
-        thread::scope(|scope| {
-            let mut asked = Vec::with_capacity(sentinels.len());
-            for &sentinel in sentinels {
-                let ask = move || sentinel.ask(&self.service, limit);
-                // A thread that cannot be started asks nobody: the others do.
-                asked.extend(thread::Builder::new().spawn_scoped(scope, ask).ok());
+    /// Asks all Sentinels that are not being asked already, each on a thread of its own.
+    fn ask(&self) -> Receiver<()> {
+        let (done, answered) = channel();
+        for sentinel in &self.sentinels {
+            if std::mem::replace(&mut sentinel.state.lock().is_asked, true) {
+                continue;
             }
-            asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
-        })
+            let (asked, service, limit) = (Arc::clone(sentinel), Arc::clone(&self.service), self.limit);
+            let (done, trigger): (Sender<()>, _) = (done.clone(), Arc::clone(&self.trigger));
+            let ask = move || {
+                let is_news = asked.ask(&service, limit);
+                // Whoever waited may have gone.
+                if done.send(()).is_err() && is_news && let Some(trigger) = trigger.get() {
+                    trigger.fire();
+                }
+            };
+            if spawn("redis-sentinel", ask).is_err() {
+                sentinel.state.lock().is_asked = false;
+            }
+        }
+        answered
+    }
+
+    /// Waits until all have answered, or a moment longer than the first needed, or until the deadline.
+    fn wait_for(&self, answers: &Receiver<()>, deadline: Instant) {
+        let mut end = deadline;
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            match answers.recv_timeout(left) {
+                Ok(()) if self.has_answer() => end = end.min(Instant::now() + GRACE),
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn has_answer(&self) -> bool {
+        self.sentinels.iter().any(|sentinel| sentinel.answer().is_some())
     }
 }
 
 impl Sentinel {
-    fn ask(&self, service: &str, limit: Duration) -> Option<Answer> {
-        let mut state = self.state.lock();
+    /// Returns the last answer, as long as it counts.
+    fn answer(&self) -> Option<Answer> {
+        let state = self.state.lock();
+        state.last.as_ref().filter(|(at, _)| at.elapsed() < COUNTS_FOR).map(|(_, answer)| answer.clone())
+    }
+
+    /// Asks the Sentinel, and keeps its answer. Returns whether it names another master than before.
+    fn ask(&self, service: &str, limit: Duration) -> bool {
         // A connection that was closed meanwhile says nothing about the Sentinel.
-        let kept = state.connection.take();
+        let kept = self.state.lock().connection.take();
         let asked = kept.and_then(|connection| ask_on(connection, service, limit).ok());
         let asked = asked.or_else(|| self.connect(limit).and_then(|fresh| ask_on(fresh, service, limit)).ok());
-        match asked {
-            Some((connection, answer)) => {
-                state.connection = Some(connection);
-                state.failed = None;
-                answer
-            }
-            None => {
-                state.failed = Some(Instant::now());
-                None
-            }
-        }
+        let (connection, answer) = asked.map_or((None, None), |(connection, answer)| (Some(connection), answer));
+        let mut state = self.state.lock();
+        state.is_asked = false;
+        state.connection = connection;
+        let Some(answer) = answer else { return false };
+        let is_news = state.last.as_ref().is_none_or(|(_, last)| last.master != answer.master);
+        state.last = Some((Instant::now(), answer));
+        is_news
     }
 
     fn connect(&self, limit: Duration) -> RedisResult<Connection> {
@@ -127,14 +153,15 @@ fn ask_on(mut connection: Connection, service: &str, limit: Duration) -> RedisRe
 
 impl TopologyProvider for SentinelGroup {
     fn describe(&self, deadline: Instant) -> Result<Description> {
-        let answers = self.ask(deadline);
-        let Some(answer) = combine(answers) else {
+        let answers = self.ask();
+        self.wait_for(&answers, deadline);
+        let Some(answer) = combine(self.sentinels.iter().filter_map(|sentinel| sentinel.answer()).collect()) else {
             let text = format!("no Sentinel answers for the service \"{}\"", self.service.escape_debug());
             return Err(Error::new(ErrorKind::Topology, text));
         };
         let found = |addr: &NodeAddr| Endpoint::from((self.map)(addr));
         let described = Description::new().master(found(&answer.master));
-        let others = answer.others.iter().take(crate::strategy::MOST_NODES - 1);
+        let others = answer.others.iter().take(MOST_NODES - 1);
         Ok(others.fold(described, |described, addr| described.guess(Some(Role::Replica), found(addr))))
     }
 
@@ -143,6 +170,7 @@ impl TopologyProvider for SentinelGroup {
     }
 
     fn watch(&self, trigger: RefreshTrigger) {
+        let _ = self.trigger.set(trigger.clone());
         for sentinel in &self.sentinels {
             listener::start(sentinel.info.clone(), &self.service, trigger.clone(), self.limit);
         }

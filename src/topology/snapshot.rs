@@ -35,7 +35,9 @@ pub struct NodeSnapshot {
     pub place: Role,
     /// How it stands in the replication; in step, as long as nothing else is known.
     pub standing: Standing,
-    /// The availability zone, if one was configured.
+    /// Whether several processes were seen to answer at this address, as behind the name of a service.
+    pub shared: bool,
+    /// The availability zone, if one was configured or the server named one.
     pub zone: Option<String>,
     /// The configured weight.
     pub weight: u32,
@@ -117,6 +119,7 @@ impl NodeSnapshot {
             role: node.role(),
             place: member.place,
             standing: node.standing(),
+            shared: node.is_shared(),
             zone: node.zone().map(str::to_owned),
             weight: node.weight(),
             ejected: node.is_ejected(),

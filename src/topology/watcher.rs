@@ -66,6 +66,9 @@ impl Watcher {
         }
         let told = if self.line.is_open() { self.line.ask() } else { self.greet().and_then(|()| self.line.ask()) };
         let answers = told.is_ok();
+        if self.line.is_shared() {
+            self.peer.node.share_endpoint();
+        }
         match told {
             Ok(report) => self.peer.heard(report, began),
             Err(silence) => self.peer.heard_nothing(silence, began),

@@ -1,6 +1,6 @@
 //! Tests against real servers. One program, so that it is linked once.
 
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod classification;
 mod connections;
@@ -11,6 +11,7 @@ mod helpers;
 mod outage;
 mod roles;
 mod routing;
+mod shared_endpoint;
 mod support;
 mod survive;
 mod testing;
