@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_replicated::testing::{ReplicaSet, Sentinels};
-use redis_replicated::{NodeAddr, ReplicatedClient, redis};
+use redis_replicated::{NodeAddr, ReplicatedClient, Role, redis};
 
 use crate::support::{set_with_key, wait_until};
 
@@ -78,6 +78,10 @@ fn fail_over(by: By) -> Duration {
             By::Command => sentinels.fail_over().unwrap(),
         }
         let named = named.join().unwrap();
+        // Told by command, the old master goes on answering for a moment.
+        wait_until("the client has followed", || {
+            client.snapshot().nodes.iter().any(|node| node.place == Role::Master && node.addr != old)
+        });
         wait_until("writes go on", || log.writes_since(named) > 50);
         if by == By::Crash {
             // Empty, and claiming to be a master for about ten seconds.
@@ -122,7 +126,7 @@ fn check(log: &Log, servers: &ReplicaSet, client: &ReplicatedClient, old: &NodeA
         failed[0]
     );
     let snapshot = client.snapshot();
-    let master = snapshot.nodes.iter().find(|node| node.place == redis_replicated::Role::Master).unwrap();
+    let master = snapshot.nodes.iter().find(|node| node.place == Role::Master).unwrap();
     assert_ne!(master.addr, *old, "{snapshot}");
     let mut connection = servers.server_at(&master.addr).unwrap().connection().unwrap();
     let kept: Vec<u64> = redis::cmd("LRANGE").arg("log").arg(0).arg(-1).query(&mut connection).unwrap();
