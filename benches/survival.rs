@@ -183,7 +183,7 @@ fn cap() {
     let (other_kind, in_use) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let read = |index: usize| {
         let read = client.get::<String>("k");
-        if index % 64 == 0 {
+        if index.is_multiple_of(64) {
             in_use.fetch_max(client.snapshot().nodes[0].connections_in_use as usize, Ordering::SeqCst);
         }
         let other = read.as_ref().is_err_and(|error| error.kind() != ErrorKind::Unavailable);

@@ -81,7 +81,10 @@ impl SentinelGroup {
             let ask = move || {
                 let is_news = asked.ask(&service, limit);
                 // Whoever waited may have gone.
-                if done.send(()).is_err() && is_news && let Some(trigger) = trigger.get() {
+                if done.send(()).is_err()
+                    && is_news
+                    && let Some(trigger) = trigger.get()
+                {
                     trigger.fire();
                 }
             };
