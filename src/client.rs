@@ -182,6 +182,9 @@ impl ReplicatedClient {
         }
         if has_moved || (member.place == Role::Master && member.node.is_ejected()) {
             keeper.suspect();
+        } else if member.place == Role::Master {
+            // How long it has been silent decides when another may take its place.
+            member.ring();
         }
     }
 

@@ -54,7 +54,9 @@ pub(super) fn prepare(
         return Err(Fault::new(Stage::WrongRole, None));
     }
     let is_doubtful = !member.is_in_place(lease.role());
-    if is_doubtful || (must_be_alive && has_rested(lease, clock)) { prove(member, lease, clock, end) } else { Ok(()) }
+    // A write that is sent to a node known to be dead, on a connection that is open only from this side, is in doubt.
+    let needs_proof = || has_rested(lease, clock) || member.node.is_ejected();
+    if is_doubtful || (must_be_alive && needs_proof()) { prove(member, lease, clock, end) } else { Ok(()) }
 }
 
 #[inline]
@@ -111,11 +113,13 @@ pub(super) fn exchange(
     })
 }
 
-/// A connection was found dead that had been idle: those idle for as long are not lent any more.
+/// A connection was found dead that had been idle: those idle for as long are not lent any more, and the node is asked
+/// whether it is still there.
 #[cold]
 fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
     if let (Stage::Idle | Stage::Stale, Some(last_used)) = (fault.stage, last_used) {
         member.pool.distrust_until(last_used);
+        member.ring();
     }
 }
 

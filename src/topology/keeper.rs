@@ -28,7 +28,9 @@ pub(super) const HURRY: Duration = Duration::from_millis(100);
 /// After this time without a master, nobody hurries any more.
 const HURRIES_FOR: Duration = Duration::from_secs(30);
 /// How long the master must be silent before another may take its place: at most this.
-const LONGEST_ROUND: Duration = Duration::from_secs(1);
+///
+/// Less than a second by some hurried questions: a promotion at that moment is noticed within a second.
+const LONGEST_ROUND: Duration = Duration::from_millis(750);
 
 /// Holds the current topology.
 pub(crate) struct Keeper {

@@ -176,7 +176,8 @@ impl Peer {
         self.is_watched.store(false, Ordering::Release);
     }
 
-    pub(super) fn ring(&self) {
+    /// Has the monitor, if it runs, ask the node now.
+    pub(crate) fn ring(&self) {
         if let Some(bell) = &self.bell {
             bell.ring();
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis_replicated::testing::{FaultProxy, ReplicaSet, Server, free_port};
 use redis_replicated::{Builder, NodeAddr, ReadFrom, ReplicatedClient};
 
-use crate::support::{addrs, follow, places, set_with_key, wait_until, wait_until_set_is};
+use crate::support::{addrs, follow, places, promote, set_with_key, wait_until, wait_until_set_is};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -95,7 +95,7 @@ fn a_replica_that_comes_later_is_found_and_a_killed_one_is_avoided() {
     let mut late = ReplicaSet::start(0).unwrap();
     let client = discover([servers.master().url()]).build().unwrap();
     wait_until_all_are_found(&client, &servers);
-    follow(late.master(), Some(servers.master()));
+    follow(late.master(), servers.master());
     wait_until_set_is(&client, &servers.master().addr(), &[servers.replica(0).addr(), late.master().addr()]);
     let gone = late.master().addr();
     late.master_mut().stop();
@@ -119,8 +119,8 @@ fn a_failover_by_hand_is_followed() {
         wait_until_all_are_found(&client, &servers);
         servers.wait_until_in_sync().unwrap();
         servers.master_mut().stop();
-        follow(servers.replica(0), None);
-        follow(servers.replica(1), Some(servers.replica(0)));
+        promote(servers.replica(0));
+        follow(servers.replica(1), servers.replica(0));
         // The first one may meet the end of the old master's connections, and is in doubt then.
         wait_until("a write succeeds", || client.set("k", "after").is_ok());
         let (master, replicas) = places(&client);

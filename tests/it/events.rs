@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber, subscriber};
 
-use crate::support::{addrs, follow, set_with_key, wait_until, wait_until_set_is};
+use crate::support::{addrs, follow, promote, set_with_key, wait_until, wait_until_set_is};
 
 /// An event: its name and its fields.
 #[derive(Clone, Debug)]
@@ -149,8 +149,8 @@ fn a_failover_and_the_new_topology_are_told_once() {
     wait_until("the first topology is told", || !events("topology_changed", "master", &old.to_string()).is_empty());
     LISTENERS.lock().unwrap().push((new.clone(), client.clone()));
     servers.master_mut().stop();
-    follow(servers.replica(0), None);
-    follow(servers.replica(1), Some(servers.replica(0)));
+    promote(servers.replica(0));
+    follow(servers.replica(1), servers.replica(0));
     client.set("k", "v").unwrap();
     wait_until_set_is(&client, &new, &[old.clone(), servers.replica(1).addr()]);
     wait_until("the failover is told", || !events("failover", "to", &new.to_string()).is_empty());

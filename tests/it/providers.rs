@@ -10,7 +10,7 @@ use redis_replicated::{
     Builder, Description, Error, ErrorKind, NodeAddr, RefreshTrigger, ReplicatedClient, Result, Role, TopologyProvider,
 };
 
-use crate::support::{addrs, follow, places, set_with_key, wait_until, wait_until_set_is};
+use crate::support::{addrs, places, promote, set_with_key, wait_until, wait_until_set_is};
 
 /// What a [`Scripted`] provider does when it is asked.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ fn what_a_provider_says_is_followed() {
     client.refresh().unwrap();
     wait_until_set_is(&client, &master, &replicas[1..]);
     // A failover that the provider knows of.
-    follow(servers.replica(1), None);
+    promote(servers.replica(1));
     provider.say(Says::Set(set_of(&replicas[1], std::slice::from_ref(&master))));
     provider.trigger().fire();
     wait_until_set_is(&client, &replicas[1], std::slice::from_ref(&master));

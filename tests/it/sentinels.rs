@@ -96,7 +96,7 @@ fn a_replica_that_comes_later_is_found() {
     urls.extend(sentinels.urls());
     let client = ReplicatedClient::builder().sentinel("main", urls).build().unwrap();
     wait_until_set_is(&client, &servers.master().addr(), &addrs(servers.replicas()));
-    follow(late.master(), Some(servers.master()));
+    follow(late.master(), servers.master());
     wait_until_set_is(&client, &servers.master().addr(), &[servers.replica(0).addr(), late.master().addr()]);
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis_replicated::testing::{Sentinels, Server, free_port};
 use redis_replicated::{Endpoint, ErrorKind, NodeAddr, ReadFrom, ReplicatedClient};
 
-use crate::support::{addrs, follow, places, set_with_key, wait_until, wait_until_set_is};
+use crate::support::{addrs, follow, places, promote, set_with_key, wait_until, wait_until_set_is};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -132,13 +132,13 @@ fn the_former_master_can_be_removed() {
     wait_until_set_is(&client, &servers.master().addr(), &addrs(servers.replicas()));
     let old = servers.master().addr();
     servers.master_mut().stop();
-    follow(servers.replica(0), None);
-    follow(servers.replica(1), Some(servers.replica(0)));
+    promote(servers.replica(0));
+    follow(servers.replica(1), servers.replica(0));
     client.set("k", "v").unwrap();
     client.remove_replica(&old).unwrap();
     wait_until_set_is(&client, &servers.replica(0).addr(), &[servers.replica(1).addr()]);
     let late = redis_replicated::testing::ReplicaSet::start(0).unwrap();
-    follow(late.master(), Some(servers.replica(0)));
+    follow(late.master(), servers.replica(0));
     client.add_replica(late.master().url()).unwrap();
     client.refresh().unwrap();
     wait_until_set_is(&client, &servers.replica(0).addr(), &[servers.replica(1).addr(), late.master().addr()]);

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,13 +46,6 @@ pub fn wait_until_set_is(client: &ReplicatedClient, master: &NodeAddr, replicas:
 
 pub fn addrs(servers: &[Server]) -> Vec<NodeAddr> {
     servers.iter().map(Server::addr).collect()
-}
-
-/// Makes a server the replica of another one, or a master.
-pub fn follow(server: &Server, master: Option<&Server>) {
-    let port = master.map_or("ONE".to_owned(), |master| master.addr().port().unwrap().to_string());
-    let host = master.map_or("NO", |_| "127.0.0.1");
-    redis::cmd("REPLICAOF").arg(host).arg(port).exec(&mut server.connection().unwrap()).unwrap();
 }
 
 /// Sums what `INFO commandstats` says of a command over the replicas.
@@ -124,4 +117,77 @@ pub fn read_some(stream: &mut TcpStream) -> usize {
 /// Keeps a connection open without ever answering.
 pub fn never_answer(mut stream: TcpStream) {
     while read_some(&mut stream) > 0 {}
+}
+
+/// Threads that read `k`, and what became of their calls.
+pub struct Load {
+    stop: AtomicBool,
+    /// How many calls of each thread have ended.
+    reads: Vec<AtomicUsize>,
+    failed: Mutex<Vec<String>>,
+}
+
+impl Load {
+    /// Reads `k` on so many threads while `act` runs; each must see `v`. Returns what `act` returns, and the failures.
+    pub fn run<T>(client: &ReplicatedClient, threads: usize, act: impl FnOnce(&Self) -> T) -> (T, Vec<String>) {
+        /// Also when `act` panics: the scope would wait for ever.
+        struct Stop<'a>(&'a AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let reads = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+        let load = Self { stop: AtomicBool::new(false), reads, failed: Mutex::default() };
+        let done = thread::scope(|scope| {
+            let _stop = Stop(&load.stop);
+            load.reads.iter().for_each(|reads| drop(scope.spawn(|| load.read(client, reads))));
+            load.flow(500);
+            act(&load)
+        });
+        (done, load.failed.into_inner().unwrap())
+    }
+
+    fn read(&self, client: &ReplicatedClient, reads: &AtomicUsize) {
+        while !self.stop.load(Ordering::SeqCst) {
+            match client.get::<Option<String>>("k") {
+                Ok(Some(value)) if value == "v" => {}
+                Ok(other) => self.failed.lock().unwrap().push(format!("read {other:?}")),
+                Err(error) => self.failed.lock().unwrap().push(error.to_string()),
+            }
+            reads.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Waits until all calls have ended that are under way now.
+    pub fn finish_calls(&self) {
+        for reads in &self.reads {
+            let before = reads.load(Ordering::SeqCst);
+            wait_until("a call ends", || reads.load(Ordering::SeqCst) > before);
+        }
+    }
+
+    /// Waits until so many more reads have ended.
+    pub fn flow(&self, reads: usize) {
+        let target = self.reads() + reads;
+        wait_until("reads flow", || self.reads() >= target);
+    }
+
+    pub fn reads(&self) -> usize {
+        self.reads.iter().map(|reads| reads.load(Ordering::SeqCst)).sum()
+    }
+}
+
+/// Makes one server follow another, by hand.
+pub fn follow(server: &Server, master: &Server) {
+    follow_port(server, master.addr().port().unwrap());
+}
+
+pub fn follow_port(server: &Server, port: u16) {
+    redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).exec(&mut server.connection().unwrap()).unwrap();
+}
+
+/// Makes a server a master, by hand.
+pub fn promote(server: &Server) {
+    redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut server.connection().unwrap()).unwrap();
 }
