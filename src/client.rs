@@ -114,7 +114,8 @@ impl ReplicatedClient {
                 return Err(earlier.unwrap_or_else(|| self.no_time(request, &clock)));
             }
             if picked.is_none() {
-                picked = self.pick(&topology, request, aim, &clock, left_out)?;
+                let none = |error: Error| error.after(earlier.as_ref());
+                picked = self.pick(&topology, request, aim, &clock, left_out).map_err(none)?;
             }
             let Some(target) = picked.take() else {
                 // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.

@@ -93,6 +93,12 @@ impl Error {
         self
     }
 
+    /// Keeps what an earlier attempt came to, where nothing else is known to be the cause.
+    pub(crate) fn after(mut self, earlier: Option<&Self>) -> Self {
+        self.cause = self.cause.or_else(|| earlier?.cause.clone());
+        self
+    }
+
     pub(crate) fn executed(mut self, may_have_executed: bool) -> Self {
         self.report.may_have_executed = may_have_executed;
         self

@@ -159,12 +159,6 @@ impl Pool {
         Line::new(self.login.clone(), self.limits.connect, self.limits.response)
     }
 
-    /// As [`line`](Self::line), for one question that is to be answered by this time.
-    pub(crate) fn line_until(&self, end: Instant) -> redis::RedisResult<Line> {
-        let (connect, response) = (within(Some(end), self.limits.connect), within(Some(end), self.limits.response));
-        Line::new(self.login.clone(), connect, response)
-    }
-
     /// Opens a connection that belongs to no pool, and tells the role of the node.
     pub(crate) fn connect_unpooled(&self, end: Option<Instant>) -> Result<(redis::Connection, Option<Role>), Fault> {
         let limit = within(end, self.limits.connect);

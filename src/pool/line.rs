@@ -20,6 +20,8 @@ pub(crate) struct Line {
     connect: Duration,
     /// Time for the replies to one set of questions.
     response: Duration,
+    /// The same two, for the next question.
+    limits: (Duration, Duration),
     live: Option<Live>,
     question: Question,
     last: Report,
@@ -60,6 +62,7 @@ impl Line {
             connector,
             connect,
             response,
+            limits: (connect, response),
             live: None,
             question: Question::Info,
             last: Report::default(),
@@ -96,9 +99,9 @@ impl Line {
     }
 
     fn run_id_beside(&self) -> RedisResult<Option<Box<str>>> {
-        let mut other = self.connector.connect(self.connect)?;
+        let mut other = self.connector.connect(self.limits.0)?;
         let mut told = None;
-        other.ask(SERVER, 1, Instant::now() + self.response, |value| told = text(&value).map(Report::of_info))?;
+        other.ask(SERVER, 1, Instant::now() + self.limits.1, |value| told = text(&value).map(Report::of_info))?;
         Ok(told.and_then(|report| report.run_id))
     }
 
@@ -108,7 +111,7 @@ impl Line {
         self.has_looked_beside = false;
         self.question = Question::Info;
         self.last = Report::default();
-        let live = self.connector.connect(self.connect).map_err(|error| {
+        let live = self.connector.connect(self.limits.0).map_err(|error| {
             self.failure = Some(error);
             Silence::Unreachable
         })?;
@@ -120,21 +123,34 @@ impl Line {
     /// A connection that was closed since the last question says nothing about the server: it is asked on a fresh one.
     pub(crate) fn ask(&mut self) -> Result<Report, Silence> {
         let was_kept = self.live.as_ref().is_some_and(|live| live.has_served);
-        if was_kept && let Ok(report) = self.ask_on_this() {
-            return Ok(report);
+        if was_kept {
+            match self.ask_on_this() {
+                Ok(report) => return Ok(report),
+                // Whoever takes that long to answer would take as long on another connection.
+                Err(error) if error.is_timeout() => return Err(self.fail(error)),
+                Err(_) => {}
+            }
         }
         if was_kept || self.live.is_none() {
             self.connect()?;
         }
-        self.ask_on_this().map_err(|error| {
-            self.failure = Some(error);
-            self.live = None;
-            Silence::Failed
-        })
+        self.ask_on_this().map_err(|error| self.fail(error))
+    }
+
+    fn fail(&mut self, error: RedisError) -> Silence {
+        self.live = None;
+        self.failure = Some(error);
+        Silence::Failed
+    }
+
+    /// Lets the next question take no longer than until this time.
+    pub(crate) fn answer_by(&mut self, end: Instant) {
+        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.limits = (self.connect.min(left), self.response.min(left));
     }
 
     fn ask_on_this(&mut self) -> RedisResult<Report> {
-        let end = Instant::now() + self.response;
+        let end = Instant::now() + self.limits.1;
         let Some(live) = &mut self.live else { return Ok(Report::default()) };
         let is_fresh = !live.has_served;
         let mut report = Report::default();

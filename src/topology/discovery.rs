@@ -71,10 +71,11 @@ impl Discovery {
     }
 
     /// Asks these addresses at once.
-    fn ask(&self, addrs: &[NodeAddr]) -> Vec<Asked> {
+    fn ask(&self, addrs: &[NodeAddr], deadline: Instant) -> Vec<Asked> {
         thread::scope(|scope| {
             let ask = |addr: &NodeAddr| {
                 let (addr, mut line) = (addr.clone(), self.line(addr)?);
+                line.answer_by(deadline);
                 let ask = move || {
                     let report = line.ask().ok();
                     Asked { addr, line, report }
@@ -103,7 +104,7 @@ impl TopologyProvider for Discovery {
             if next.is_empty() || Instant::now() >= deadline {
                 break;
             }
-            all.extend(self.ask(&next));
+            all.extend(self.ask(&next, deadline));
             let mut named = self.named(&all);
             named.retain(|addr| !all.iter().any(|asked| asked.addr == *addr));
             named.truncate(MOST_NODES);
@@ -180,6 +181,7 @@ impl Discovery {
             kept.push(addr);
         }
         let mut state = self.state.lock();
+        state.lines.retain(|addr, _| kept.contains(addr) || self.seeds.iter().any(|seed| seed.addr == *addr));
         state.known = kept;
         state.histories = ours;
         Ok(described)

@@ -157,7 +157,8 @@ impl Peer {
     /// Asks the node once, on a connection opened for that.
     pub(super) fn ask_once(&self, deadline: Instant) {
         let began = Instant::now();
-        let Ok(mut line) = self.pool.line_until(deadline) else { return };
+        let Ok(mut line) = self.pool.line() else { return };
+        line.answer_by(deadline);
         match line.ask() {
             Ok(report) => self.heard(report, began),
             Err(silence) => self.heard_nothing(silence, began),

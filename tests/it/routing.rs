@@ -156,7 +156,7 @@ fn the_read_only_first_line_of_a_script_sends_it_to_a_replica() {
 #[test]
 fn blocking_commands_extend_their_limits_by_their_own_argument() {
     let servers = ReplicaSet::start(0).unwrap();
-    let short = Duration::from_millis(100);
+    let short = Duration::from_millis(200);
     let client = servers.client_builder().response_timeout(short).deadline(2 * short).build().unwrap();
     let popped: Option<(String, String)> = client.query(redis::cmd("BLPOP").arg("empty").arg(0.6)).unwrap();
     assert_eq!(popped, None);
