@@ -305,18 +305,6 @@ fn a_half_closed_connection_is_replaced() {
     (0..5).for_each(|_| assert_eq!(client.get::<String>("k").unwrap(), "v"));
 }
 
-#[test]
-fn reads_stay_even_when_writes_come_between() {
-    let servers = set_with_key(2);
-    let client = servers.client_builder().build().unwrap();
-    for _ in 0..50 {
-        client.set("other", "x").unwrap();
-        assert_eq!(client.get::<String>("k").unwrap(), "v");
-    }
-    let shares: Vec<u64> = servers.replicas().iter().map(|replica| replica.calls("GET").unwrap()).collect();
-    assert_eq!(shares, [25, 25]);
-}
-
 /// A server from before HELLO, which answers everything else as it should.
 fn without_hello(port_of: &'static str) -> Fake {
     Fake::raw(move |stream| {

@@ -198,3 +198,15 @@ fn building_connects_to_nothing_and_dead_nodes_do_not_fail_it() {
     assert_eq!(count(after) - count(before), 1, "only the question itself connected");
     drop(client);
 }
+
+#[test]
+fn reads_stay_even_when_writes_come_between() {
+    let servers = set_with_key(2);
+    let client = servers.client_builder().build().unwrap();
+    for _ in 0..50 {
+        client.set("other", "x").unwrap();
+        assert_eq!(client.get::<String>("k").unwrap(), "v");
+    }
+    let shares: Vec<u64> = servers.replicas().iter().map(|replica| replica.calls("GET").unwrap()).collect();
+    assert_eq!(shares, [25, 25]);
+}
