@@ -124,6 +124,8 @@ impl ReplicatedClient {
                 continue;
             };
             if !self.may_attempt(request, &clock) {
+                // Nothing is held meanwhile.
+                drop(target);
                 clock.pause();
                 continue;
             }

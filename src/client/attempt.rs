@@ -24,20 +24,32 @@ pub(super) fn attempt(member: &Member, request: &Request<'_>, clock: &Clock, has
     let _in_flight = member.node.begin();
     let _probe = member.node.admit(clock.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = clock.attempt_end(has_more);
-    let mut lease = member.pool.checkout(member.node.in_flight(), connected_by(member, request, clock, end))?;
-    prepare(member, &mut lease, !request.is_read(), clock, end)?;
+    let mut lease = take(member, !request.is_read(), clock, end)?;
     exchange(member, &mut lease, request, clock, end)
 }
 
-/// When the connection must be there. A write does not wait for a silent master as long as for one that is well: meanwhile
-/// another may have taken its place.
+/// Takes a connection that leads where the topology says.
 #[inline]
-fn connected_by(member: &Member, request: &Request<'_>, clock: &Clock, end: Option<Instant>) -> Option<Instant> {
-    if request.is_read() || !member.node.is_ejected() {
-        return end;
-    }
+pub(super) fn take(member: &Member, must_be_alive: bool, clock: &Clock, end: Option<Instant>) -> Result<Lease, Fault> {
+    let end = if must_be_alive && member.node.is_ejected() { ready_by(member, clock, end) } else { end };
+    let mut lease = member.pool.checkout(member.node.in_flight(), end).map_err(|fault| blame(member, fault))?;
+    prepare(member, &mut lease, must_be_alive, clock, end)?;
+    Ok(lease)
+}
+
+/// When the connection to an ejected master must be there. While it is silent, another may have taken its place: a write
+/// should not wait long before it looks again. Without a monitor, calls are the probes, and have the time of one.
+#[cold]
+fn ready_by(member: &Member, clock: &Clock, end: Option<Instant>) -> Option<Instant> {
     let soon = clock.now() + GLANCE;
-    Some(end.map_or(soon, |end| end.min(soon)))
+    if member.bell.is_some() { Some(end.map_or(soon, |end| end.min(soon))) } else { end }
+}
+
+/// Where others wait for a node that is out, it is not this process's doing that no connection is free.
+#[cold]
+fn blame(member: &Member, fault: Fault) -> Fault {
+    let is_out = member.node.is_ejected() || member.node.role() != member.place;
+    if fault.stage == Stage::Checkout && is_out { Fault { stage: Stage::Avoided, ..fault } } else { fault }
 }
 
 /// Makes sure that a lent connection leads where the topology says, before anything is sent on it.
@@ -52,6 +64,11 @@ pub(super) fn prepare(
     if must_be_alive && member.node.standing() == Standing::Stray {
         // Another master was found since this call began.
         return Err(Fault::new(Stage::WrongRole, None));
+    }
+    if must_be_alive && !lease.has_served() && member.is_awaited() {
+        // It may have come back empty, while another is about to be the master: the monitor looks first.
+        member.ring();
+        return Err(Fault::new(Stage::Avoided, None));
     }
     let is_doubtful = !member.is_in_place(lease.role());
     // A write that is sent to a node known to be dead, on a connection that is open only from this side, is in doubt.
@@ -117,7 +134,9 @@ pub(super) fn exchange(
 /// whether it is still there.
 #[cold]
 fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
-    if let (Stage::Idle | Stage::Stale, Some(last_used)) = (fault.stage, last_used) {
+    let is_dead =
+        matches!(fault.stage, Stage::Idle | Stage::Stale) || (fault.stage == Stage::Connect && fault.is_timeout());
+    if let (true, Some(last_used)) = (is_dead, last_used) {
         member.pool.distrust_until(last_used);
         member.ring();
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::attempt::{exchange, prepare};
+use super::attempt::{exchange, take};
 use super::clock::Clock;
 use super::{ReplicatedClient, Served};
 use crate::addr::NodeAddr;
@@ -62,17 +62,13 @@ impl ReplicatedClient {
     /// Takes a proven connection; one that was closed while idle is replaced at once.
     fn sit_down(&self, topology: &Topology, position: usize, clock: &mut Clock) -> Result<Lease, Fault> {
         let member = &topology.members()[position];
-        let mut take = || {
-            let end = clock.attempt_end(false);
-            let taken = member.pool.checkout(member.node.in_flight(), end).and_then(|mut lease| {
-                prepare(member, &mut lease, true, clock, end)?;
-                Ok(lease)
-            });
+        let mut take_once = || {
+            let taken = take(member, true, clock, clock.attempt_end(false));
             clock.tick();
             taken
         };
-        let taken = match take() {
-            Err(fault) if fault.stage == Stage::Idle => take(),
+        let taken = match take_once() {
+            Err(fault) if fault.stage == Stage::Idle => take_once(),
             taken => taken,
         };
         match taken {

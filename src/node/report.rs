@@ -29,6 +29,8 @@ pub(crate) struct History {
     pub(crate) id: Box<str>,
     /// The history that this one continues.
     pub(crate) earlier: Option<Box<str>>,
+    /// The first offset at which it went another way than that one.
+    pub(crate) parted_at: Option<u64>,
 }
 
 /// A replica's link to its master.
@@ -49,7 +51,7 @@ impl Report {
     pub(crate) fn of_info(text: &str) -> Self {
         let mut report = Self::default();
         let mut link = Link { master: None, is_up: false, is_syncing: false, silent_for: None };
-        let (mut host, mut port, mut earlier) = (None, None, None);
+        let (mut host, mut port, mut earlier, mut parted_at) = (None, None, None, None);
         let (mut written, mut applied) = (None, None);
         for (field, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
             match field {
@@ -57,9 +59,12 @@ impl Report {
                 "run_id" => report.run_id = name(value),
                 "availability_zone" => report.zone = name(value),
                 "loading" => report.loading = value == "1",
-                "master_replid" => report.history = name(value).map(|id| History { id, earlier: None }),
+                "master_replid" => {
+                    report.history = name(value).map(|id| History { id, earlier: None, parted_at: None })
+                }
                 // All zeros: it continues nothing.
                 "master_replid2" => earlier = name(value).filter(|id| id.bytes().any(|byte| byte != b'0')),
+                "second_repl_offset" => parted_at = value.parse().ok(),
                 "master_repl_offset" => written = value.parse().ok(),
                 "slave_repl_offset" => applied = value.parse().ok(),
                 "master_host" => host = Some(value),
@@ -73,7 +78,7 @@ impl Report {
             }
         }
         if let Some(history) = &mut report.history {
-            history.earlier = earlier;
+            (history.earlier, history.parted_at) = (earlier, parted_at);
         }
         let is_replica = report.role == Some(Role::Replica);
         // A replica's `master_repl_offset` is what it received, not what it applied.
@@ -114,6 +119,11 @@ impl Report {
         self.link.as_ref().is_none_or(|link| link.is_up && !link.is_syncing)
     }
 
+    /// Tells whether it says that its master has been silent for longer than this.
+    pub(crate) fn hears_nothing_for(&self, time: Duration) -> bool {
+        self.link.as_ref().and_then(|link| link.silent_for).is_some_and(|silent| silent > time)
+    }
+
     pub(crate) fn is_syncing(&self) -> bool {
         self.link.as_ref().is_some_and(|link| link.is_syncing)
     }
@@ -128,6 +138,14 @@ impl History {
     /// Tells whether a node with this history continues, or has, the one called `id`.
     pub(crate) fn contains(&self, id: &str) -> bool {
         &*self.id == id || self.earlier.as_deref() == Some(id)
+    }
+}
+
+impl History {
+    /// Tells whether a node with the history called `id` went on in it where this one had parted from it.
+    pub(crate) fn is_left_at(&self, id: &str, offset: Option<u64>) -> bool {
+        let is_earlier = self.earlier.as_deref() == Some(id) && *self.id != *id;
+        is_earlier && self.parted_at.zip(offset).is_some_and(|(parted, offset)| offset >= parted)
     }
 }
 

@@ -197,8 +197,11 @@ impl Setup {
             "yes",
             "--repl-diskless-sync-delay",
             "0",
+            // A replica keeps what it was sent in a sync; started again, it would find that, or that of another server.
+            "--rdb-del-sync-files",
+            "yes",
         ];
-        let mut args = vec!["--port".to_owned(), port.to_string()];
+        let mut args = vec!["--port".to_owned(), port.to_string(), "--dbfilename".to_owned(), format!("{port}.rdb")];
         args.extend(fixed.iter().map(ToString::to_string));
         if let Some(password) = &self.password {
             args.extend(["--requirepass".to_owned(), password.clone(), "--masterauth".to_owned(), password.clone()]);

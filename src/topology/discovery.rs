@@ -18,6 +18,9 @@ use crate::strategy::MOST_NODES;
 /// Masters name their replicas and replicas their master: nobody is more than two steps away, replicas of replicas aside.
 const STEPS: usize = 4;
 
+/// How long a node that does not answer, and that nobody names any more, belongs to the set.
+const REMEMBERED_FOR: Duration = Duration::from_secs(30);
+
 /// Asks the seeds, and whoever they name, who they are.
 pub(crate) struct Discovery {
     seeds: Vec<Place>,
@@ -30,8 +33,8 @@ pub(crate) struct Discovery {
 /// What is kept from one description to the next.
 #[derive(Default)]
 struct State {
-    /// Nodes that answered before, and belong to the set.
-    known: Vec<NodeAddr>,
+    /// Nodes that belong to the set, and when they answered last.
+    known: BTreeMap<NodeAddr, Instant>,
     /// The names of the replication histories of the set.
     histories: Vec<Box<str>>,
     lines: BTreeMap<NodeAddr, Line>,
@@ -98,7 +101,7 @@ impl TopologyProvider for Discovery {
     fn describe(&self, deadline: Instant) -> Result<Description> {
         let mut next: Vec<NodeAddr> = self.seeds.iter().map(|seed| seed.addr.clone()).collect();
         let known = self.state.lock().known.clone();
-        next.extend(known.iter().filter(|known| !self.seeds.iter().any(|seed| seed.addr == **known)).cloned());
+        next.extend(known.keys().filter(|known| !self.seeds.iter().any(|seed| seed.addr == **known)).cloned());
         let mut all: Vec<Asked> = Vec::new();
         for _ in 0..STEPS {
             if next.is_empty() || Instant::now() >= deadline {
@@ -145,7 +148,7 @@ impl Discovery {
         if ours.is_empty() { known } else { ours }
     }
 
-    fn describe_these(&self, all: Vec<Asked>, known: &[NodeAddr]) -> Result<Description> {
+    fn describe_these(&self, all: Vec<Asked>, known: &BTreeMap<NodeAddr, Instant>) -> Result<Description> {
         let reports = || all.iter().filter_map(|asked| asked.report.as_ref());
         if reports().next().is_none() {
             return Err(nobody_answers(all));
@@ -154,7 +157,8 @@ impl Discovery {
         let (named, ours) = (self.named(&all), self.histories(&all));
         let mut described = Description::new();
         let mut run_ids: Vec<Box<str>> = Vec::new();
-        let mut kept = Vec::new();
+        let mut kept = BTreeMap::new();
+        let now = Instant::now();
         for Asked { addr, line, report } in all {
             let is_seed = self.seeds.iter().any(|seed| seed.addr == addr);
             match report {
@@ -171,17 +175,23 @@ impl Discovery {
                     run_ids.extend(report.run_id.clone());
                     described = described.guess(report.role, Endpoint::of_place(self.place(&addr)?));
                 }
-                // One that answered before, and that is not forgotten by its master, is only out for a while. One that
-                // never answered may be no address at all, seen from here.
-                None if known.contains(&addr) && (named.contains(&addr) || !has_master) => {
+                // One that answered before, a short while ago or named by others still, is only out for a while. One
+                // that never answered may be no address at all, seen from here.
+                None => {
+                    let Some(at) = known.get(&addr).copied() else { continue };
+                    let is_recent = now.saturating_duration_since(at) < REMEMBERED_FOR;
+                    if has_master && !is_recent && !named.contains(&addr) {
+                        continue;
+                    }
                     described = described.guess(None, Endpoint::of_place(self.place(&addr)?));
+                    kept.insert(addr, at);
+                    continue;
                 }
-                None => continue,
             }
-            kept.push(addr);
+            kept.insert(addr, now);
         }
         let mut state = self.state.lock();
-        state.lines.retain(|addr, _| kept.contains(addr) || self.seeds.iter().any(|seed| seed.addr == *addr));
+        state.lines.retain(|addr, _| kept.contains_key(addr) || self.seeds.iter().any(|seed| seed.addr == *addr));
         state.known = kept;
         state.histories = ours;
         Ok(described)

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use crate::addr::NodeAddr;
 use crate::node::{Report, Role, Standing};
 
+/// A master pings its replicas every 10 s: one that was not heard for longer may be gone, though no link was closed.
+const HEARD_WITHIN: Duration = Duration::from_secs(11);
 /// After so many rounds of silence, nobody waits for those who were not asked since.
 const PATIENCE: u32 = 5;
 
@@ -59,11 +61,13 @@ impl<'a> Claim<'a> {
 
     /// Counts the nodes that say that they follow this history now.
     fn followers(&self, claims: &[Claim<'_>]) -> usize {
-        let follows = |other: &&Claim<'_>| {
-            let linked = other.report.is_some_and(|report| report.is_linked());
-            other.says(Role::Replica) && linked && self.history().is_some() && other.history() == self.history()
-        };
-        claims.iter().filter(follows).count()
+        claims.iter().filter(|other| other.hears(self)).count()
+    }
+
+    /// Tells whether this node says that it receives what a master of that history writes.
+    fn hears(&self, master: &Claim<'_>) -> bool {
+        let hears = self.report.is_some_and(|report| report.is_linked() && !report.hears_nothing_for(HEARD_WITHIN));
+        self.says(Role::Replica) && hears && master.history().is_some() && self.history() == master.history()
     }
 }
 
@@ -71,6 +75,12 @@ impl Incumbent {
     pub(super) fn of(claim: &Claim<'_>) -> Self {
         let run_id = claim.report.and_then(|report| report.run_id.clone());
         Self { addr: claim.addr.clone(), run_id, history: claim.history().map(Into::into) }
+    }
+
+    /// Keeps what is known, where a later account leaves it out: a server that is busy tells its role only.
+    pub(super) fn or(self, before: &Self) -> Self {
+        let (run_id, history) = (before.run_id.clone(), before.history.clone());
+        Self { run_id: self.run_id.or(run_id), history: self.history.or(history), ..self }
     }
 
     /// Tells whether a node at the incumbent's address still has the data that it was accepted with.
@@ -194,10 +204,37 @@ pub(super) fn is_uncontested(present: usize, claims: &[Claim<'_>]) -> bool {
     })
 }
 
+/// Tells whether the master lives: it answers, or one of its replicas still hears it.
+pub(super) fn lives(master: &Claim<'_>, claims: &[Claim<'_>]) -> bool {
+    master.says(Role::Master) || claims.iter().any(|claim| claim.hears(master))
+}
+
+/// Tells whether the incumbent came back without its data.
+pub(super) fn is_emptied(claims: &[Claim<'_>], incumbent: Option<&Incumbent>) -> bool {
+    let present = position_of(claims, incumbent).zip(incumbent);
+    present.is_some_and(|(present, incumbent)| {
+        claims[present].says(Role::Master) && !serves_on(&claims[present], incumbent)
+    })
+}
+
+/// Tells whether an emptied incumbent has to wait until it is written to: while others were not asked since it came back,
+/// and while one of them claims mastership with the data. Whoever decides, that decision is about to be made.
+pub(super) fn has_to_wait(claims: &[Claim<'_>], incumbent: Option<&Incumbent>, since: Instant) -> bool {
+    let Some((present, incumbent)) = position_of(claims, incumbent).zip(incumbent) else { return false };
+    let descends =
+        |claim: &Claim<'_>| match (&incumbent.history, claim.report.and_then(|report| report.history.as_ref())) {
+            (Some(id), Some(history)) => history.contains(id),
+            _ => false,
+        };
+    claims.iter().enumerate().filter(|(index, _)| *index != present).any(|(_, claim)| {
+        let was_asked = claim.silent_since.is_some() || claim.asked.is_some_and(|asked| asked >= since);
+        !was_asked || (claim.says(Role::Master) && descends(claim))
+    })
+}
+
 /// Tells how a node that is not the master stands to it; `before` is how it stood until now.
-pub(super) fn standing(claim: &Claim<'_>, master: Option<&Claim<'_>>, before: Standing) -> Standing {
+pub(super) fn standing(claim: &Claim<'_>, master: Option<&Claim<'_>>, lives: bool, before: Standing) -> Standing {
     let Some(report) = claim.report else { return Standing::InStep };
-    let lives = master.is_some_and(|master| master.says(Role::Master));
     if report.role == Some(Role::Master) || master.is_some_and(|master| is_foreign(claim, master, before)) {
         Standing::Stray
     } else if report.loading || (lives && report.is_syncing()) {
@@ -215,8 +252,9 @@ pub(super) fn standing(claim: &Claim<'_>, master: Option<&Claim<'_>>, before: St
 /// The master's word must be the later one: its history has another name since its promotion, which it tells only when
 /// it is asked again.
 fn is_foreign(claim: &Claim<'_>, master: &Claim<'_>, before: Standing) -> bool {
+    let offset = claim.report.and_then(|report| report.offset);
     let differs = match (claim.history(), master.report.and_then(|report| report.history.as_ref())) {
-        (Some(id), Some(history)) => !history.contains(id),
+        (Some(id), Some(history)) => !history.contains(id) || history.is_left_at(id, offset),
         _ => false,
     };
     differs && (before == Standing::Stray || (master.says(Role::Master) && master.asked > claim.asked))

@@ -21,7 +21,7 @@ use super::{Member, Topology};
 use crate::endpoint::Manner;
 use crate::error::{Error, Result};
 use crate::events;
-use crate::node::Role;
+use crate::node::{Role, Standing};
 
 /// How often nodes and provider are asked while the master is out.
 pub(super) const HURRY: Duration = Duration::from_millis(100);
@@ -133,7 +133,14 @@ impl Keeper {
         }
         let removed = ledger.adopt(described, &self.workshop)?;
         drop(ledger);
-        removed.iter().for_each(|peer| peer.close());
+        for peer in &removed {
+            if peer.node.role() == Role::Master {
+                // Calls that still see it there write nothing to it any more.
+                peer.node.set_standing(Standing::Stray, Instant::now());
+            }
+            peer.pool.end_generation(Instant::now());
+            peer.close();
+        }
         let watched = self.watch_all();
         self.reconcile();
         if !self.follows(description) {
@@ -177,7 +184,8 @@ impl Keeper {
         let round = if self.is_monitored() { self.interval.min(LONGEST_ROUND) } else { LONGEST_ROUND };
         let now = Instant::now();
         let mut ledger = self.ledger.lock();
-        let Drawing { members, is_settled, mut standings, succession } = ledger.draw(round, self.is_monitored());
+        let Drawing { members, is_settled, mut standings, succession, has_questions } =
+            ledger.draw(round, self.is_monitored());
         let before = self.current();
         let next = (!before.consists_of(&members, is_settled)).then(|| self.swap(&before, members, is_settled));
         // Only now: calls that still have the picture before find their master in another standing, and look again.
@@ -190,6 +198,9 @@ impl Keeper {
             let replicas: Vec<_> = replicas.map(|member| member.node.addr()).collect();
             let master = next.master().map(|master| next.members()[master].node.addr());
             events::topology_changed(next.generation(), master, &replicas);
+        }
+        if has_questions {
+            self.ring();
         }
         if let Some(Succession { from, to }) = succession {
             events::failover(from.node.addr(), to.node.addr());

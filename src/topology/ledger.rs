@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::election::{Claim, Incumbent, Moment, elect, follow_authority, is_uncontested, standing};
+use super::election::{
+    Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, standing,
+};
 use super::peer::{Peer, Workshop, check_together};
 use super::{Member, Topology};
 use crate::endpoint::Place;
@@ -18,6 +20,10 @@ pub(super) struct Ledger {
     /// The master that the provider names is the decision of an authority.
     is_decided: bool,
     incumbent: Option<Incumbent>,
+    /// The incumbent's node, also when it is not described any more.
+    in_office: Option<Arc<Peer>>,
+    /// Since when the incumbent has been back without its data.
+    emptied_since: Option<Instant>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,6 +45,8 @@ pub(super) struct Drawing {
     pub(super) is_settled: bool,
     pub(super) standings: Vec<(Arc<Peer>, Standing)>,
     pub(super) succession: Option<Succession>,
+    /// Everybody should be asked now, for something depends on it.
+    pub(super) has_questions: bool,
 }
 
 /// One master took the place of another.
@@ -52,6 +60,8 @@ impl Ledger {
     pub(super) fn adopt(&mut self, described: Described, workshop: &Workshop) -> Result<Vec<Arc<Peer>>> {
         let Described { mut places, is_decided } = described;
         let mut seen = Vec::new();
+        // A node that is named twice is the master if it is named so once.
+        places.sort_by_key(|(role, _)| *role != Some(Role::Master));
         places.retain(|(_, place)| {
             let is_new = !seen.contains(&place.addr);
             seen.push(place.addr.clone());
@@ -99,29 +109,37 @@ impl Ledger {
             elect(&claims, self.incumbent.as_ref(), Moment { now: Instant::now(), round })
         };
         let incumbent = elected.and_then(|index| self.confirm(index, &claims));
+        let now = Instant::now();
+        let emptied = is_emptied(&claims, self.incumbent.as_ref()).then(|| self.emptied_since.unwrap_or(now));
         // Until it is known better, the named master has its place; nobody writes there before all is settled.
         let named = || claims.iter().position(|claim| claim.hint == Some(Role::Master));
         let master = elected.or_else(named);
         let mut drawing = Drawing {
             members: Vec::with_capacity(nodes.len()),
             is_settled: elected.is_some() || !is_monitored || claims.iter().all(|claim| claim.asked.is_some()),
+            has_questions: false,
             standings: Vec::with_capacity(nodes.len()),
             succession: None,
         };
+        let lives = elected.is_some_and(|elected| lives(&claims[elected], &claims));
         for (place, (index, claim)) in nodes.iter().zip(&claims).enumerate() {
             let is_master = Some(place) == master;
             let peer = Arc::clone(&self.entries[*index].peer);
-            let stands = |elected: usize| standing(claim, Some(&claims[elected]), peer.node.standing());
-            let standing = match elected {
-                _ if is_master => Standing::InStep,
-                Some(elected) => stands(elected),
-                None => standing(claim, None, peer.node.standing()),
+            let standing = if is_master {
+                Standing::InStep
+            } else {
+                standing(claim, elected.map(|elected| &claims[elected]), lives, peer.node.standing())
             };
             drawing.standings.push((Arc::clone(&peer), standing));
             drawing.members.push(Member { peer, place: if is_master { Role::Master } else { Role::Replica } });
         }
+        if let Some(since) = emptied.filter(|since| has_to_wait(&claims, self.incumbent.as_ref(), *since)) {
+            drawing.is_settled = !is_monitored;
+            drawing.has_questions = self.emptied_since != Some(since);
+        }
+        self.emptied_since = emptied;
         if let Some(incumbent) = incumbent {
-            drawing.succession = self.succession(&incumbent);
+            drawing.succession = self.succeed(&incumbent);
             self.incumbent = Some(incumbent);
         }
         drawing
@@ -137,18 +155,17 @@ impl Ledger {
             Some(present) => {
                 let answers = claim.answers() && claim.report.is_some_and(|report| report.role == Some(Role::Master));
                 let continues = claim.report.is_some_and(|report| present.continues_in(report));
-                (answers && (continues || is_uncontested(elected, claims))).then(next).filter(|next| next != present)
+                let is_accepted = answers && (continues || is_uncontested(elected, claims));
+                is_accepted.then(|| next().or(present)).filter(|next| next != present)
             }
         }
     }
 
-    fn succession(&self, next: &Incumbent) -> Option<Succession> {
-        let peer = |incumbent: &Incumbent| {
-            let mut peers = self.peers();
-            peers.find(|peer| *peer.node.addr() == incumbent.addr).map(Arc::clone)
-        };
-        let before = self.incumbent.as_ref().filter(|before| before.addr != next.addr)?;
-        Some(Succession { from: peer(before)?, to: peer(next)? })
+    /// Puts the next incumbent into office; tells whom it follows, if another one was there.
+    fn succeed(&mut self, next: &Incumbent) -> Option<Succession> {
+        let to = self.peers().find(|peer| *peer.node.addr() == next.addr).map(Arc::clone)?;
+        let from = self.in_office.replace(Arc::clone(&to))?;
+        (!Arc::ptr_eq(&from, &to)).then_some(Succession { from, to })
     }
 
     pub(super) fn has_laggards(&self) -> bool {

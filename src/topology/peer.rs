@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::events;
 use crate::node::{Node, Outcome, Report, Role};
 use crate::pool::{Housekeeping, Limits, Login, Pool, Silence};
+
+/// An answer that failed to come that long before the deadline was waited for as long as it should be.
+const MARGIN: Duration = Duration::from_millis(5);
 
 /// A node, its pool, and what the monitor found out when it last asked.
 #[derive(Debug)]
@@ -130,9 +133,11 @@ impl Peer {
         }
         let mut asked = self.asked.lock();
         asked.last = Some(began);
-        if asked.silent_since.is_none() {
+        // If it served calls since it fell silent, its silence begins anew.
+        let answered = self.node.answered();
+        if asked.silent_since.is_none() || answered > asked.answered {
             asked.silent_since = Some(began);
-            asked.answered = self.node.answered();
+            asked.answered = answered;
         }
         drop(asked);
         let outcome = match silence {
@@ -149,6 +154,11 @@ impl Peer {
         Asked { silent_since: asked.silent_since.filter(|_| !serves), ..asked }
     }
 
+    /// Tells whether the monitor waits to hear from the node again: another process may have taken its address.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.bell.is_some() && self.asked.lock().silent_since.is_some()
+    }
+
     /// Tells whether a later question than this one was answered already.
     fn was_asked_since(&self, began: Instant) -> bool {
         self.asked.lock().last.is_some_and(|last| last > began)
@@ -161,6 +171,8 @@ impl Peer {
         line.answer_by(deadline);
         match line.ask() {
             Ok(report) => self.heard(report, began),
+            // The time that was left may have been too short for anything.
+            Err(_) if Instant::now() + MARGIN >= deadline => return,
             Err(silence) => self.heard_nothing(silence, began),
         }
         if line.is_shared() {

@@ -15,6 +15,8 @@ use crate::events;
 const BREATH: Duration = Duration::from_millis(50);
 /// However many calls meet faults, the set is looked at for that at most once in this time.
 const SUSPICION: Duration = Duration::from_millis(100);
+/// The same, after the master was out for long.
+const LONGEST_SUSPICION: Duration = Duration::from_millis(250);
 /// How often it is looked whether nodes are in step again, where no monitor does it.
 const LAG: Duration = Duration::from_millis(500);
 /// How long the set is looked at for the faults of calls, where no monitor does it.
@@ -50,12 +52,17 @@ impl Keeper {
     pub(crate) fn suspect(&self) {
         // For want of a master for long, haste does not help.
         let pause = if self.out_for().is_some_and(|time| time > FOLLOWS_FOR) {
-            self.interval().max(SUSPICION)
+            self.interval().clamp(SUSPICION, LONGEST_SUSPICION)
         } else {
             SUSPICION
         };
         let mut mood = self.mood.lock();
-        if mood.is_followed || mood.suspected.is_some_and(|last| last.elapsed() < pause) {
+        if mood.is_followed {
+            // That thread looks again.
+            self.bell.ring();
+            return;
+        }
+        if mood.suspected.is_some_and(|last| last.elapsed() < pause) {
             return;
         }
         mood.suspected = Some(Instant::now());
@@ -78,8 +85,12 @@ impl Keeper {
                     keeper.mood.lock().is_followed = false;
                     return;
                 }
+                let bell = Arc::clone(&keeper.bell);
                 drop(keeper);
-                thread::sleep(LAG);
+                if bell.wait(LAG) == Woken::Closed {
+                    return;
+                }
+                thread::sleep(BREATH);
             }
         };
         mood.is_followed = thread::Builder::new().name("redis-refresh".to_owned()).spawn(follow).is_ok();

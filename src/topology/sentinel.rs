@@ -134,7 +134,8 @@ impl SentinelGroup {
         memory.outdated_since = None;
         // A Sentinel that was reset knows no replicas for some seconds.
         memory.named.retain(|(addr, at)| {
-            now.saturating_duration_since(*at) < NAMED_FOR && !answer.others.contains(addr) && *addr != answer.master
+            let is_recent = now.saturating_duration_since(*at) < NAMED_FOR || !answer.is_whole;
+            is_recent && !answer.others.contains(addr) && *addr != answer.master
         });
         let missing: Vec<NodeAddr> = memory.named.iter().map(|(addr, _)| addr.clone()).collect();
         memory.named.extend(answer.others.iter().chain([&answer.master]).map(|addr| (addr.clone(), now)));
@@ -205,7 +206,7 @@ fn ask_on(mut connection: Connection, service: &str, limit: Duration) -> RedisRe
     connection.set_write_timeout(limit)?;
     let mut questions = pipe();
     questions.ignore_errors();
-    for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER", "SLAVES"] {
+    for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS"] {
         questions.add_command(cmd("SENTINEL").arg(question).arg(service).to_owned());
     }
     let replies: Vec<RedisResult<redis::Value>> = questions.query(&mut connection)?;

@@ -10,7 +10,7 @@ use super::keeper::Keeper;
 use super::peer::Peer;
 use super::refresher::spawn;
 use crate::error::{Error, ErrorKind};
-use crate::node::Standing;
+use crate::node::{Report, Standing};
 use crate::pool::{Line, Silence};
 
 /// However often somebody rings, a node is asked at most once in this time.
@@ -62,8 +62,16 @@ impl Watcher {
         if is_probe {
             self.line.hang_up();
         }
+        let was_open = self.line.is_open();
         let was_silent = self.peer.asked().silent_since.is_some();
-        let told = if self.line.is_open() { self.line.ask() } else { self.greet().and_then(|()| self.line.ask()) };
+        let told = match self.ask() {
+            // The name may lead to another server now: a fresh connection decides.
+            Ok(report) if was_open && report.role.is_some_and(|role| role != self.peer.node.role()) => {
+                self.line.hang_up();
+                self.ask()
+            }
+            told => told,
+        };
         let answers = told.is_ok();
         match told {
             Ok(report) => self.peer.heard(report, began),
@@ -76,6 +84,13 @@ impl Watcher {
         if answers {
             self.look_around(was_silent);
         }
+    }
+
+    fn ask(&mut self) -> Result<Report, Silence> {
+        if !self.line.is_open() {
+            self.greet()?;
+        }
+        self.line.ask()
     }
 
     /// The node answers: those that fell silent with it may do so as well. And it may not be one process alone.

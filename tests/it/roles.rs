@@ -250,3 +250,77 @@ fn writes_go_on_when_a_stopped_master_runs_again() {
         assert_eq!(place_of_master(&client), 0);
     }
 }
+
+#[test]
+fn without_a_monitor_a_second_outage_of_the_master_is_one() {
+    let mut servers = set_with_key(2);
+    let proxy = FaultProxy::start(&servers.master().addr()).unwrap();
+    let client = ReplicatedClient::builder()
+        .master(proxy.url())
+        .replicas(servers.replicas().iter().map(Server::url))
+        .monitor_interval(Duration::ZERO)
+        .deadline(LONG)
+        .build()
+        .unwrap();
+    client.set("n", 0).unwrap();
+    // The first one: it is noticed, and over before anything changes.
+    proxy.set(NetworkFault::Refuse).unwrap();
+    let short = client.deadline(Duration::from_millis(300));
+    // Once in doubt, on the connection that is cut, and then not sent at all.
+    wait_until("it is noticed", || short.set("n", 1).unwrap_err().kind() == ErrorKind::Checkout);
+    proxy.set(NetworkFault::None).unwrap();
+    client.set("n", 2).unwrap();
+    servers.wait_until_in_sync().unwrap();
+    servers.master_mut().stop();
+    proxy.set(NetworkFault::Refuse).unwrap();
+    promote(servers.replica(0));
+    follow(servers.replica(1), servers.replica(0));
+    wait_until("writes go on", || client.set("n", 3).is_ok());
+    assert_eq!(place_of_master(&client), 1);
+}
+
+#[test]
+fn more_writers_than_connections_outlast_a_black_holed_master() {
+    let servers = set_with_key(2);
+    let proxy = FaultProxy::start(&servers.master().addr()).unwrap();
+    let client = ReplicatedClient::builder()
+        .master(proxy.url())
+        .replicas(servers.replicas().iter().map(Server::url))
+        .pool_size(2)
+        .response_timeout(Duration::from_millis(300))
+        .deadline(LONG)
+        .build()
+        .unwrap();
+    client.set("n", 0).unwrap();
+    proxy.set(NetworkFault::BlackHole).unwrap();
+    wait_until("the master is out", || {
+        assert_ne!(client.get::<Option<String>>("k").unwrap(), None);
+        client.snapshot().nodes[0].ejected
+    });
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..16).map(|_| scope.spawn(|| client.incr("n"))).collect();
+        thread::sleep(Duration::from_millis(500));
+        promote(servers.replica(0));
+        follow(servers.replica(1), servers.replica(0));
+        let written = writers.into_iter().map(|writer| writer.join().unwrap().unwrap());
+        assert_eq!(written.max(), Some(16), "each once");
+    });
+}
+
+#[test]
+fn a_master_that_comes_back_empty_gets_no_write_before_its_heir_is_known() {
+    let mut servers = set_with_key(2);
+    let client = servers.client_builder().deadline(LONG).build().unwrap();
+    client.set("n", 10).unwrap();
+    servers.wait_until_in_sync().unwrap();
+    servers.master_mut().stop();
+    wait_until("the master is out", || client.snapshot().nodes[0].ejected);
+    thread::scope(|scope| {
+        let write = scope.spawn(|| client.incr("n"));
+        promote(servers.replica(0));
+        follow(servers.replica(1), servers.replica(0));
+        servers.master_mut().restart().unwrap();
+        assert_eq!(write.join().unwrap().unwrap(), 11);
+    });
+    assert_eq!(servers.master().calls("INCRBY").unwrap() + servers.master().calls("INCR").unwrap(), 0);
+}

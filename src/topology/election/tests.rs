@@ -1,6 +1,8 @@
 use std::time::{Duration, Instant};
 
-use super::{Claim, Incumbent, Moment, elect, follow_authority, is_uncontested, standing};
+use super::{
+    Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, standing,
+};
 use crate::addr::NodeAddr;
 use crate::node::{Report, Role, Standing};
 
@@ -237,7 +239,9 @@ fn replicas_stand_as_their_link_and_their_history_say() {
     let mut world = World::new(vec![master("a", "B", "A"), replica("B", "up")]);
     let later = world.start + ROUND;
     world.nodes[0].asked = Some(later);
-    let stands = |world: &World, before| standing(&world.claims()[1], Some(&world.claims()[0]), before);
+    let stands = |world: &World, before| {
+        standing(&world.claims()[1], Some(&world.claims()[0]), lives(&world.claims()[0], &world.claims()), before)
+    };
     let syncing = "role:slave\r\nmaster_link_status:down\r\nmaster_sync_in_progress:1\r\nmaster_replid:B\r\n";
     for (report, expected, without_master) in [
         (replica("B", "up"), Standing::InStep, Standing::InStep),
@@ -261,11 +265,79 @@ fn replicas_stand_as_their_link_and_their_history_say() {
 #[test]
 fn a_history_is_foreign_only_by_the_masters_later_word() {
     let mut world = World::new(vec![master("a", "A", ""), replica("B", "up")]);
-    let stands = |world: &World, before| standing(&world.claims()[1], Some(&world.claims()[0]), before);
+    let stands = |world: &World, before| {
+        standing(&world.claims()[1], Some(&world.claims()[0]), lives(&world.claims()[0], &world.claims()), before)
+    };
     assert_eq!(stands(&world, Standing::InStep), Standing::InStep, "the master may have been promoted meanwhile");
     assert_eq!(stands(&world, Standing::Stray), Standing::Stray, "known to be one");
     world.nodes[0].asked = Some(world.start + ROUND);
     assert_eq!(stands(&world, Standing::InStep), Standing::Stray);
     world.says(0, master("a", "B", "A"));
     assert_eq!(stands(&world, Standing::Stray), Standing::InStep);
+}
+
+#[test]
+fn a_replica_that_still_hears_a_silent_master_proves_that_it_lives() {
+    let mut world = World::new(vec![master("a", "A", ""), replica("A", "up"), replica("A", "down")]);
+    let cut = |world: &World| {
+        let claims = world.claims();
+        standing(&claims[2], Some(&claims[0]), lives(&claims[0], &claims), Standing::InStep)
+    };
+    assert_eq!(cut(&world), Standing::CutOff);
+    world.is_silent(0);
+    assert_eq!(cut(&world), Standing::CutOff, "only this client does not hear the master");
+    let incumbent = world.incumbent(0);
+    let told = |silence: u32| {
+        let text = format!(
+            "role:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:{silence}\r\nmaster_replid:A\r\n"
+        );
+        Some(Report::of_info(&text))
+    };
+    world.says(1, told(12));
+    world.says(2, master("b", "B", "A"));
+    assert_eq!(world.elected(Some(&incumbent), ROUND), Some(2), "a link that is up and silent proves nothing");
+    world.says(1, told(3));
+    assert_eq!(world.elected(Some(&incumbent), ROUND), Some(0));
+}
+
+#[test]
+fn a_follower_of_a_demoted_master_is_a_stray_from_where_histories_part() {
+    let mut world = World::new(vec![None, replica("A", "up")]);
+    let promoted =
+        "role:master\r\nmaster_replid:B\r\nmaster_replid2:A\r\nsecond_repl_offset:51\r\nmaster_repl_offset:90\r\n";
+    world.says(0, Some(Report::of_info(promoted)));
+    world.nodes[0].asked = Some(world.start + ROUND);
+    for (offset, expected) in [(50, Standing::InStep), (51, Standing::Stray), (111, Standing::Stray)] {
+        let text = format!("role:slave\r\nmaster_link_status:up\r\nmaster_replid:A\r\nslave_repl_offset:{offset}\r\n");
+        world.says(1, Some(Report::of_info(&text)));
+        let claims = world.claims();
+        assert_eq!(standing(&claims[1], Some(&claims[0]), true, Standing::InStep), expected, "{offset}");
+    }
+}
+
+#[test]
+fn an_emptied_incumbent_waits_until_nobody_can_have_its_data() {
+    let mut world = World::new(vec![master("a", "A", ""), replica("A", "down")]);
+    let incumbent = world.incumbent(0);
+    let waits = |world: &World, since| {
+        let claims = world.claims();
+        is_emptied(&claims, Some(&incumbent)) && has_to_wait(&claims, Some(&incumbent), since)
+    };
+    let later = world.start + ROUND;
+    assert!(!waits(&world, later), "it has its data");
+    world.says(0, master("x", "X", ""));
+    assert!(waits(&world, later), "the other one was not asked since");
+    assert!(!waits(&world, world.start), "it was, and follows");
+    world.is_silent(1);
+    assert!(!waits(&world, later), "it is out");
+    world.says(1, master("b", "B", "A"));
+    assert!(waits(&world, world.start), "it claims mastership, and has the data");
+}
+
+#[test]
+fn a_busy_masters_short_account_does_not_hide_its_history() {
+    let world = World::new(vec![master("a", "A", "")]);
+    let known = world.incumbent(0);
+    let busy = World::new(vec![Some(Report { role: Some(Role::Master), ..Report::default() })]);
+    assert_eq!(busy.incumbent(0).or(&known), known);
 }

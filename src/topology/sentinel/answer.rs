@@ -15,26 +15,31 @@ pub(super) struct Answer {
     pub(super) epoch: u64,
     /// The other nodes, those that it can reach first.
     pub(super) others: Vec<NodeAddr>,
+    /// It lists all of them; rights may keep it from that.
+    pub(super) is_whole: bool,
 }
 
 type Fields = BTreeMap<String, String>;
 
 impl Answer {
-    /// Reads the replies to `GET-MASTER-ADDR-BY-NAME`, `MASTER` and `SLAVES`. `None`: it does not know the service.
+    /// Reads the replies to `GET-MASTER-ADDR-BY-NAME`, `MASTER` and `REPLICAS`, the last two as far as rights allow them.
+    /// `None`: it does not know the service.
     pub(super) fn read(replies: &[RedisResult<Value>]) -> Option<Self> {
         let reply = |index: usize| replies.get(index)?.as_ref().ok();
         let (host, port): (String, u16) = from_redis_value(reply(0)?.clone()).ok()?;
         let master = NodeAddr::tcp(&host, port);
-        let about: Fields = from_redis_value(reply(1)?.clone()).ok()?;
+        let about: Fields = reply(1).and_then(|reply| from_redis_value(reply.clone()).ok()).unwrap_or_default();
         let epoch = about.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
-        let replicas: Vec<Fields> = reply(2).and_then(|reply| from_redis_value(reply.clone()).ok()).unwrap_or_default();
+        let replicas: Option<Vec<Fields>> = reply(2).and_then(|reply| from_redis_value(reply.clone()).ok());
+        let is_whole = replicas.is_some();
+        let replicas = replicas.unwrap_or_default();
         // In the middle of a failover the new master is still listed as a replica, and the old one as the master.
         let mut others: Vec<(bool, NodeAddr)> =
             replicas.iter().chain([&about]).filter_map(|fields| Some((is_down(fields), addr_of(fields)?))).collect();
         others.sort_by_key(|(is_down, _)| *is_down);
         let mut others: Vec<NodeAddr> = others.into_iter().map(|(_, addr)| addr).collect();
         others.retain(|addr| *addr != master);
-        Some(Self { master, epoch, others })
+        Some(Self { master, epoch, others, is_whole })
     }
 }
 
@@ -58,6 +63,7 @@ pub(super) fn combine(answers: Vec<Answer>) -> Option<Answer> {
         let news: Vec<NodeAddr> =
             answer.others.iter().filter(|addr| **addr != best.master && !best.others.contains(addr)).cloned().collect();
         best.others.extend(news);
+        best.is_whole |= answer.is_whole;
     }
     Some(best)
 }
@@ -101,6 +107,7 @@ mod tests {
             master: addr(master),
             epoch,
             others: others.iter().map(|port| addr(*port)).collect(),
+            is_whole: true,
         };
         let late = combine(vec![answer(1, 1, &[2]), answer(1, 1, &[2]), answer(2, 2, &[1])]).unwrap();
         assert_eq!(late.master, addr(2));
