@@ -6,21 +6,23 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use self::health::{Avoided, Health, Probe};
+use self::latency::Latency;
 use crate::addr::NodeAddr;
 use crate::events;
 
 mod health;
+mod latency;
 mod report;
 mod standing;
 mod window;
 
-pub(crate) use self::health::Outcome;
+pub use self::health::Outcome;
 pub(crate) use self::report::{Report, role_of};
 pub use self::standing::Standing;
 
@@ -51,6 +53,7 @@ pub struct Node {
     answered: AtomicU64,
     failed: AtomicU64,
     health: Health,
+    latency: Latency,
     /// What the server last said of itself, and when. No call on its way takes this lock.
     told: Mutex<Option<(Instant, Arc<Report>)>>,
 }
@@ -75,6 +78,7 @@ impl Node {
     /// Makes a replica of weight 1 in no zone.
     #[must_use]
     pub fn new(addr: NodeAddr) -> Self {
+        let epoch = Instant::now();
         Self {
             addr,
             weight: AtomicU32::new(1),
@@ -85,7 +89,8 @@ impl Node {
             in_flight: AtomicU32::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            health: Health::new(Instant::now()),
+            health: Health::new(epoch),
+            latency: Latency::new(epoch),
             told: Mutex::new(None),
         }
     }
@@ -150,6 +155,36 @@ impl Node {
         InFlight(self)
     }
 
+    /// Notes what a request came to and how long it took, for [`latency_at`](Self::latency_at).
+    ///
+    /// A failure counts as at least 50 ms and at least twice the response limit (2 s for a node that belongs to no client),
+    /// however soon it came.
+    pub fn record_at(&self, outcome: Outcome, took: Duration, now: Instant) {
+        match outcome {
+            Outcome::Answered => self.latency.answered(took, now),
+            Outcome::Failed | Outcome::Unreachable | Outcome::NotServing => self.latency.failed(now),
+        }
+    }
+
+    /// Returns how long the node takes to answer, as seen by this process: an average that peaks raise at once, and that
+    /// answers and time lower by half in about a second. `None`: nothing is known of it, or it has just come back.
+    #[must_use]
+    pub fn latency_at(&self, now: Instant) -> Option<Duration> {
+        self.latency.at(now).map(|(latency, _)| latency)
+    }
+
+    /// The same, with the age of the last sample.
+    #[inline]
+    pub(crate) fn measured_at(&self, now: Instant) -> Option<(Duration, Duration)> {
+        self.latency.at(now)
+    }
+
+    /// Sets what a failure counts as, by the time for which a reply is waited.
+    pub(crate) fn with_response_limit(mut self, limit: Duration) -> Self {
+        self.latency.set_penalty(limit.saturating_mul(2).max(Duration::from_millis(50)));
+        self
+    }
+
     pub(crate) fn set_weight(&self, weight: u32) {
         self.weight.store(weight, Ordering::Relaxed);
     }
@@ -175,6 +210,7 @@ impl Node {
     #[cold]
     pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant, chance: f64) {
         self.count_failure();
+        self.latency.failed(now);
         self.blame(outcome, now, chance);
     }
 
@@ -283,6 +319,8 @@ impl Node {
     /// The node serves again: probed, or chosen as the master.
     pub(crate) fn come_back(&self, now: Instant) {
         if self.health.come_back(now) {
+            // It is as good as the others, until it is known better.
+            self.latency.forget();
             events::returned(&self.addr);
         }
     }

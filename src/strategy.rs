@@ -18,12 +18,14 @@ use crate::spelling::alike;
 mod candidates;
 mod dice;
 mod least_outstanding;
+mod peak_ewma;
 mod random;
 mod round_robin;
 
 pub use self::candidates::Candidates;
 pub(crate) use self::candidates::MOST_NODES;
 pub use self::least_outstanding::LeastOutstanding;
+pub use self::peak_ewma::PeakEwma;
 pub use self::random::Random;
 pub use self::round_robin::RoundRobin;
 

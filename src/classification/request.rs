@@ -127,6 +127,12 @@ impl<'a> Request<'a> {
         self.is_read() && !self.continues_scan
     }
 
+    /// Tells whether the time it takes says something about its node: not that of pipelines and of commands that block.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        self.replies == Replies::One && self.block == Block::No
+    }
+
     /// Tells whether it is served by candidates rather than by the master alone.
     pub(crate) fn is_read(&self) -> bool {
         matches!(self.class, Classification::Read | Classification::Cursor)

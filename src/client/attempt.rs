@@ -8,7 +8,7 @@ use super::clock::{Clock, patience};
 use super::server_error;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind};
-use crate::node::{Role, Standing};
+use crate::node::{Outcome, Role, Standing};
 use crate::pool::Lease;
 use crate::routing::{Fault, Reply, Stage, is_not_serving};
 use crate::topology::Member;
@@ -25,7 +25,12 @@ pub(super) fn attempt(member: &Member, request: &Request<'_>, clock: &Clock, has
     let _probe = member.node.admit(clock.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = clock.attempt_end(has_more);
     let mut lease = take(member, !request.is_read(), clock, end)?;
-    exchange(member, &mut lease, request, clock, end)
+    let reply = exchange(member, &mut lease, request, clock, end)?;
+    if request.is_timed() {
+        let now = Instant::now();
+        member.node.record_at(Outcome::Answered, now.saturating_duration_since(clock.now()), now);
+    }
+    Ok(reply)
 }
 
 /// Takes a connection that leads where the topology says.

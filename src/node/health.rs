@@ -20,9 +20,12 @@ const SLOW_START: Duration = Duration::from_secs(10);
 /// The share with which a node starts that came back.
 const FIRST_SHARE: f64 = 0.1;
 
-/// How an attempt failed, as far as that speaks against the node.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Outcome {
+/// What an attempt came to, as far as that speaks for or against the node.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Outcome {
+    /// A complete reply; errors of the application are replies.
+    Answered,
     /// Lost or late on a connection that was fresh or busy. A few in a row eject the node, as does half of many.
     Failed,
     /// No connection: refused, unreachable, timed out, login refused. Ejects the node.
@@ -250,6 +253,9 @@ impl Health {
     /// Takes note of a failure; `answered` counts all answers so far. Returns the ejection, if this is the first cause of
     /// one.
     pub(crate) fn fail(&self, outcome: Outcome, now: Instant, answered: u64, chance: f64) -> Option<Ejection> {
+        if outcome == Outcome::Answered {
+            return None;
+        }
         let mut record = self.record.lock();
         let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let too_many = record.window.fail(self.second(now), answered);

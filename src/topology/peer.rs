@@ -55,7 +55,8 @@ impl Workshop {
         let Place { addr, info, weight, zone } = place;
         let login = Login { info, client_name: self.client_name.clone() };
         let pool = Pool::new(login, self.limits, &self.housekeeping).map_err(|error| error.on(&addr))?;
-        let mut node = Node::new(addr).with_role(role).with_weight(weight);
+        let node = Node::new(addr).with_role(role).with_weight(weight);
+        let mut node = node.with_response_limit(self.limits.response);
         if let Some(zone) = zone {
             node = node.with_zone(zone);
         }

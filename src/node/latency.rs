@@ -1,0 +1,172 @@
+//! How long a node takes to answer: a peak-sensitive average in one atomic word.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How fast the average forgets: after this time half of a peak is left.
+const TAU: f64 = 1.0;
+/// The unit in which latencies are kept: 2^32 of them are seven minutes.
+const UNIT: Duration = Duration::from_nanos(100);
+/// What a failure costs, unless it is said otherwise: twice the default response limit.
+const PENALTY: Duration = Duration::from_secs(2);
+
+/// A peak EWMA (Finagle): a sample above the average replaces it, one below pulls it down slowly, and time does as well, so
+/// that nodes are tried again. A failure counts as a sample of at least the penalty: else a node that fails at once would
+/// look fast, and draw all calls.
+///
+/// The word holds the latency in its upper half, in [`UNIT`]s, and the time of the sample in its lower half, in
+/// milliseconds. 0 means that nothing is known.
+#[derive(Debug)]
+pub(super) struct Latency {
+    epoch: Instant,
+    word: AtomicU64,
+    penalty: Duration,
+}
+
+/// A sample and its time.
+#[derive(Clone, Copy)]
+struct Known {
+    units: u32,
+    millis: u32,
+}
+
+impl Latency {
+    pub(super) fn new(epoch: Instant) -> Self {
+        Self { epoch, word: AtomicU64::new(0), penalty: PENALTY }
+    }
+
+    /// Sets what a failure costs.
+    pub(super) fn set_penalty(&mut self, penalty: Duration) {
+        self.penalty = penalty;
+    }
+
+    /// Notes that a call was answered after this time.
+    #[inline]
+    pub(super) fn answered(&self, took: Duration, now: Instant) {
+        let word = self.word.load(Ordering::Relaxed);
+        let (sample, millis) = (units(took), self.millis(now));
+        let next = match Known::of(word) {
+            None => sample,
+            Some(known) if sample > known.units => sample,
+            // At most one step down in a millisecond: threads do not fight for the word.
+            Some(known) if known.millis == millis => return,
+            Some(known) => {
+                let kept = kept_after(millis.wrapping_sub(known.millis));
+                let (before, sample) = (f64::from(known.units) * kept, f64::from(sample));
+                if sample > before { sample as u32 } else { (before * kept + sample * (1.0 - kept)) as u32 }
+            }
+        };
+        // If another thread was faster, its sample is as good as this one.
+        let _ = self.word.compare_exchange(word, pack(next, millis), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Notes that a call failed.
+    #[cold]
+    pub(super) fn failed(&self, now: Instant) {
+        let (penalty, millis) = (units(self.penalty), self.millis(now));
+        let raise = |word: u64| {
+            let known = Known::of(word).map_or(0, |known| known.units_at(millis));
+            Some(pack(known.max(penalty), millis))
+        };
+        // The closure never refuses.
+        let _ = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise);
+    }
+
+    /// Forgets everything: the node is as one that was never asked.
+    pub(super) fn forget(&self) {
+        self.word.store(0, Ordering::Relaxed);
+    }
+
+    /// Returns the average as it is at this time, and how old its last sample is.
+    #[inline]
+    pub(super) fn at(&self, now: Instant) -> Option<(Duration, Duration)> {
+        let known = Known::of(self.word.load(Ordering::Relaxed))?;
+        let millis = self.millis(now);
+        let age = Duration::from_millis(u64::from(millis.wrapping_sub(known.millis)));
+        Some((UNIT * known.units_at(millis), age))
+    }
+
+    /// Milliseconds since the beginning, modulo 49 days; never 0 at the beginning, so that no sample looks like none.
+    fn millis(&self, now: Instant) -> u32 {
+        (now.saturating_duration_since(self.epoch).as_millis() as u32).wrapping_add(1)
+    }
+}
+
+impl Known {
+    fn of(word: u64) -> Option<Self> {
+        (word != 0).then_some(Self { units: (word >> 32) as u32, millis: word as u32 })
+    }
+
+    fn units_at(self, millis: u32) -> u32 {
+        (f64::from(self.units) * kept_after(millis.wrapping_sub(self.millis))) as u32
+    }
+}
+
+fn pack(units: u32, millis: u32) -> u64 {
+    (u64::from(units.max(1)) << 32) | u64::from(millis)
+}
+
+fn units(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos() / UNIT.as_nanos()).unwrap_or(u32::MAX)
+}
+
+/// The part of a peak that is left after so many milliseconds: cheaper than an exponential, and slower in the end.
+fn kept_after(millis: u32) -> f64 {
+    // A clock that another thread read a little earlier is no age of 49 days.
+    let millis = if millis > u32::MAX / 2 { 0 } else { millis };
+    1.0 / (1.0 + f64::from(millis) / 1000.0 / TAU)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Latency;
+    use std::time::{Duration, Instant};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn average(latency: &Latency, now: Instant) -> f64 {
+        latency.at(now).unwrap().0.as_secs_f64() * 1000.0
+    }
+
+    #[test]
+    fn peaks_count_at_once_and_are_forgotten_slowly() {
+        let start = Instant::now();
+        let latency = Latency::new(start);
+        assert!(latency.at(start).is_none());
+        latency.answered(MS, start);
+        latency.answered(50 * MS, start);
+        assert!((average(&latency, start) - 50.0).abs() < 0.01);
+        latency.answered(MS, start);
+        assert!((average(&latency, start) - 50.0).abs() < 0.01, "one good answer does not mend it");
+        assert!((average(&latency, start + 1000 * MS) - 25.0).abs() < 0.1, "time does");
+        (1..2000_u32).for_each(|n| latency.answered(MS, start + n * MS));
+        let mended = average(&latency, start + 2000 * MS);
+        assert!((0.9..3.0).contains(&mended), "{mended}");
+    }
+
+    #[test]
+    fn a_failure_costs_the_penalty_until_it_is_forgotten() {
+        let start = Instant::now();
+        let mut latency = Latency::new(start);
+        latency.set_penalty(100 * MS);
+        latency.answered(MS, start);
+        latency.failed(start + MS);
+        assert!(average(&latency, start + MS) >= 100.0);
+        latency.answered(MS / 100, start + MS);
+        assert!(average(&latency, start + 2 * MS) > 99.0, "a fast answer does not hide it");
+        latency.forget();
+        assert!(latency.at(start).is_none());
+    }
+
+    #[test]
+    fn absurd_times_do_no_harm() {
+        let start = Instant::now();
+        let latency = Latency::new(start + 1000 * MS);
+        latency.answered(Duration::MAX, start);
+        latency.answered(Duration::ZERO, start);
+        assert!(latency.at(start + Duration::from_secs(86_400 * 365)).is_some());
+        let zero = Latency::new(start);
+        zero.answered(Duration::ZERO, start);
+        assert!(zero.at(start).is_some(), "a sample of nothing is one");
+    }
+}
