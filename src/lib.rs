@@ -86,7 +86,7 @@ pub use self::connection::RoutedConnection;
 pub use self::endpoint::Endpoint;
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::node::{InFlight, Node, Outcome, Role, Standing};
-pub use self::routing::{Decision, Exclusion, ParseReadFromError, ReadFrom};
+pub use self::routing::{Decision, Exclusion, Measures, ParseReadFromError, ReadFrom};
 pub use self::topology::{Description, NodeSnapshot, RefreshTrigger, ReplicationSnapshot, Snapshot, TopologyProvider};
 
 /// What the docs promise of the types that threads share.

@@ -17,7 +17,7 @@ mod verdict;
 
 pub(crate) use self::attempt::{Fault, Reply, Stage};
 pub(crate) use self::budget::Budget;
-pub use self::decision::{Decision, Exclusion};
+pub use self::decision::{Decision, Exclusion, Measures};
 pub(crate) use self::protection::{Permit, Protection};
 pub(crate) use self::verdict::{Verdict, executed_nothing, is_not_serving, judge};
 

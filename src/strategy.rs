@@ -17,6 +17,7 @@ use crate::spelling::alike;
 
 mod candidates;
 mod dice;
+mod latency_window;
 mod least_outstanding;
 mod peak_ewma;
 mod random;
@@ -24,6 +25,7 @@ mod round_robin;
 
 pub use self::candidates::Candidates;
 pub(crate) use self::candidates::MOST_NODES;
+pub use self::latency_window::LatencyWindow;
 pub use self::least_outstanding::LeastOutstanding;
 pub use self::peak_ewma::PeakEwma;
 pub use self::random::Random;

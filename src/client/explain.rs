@@ -7,7 +7,7 @@ use redis::Cmd;
 use super::ReplicatedClient;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Request};
-use crate::routing::{Decision, Exclusion};
+use crate::routing::{Decision, Exclusion, Measures};
 use crate::topology::{LeftOut, Need, Snapshot};
 
 impl ReplicatedClient {
@@ -19,7 +19,7 @@ impl ReplicatedClient {
         let all = || topology.members().iter().map(|member| member.node.addr().clone());
         let nowhere = |classification, command: String| {
             let excluded = all().map(|addr| (addr, Exclusion::Refused)).collect();
-            Decision { command, classification, read_from, candidates: Vec::new(), excluded }
+            Decision { command, classification, read_from, candidates: Vec::new(), measures: Vec::new(), excluded }
         };
         let Ok(request) = Request::command(&packed, self.classifier()) else {
             return nowhere(Classification::Write, "an empty command".to_owned());
@@ -33,8 +33,17 @@ impl ReplicatedClient {
         let choice = topology.choose(need, now, LeftOut::default());
         let candidates: Vec<NodeAddr> =
             choice.iter().flat_map(|choice| choice.candidates.iter()).map(|node| node.addr().clone()).collect();
+        let measures =
+            choice.iter().flat_map(|choice| choice.candidates.iter()).map(|node| Measures::of(node, now)).collect();
         let excluded = topology.exclusions(need, now, &candidates);
-        Decision { command: request.to_string(), classification: request.class, read_from, candidates, excluded }
+        Decision {
+            command: request.to_string(),
+            classification: request.class,
+            read_from,
+            candidates,
+            measures,
+            excluded,
+        }
     }
 
     /// Returns the state of all nodes. Sends nothing.

@@ -30,6 +30,8 @@ pub(crate) struct Line {
     has_looked_beside: bool,
     /// Why the last question was not answered.
     failure: Option<RedisError>,
+    /// How long the last question took, if no connection had to be made for it.
+    round_trip: Option<Duration>,
 }
 
 /// Why a server told nothing.
@@ -69,6 +71,7 @@ impl Line {
             is_shared: false,
             has_looked_beside: false,
             failure: None,
+            round_trip: None,
         })
     }
 
@@ -149,8 +152,15 @@ impl Line {
         self.limits = (self.connect.min(left), self.response.min(left));
     }
 
+    /// Returns how long the last question took, unless a connection had to be made for it.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
     fn ask_on_this(&mut self) -> RedisResult<Report> {
-        let end = Instant::now() + self.limits.1;
+        let start = Instant::now();
+        let end = start + self.limits.1;
+        self.round_trip = None;
         let Some(live) = &mut self.live else { return Ok(Report::default()) };
         let is_fresh = !live.has_served;
         let mut report = Report::default();
@@ -176,6 +186,7 @@ impl Line {
             report.role = live.role;
         }
         live.has_served = true;
+        self.round_trip = (!is_fresh).then(|| start.elapsed());
         self.last = report.completed_by(&self.last);
         Ok(self.last.clone())
     }

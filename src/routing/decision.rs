@@ -1,10 +1,12 @@
 //! Where a command would go, for people.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use super::ReadFrom;
 use crate::addr::NodeAddr;
 use crate::classification::Classification;
+use crate::node::Node;
 
 /// Where a command would go right now, and why: from [`ReplicatedClient::explain`](crate::ReplicatedClient::explain).
 ///
@@ -15,7 +17,55 @@ pub struct Decision {
     pub(crate) classification: Classification,
     pub(crate) read_from: ReadFrom,
     pub(crate) candidates: Vec<NodeAddr>,
+    pub(crate) measures: Vec<Measures>,
     pub(crate) excluded: Vec<(NodeAddr, Exclusion)>,
+}
+
+/// What a strategy sees of a candidate.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measures {
+    /// Requests of this process that wait for it, or for a connection to it.
+    pub in_flight: u32,
+    /// How long calls take there, if that is known.
+    pub latency: Option<Duration>,
+    /// How long the monitor's questions take there, if it asks.
+    pub heartbeat: Option<Duration>,
+    /// The share of the load that it should get, compared with the others.
+    pub weight: u32,
+    /// The availability zone, if one is known.
+    pub zone: Option<String>,
+    /// The part of its load that it gets: 1, or less after it came back.
+    pub share: f64,
+}
+
+impl Measures {
+    pub(crate) fn of(node: &Node, now: Instant) -> Self {
+        Self {
+            in_flight: node.in_flight(),
+            latency: node.latency_at(now),
+            heartbeat: node.heartbeat(),
+            weight: node.weight(),
+            zone: node.zone().map(str::to_owned),
+            share: node.share_at(now),
+        }
+    }
+}
+
+impl fmt::Display for Measures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in flight, weight {}", self.in_flight, self.weight)?;
+        if let Some(latency) = self.latency {
+            write!(f, ", latency {latency:.1?}")?;
+        }
+        if let Some(heartbeat) = self.heartbeat {
+            write!(f, ", heartbeat {heartbeat:.1?}")?;
+        }
+        if let Some(zone) = &self.zone {
+            write!(f, ", zone {zone}")?;
+        }
+        if self.share < 1.0 { write!(f, ", share {:.0} %", self.share * 100.0) } else { Ok(()) }
+    }
 }
 
 /// Why a node is not a candidate.
@@ -51,6 +101,12 @@ impl Decision {
         &self.candidates
     }
 
+    /// Returns what the strategy would see of each candidate, in the order of [`candidates`](Self::candidates).
+    #[must_use]
+    pub fn measures(&self) -> &[Measures] {
+        &self.measures
+    }
+
     /// Returns the other nodes, each with the reason why it is left out.
     #[must_use]
     pub fn excluded(&self) -> &[(NodeAddr, Exclusion)] {
@@ -66,9 +122,11 @@ impl fmt::Display for Decision {
         }
         match &self.candidates[..] {
             [] => f.write_str(": goes nowhere")?,
-            [first, rest @ ..] => {
-                write!(f, ": goes to {first}")?;
-                rest.iter().try_for_each(|addr| write!(f, " or {addr}"))?;
+            [_, ..] => {
+                for (index, (addr, measures)) in self.candidates.iter().zip(&self.measures).enumerate() {
+                    let word = if index == 0 { ": goes to" } else { " or" };
+                    write!(f, "{word} {addr} ({measures})")?;
+                }
             }
         }
         self.excluded.iter().try_for_each(|(addr, reason)| write!(f, "; not to {addr}: {reason}"))

@@ -45,6 +45,10 @@ pub struct NodeSnapshot {
     pub ejected: bool,
     /// The part of its load that it gets: 1, or less for 10 s after it came back.
     pub share: f64,
+    /// How long calls take there, by [`Node::latency_at`](crate::Node::latency_at); `None` if nothing is known.
+    pub latency: Option<Duration>,
+    /// How long the monitor's questions take there; `None` without a monitor.
+    pub heartbeat: Option<Duration>,
     /// Requests of this process that wait for it, or for a connection to it.
     pub in_flight: u32,
     /// Connections of its pool that are lent right now.
@@ -124,6 +128,8 @@ impl NodeSnapshot {
             weight: node.weight(),
             ejected: node.is_ejected(),
             share: node.share(now),
+            latency: node.latency_at(now),
+            heartbeat: node.heartbeat(),
             in_flight: node.in_flight(),
             connections_in_use: pool.lent(),
             pool_size: pool.limits().size,

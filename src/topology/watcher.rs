@@ -73,6 +73,9 @@ impl Watcher {
             told => told,
         };
         let answers = told.is_ok();
+        if let Some(took) = self.line.round_trip().filter(|_| answers) {
+            self.peer.node.record_heartbeat(took);
+        }
         match told {
             Ok(report) => self.peer.heard(report, began),
             Err(silence) => self.peer.heard_nothing(silence, began),

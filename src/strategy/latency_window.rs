@@ -1,0 +1,83 @@
+//! Near nodes first, by what the monitor's questions take.
+
+use std::time::Duration;
+
+use super::{Candidates, Strategy};
+use crate::node::Node;
+
+/// How much farther than the nearest a node may be, unless it is said otherwise.
+const WINDOW: Duration = Duration::from_millis(1);
+
+/// Leaves the choice among the near candidates to another strategy: those whose [`Node::heartbeat`] is at most so much
+/// longer than the shortest.
+///
+/// Distance is taken from the monitor's questions only, never from calls: a near node that is busy looks far by its calls,
+/// and would drive all clients to the same other one. Candidates whose distance is not known count as near.
+///
+/// ```
+/// use std::time::Duration;
+/// use redis_replicated::strategy::{LatencyWindow, PeakEwma};
+///
+/// let near_first = LatencyWindow::new(PeakEwma::new()).within(Duration::from_millis(15));
+/// ```
+#[derive(Debug)]
+pub struct LatencyWindow<S> {
+    inner: S,
+    window: Duration,
+}
+
+impl<S: Strategy> LatencyWindow<S> {
+    /// Makes a window of 1 ms.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        Self { inner, window: WINDOW }
+    }
+
+    /// Sets how much farther than the nearest candidate another one may be. Default: 1 ms; 15 ms suit several zones.
+    #[must_use]
+    pub fn within(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+}
+
+impl<S: Strategy> Strategy for LatencyWindow<S> {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        let Some(shortest) = candidates.iter().filter_map(Node::heartbeat).min() else {
+            return self.inner.pick(candidates);
+        };
+        let longest = shortest.saturating_add(self.window);
+        let near = candidates.narrow(|node| node.heartbeat().is_none_or(|heartbeat| heartbeat <= longest));
+        self.inner.pick(near.as_ref().unwrap_or(candidates))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LatencyWindow;
+    use crate::node::Node;
+    use crate::strategy::{Candidates, RoundRobin, Strategy};
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    #[test]
+    fn far_nodes_serve_only_where_no_near_one_can() {
+        let nodes: Vec<Node> = (0..4).map(|n| Node::new(format!("n{n}:1").parse().unwrap())).collect();
+        for (node, micros) in nodes.iter().zip([200, 900, 1300]) {
+            node.record_heartbeat(Duration::from_micros(micros));
+        }
+        let strategy = LatencyWindow::new(RoundRobin::seeded(0));
+        let shares = |of: &[Node]| {
+            let all: Vec<&Node> = of.iter().collect();
+            let candidates = Candidates::new(&all).unwrap();
+            let mut counts = BTreeMap::new();
+            (0..300).for_each(|_| *counts.entry(strategy.pick(&candidates).addr().to_string()).or_insert(0) += 1);
+            counts
+        };
+        assert_eq!(
+            shares(&nodes).into_iter().collect::<Vec<_>>(),
+            [("n0:1".to_owned(), 100), ("n1:1".to_owned(), 100), ("n3:1".to_owned(), 100)]
+        );
+        assert_eq!(shares(&nodes[2..3]).len(), 1, "it is the nearest of those that are left");
+    }
+}
