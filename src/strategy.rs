@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | [`RoundRobin`] (default) | one after the other, exactly even | equal replicas |
 //! | [`Random`] | any, evenly in the long run | many processes that should not move in step |
-//! | [`LeastOutstanding`] | the one with the fewest requests of this process in flight | replicas of unequal speed |
+//! | [`LeastOutstanding`] | the one with the fewest requests of this process in flight, for its weight | replicas of unequal speed |
+//! | [`PowerOfTwoChoices`] | the better of two drawn at random, in the same sense | the same, with very many threads or nodes |
 //!
 //! A strategy only ever sees candidates that are all acceptable: eligible by role and read preference, healthy, not
 //! tried before in this round of the call. So a strategy can be bad, but never unsafe.
@@ -18,12 +19,15 @@ use crate::spelling::alike;
 mod candidates;
 mod dice;
 mod least_outstanding;
+mod load;
+mod power_of_two_choices;
 mod random;
 mod round_robin;
 
 pub use self::candidates::Candidates;
 pub(crate) use self::candidates::MOST_NODES;
 pub use self::least_outstanding::LeastOutstanding;
+pub use self::power_of_two_choices::PowerOfTwoChoices;
 pub use self::random::Random;
 pub use self::round_robin::RoundRobin;
 
@@ -67,7 +71,7 @@ impl<S: Strategy + ?Sized> Strategy for Arc<S> {
 }
 
 /// The names under which [`Config`](crate::Config) knows the strategies.
-pub(crate) const NAMES: [&str; 3] = ["round_robin", "random", "least_outstanding"];
+pub(crate) const NAMES: [&str; 4] = ["round_robin", "random", "least_outstanding", "power_of_two_choices"];
 
 /// Makes a strategy by its name in [`NAMES`]; seeded, if a seed is given.
 pub(crate) fn by_name(name: &str, seed: Option<u64>) -> Option<Box<dyn Strategy>> {
@@ -76,6 +80,7 @@ pub(crate) fn by_name(name: &str, seed: Option<u64>) -> Option<Box<dyn Strategy>
         "round_robin" => Box::new(seed.map_or_else(RoundRobin::new, RoundRobin::seeded)),
         "random" => Box::new(seed.map_or_else(Random::new, Random::seeded)),
         "least_outstanding" => Box::new(seed.map_or_else(LeastOutstanding::new, LeastOutstanding::seeded)),
+        "power_of_two_choices" => Box::new(seed.map_or_else(PowerOfTwoChoices::new, PowerOfTwoChoices::seeded)),
         _ => return None,
     })
 }
