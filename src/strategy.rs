@@ -6,6 +6,9 @@
 //! | [`Random`] | any, evenly in the long run | many processes that should not move in step |
 //! | [`LeastOutstanding`] | the one with the fewest requests of this process in flight, for its weight | replicas of unequal speed |
 //! | [`PowerOfTwoChoices`] | the better of two drawn at random, in the same sense | the same, with very many threads or nodes |
+//! | [`WeightedRoundRobin`] | one after the other, the heavier ones more often, exactly by weight | replicas of known unequal size |
+//! | [`Rendezvous`] | the same one for the same key | replicas that each hold a part of the keys in memory |
+//! | [`ZoneAffinity`] | by another strategy, in one's own zone while that can serve | zones |
 //!
 //! A strategy only ever sees candidates that are all acceptable: eligible by role and read preference, healthy, not
 //! tried before in this round of the call. So a strategy can be bad, but never unsafe.
@@ -22,14 +25,20 @@ mod least_outstanding;
 mod load;
 mod power_of_two_choices;
 mod random;
+mod rendezvous;
 mod round_robin;
+mod weighted_round_robin;
+mod zone_affinity;
 
 pub use self::candidates::Candidates;
 pub(crate) use self::candidates::MOST_NODES;
 pub use self::least_outstanding::LeastOutstanding;
 pub use self::power_of_two_choices::PowerOfTwoChoices;
 pub use self::random::Random;
+pub use self::rendezvous::Rendezvous;
 pub use self::round_robin::RoundRobin;
+pub use self::weighted_round_robin::WeightedRoundRobin;
+pub use self::zone_affinity::ZoneAffinity;
 
 /// Chooses the node for one attempt of a read.
 ///
@@ -71,7 +80,8 @@ impl<S: Strategy + ?Sized> Strategy for Arc<S> {
 }
 
 /// The names under which [`Config`](crate::Config) knows the strategies.
-pub(crate) const NAMES: [&str; 4] = ["round_robin", "random", "least_outstanding", "power_of_two_choices"];
+pub(crate) const NAMES: [&str; 6] =
+    ["round_robin", "random", "least_outstanding", "power_of_two_choices", "weighted_round_robin", "rendezvous"];
 
 /// Makes a strategy by its name in [`NAMES`]; seeded, if a seed is given.
 pub(crate) fn by_name(name: &str, seed: Option<u64>) -> Option<Box<dyn Strategy>> {
@@ -81,6 +91,8 @@ pub(crate) fn by_name(name: &str, seed: Option<u64>) -> Option<Box<dyn Strategy>
         "random" => Box::new(seed.map_or_else(Random::new, Random::seeded)),
         "least_outstanding" => Box::new(seed.map_or_else(LeastOutstanding::new, LeastOutstanding::seeded)),
         "power_of_two_choices" => Box::new(seed.map_or_else(PowerOfTwoChoices::new, PowerOfTwoChoices::seeded)),
+        "weighted_round_robin" => Box::new(seed.map_or_else(WeightedRoundRobin::new, WeightedRoundRobin::seeded)),
+        "rendezvous" => Box::new(seed.map_or_else(Rendezvous::new, Rendezvous::seeded)),
         _ => return None,
     })
 }

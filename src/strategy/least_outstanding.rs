@@ -10,7 +10,8 @@ use crate::node::Node;
 
 /// Picks the candidate with the fewest requests of this process in flight, for its weight; ties at random.
 ///
-/// Compares (in flight + 1) / weight: where all weights are equal, the requests in flight.
+/// Compares (in flight + 1) / weight: where all weights are equal, the requests in flight. While nothing
+/// is in flight, the heaviest is picked.
 ///
 /// Slow replicas get less without anybody measuring them: their requests pile up.
 #[derive(Debug)]
