@@ -42,7 +42,8 @@ pub use self::zone_affinity::ZoneAffinity;
 
 /// Chooses the node for one attempt of a read.
 ///
-/// Runs on the caller's thread, on every read: no I/O, no blocking lock, no allocation.
+/// Runs on the caller's thread, on every read: no I/O, no blocking lock, no allocation. The feature `testing` has a suite
+/// for strategies of your own: `testing::strategy_conformance`.
 ///
 /// ```
 /// use redis_replicated::strategy::{Candidates, Random, Strategy};
