@@ -30,7 +30,7 @@ mod time;
 /// let config: Config = toml::from_str(r#"
 ///     master = "redis://app:secret@10.0.0.1:6379/0"
 ///     replicas = ["redis://app:secret@10.0.0.2:6379/0", { url = "redis://app:secret@10.0.0.3:6379/0", zone = "eu-1a", weight = 2 }]
-///     strategy = "least_outstanding"     # round_robin (default), random, least_outstanding
+///     strategy = "least_outstanding"     # round_robin (default), random, power_of_two_choices, weighted_round_robin, rendezvous
 ///     read_from = "replica_preferred"    # master, master_preferred, replica, replica_preferred (default), any
 ///     client_name = "checkout"
 ///     pool_size = 16

@@ -67,6 +67,7 @@ mod addr;
 mod classification;
 mod error;
 mod events;
+mod hash;
 mod node;
 mod routing;
 mod spelling;

@@ -15,6 +15,7 @@ use self::health::{Avoided, Health, Probe};
 use self::latency::Latency;
 use crate::addr::NodeAddr;
 use crate::events;
+use crate::hash::Fnv;
 
 mod health;
 mod latency;
@@ -42,6 +43,8 @@ pub use self::standing::Standing;
 /// ```
 pub struct Node {
     addr: NodeAddr,
+    /// Of the text of the address.
+    hash: u64,
     weight: AtomicU32,
     /// Set once: by hand, or learnt from the server.
     zone: OnceLock<Box<str>>,
@@ -82,6 +85,7 @@ impl Node {
     pub fn new(addr: NodeAddr) -> Self {
         let epoch = Instant::now();
         Self {
+            hash: Fnv::of_text(&addr),
             addr,
             weight: AtomicU32::new(1),
             zone: OnceLock::new(),
@@ -125,6 +129,12 @@ impl Node {
         &self.addr
     }
 
+    /// Returns the hash of the address: the same in every process.
+    #[inline]
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
     /// Returns the role that the node was last seen in; the configured one until a connection has asked.
     #[must_use]
     #[inline]
@@ -134,6 +144,7 @@ impl Node {
 
     /// Returns the share of the load that the node should get, compared with the others.
     #[must_use]
+    #[inline]
     pub fn weight(&self) -> u32 {
         self.weight.load(Ordering::Relaxed)
     }
@@ -146,6 +157,7 @@ impl Node {
 
     /// Returns how many requests of this process are waiting for the node, or for a connection to it.
     #[must_use]
+    #[inline]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }

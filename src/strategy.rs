@@ -4,7 +4,11 @@
 //! |---|---|---|
 //! | [`RoundRobin`] (default) | one after the other, exactly even | equal replicas |
 //! | [`Random`] | any, evenly in the long run | many processes that should not move in step |
-//! | [`LeastOutstanding`] | the one with the fewest requests of this process in flight | replicas of unequal speed |
+//! | [`LeastOutstanding`] | the one with the fewest requests of this process in flight, for its weight | replicas of unequal speed |
+//! | [`PowerOfTwoChoices`] | the better of two drawn at random, in the same sense | the same, with very many threads or nodes |
+//! | [`WeightedRoundRobin`] | one after the other, the heavier ones more often, exactly by weight | replicas of known unequal size |
+//! | [`Rendezvous`] | the same one for the same key | replicas that each hold a part of the keys in memory |
+//! | [`ZoneAffinity`] | by another strategy, in one's own zone while that can serve | zones |
 //!
 //! A strategy only ever sees candidates that are all acceptable: eligible by role and read preference, healthy, not
 //! tried before in this round of the call. So a strategy can be bad, but never unsafe.
@@ -19,21 +23,31 @@ mod candidates;
 mod dice;
 mod latency_window;
 mod least_outstanding;
+mod load;
 mod peak_ewma;
+mod power_of_two_choices;
 mod random;
+mod rendezvous;
 mod round_robin;
+mod weighted_round_robin;
+mod zone_affinity;
 
 pub use self::candidates::Candidates;
 pub(crate) use self::candidates::MOST_NODES;
 pub use self::latency_window::LatencyWindow;
 pub use self::least_outstanding::LeastOutstanding;
 pub use self::peak_ewma::PeakEwma;
+pub use self::power_of_two_choices::PowerOfTwoChoices;
 pub use self::random::Random;
+pub use self::rendezvous::Rendezvous;
 pub use self::round_robin::RoundRobin;
+pub use self::weighted_round_robin::WeightedRoundRobin;
+pub use self::zone_affinity::ZoneAffinity;
 
 /// Chooses the node for one attempt of a read.
 ///
-/// Runs on the caller's thread, on every read: no I/O, no blocking lock, no allocation.
+/// Runs on the caller's thread, on every read: no I/O, no blocking lock, no allocation. The feature `testing` has a suite
+/// for strategies of your own: `testing::strategy_conformance`.
 ///
 /// ```
 /// use redis_replicated::strategy::{Candidates, Random, Strategy};
@@ -71,7 +85,8 @@ impl<S: Strategy + ?Sized> Strategy for Arc<S> {
 }
 
 /// The names under which [`Config`](crate::Config) knows the strategies.
-pub(crate) const NAMES: [&str; 3] = ["round_robin", "random", "least_outstanding"];
+pub(crate) const NAMES: [&str; 6] =
+    ["round_robin", "random", "least_outstanding", "power_of_two_choices", "weighted_round_robin", "rendezvous"];
 
 /// Makes a strategy by its name in [`NAMES`]; seeded, if a seed is given.
 pub(crate) fn by_name(name: &str, seed: Option<u64>) -> Option<Box<dyn Strategy>> {
@@ -80,6 +95,9 @@ pub(crate) fn by_name(name: &str, seed: Option<u64>) -> Option<Box<dyn Strategy>
         "round_robin" => Box::new(seed.map_or_else(RoundRobin::new, RoundRobin::seeded)),
         "random" => Box::new(seed.map_or_else(Random::new, Random::seeded)),
         "least_outstanding" => Box::new(seed.map_or_else(LeastOutstanding::new, LeastOutstanding::seeded)),
+        "power_of_two_choices" => Box::new(seed.map_or_else(PowerOfTwoChoices::new, PowerOfTwoChoices::seeded)),
+        "weighted_round_robin" => Box::new(seed.map_or_else(WeightedRoundRobin::new, WeightedRoundRobin::seeded)),
+        "rendezvous" => Box::new(seed.map_or_else(Rendezvous::new, Rendezvous::seeded)),
         _ => return None,
     })
 }

@@ -5,9 +5,12 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use allocation_counter::{AllocationInfo, measure};
-use redis_replicated::strategy::{LeastOutstanding, Random, RoundRobin, Strategy};
+use redis_replicated::strategy::{
+    Candidates, LeastOutstanding, PowerOfTwoChoices, Random, Rendezvous, RoundRobin, Strategy, WeightedRoundRobin,
+    ZoneAffinity,
+};
 use redis_replicated::testing::ReplicaSet;
-use redis_replicated::{Classifier, redis};
+use redis_replicated::{Classifier, Node, NodeAddr, redis};
 
 /// Counts the allocations of one call, after the buffers of its connection have grown.
 fn count(mut call: impl FnMut()) -> AllocationInfo {
@@ -64,4 +67,27 @@ fn a_routed_call_allocates_as_often_as_a_bare_one() {
     let classifier = Classifier::new();
     let command = redis::cmd("OBJECT").arg("ENCODING").arg("k").to_owned();
     assert_eq!(measure(|| _ = classifier.classify(&command)).count_total, 0);
+}
+
+#[test]
+fn no_strategy_allocates() {
+    let node = |n: u32| Node::new(NodeAddr::tcp(&format!("n{n}"), 6379)).with_weight(1 + n % 5).with_zone("near");
+    let nodes: Vec<Node> = (0..64).map(node).collect();
+    let all: Vec<&Node> = nodes.iter().collect();
+    let strategies: [Box<dyn Strategy>; 7] = [
+        Box::new(RoundRobin::new()),
+        Box::new(Random::new()),
+        Box::new(LeastOutstanding::new()),
+        Box::new(PowerOfTwoChoices::new()),
+        Box::new(WeightedRoundRobin::new()),
+        Box::new(Rendezvous::new()),
+        Box::new(ZoneAffinity::new("near", LeastOutstanding::new())),
+    ];
+    for strategy in strategies {
+        for count in [1, 2, 16, 64] {
+            let candidates = Candidates::new(&all[..count]).unwrap().with_key(b"key");
+            let info = measure(|| (0..100).for_each(|_| _ = strategy.pick(&candidates)));
+            assert_eq!(info.count_total, 0, "{strategy:?} among {count}");
+        }
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A SplitMix64 generator whose state is one atomic counter (Steele, Lea, Flood: "Fast splittable pseudorandom number
-/// generators", OOPSLA 2014). The generators of `rand` need `&mut`, and so a lock.
+use crate::hash::mix;
+
+/// A SplitMix64 generator whose state is one atomic counter. The generators of `rand` need `&mut`, and so a lock.
 #[derive(Debug)]
 pub(super) struct Dice(AtomicU64);
 
@@ -20,11 +21,8 @@ impl Dice {
 
     /// Returns a number below `sides`, each with the same probability; 0 if there are no sides.
     pub(super) fn roll(&self, sides: usize) -> usize {
-        let mut bits = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^= bits >> 31;
-        // The high half of the product: even to one part in 2^58 for at most 64 sides.
+        let bits = mix(self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP));
+        // The high half of the product: even to one part in 2^52 for the 64 × 63 pairs of nodes.
         ((u128::from(bits) * sides as u128) >> 64) as usize
     }
 }

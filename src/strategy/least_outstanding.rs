@@ -1,11 +1,17 @@
 //! The candidate with the least to do.
 
+use std::cmp::Ordering;
+
 use super::candidates::MOST_NODES;
 use super::dice::Dice;
+use super::load::Load;
 use super::{Candidates, Strategy};
 use crate::node::Node;
 
-/// Picks the candidate with the fewest requests of this process in flight; ties at random.
+/// Picks the candidate with the fewest requests of this process in flight, for its weight; ties at random.
+///
+/// Compares (in flight + 1) / weight: where all weights are equal, the requests in flight. While nothing
+/// is in flight, the heaviest is picked.
 ///
 /// Slow replicas get less without anybody measuring them: their requests pile up.
 #[derive(Debug)]
@@ -36,18 +42,18 @@ impl Strategy for LeastOutstanding {
         // Counts change while they are read, so the ties are remembered rather than found a second time.
         let mut tied = [0_u8; MOST_NODES];
         let mut ties = 0;
-        let mut least = u32::MAX;
+        let mut least = Load::of(candidates.at(0));
         for (index, node) in (0_u8..).zip(candidates.iter()) {
-            let load = node.in_flight();
-            if load < least {
-                least = load;
-                ties = 0;
+            let load = Load::of(node);
+            match load.cmp(&least) {
+                Ordering::Less => (least, ties) = (load, 0),
+                Ordering::Equal => {}
+                Ordering::Greater => continue,
             }
-            if load == least {
-                tied[ties] = index;
-                ties += 1;
-            }
+            tied[ties] = index;
+            ties += 1;
         }
+        // If none is left, the first got busier after it was read: it is taken all the same.
         let winner = if ties > 1 { self.0.roll(ties) } else { 0 };
         candidates.at(usize::from(tied[winner]))
     }
@@ -73,5 +79,15 @@ mod tests {
         let _more = (nodes[1].begin(), nodes[1].begin(), nodes[3].begin(), nodes[3].begin());
         let _even_more = nodes[0].begin();
         assert!(std::ptr::eq(strategy.pick(&candidates), &nodes[2]));
+    }
+
+    #[test]
+    fn twice_the_weight_takes_twice_the_load() {
+        let nodes = [("a:1", 1), ("b:1", 2), ("c:1", 4)];
+        let nodes = nodes.map(|(addr, weight)| Node::new(addr.parse().unwrap()).with_weight(weight));
+        let candidates = Candidates::new(&nodes.each_ref()).unwrap();
+        let strategy = LeastOutstanding::seeded(1);
+        let _running: Vec<_> = (0..700).map(|_| strategy.pick(&candidates).begin()).collect();
+        assert_eq!(nodes.each_ref().map(Node::in_flight), [100, 200, 400]);
     }
 }

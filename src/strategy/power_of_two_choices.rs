@@ -1,0 +1,102 @@
+//! The better of two.
+
+use std::cmp::Ordering;
+
+use super::dice::Dice;
+use super::load::Load;
+use super::{Candidates, Strategy};
+use crate::node::Node;
+
+/// Draws two different candidates at random and picks the one with fewer requests of this process in flight, for its
+/// weight; ties at random.
+///
+/// Compares (in flight + 1) / weight: where all weights are equal, the requests in flight. Looks at two nodes however many
+/// there are, and does not send every thread to the same one when counts are equal or out of date. Never picks the busiest.
+/// As all candidates are drawn alike, a heavy weight is worth at most the double share, among three or more.
+#[derive(Debug)]
+pub struct PowerOfTwoChoices(Dice);
+
+impl PowerOfTwoChoices {
+    /// Seeds itself at random.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Dice::new())
+    }
+
+    /// The same seed and the same counts give the same picks.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(Dice::seeded(seed))
+    }
+}
+
+impl Default for PowerOfTwoChoices {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Strategy for PowerOfTwoChoices {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        let count = candidates.len();
+        if count < 2 {
+            return candidates.at(0);
+        }
+        // One roll for an ordered pair: the second is counted on from the first, and so never the same.
+        let pair = self.0.roll(count * (count - 1));
+        let (first, steps) = (pair % count, pair / count);
+        let (first, second) = (candidates.at(first), candidates.at(first + 1 + steps));
+        // Both orders of a pair are equally likely: taking the first of a tie is fair.
+        if Load::of(second).cmp(&Load::of(first)) == Ordering::Less { second } else { first }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PowerOfTwoChoices;
+    use crate::node::Node;
+    use crate::strategy::{Candidates, Strategy};
+
+    fn shares(strategy: &PowerOfTwoChoices, nodes: &[Node]) -> Vec<f64> {
+        let all: Vec<&Node> = nodes.iter().collect();
+        let candidates = Candidates::new(&all).unwrap();
+        let mut counts = vec![0_u32; nodes.len()];
+        for _ in 0..200_000 {
+            let picked = strategy.pick(&candidates);
+            counts[nodes.iter().position(|node| std::ptr::eq(node, picked)).unwrap()] += 1;
+        }
+        counts.into_iter().map(|count| f64::from(count) / 200_000.0).collect()
+    }
+
+    #[test]
+    fn shares_follow_the_ranks_of_the_loads_and_the_busiest_gets_nothing() {
+        let loads = [0, 5, 5, 10, 10, 20, 20, 50, 60];
+        let nodes: Vec<Node> = (0..9).map(|n| Node::new(format!("n{n}:1").parse().unwrap())).collect();
+        let _running: Vec<_> =
+            nodes.iter().zip(loads).flat_map(|(node, load)| (0..load).map(|_| node.begin())).collect();
+        let shares = shares(&PowerOfTwoChoices::seeded(1), &nodes);
+        let expected = [0.22, 0.18, 0.18, 0.125, 0.125, 0.074, 0.074, 0.0277];
+        for (share, expected) in shares.iter().zip(expected) {
+            assert!((share - expected).abs() < 0.03, "{shares:?}");
+        }
+        assert_eq!(shares[8], 0.0);
+    }
+
+    #[test]
+    fn idle_candidates_get_the_same() {
+        for count in [1, 2, 3, 7] {
+            let nodes: Vec<Node> = (0..count).map(|n| Node::new(format!("n{n}:1").parse().unwrap())).collect();
+            let shares = shares(&PowerOfTwoChoices::seeded(2), &nodes);
+            assert!(shares.iter().all(|share| (share - 1.0 / f64::from(count)).abs() < 0.01), "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_the_heavier_takes_the_load_of_its_weight() {
+        let nodes = [1, 3].map(|weight| Node::new(format!("n{weight}:1").parse().unwrap()).with_weight(weight));
+        let candidates = Candidates::new(&nodes.each_ref()).unwrap();
+        let strategy = PowerOfTwoChoices::seeded(3);
+        let _running: Vec<_> = (0..400).map(|_| strategy.pick(&candidates).begin()).collect();
+        assert_eq!(nodes.each_ref().map(Node::in_flight), [100, 300]);
+    }
+}

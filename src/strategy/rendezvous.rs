@@ -1,0 +1,177 @@
+//! The same key, the same candidate.
+
+use super::{Candidates, Random, Strategy};
+use crate::hash::{Fnv, mix};
+use crate::node::Node;
+
+/// Picks by the key that is read: the same key goes to the same candidate, in every process, as long as it is one. So each
+/// replica keeps its part of the keys in its memory or page cache. Without a key: at random.
+///
+/// Weighted rendezvous hashing: each candidate draws a number from the key and its address, and the best number for the
+/// weight wins. Keys are spread by weight. If a node is missing, only its keys move, to all others; if it is back, only
+/// these move back; a new weight moves no more keys than it has to. Addresses count as they are written: processes that
+/// write them differently spread the keys differently. A key that is read much more than others is not spread.
+#[derive(Debug)]
+pub struct Rendezvous {
+    without_key: Random,
+}
+
+impl Rendezvous {
+    /// Seeds the picks without a key at random.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { without_key: Random::new() }
+    }
+
+    /// The same seed gives the same picks without a key; those by key need no seed.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self { without_key: Random::seeded(seed) }
+    }
+}
+
+impl Default for Rendezvous {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Strategy for Rendezvous {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        let Some(key) = candidates.key() else { return self.without_key.pick(candidates) };
+        let key = Fnv::of(key);
+        let mut best = candidates.at(0);
+        let mut best_draw = mix(key ^ best.hash());
+        let mut best_time = time(best_draw, best.weight());
+        for node in candidates.iter().skip(1) {
+            let draw = mix(key ^ node.hash());
+            let time = time(draw, node.weight());
+            // Equal times are rare, but for weights of 0.
+            if time < best_time || (time == best_time && draw > best_draw) {
+                (best, best_draw, best_time) = (node, draw, time);
+            }
+        }
+        best
+    }
+}
+
+/// Turns an even draw into the time of the first event at the rate `weight`, of which the earliest wins:
+/// -ln(u) / weight, u being the draw as a fraction of 1.
+///
+/// With basic arithmetic only, which is the same on every machine; `f64::ln` is not, and takes longer.
+#[inline]
+fn time(draw: u64, weight: u32) -> f64 {
+    const HALF_BITS: u64 = 0x3fe0_0000_0000_0000;
+    const MANTISSA: u64 = (1 << 52) - 1;
+    // 0 < u < 1, exactly.
+    let u = ((draw >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
+    // u = m × 2^e, 0.5 ≤ m < 1; then 0.7 ≤ m < 1.4, so that the series is exact where u is near 1.
+    let mut m = f64::from_bits(u.to_bits() & MANTISSA | HALF_BITS);
+    let mut e = (u.to_bits() >> 52) as f64 - 1022.0;
+    if m < std::f64::consts::FRAC_1_SQRT_2 {
+        m *= 2.0;
+        e -= 1.0;
+    }
+    // ln m = 2 artanh((m - 1) / (m + 1)); the next term is below 10^-7.
+    let s = (m - 1.0) / (m + 1.0);
+    let squared = s * s;
+    let series = 2.0 * s * (1.0 + squared * (1.0 / 3.0 + squared * (1.0 / 5.0 + squared / 7.0)));
+    -(e * std::f64::consts::LN_2 + series) / f64::from(weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rendezvous, time};
+    use crate::node::Node;
+    use crate::strategy::{Candidates, Strategy};
+
+    const KEYS: u32 = 10_000;
+
+    fn nodes(weights: &[u32]) -> Vec<Node> {
+        let node =
+            |(n, weight): (usize, &u32)| Node::new(format!("10.0.0.{n}:6379").parse().unwrap()).with_weight(*weight);
+        weights.iter().enumerate().map(node).collect()
+    }
+
+    /// The places of the nodes that the keys go to.
+    fn places(nodes: &[Node], keep: impl Fn(usize) -> bool) -> Vec<usize> {
+        let kept: Vec<&Node> = (0..nodes.len()).filter(|n| keep(*n)).map(|n| &nodes[n]).collect();
+        let candidates = Candidates::new(&kept).unwrap();
+        let strategy = Rendezvous::new();
+        let place = |key: String| {
+            let picked = strategy.pick(&candidates.clone().with_key(key.as_bytes()));
+            nodes.iter().position(|node| std::ptr::eq(node, picked)).unwrap()
+        };
+        (0..KEYS).map(|n| place(format!("user:{n}"))).collect()
+    }
+
+    #[test]
+    fn shares_follow_the_weights() {
+        for weights in [&[1; 4][..], &[1; 16], &[5, 3, 1, 1], &[1, 1000], &[u32::MAX, u32::MAX, 1, 0]] {
+            let (nodes, sum) = (nodes(weights), weights.iter().copied().map(f64::from).sum::<f64>());
+            let places = places(&nodes, |_| true);
+            for (n, weight) in weights.iter().enumerate() {
+                let share = places.iter().filter(|place| **place == n).count() as f64 / f64::from(KEYS);
+                assert!((share - f64::from(*weight) / sum).abs() < 0.02, "{share} for {weight} of {weights:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_one_node_only_its_keys_move_and_to_all_others() {
+        for weights in [[1; 5], [4, 1, 2, 1, 9]] {
+            let nodes = nodes(&weights);
+            let before = places(&nodes, |_| true);
+            for missing in 0..5 {
+                let after = places(&nodes, |n| n != missing);
+                let mut gained = [0; 5];
+                for (before, after) in before.iter().zip(&after).filter(|(before, after)| before != after) {
+                    assert_eq!(*before, missing, "a key of another node moved");
+                    gained[*after] += 1;
+                }
+                assert!((0..5).all(|n| n == missing || gained[n] > 0), "{gained:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_weight_only_attracts_keys() {
+        let mut nodes = nodes(&[2, 2, 2, 2]);
+        let before = places(&nodes, |_| true);
+        nodes[1].set_weight(3);
+        let after = places(&nodes, |_| true);
+        assert!(before.iter().zip(&after).all(|(before, after)| before == after || *after == 1));
+        nodes.rotate_left(1);
+        let rotated: Vec<usize> = places(&nodes, |_| true).iter().map(|place| (place + 1) % 4).collect();
+        assert_eq!(after, rotated, "the order of the nodes does not matter");
+    }
+
+    #[test]
+    fn keys_stay_where_they_were_in_earlier_versions() {
+        let places = places(&nodes(&[1, 2, 3, 4]), |_| true);
+        assert_eq!(places[..16], PLACES);
+    }
+
+    const PLACES: [usize; 16] = [2, 2, 3, 0, 3, 3, 0, 3, 3, 2, 2, 3, 1, 0, 2, 1];
+
+    #[test]
+    fn without_a_key_picks_are_even_and_repeatable() {
+        let nodes = nodes(&[1; 4]);
+        let candidates = Candidates::new(&nodes.iter().collect::<Vec<_>>()).unwrap();
+        let trace = || {
+            let strategy = Rendezvous::seeded(3);
+            (0..1000).map(|_| strategy.pick(&candidates).addr()).collect::<Vec<_>>()
+        };
+        assert_eq!(trace(), trace());
+        assert!((200..300).contains(&trace().iter().filter(|addr| **addr == nodes[0].addr()).count()));
+    }
+
+    #[test]
+    fn times_are_exponential() {
+        for draw in [0, 1, 1 << 20, 1 << 62, (1 << 63) - 1, 1 << 63, 3 << 62, u64::MAX - (1 << 30), u64::MAX] {
+            let u = ((draw >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
+            assert!((time(draw, 1) / -u.ln() - 1.0).abs() < 1e-6, "{draw}");
+            assert!(time(draw, 2) < time(draw, 1) && time(draw, u32::MAX) > 0.0 && time(draw, 0) == f64::INFINITY);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The own zone first.
+
+use super::{Candidates, Strategy};
+use crate::node::Node;
+
+/// Leaves the choice among the candidates of one's own zone to another strategy; among all candidates where none of that
+/// zone is left, or all of them are saturated.
+///
+/// Reads across zones cost time and money. A candidate is saturated when as many requests of this process are in flight to
+/// it as [`saturated_at`](Self::saturated_at) says: then more would only wait for a connection.
+///
+/// ```
+/// use redis_replicated::strategy::{LeastOutstanding, ZoneAffinity};
+///
+/// let strategy = ZoneAffinity::new("eu-1a", LeastOutstanding::new()).saturated_at(16);
+/// ```
+#[derive(Debug)]
+pub struct ZoneAffinity<S> {
+    zone: Box<str>,
+    inner: S,
+    limit: u32,
+}
+
+impl<S> ZoneAffinity<S> {
+    /// Prefers the candidates in `zone`, compared as it is written; `inner` chooses among them.
+    #[must_use]
+    pub fn new(zone: impl Into<String>, inner: S) -> Self {
+        // The size of a pool, unless it is set.
+        Self { zone: zone.into().into_boxed_str(), inner, limit: 10 }
+    }
+
+    /// Sets how many requests in flight saturate a candidate. Defaults to 10, as many connections as a pool has unless
+    /// [`pool_size`](crate::Builder::pool_size) says otherwise; with 0, every candidate is saturated.
+    #[must_use]
+    pub fn saturated_at(mut self, limit: u32) -> Self {
+        self.limit = limit;
+        self
+    }
+}
+
+impl<S: Strategy> Strategy for ZoneAffinity<S> {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        let can_take = |node: &Node| node.in_flight() < self.limit && node.zone() == Some(&*self.zone);
+        let near = candidates.narrow(can_take);
+        self.inner.pick(near.as_ref().unwrap_or(candidates))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ZoneAffinity;
+    use crate::node::Node;
+    use crate::strategy::{Candidates, RoundRobin, Strategy};
+    use std::collections::BTreeSet;
+
+    fn nodes() -> [Node; 5] {
+        [("a:1", "x"), ("b:1", "y"), ("c:1", "x"), ("d:1", "y"), ("e:1", "")].map(|(addr, zone)| {
+            let node = Node::new(addr.parse().unwrap());
+            if zone.is_empty() { node } else { node.with_zone(zone) }
+        })
+    }
+
+    fn picked<S: Strategy>(strategy: &ZoneAffinity<S>, candidates: &Candidates<'_>) -> String {
+        let hosts: BTreeSet<_> = (0..100).filter_map(|_| strategy.pick(candidates).addr().host()).collect();
+        hosts.into_iter().collect()
+    }
+
+    #[test]
+    fn other_zones_serve_only_where_the_own_is_missing() {
+        let nodes = nodes();
+        let candidates = Candidates::new(&nodes.each_ref()).unwrap();
+        let strategy = ZoneAffinity::new("x", RoundRobin::new());
+        assert_eq!(picked(&strategy, &candidates), "ac");
+        let one_left = candidates.narrow(|node| node.addr().host() != Some("a")).unwrap();
+        assert_eq!(picked(&strategy, &one_left), "c");
+        let none_left = candidates.narrow(|node| node.zone() != Some("x")).unwrap();
+        assert_eq!(picked(&strategy, &none_left), "bde");
+        assert_eq!(picked(&ZoneAffinity::new("nowhere", RoundRobin::new()), &candidates), "abcde");
+    }
+
+    #[test]
+    fn other_zones_help_when_the_whole_own_zone_is_saturated() {
+        let nodes = nodes();
+        let candidates = Candidates::new(&nodes.each_ref()).unwrap();
+        let strategy = ZoneAffinity::new("x", RoundRobin::new()).saturated_at(2);
+        let mut running = vec![nodes[0].begin(), nodes[0].begin(), nodes[2].begin()];
+        assert_eq!(picked(&strategy, &candidates), "c", "one of the zone has room");
+        running.push(nodes[2].begin());
+        assert_eq!(picked(&strategy, &candidates), "abcde");
+        running.pop();
+        assert_eq!(picked(&strategy, &candidates), "c");
+        assert_eq!(picked(&strategy.saturated_at(0), &candidates), "abcde");
+        assert_eq!(picked(&ZoneAffinity::new("x", RoundRobin::new()), &candidates), "ac", "10 by default");
+    }
+}
