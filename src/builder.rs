@@ -14,7 +14,7 @@ use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
 use crate::pool::{Housekeeping, Limits};
 use crate::routing::{Budget, Protection, ReadFrom};
-use crate::strategy::{self, RoundRobin, Strategy};
+use crate::strategy::{self, LatencyWindow, RoundRobin, Strategy, ZoneAffinity};
 use crate::topology::{Keeper, TopologyProvider, Workshop};
 
 mod check;
@@ -40,6 +40,7 @@ mod source;
 pub struct Builder {
     source: Source,
     strategy: Chosen,
+    narrowing: Narrowing,
     read_from: ReadFrom,
     overrides: Vec<(String, Classification)>,
     client_name: Option<String>,
@@ -64,6 +65,13 @@ enum Chosen {
     Named { name: String, seed: Option<u64> },
 }
 
+/// What narrows the candidates before the strategy picks one.
+#[derive(Debug, Default)]
+struct Narrowing {
+    zone: Option<String>,
+    window: Option<Duration>,
+}
+
 /// The deadline of a call, unless another is set.
 const DEADLINE: Duration = Duration::from_secs(3);
 const MONITOR_INTERVAL: Duration = Duration::from_secs(1);
@@ -74,6 +82,7 @@ impl ReplicatedClient {
         Builder {
             source: Source::default(),
             strategy: Chosen::Made(Box::new(RoundRobin::new())),
+            narrowing: Narrowing::default(),
             read_from: ReadFrom::default(),
             overrides: Vec::new(),
             client_name: None,
@@ -200,6 +209,12 @@ impl Builder {
         self
     }
 
+    /// Has the strategy of a configuration choose in this zone, and among nodes that are this much farther than the nearest.
+    pub(crate) fn narrowed(mut self, zone: Option<String>, window: Option<Duration>) -> Self {
+        self.narrowing = Narrowing { zone, window };
+        self
+    }
+
     /// Sets which roles may serve reads. Default: [`ReadFrom::ReplicaPreferred`].
     pub fn read_from(mut self, read_from: ReadFrom) -> Self {
         self.read_from = read_from;
@@ -282,6 +297,7 @@ impl Builder {
             Chosen::Made(strategy) => strategy,
             Chosen::Named { name, seed } => named(&name, seed)?,
         };
+        let strategy = self.narrowing.around(strategy);
         let workshop = Workshop {
             limits: self.limits,
             client_name: self.client_name,
@@ -310,6 +326,20 @@ impl Builder {
                 Error::config(format!("classify: \"{command}\" cannot be declared a {class}: it takes one or two words, and a Cursor takes a known scan"))
             })
         })
+    }
+}
+
+impl Narrowing {
+    /// The zone first, then the near ones of it.
+    fn around(self, strategy: Box<dyn Strategy>) -> Box<dyn Strategy> {
+        let near: Box<dyn Strategy> = match self.window {
+            Some(window) => Box::new(LatencyWindow::new(strategy).within(window)),
+            None => strategy,
+        };
+        match self.zone {
+            Some(zone) => Box::new(ZoneAffinity::new(zone, near)),
+            None => near,
+        }
     }
 }
 

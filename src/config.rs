@@ -30,7 +30,10 @@ mod time;
 /// let config: Config = toml::from_str(r#"
 ///     master = "redis://app:secret@10.0.0.1:6379/0"
 ///     replicas = ["redis://app:secret@10.0.0.2:6379/0", { url = "redis://app:secret@10.0.0.3:6379/0", zone = "eu-1a", weight = 2 }]
-///     strategy = "least_outstanding"     # round_robin (default), random, power_of_two_choices, weighted_round_robin, rendezvous
+///     strategy = "peak_ewma"             # round_robin (default), random, least_outstanding, power_of_two_choices,
+///                                        # weighted_round_robin, rendezvous
+///     zone = "eu-1a"                     # own zone first: ZoneAffinity
+///     latency_window = "15ms"            # near nodes first: LatencyWindow
 ///     read_from = "replica_preferred"    # master, master_preferred, replica, replica_preferred (default), any
 ///     client_name = "checkout"
 ///     pool_size = 16
@@ -79,6 +82,10 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     strategy_seed: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    latency_window: Option<Duration>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     read_from: Option<ReadFrom>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client_name: Option<String>,
@@ -110,6 +117,7 @@ impl Config {
             let name = self.strategy.as_deref().unwrap_or("round_robin");
             builder = builder.strategy_named(name, self.strategy_seed);
         }
+        builder = builder.narrowed(self.zone.clone(), self.latency_window);
         builder = set(builder, self.read_from, Builder::read_from);
         builder = set(builder, self.client_name.as_deref(), Builder::client_name);
         builder = set(builder, self.pool_size, Builder::pool_size);
@@ -172,6 +180,8 @@ mod tests {
             replicas = ["127.0.0.1:2", { url = "127.0.0.1:3", weight = 3, zone = "b" }]
             strategy = "random"
             strategy_seed = 7
+            zone = "b"
+            latency_window = "2ms"
             read_from = "any"
             client_name = "me"
             pool_size = 3
@@ -199,7 +209,7 @@ mod tests {
             let times = [limits.connect, limits.checkout, limits.response, limits.idle];
             assert_eq!(times.map(|time| time.as_millis()), [10, 20, 30, 60_000]);
             assert_eq!(limits.size, 3);
-            assert!(format!("{:?}", client.shared).contains("strategy: Random"));
+            assert!(format!("{:?}", client.shared).contains("strategy: ZoneAffinity { zone: \"b\""));
             assert!(format!("{:?}", client.shared.keeper).contains("interval: 120s"));
             assert!(format!("{:?}", client.shared.protection).contains("limit: Some(2)"));
             assert_eq!(client.explain(&redis::cmd("MY.READ")).classification(), crate::Classification::Read);

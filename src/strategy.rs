@@ -2,12 +2,14 @@
 //!
 //! | strategy | picks | good for |
 //! |---|---|---|
+//! | [`PeakEwma`] | the one that is likely to answer soonest, by latency, requests in flight and weight | replicas of unequal or changing speed |
 //! | [`RoundRobin`] (default) | one after the other, exactly even | equal replicas |
 //! | [`Random`] | any, evenly in the long run | many processes that should not move in step |
 //! | [`LeastOutstanding`] | the one with the fewest requests of this process in flight, for its weight | replicas of unequal speed |
 //! | [`PowerOfTwoChoices`] | the better of two drawn at random, in the same sense | the same, with very many threads or nodes |
 //! | [`WeightedRoundRobin`] | one after the other, the heavier ones more often, exactly by weight | replicas of known unequal size |
 //! | [`Rendezvous`] | the same one for the same key | replicas that each hold a part of the keys in memory |
+//! | [`LatencyWindow`] | by another strategy, among the near ones | several zones or regions |
 //! | [`ZoneAffinity`] | by another strategy, in one's own zone while that can serve | zones |
 //!
 //! A strategy only ever sees candidates that are all acceptable: eligible by role and read preference, healthy, not
@@ -85,13 +87,21 @@ impl<S: Strategy + ?Sized> Strategy for Arc<S> {
 }
 
 /// The names under which [`Config`](crate::Config) knows the strategies.
-pub(crate) const NAMES: [&str; 6] =
-    ["round_robin", "random", "least_outstanding", "power_of_two_choices", "weighted_round_robin", "rendezvous"];
+pub(crate) const NAMES: [&str; 7] = [
+    "peak_ewma",
+    "round_robin",
+    "random",
+    "least_outstanding",
+    "power_of_two_choices",
+    "weighted_round_robin",
+    "rendezvous",
+];
 
 /// Makes a strategy by its name in [`NAMES`]; seeded, if a seed is given.
 pub(crate) fn by_name(name: &str, seed: Option<u64>) -> Option<Box<dyn Strategy>> {
     let name = NAMES.into_iter().find(|known| alike(known, name))?;
     Some(match name {
+        "peak_ewma" => Box::new(seed.map_or_else(PeakEwma::new, PeakEwma::seeded)),
         "round_robin" => Box::new(seed.map_or_else(RoundRobin::new, RoundRobin::seeded)),
         "random" => Box::new(seed.map_or_else(Random::new, Random::seeded)),
         "least_outstanding" => Box::new(seed.map_or_else(LeastOutstanding::new, LeastOutstanding::seeded)),

@@ -35,7 +35,7 @@ fn bad_settings_are_refused_with_their_name() {
         (good().replicas((10..80).map(|port| format!("127.0.0.1:{port}"))), "72 nodes"),
         (good().classify("A B C", Classification::Read), "\"A B C\""),
         (good().classify("MY.SCAN", Classification::Cursor), "\"MY.SCAN\""),
-        (good().strategy_named("fastest", None), "unknown strategy \"fastest\": expected one of round_robin"),
+        (good().strategy_named("fastest", None), "unknown strategy \"fastest\": expected one of peak_ewma"),
         (
             good().login(redis::RedisConnectionInfo::default().set_password("secret")),
             "login and tls are for nodes that are found",

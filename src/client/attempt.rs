@@ -26,7 +26,8 @@ pub(super) fn attempt(member: &Member, request: &Request<'_>, clock: &Clock, has
     let end = clock.attempt_end(has_more);
     let mut lease = take(member, !request.is_read(), clock, end)?;
     let reply = exchange(member, &mut lease, request, clock, end)?;
-    if request.is_timed() {
+    // What it took to connect says little about the next call.
+    if request.is_timed() && !lease.took_time() {
         let now = Instant::now();
         member.node.record_at(Outcome::Answered, now.saturating_duration_since(clock.now()), now);
     }
