@@ -67,17 +67,21 @@ impl Strategy for WeightedRoundRobin {
     }
 }
 
-/// Returns the candidate whose visit is the `turn`-th of the cycle; `None` if nobody has a weight.
+/// Returns the candidate whose visit is the `turn`-th of the cycle; `None` if all weights are equal, also to 0.
 ///
 /// Starts at the time turn / sum, where nearly that many visits are over, and counts the few that are missing.
 fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
     let mut all: ArrayVec<Visits, MOST_NODES> = ArrayVec::new();
     // Read once: weights may change meanwhile. The sum is at most 2^38; candidates are as many as there is room for.
-    let mut sum = 0;
+    let (mut sum, first, mut are_equal) = (0, u64::from(candidates.at(0).weight()), true);
     for (index, node) in (0_u8..).zip(candidates.iter()) {
         let weight = u64::from(node.weight());
         sum += weight;
+        are_equal &= weight == first;
         all.push(Visits { weight, next: 0, index });
+    }
+    if are_equal {
+        return None;
     }
     if sum >= ONE {
         // To less than 2^31; weights that stay 1 add at most 63.
