@@ -41,14 +41,19 @@ impl Strategy for Rendezvous {
         let Some(key) = candidates.key() else { return self.without_key.pick(candidates) };
         let key = Fnv::of(key);
         let mut best = candidates.at(0);
-        let mut best_draw = mix(key ^ best.hash());
-        let mut best_time = time(best_draw, best.weight());
+        let (mut best_draw, mut best_weight, mut best_time) = (mix(key ^ best.hash()), best.weight(), None);
         for node in candidates.iter().skip(1) {
-            let draw = mix(key ^ node.hash());
-            let time = time(draw, node.weight());
-            // Equal times are rare, but for weights of 0.
-            if time < best_time || (time == best_time && draw > best_draw) {
-                (best, best_draw, best_time) = (node, draw, time);
+            let (draw, weight) = (mix(key ^ node.hash()), node.weight());
+            // For equal weights, the higher draw has the earlier time: no need to work that out.
+            let (wins, its_time) = if weight == best_weight {
+                (draw > best_draw, None)
+            } else {
+                let (its, earliest) =
+                    (time(draw, weight), *best_time.get_or_insert_with(|| time(best_draw, best_weight)));
+                (its < earliest, Some(its))
+            };
+            if wins {
+                (best, best_draw, best_weight, best_time) = (node, draw, weight, its_time);
             }
         }
         best
@@ -61,22 +66,18 @@ impl Strategy for Rendezvous {
 /// With basic arithmetic only, which is the same on every machine; `f64::ln` is not, and takes longer.
 #[inline]
 fn time(draw: u64, weight: u32) -> f64 {
-    const HALF_BITS: u64 = 0x3fe0_0000_0000_0000;
-    const MANTISSA: u64 = (1 << 52) - 1;
+    const ROOT: i64 = std::f64::consts::FRAC_1_SQRT_2.to_bits() as i64;
     // 0 < u < 1, exactly.
     let u = ((draw >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
-    // u = m × 2^e, 0.5 ≤ m < 1; then 0.7 ≤ m < 1.4, so that the series is exact where u is near 1.
-    let mut m = f64::from_bits(u.to_bits() & MANTISSA | HALF_BITS);
-    let mut e = (u.to_bits() >> 52) as f64 - 1022.0;
-    if m < std::f64::consts::FRAC_1_SQRT_2 {
-        m *= 2.0;
-        e -= 1.0;
-    }
+    // u = m × 2^e, 0.7 ≤ m < 1.4: so the series is exact where u is near 1.
+    let bits = u.to_bits() as i64;
+    let e = (bits - ROOT) >> 52;
+    let m = f64::from_bits((bits - (e << 52)) as u64);
     // ln m = 2 artanh((m - 1) / (m + 1)); the next term is below 10^-7.
     let s = (m - 1.0) / (m + 1.0);
     let squared = s * s;
     let series = 2.0 * s * (1.0 + squared * (1.0 / 3.0 + squared * (1.0 / 5.0 + squared / 7.0)));
-    -(e * std::f64::consts::LN_2 + series) / f64::from(weight)
+    -(e as f64 * std::f64::consts::LN_2 + series) / f64::from(weight)
 }
 
 #[cfg(test)]

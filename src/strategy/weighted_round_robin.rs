@@ -67,20 +67,25 @@ impl Strategy for WeightedRoundRobin {
     }
 }
 
-/// Returns the candidate whose visit is the `turn`-th of the cycle; `None` if nobody has a weight.
+/// Returns the candidate whose visit is the `turn`-th of the cycle; `None` if all weights are equal, also to 0.
 ///
 /// Starts at the time turn / sum, where nearly that many visits are over, and counts the few that are missing.
 fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
     let mut all: ArrayVec<Visits, MOST_NODES> = ArrayVec::new();
-    // Read once: weights may change meanwhile. At most 2^38.
-    let mut sum = 0;
+    // Read once: weights may change meanwhile. The sum is at most 2^38; candidates are as many as there is room for.
+    let (mut sum, first, mut are_equal) = (0, u64::from(candidates.at(0).weight()), true);
     for (index, node) in (0_u8..).zip(candidates.iter()) {
         let weight = u64::from(node.weight());
         sum += weight;
+        are_equal &= weight == first;
         all.push(Visits { weight, next: 0, index });
     }
+    if are_equal {
+        return None;
+    }
     if sum >= ONE {
-        sum = scale(&mut all, sum.ilog2() - 31);
+        // To less than 2^31; weights that stay 1 add at most 63.
+        sum = scale(&mut all, sum.ilog2() - 30);
     }
     let turn = turn.checked_rem(sum)?;
     // Below 1, in units of 2^-32, as is the phase.
@@ -94,6 +99,12 @@ fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
         visits.next = (count << 32) + phase;
         over += count;
     }
+    walk(&mut all, over, turn)
+}
+
+/// Returns the candidate of the visit `turn`, when `over` visits are behind: each candidate is less than one visit ahead of
+/// its due or behind it, so the way is short.
+fn walk(all: &mut [Visits], over: u64, turn: u64) -> Option<usize> {
     let mut found = None;
     if over > turn {
         for _ in turn..over {
@@ -246,6 +257,15 @@ mod tests {
         assert_eq!(count(&trace(&strategy, &nodes, |_| true, 100), 4), [40, 20, 10, 30]);
         nodes[0].set_weight(0);
         assert_eq!(count(&trace(&strategy, &nodes, |_| true, 60), 4), [0, 20, 10, 30]);
+    }
+
+    #[test]
+    fn weights_that_round_up_when_scaled_are_served() {
+        let mut weights = [1; 64];
+        weights[..33].fill(u32::MAX);
+        let trace = trace(&WeightedRoundRobin::seeded(u64::MAX), &nodes(&weights), |_| true, 3300);
+        let counts = count(&trace, 64);
+        assert!(counts[..33].iter().all(|count| count.abs_diff(100) < 3), "{counts:?}");
     }
 
     #[test]
