@@ -90,7 +90,7 @@ impl Node {
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             health: Health::new(epoch),
-            latency: Latency::new(epoch),
+            latency: Latency::new(),
             told: Mutex::new(None),
         }
     }

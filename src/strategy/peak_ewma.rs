@@ -94,7 +94,11 @@ impl Default for PeakEwma {
 impl Strategy for PeakEwma {
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
         let now = candidates.now();
-        if candidates.len() <= ALL_LOOKED_AT { self.cheapest(candidates, now) } else { self.cheaper_of_two(candidates, now) }
+        if candidates.len() <= ALL_LOOKED_AT {
+            self.cheapest(candidates, now)
+        } else {
+            self.cheaper_of_two(candidates, now)
+        }
     }
 }
 
