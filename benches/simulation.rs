@@ -7,7 +7,9 @@
 //! Servers serve one request at a time, first come, first served, in 20 µs on average (exponential); the network takes
 //! 100 µs for both ways; requests arrive at random (Poisson) at 70 % of what equal servers could do, and come from any of the
 //! clients. Each client has its own [`Node`](redis_replicated::Node)s: it knows only what it saw itself. Not modelled: health,
-//! slow start, second attempts, pools. So where a server gets more than it can do, its queue grows as long as the run lasts.
+//! slow start, second attempts, pools. So where a server gets more than it can do, its queue and the figures grow as long as
+//! the run lasts. No strategy can help where the load is more than what is left: of two nodes, with one slow, failing or
+//! away.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, unreachable_pub)]
 

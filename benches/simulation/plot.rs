@@ -87,7 +87,7 @@ fn begin(title: &str, names: &[&str]) -> String {
         let colour = COLOURS[index % COLOURS.len()];
         let _ = writeln!(svg, r#"<rect x="{x:.1}" y="38" width="12" height="12" fill="{colour}"/>"#);
         text(&mut svg, x + 17.0, 49.0, "start", name);
-        x += 38.0 + 7.6 * name.len() as f64;
+        x += 38.0 + 7.0 * name.len() as f64;
     }
     svg
 }
