@@ -96,7 +96,7 @@ impl Node {
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             health: Health::new(epoch),
-            latency: Latency::new(epoch),
+            latency: Latency::new(),
             heartbeat: AtomicU64::new(0),
             told: Mutex::new(None),
         }

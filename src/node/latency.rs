@@ -1,5 +1,6 @@
 //! How long a node takes to answer: a peak-sensitive average in one atomic word.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,8 @@ const PENALTY: Duration = Duration::from_secs(2);
 /// milliseconds. 0 means that nothing is known.
 #[derive(Debug)]
 pub(super) struct Latency {
-    epoch: Instant,
+    /// The time of the first sample, so that the same samples give the same averages whenever the node was made.
+    epoch: OnceLock<Instant>,
     word: AtomicU64,
     penalty: Duration,
 }
@@ -31,8 +33,8 @@ struct Known {
 }
 
 impl Latency {
-    pub(super) fn new(epoch: Instant) -> Self {
-        Self { epoch, word: AtomicU64::new(0), penalty: PENALTY }
+    pub(super) fn new() -> Self {
+        Self { epoch: OnceLock::new(), word: AtomicU64::new(0), penalty: PENALTY }
     }
 
     /// Sets what a failure costs.
@@ -88,7 +90,8 @@ impl Latency {
 
     /// Milliseconds since the beginning, modulo 49 days; never 0 at the beginning, so that no sample looks like none.
     fn millis(&self, now: Instant) -> u32 {
-        (now.saturating_duration_since(self.epoch).as_millis() as u32).wrapping_add(1)
+        let epoch = *self.epoch.get_or_init(|| now);
+        (now.saturating_duration_since(epoch).as_millis() as u32).wrapping_add(1)
     }
 }
 
@@ -131,7 +134,7 @@ mod tests {
     #[test]
     fn peaks_count_at_once_and_are_forgotten_slowly() {
         let start = Instant::now();
-        let latency = Latency::new(start);
+        let latency = Latency::new();
         assert!(latency.at(start).is_none());
         latency.answered(MS, start);
         latency.answered(50 * MS, start);
@@ -147,7 +150,7 @@ mod tests {
     #[test]
     fn a_failure_costs_the_penalty_until_it_is_forgotten() {
         let start = Instant::now();
-        let mut latency = Latency::new(start);
+        let mut latency = Latency::new();
         latency.set_penalty(100 * MS);
         latency.answered(MS, start);
         latency.failed(start + MS);
@@ -161,11 +164,12 @@ mod tests {
     #[test]
     fn absurd_times_do_no_harm() {
         let start = Instant::now();
-        let latency = Latency::new(start + 1000 * MS);
+        let latency = Latency::new();
+        latency.answered(MS, start + 1000 * MS);
         latency.answered(Duration::MAX, start);
         latency.answered(Duration::ZERO, start);
         assert!(latency.at(start + Duration::from_secs(86_400 * 365)).is_some());
-        let zero = Latency::new(start);
+        let zero = Latency::new();
         zero.answered(Duration::ZERO, start);
         assert!(zero.at(start).is_some(), "a sample of nothing is one");
     }
