@@ -21,7 +21,7 @@ mod time;
 ///
 /// Each field is called like the method of [`Builder`] that it stands for, and has its default; only the nodes are
 /// required: `master` and `replicas`, or `discover`, or `sentinel`. Times are written for people: `"250ms"`, `"1s 500ms"`.
-/// Unknown fields are refused. `Debug` shows no passwords; `Serialize` writes addresses and passwords as they were given.
+/// Strategies are called as in [`strategy`](crate::strategy), in any spelling. Unknown fields are refused. `Debug` shows no passwords; `Serialize` writes addresses and passwords as they were given.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,8 +30,7 @@ mod time;
 /// let config: Config = toml::from_str(r#"
 ///     master = "redis://app:secret@10.0.0.1:6379/0"
 ///     replicas = ["redis://app:secret@10.0.0.2:6379/0", { url = "redis://app:secret@10.0.0.3:6379/0", zone = "eu-1a", weight = 2 }]
-///     strategy = "peak_ewma"             # round_robin (default), random, least_outstanding, power_of_two_choices,
-///                                        # weighted_round_robin, rendezvous
+///     strategy = "peak_ewma"             # round_robin (default), random, least_outstanding, weighted_round_robin, …
 ///     zone = "eu-1a"                     # own zone first: ZoneAffinity
 ///     latency_window = "15ms"            # near nodes first: LatencyWindow
 ///     read_from = "replica_preferred"    # master, master_preferred, replica, replica_preferred (default), any
