@@ -303,6 +303,7 @@ impl Builder {
             client_name: self.client_name,
             housekeeping: Housekeeping::new(),
             is_monitored: !self.monitor_interval.is_zero(),
+            is_timed: strategy.needs_latency(),
         };
         let limit = match self.fallback_limit {
             FallbackLimit::HalfOfPool => Some((self.limits.size / 2).max(1)),

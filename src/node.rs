@@ -57,6 +57,8 @@ pub struct Node {
     failed: AtomicU64,
     health: Health,
     latency: Latency,
+    /// Every call is timed, for the strategy goes by that.
+    is_timed: bool,
     /// What the monitor's questions take, in nanoseconds; 0 if it has asked none.
     heartbeat: AtomicU64,
     /// What the server last said of itself, and when. No call on its way takes this lock.
@@ -97,6 +99,7 @@ impl Node {
             failed: AtomicU64::new(0),
             health: Health::new(epoch),
             latency: Latency::new(),
+            is_timed: true,
             heartbeat: AtomicU64::new(0),
             told: Mutex::new(None),
         }
@@ -222,6 +225,18 @@ impl Node {
     pub(crate) fn with_response_limit(mut self, limit: Duration) -> Self {
         self.latency.set_penalty(limit.saturating_mul(2).max(Duration::from_millis(50)));
         self
+    }
+
+    /// Has every call timed, or one of eight.
+    pub(crate) fn with_timing(mut self, is_timed: bool) -> Self {
+        self.is_timed = is_timed;
+        self
+    }
+
+    /// Tells whether the next answer is to be timed: reading the clock is a good part of what routing costs.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        self.is_timed || self.answered() & 7 == 0
     }
 
     pub(crate) fn set_weight(&self, weight: u32) {

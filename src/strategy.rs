@@ -72,17 +72,30 @@ pub trait Strategy: fmt::Debug + Send + Sync + 'static {
     /// Not called where there is only one candidate. A node that is not one of the candidates is not used: the first
     /// candidate is taken instead.
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node;
+
+    /// Tells whether it goes by [`Node::latency_at`]: then every call is timed, and else some. Default: yes.
+    fn needs_latency(&self) -> bool {
+        true
+    }
 }
 
 impl<S: Strategy + ?Sized> Strategy for Box<S> {
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
         (**self).pick(candidates)
     }
+
+    fn needs_latency(&self) -> bool {
+        (**self).needs_latency()
+    }
 }
 
 impl<S: Strategy + ?Sized> Strategy for Arc<S> {
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
         (**self).pick(candidates)
+    }
+
+    fn needs_latency(&self) -> bool {
+        (**self).needs_latency()
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) fn attempt(member: &Member, request: &Request<'_>, clock: &Clock, has
     let mut lease = take(member, !request.is_read(), clock, end)?;
     let reply = exchange(member, &mut lease, request, clock, end)?;
     // What it took to connect says little about the next call.
-    if request.is_timed() && !lease.took_time() {
+    if request.is_timed() && !lease.took_time() && member.node.is_timed() {
         let now = Instant::now();
         member.node.record_at(Outcome::Answered, now.saturating_duration_since(clock.now()), now);
     }

@@ -50,6 +50,10 @@ impl<S: Strategy> Strategy for LatencyWindow<S> {
         let near = candidates.narrow(|node| node.heartbeat().is_none_or(|heartbeat| heartbeat <= longest));
         self.inner.pick(near.as_ref().unwrap_or(candidates))
     }
+
+    fn needs_latency(&self) -> bool {
+        self.inner.needs_latency()
+    }
 }
 
 #[cfg(test)]

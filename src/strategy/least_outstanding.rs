@@ -57,6 +57,10 @@ impl Strategy for LeastOutstanding {
         let winner = if ties > 1 { self.0.roll(ties) } else { 0 };
         candidates.at(usize::from(tied[winner]))
     }
+
+    fn needs_latency(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -49,6 +49,10 @@ impl Strategy for PowerOfTwoChoices {
         // Both orders of a pair are equally likely: taking the first of a tie is fair.
         if Load::of(second).cmp(&Load::of(first)) == Ordering::Less { second } else { first }
     }
+
+    fn needs_latency(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,10 @@ impl Strategy for Random {
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
         candidates.at(self.0.roll(candidates.len()))
     }
+
+    fn needs_latency(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

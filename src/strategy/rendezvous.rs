@@ -58,6 +58,10 @@ impl Strategy for Rendezvous {
         }
         best
     }
+
+    fn needs_latency(&self) -> bool {
+        false
+    }
 }
 
 /// Turns an even draw into the time of the first event at the rate `weight`, of which the earliest wins:

@@ -46,6 +46,10 @@ impl Strategy for RoundRobin {
         // Relaxed: only the spread matters, not the order seen by other threads.
         candidates.at(turn.fetch_add(1, Ordering::Relaxed)) // `at` wraps around
     }
+
+    fn needs_latency(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -65,6 +65,10 @@ impl Strategy for WeightedRoundRobin {
         let turn = turn.fetch_add(1, Ordering::Relaxed);
         candidates.at(visited_at(turn, candidates).unwrap_or(turn as usize))
     }
+
+    fn needs_latency(&self) -> bool {
+        false
+    }
 }
 
 /// Returns the candidate whose visit is the `turn`-th of the cycle; `None` if all weights are equal, also to 0.

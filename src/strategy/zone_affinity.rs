@@ -44,6 +44,10 @@ impl<S: Strategy> Strategy for ZoneAffinity<S> {
         let near = candidates.narrow(can_take);
         self.inner.pick(near.as_ref().unwrap_or(candidates))
     }
+
+    fn needs_latency(&self) -> bool {
+        self.inner.needs_latency()
+    }
 }
 
 #[cfg(test)]

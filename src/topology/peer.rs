@@ -47,6 +47,8 @@ pub(crate) struct Workshop {
     pub(crate) client_name: Option<String>,
     pub(crate) housekeeping: Housekeeping,
     pub(crate) is_monitored: bool,
+    /// The strategy goes by latencies.
+    pub(crate) is_timed: bool,
 }
 
 impl Workshop {
@@ -56,7 +58,7 @@ impl Workshop {
         let login = Login { info, client_name: self.client_name.clone() };
         let pool = Pool::new(login, self.limits, &self.housekeeping).map_err(|error| error.on(&addr))?;
         let node = Node::new(addr).with_role(role).with_weight(weight);
-        let mut node = node.with_response_limit(self.limits.response);
+        let mut node = node.with_response_limit(self.limits.response).with_timing(self.is_timed);
         if let Some(zone) = zone {
             node = node.with_zone(zone);
         }
