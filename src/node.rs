@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use serde::Serialize;
 
 use self::health::{Avoided, Health, Probe};
 use self::latency::Latency;
@@ -18,13 +17,17 @@ use crate::events;
 use crate::hash::Fnv;
 
 mod health;
+mod in_flight;
 mod latency;
 mod report;
+mod role;
 mod standing;
 mod window;
 
 pub use self::health::Outcome;
+pub use self::in_flight::InFlight;
 pub(crate) use self::report::{Report, role_of};
+pub use self::role::Role;
 pub use self::standing::Standing;
 
 /// One server process of a replicated set, as strategies see it.
@@ -64,22 +67,6 @@ pub struct Node {
     /// What the server last said of itself, and when. No call on its way takes this lock.
     told: Mutex<Option<(Instant, Arc<Report>)>>,
 }
-
-/// What a node is in the replication.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Takes the writes.
-    Master,
-    /// Follows a master.
-    Replica,
-}
-
-/// One request that is on its way to a node; counted in [`Node::in_flight`] until dropped.
-#[must_use = "the request counts as in flight only while this lives"]
-#[derive(Debug)]
-pub struct InFlight<'a>(&'a Node);
 
 impl Node {
     /// Makes a replica of weight 1 in no zone.
@@ -393,21 +380,6 @@ impl fmt::Debug for Node {
         let mut out = f.debug_struct("Node");
         out.field("addr", &self.addr).field("role", &self.role()).field("weight", &self.weight());
         out.field("zone", &self.zone()).field("in_flight", &self.in_flight()).finish_non_exhaustive()
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Master => "master",
-            Self::Replica => "replica",
-        })
     }
 }
 

@@ -12,6 +12,15 @@
 //! | [`LatencyWindow`] | by another strategy, among the near ones | several zones or regions |
 //! | [`ZoneAffinity`] | by another strategy, in one's own zone while that can serve | zones |
 //!
+//! Simulated, four replicas at 70 % load, p99 in ms where nothing else is said (`cargo bench --bench simulation`):
+//!
+//! | | RoundRobin | Random | LeastOutstanding | PowerOfTwoChoices | PeakEwma |
+//! |---|---|---|---|---|---|
+//! | equal replicas | 0.318 | 0.420 | 0.289 | 0.307 | 0.295 |
+//! | one 4 × slower | overload | overload | 1.249 | 1.530 | 0.529 |
+//! | one stalls for 50 ms of 500 (p99.9) | 49.6 | 49.7 | 0.613 | 0.682 | 0.974 |
+//! | one fails at once: calls that it gets | 25 % | 24.9 % | 29.8 % | 28.6 % | 0.003 % |
+//!
 //! A strategy only ever sees candidates that are all acceptable: eligible by role and read preference, healthy, not
 //! tried before in this round of the call. So a strategy can be bad, but never unsafe.
 
