@@ -195,8 +195,6 @@ impl Node {
     }
 
     /// Returns the part of its load that the node should get: 1, or less for 10 s after it came back from an ejection.
-    ///
-    /// Strategies need not heed it: such a node is left out of so many attempts.
     #[must_use]
     pub fn share_at(&self, now: Instant) -> f64 {
         self.share(now)
