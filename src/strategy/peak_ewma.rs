@@ -11,15 +11,23 @@ use crate::node::Node;
 const ALL_LOOKED_AT: usize = 16;
 /// What is expected of a node that nobody knows, where no other is known either.
 const UNKNOWN: Duration = Duration::from_millis(1);
+/// Costs that differ by less than this factor are alike: a node that is faster by chance must not draw all calls of a quiet
+/// process. Less than 2, so that an idle node comes before a busy one.
+const ALIKE: f64 = 1.25;
+/// Where nothing is in flight, differences below this are chance: the first reads of a connection, a thread that had to wait.
+const CHANCE: Duration = Duration::from_micros(250);
 /// A node that was not asked for this long, and has nothing to do, is asked once.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Picks the candidate with the smallest product of its latency ([`Node::latency_at`]) and its requests in flight plus
-/// one, divided by its weight; of equals, each in turn.
+/// Picks the candidate that is likely to answer soonest: the one with the smallest product of its latency
+/// ([`Node::latency_at`]) and its requests in flight plus one. Of those that come within a quarter of the smallest, one at
+/// random; while nothing is in flight, also of those within 250 µs: equal nodes share evenly, also where one thread asks.
 ///
 /// Slow replicas get as much as they can take, stalls are left at once, and a node that fails fast is not taken for a fast
-/// one. Over more than 16 candidates, it takes the better of two at random. Latencies are those that this process saw: a
-/// node that was not asked for a second is asked once.
+/// one. Nodes that are as good share by weight, and the requests in flight count for less on a heavier node; one of weight
+/// 0 gets nothing, unless all have the weight 0. Over more than 16 candidates, it takes the better of two at random.
+///
+/// Latencies are those that this process saw. A node that was not asked for a second is asked once.
 #[derive(Debug)]
 pub struct PeakEwma(Dice);
 
@@ -36,41 +44,73 @@ impl PeakEwma {
         Self(Dice::seeded(seed))
     }
 
-    /// The candidate with the smallest cost, the first of equals from a random one on.
+    /// One of the candidates whose cost is near the smallest, the heavier ones more often.
     fn cheapest<'a>(&self, candidates: &Candidates<'a>, now: Instant) -> &'a Node {
-        let start = self.0.roll(candidates.len());
-        let mut best = candidates.at(start);
-        let mut least = f64::INFINITY;
-        let mut usual = None;
-        for index in start..start + candidates.len() {
-            let node = candidates.at(index);
+        let weights = Weights::of(candidates);
+        let mut costs = [f64::INFINITY; ALL_LOOKED_AT];
+        let (mut least, mut usual) = (f64::INFINITY, None);
+        for (node, place) in candidates.iter().zip(&mut costs) {
+            let weight = weights.relative(node);
             let latency = match node.measured_at(now) {
-                Some((_, age)) if age >= IDLE && node.in_flight() == 0 => return node,
+                Some((_, age)) if age >= IDLE && node.in_flight() == 0 && weight > 0.0 => return node,
                 Some((latency, _)) => latency,
                 None => *usual.get_or_insert_with(|| median(candidates, now)),
             };
-            let cost = cost(node, latency);
-            if cost < least {
-                (best, least) = (node, cost);
+            *place = cost(node, latency, weight);
+            least = least.min(*place);
+        }
+        let is_quiet = candidates.iter().all(|node| node.in_flight() == 0);
+        let limit = if is_quiet { (least * ALIKE).max(least + CHANCE.as_secs_f64()) } else { least * ALIKE };
+        let near = || candidates.iter().zip(&costs).filter(|(_, cost)| **cost <= limit).map(|(node, _)| node);
+        let mut turn = self.0.roll(near().map(|node| weights.tickets(node)).sum());
+        for node in near() {
+            match turn.checked_sub(weights.tickets(node)) {
+                Some(left) => turn = left,
+                None => return node,
             }
         }
-        best
+        // Only if weights changed meanwhile.
+        candidates.at(0)
     }
 
     fn cheaper_of_two<'a>(&self, candidates: &Candidates<'a>, now: Instant) -> &'a Node {
-        let count = candidates.len();
+        let (count, weights) = (candidates.len(), Weights::of(candidates));
         let first = self.0.roll(count);
         // Distinct: a node that hangs must not be both.
         let second = first + 1 + self.0.roll(count - 1);
-        let price = |node: &Node| cost(node, node.latency_at(now).unwrap_or(UNKNOWN));
+        let price = |node: &Node| cost(node, node.latency_at(now).unwrap_or(UNKNOWN), weights.relative(node));
         let (first, second) = (candidates.at(first), candidates.at(second));
-        if price(second) < price(first) { second } else { first }
+        if price(second) * ALIKE < price(first) { second } else { first }
     }
 }
 
-/// How long a call is likely to take there, in units of no meaning.
-fn cost(node: &Node, latency: Duration) -> f64 {
-    latency.as_secs_f64() * (f64::from(node.in_flight()) + 1.0) / f64::from(node.weight().max(1))
+/// The weights of the candidates, in relation to each other.
+struct Weights {
+    sum: u64,
+    count: f64,
+}
+
+impl Weights {
+    fn of(candidates: &Candidates<'_>) -> Self {
+        // At most 64 of 32 bits.
+        let sum = candidates.iter().map(|node| u64::from(node.weight())).sum();
+        Self { sum, count: candidates.len() as f64 }
+    }
+
+    /// The weight of a node, that of the average being 1.
+    fn relative(&self, node: &Node) -> f64 {
+        if self.sum == 0 { 1.0 } else { f64::from(node.weight()) * self.count / self.sum as f64 }
+    }
+
+    /// How many chances a node has where several are as good.
+    fn tickets(&self, node: &Node) -> usize {
+        if self.sum == 0 { 1 } else { node.weight() as usize }
+    }
+}
+
+/// How long a call is likely to take there: a node of the double weight works off the double number in the same time.
+fn cost(node: &Node, latency: Duration, weight: f64) -> f64 {
+    if weight > 0.0 { latency.as_secs_f64() * (1.0 + f64::from(node.in_flight()) / weight) } else { f64::INFINITY }
 }
 
 /// What the known candidates usually take.
@@ -140,13 +180,28 @@ mod tests {
         let now = Instant::now();
         let nodes = [nodes(3).remove(0), nodes(3).remove(1).with_weight(4), nodes(3).remove(2)];
         nodes.iter().for_each(|node| node.record_at(Outcome::Answered, MS, now));
-        assert_eq!(picks(&nodes, now), [0, 3000, 0], "the heavy one");
-        let running: Vec<_> = (0..4).map(|_| nodes[1].begin()).collect();
+        let shares = picks(&nodes, now);
+        assert!(shares[1].abs_diff(2000) < 150, "idle, they share by weight: {shares:?}");
+        let running: Vec<_> = (0..2).map(|_| nodes[1].begin()).collect();
         let shares = picks(&nodes, now);
         assert!(shares[1] == 0 && shares[0] > 1000 && shares[2] > 1000, "busy: {shares:?}");
         drop(running);
         nodes[1].record_at(Outcome::Answered, 10 * MS, now);
         assert_eq!(picks(&nodes, now)[1], 0, "slow");
+    }
+
+    #[test]
+    fn a_quiet_process_does_not_go_by_chance() {
+        let (nodes, now) = (nodes(3), Instant::now());
+        for (node, micros) in nodes.iter().zip([60, 150, 300]) {
+            node.record_at(Outcome::Answered, Duration::from_micros(micros), now);
+        }
+        assert!(picks(&nodes, now).iter().all(|count| (850..1150).contains(count)));
+        let running = nodes[0].begin();
+        assert_eq!(picks(&nodes, now)[2], 0, "while there is work, the difference counts");
+        nodes[1].record_at(Outcome::Answered, MS, now);
+        drop(running);
+        assert_eq!(picks(&nodes, now)[1], 0, "this is no chance any more");
     }
 
     #[test]
