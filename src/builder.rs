@@ -14,7 +14,7 @@ use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
 use crate::pool::{Housekeeping, Limits};
 use crate::routing::{Budget, Protection, ReadFrom};
-use crate::strategy::{self, LatencyWindow, RoundRobin, Strategy, ZoneAffinity};
+use crate::strategy::{self, LatencyWindow, PeakEwma, Strategy, ZoneAffinity};
 use crate::topology::{Keeper, TopologyProvider, Workshop};
 
 mod check;
@@ -81,7 +81,7 @@ impl ReplicatedClient {
     pub fn builder() -> Builder {
         Builder {
             source: Source::default(),
-            strategy: Chosen::Made(Box::new(RoundRobin::new())),
+            strategy: Chosen::Made(Box::new(PeakEwma::new())),
             narrowing: Narrowing::default(),
             read_from: ReadFrom::default(),
             overrides: Vec::new(),
@@ -197,7 +197,7 @@ impl Builder {
         self
     }
 
-    /// Sets the strategy that chooses among the candidates of a read. Default: [`RoundRobin`].
+    /// Sets the strategy that chooses among the candidates of a read. Default: [`PeakEwma`].
     pub fn strategy(mut self, strategy: impl Strategy) -> Self {
         self.strategy = Chosen::Made(Box::new(strategy));
         self

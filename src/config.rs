@@ -30,7 +30,7 @@ mod time;
 /// let config: Config = toml::from_str(r#"
 ///     master = "redis://app:secret@10.0.0.1:6379/0"
 ///     replicas = ["redis://app:secret@10.0.0.2:6379/0", { url = "redis://app:secret@10.0.0.3:6379/0", zone = "eu-1a", weight = 2 }]
-///     strategy = "peak_ewma"             # round_robin (default), random, least_outstanding, weighted_round_robin, …
+///     strategy = "round_robin"           # peak_ewma (default), random, least_outstanding, weighted_round_robin, …
 ///     zone = "eu-1a"                     # own zone first: ZoneAffinity
 ///     latency_window = "15ms"            # near nodes first: LatencyWindow
 ///     read_from = "replica_preferred"    # master, master_preferred, replica, replica_preferred (default), any
@@ -113,7 +113,7 @@ impl Config {
     pub fn builder(&self) -> Builder {
         let mut builder = self.nodes();
         if self.strategy.is_some() || self.strategy_seed.is_some() {
-            let name = self.strategy.as_deref().unwrap_or("round_robin");
+            let name = self.strategy.as_deref().unwrap_or("peak_ewma");
             builder = builder.strategy_named(name, self.strategy_seed);
         }
         builder = builder.narrowed(self.zone.clone(), self.latency_window);

@@ -2,8 +2,8 @@
 //!
 //! | strategy | picks | good for |
 //! |---|---|---|
-//! | [`PeakEwma`] | the one that is likely to answer soonest, by latency, requests in flight and weight | replicas of unequal or changing speed |
-//! | [`RoundRobin`] (default) | one after the other, exactly even | equal replicas |
+//! | [`PeakEwma`] (default) | the one that is likely to answer soonest, by latency, requests in flight and weight | replicas of unequal or changing speed |
+//! | [`RoundRobin`] | one after the other, exactly even | equal replicas |
 //! | [`Random`] | any, evenly in the long run | many processes that should not move in step |
 //! | [`LeastOutstanding`] | the one with the fewest requests of this process in flight, for its weight | replicas of unequal speed |
 //! | [`PowerOfTwoChoices`] | the better of two drawn at random, in the same sense | the same, with very many threads or nodes |

@@ -73,5 +73,5 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!((limits.size, limits.connect), (10, Duration::from_millis(500)));
     assert_eq!((limits.checkout, limits.response), (Duration::from_millis(250), Duration::from_secs(1)));
     assert_eq!(limits.idle, Duration::from_secs(600));
-    assert!(format!("{:?}", client.shared).contains("strategy: RoundRobin"));
+    assert!(format!("{:?}", client.shared).contains("strategy: PeakEwma"));
 }

@@ -6,7 +6,7 @@ use super::{Candidates, Strategy};
 use crate::node::Node;
 
 /// Visits the candidates one after the other: over N candidates, each gets exactly every N-th first attempt, also when
-/// one of the set is missing. The default strategy. Starts at a random candidate.
+/// one of the set is missing. Starts at a random candidate.
 ///
 /// Handles that read from different nodes share its turns: then it is even over all of their reads together. Where there
 /// is only one candidate, as for every write, no strategy is asked.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use redis::{Commands, ConnectionLike, Iter, RedisResult};
+use redis_replicated::strategy::RoundRobin;
 use redis_replicated::testing::ReplicaSet;
 use redis_replicated::{Error, ErrorKind, ReplicatedClient};
 
@@ -11,7 +12,7 @@ use crate::support::{calls_on_replicas, set_with_key};
 /// A set of three replicas that hash their keys differently, with `count` keys `scan:N`.
 fn many_keys(count: usize) -> (ReplicaSet, ReplicatedClient) {
     let servers = ReplicaSet::start(3).unwrap();
-    let client = servers.client_builder().build().unwrap();
+    let client = servers.client_builder().strategy(RoundRobin::new()).build().unwrap();
     let mut pipeline = redis::pipe();
     (0..count).for_each(|n| _ = pipeline.set(format!("scan:{n}"), n).ignore());
     (0..count).for_each(|n| _ = pipeline.hset("hash", format!("field-{n}"), n).ignore());

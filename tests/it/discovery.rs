@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use redis_replicated::strategy::RoundRobin;
 use redis_replicated::testing::{FaultProxy, ReplicaSet, Server, free_port};
 use redis_replicated::{Builder, NodeAddr, ReadFrom, ReplicatedClient};
 
@@ -11,7 +12,7 @@ use crate::support::{addrs, follow, places, promote, set_with_key, wait_until, w
 const LONG: Duration = Duration::from_secs(20);
 
 fn discover<const N: usize>(seeds: [String; N]) -> Builder {
-    ReplicatedClient::builder().discover(seeds).deadline(LONG)
+    ReplicatedClient::builder().discover(seeds).strategy(RoundRobin::new()).deadline(LONG)
 }
 
 fn wait_until_all_are_found(client: &ReplicatedClient, servers: &ReplicaSet) {

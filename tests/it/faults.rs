@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use redis_replicated::strategy::RoundRobin;
 use redis_replicated::testing::{ReplicaSet, free_port};
 use redis_replicated::{ErrorKind, ReadFrom, ReplicatedClient, Role};
 
@@ -39,7 +40,7 @@ fn no_read_fails_while_one_replica_of_three_is_killed() {
 #[test]
 fn a_hung_replica_costs_one_response_limit_and_delays_no_other() {
     let servers = set_with_key(2);
-    let client = servers.client_builder().response_timeout(SHORT).build().unwrap();
+    let client = servers.client_builder().strategy(RoundRobin::new()).response_timeout(SHORT).build().unwrap();
     (0..4).for_each(|_| assert_eq!(client.get::<String>("k").unwrap(), "v"));
     servers.replica(0).pause().unwrap();
     for _ in 0..8 {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis_replicated::strategy::{Candidates, LeastOutstanding, Random, Strategy};
+use redis_replicated::strategy::{Candidates, LeastOutstanding, Random, RoundRobin, Strategy};
 use redis_replicated::testing::ReplicaSet;
 use redis_replicated::{Classification, ErrorKind, Exclusion, Node, ReadFrom, ReplicatedClient, Role};
 
@@ -11,7 +11,7 @@ use crate::support::{calls_on_replicas, set_with_key};
 #[test]
 fn reads_are_spread_evenly_and_writes_go_to_the_master() {
     let servers = ReplicaSet::start(3).unwrap();
-    let client = servers.client_builder().build().unwrap();
+    let client = servers.client_builder().strategy(RoundRobin::new()).build().unwrap();
     client.set("k", "v").unwrap();
     servers.wait_until_in_sync().unwrap();
     for _ in 0..30_000 {
@@ -28,7 +28,7 @@ fn reads_are_spread_evenly_and_writes_go_to_the_master() {
 #[test]
 fn every_read_preference_reaches_its_roles_only() {
     let servers = set_with_key(2);
-    let client = servers.client_builder().build().unwrap();
+    let client = servers.client_builder().strategy(RoundRobin::new()).build().unwrap();
     for (read_from, master, replicas) in [
         (ReadFrom::Master, 6, 0),
         (ReadFrom::MasterPreferred, 6, 0),
@@ -204,7 +204,7 @@ fn building_connects_to_nothing_and_dead_nodes_do_not_fail_it() {
 #[test]
 fn reads_stay_even_when_writes_come_between() {
     let servers = set_with_key(2);
-    let client = servers.client_builder().build().unwrap();
+    let client = servers.client_builder().strategy(RoundRobin::new()).build().unwrap();
     for _ in 0..50 {
         client.set("other", "x").unwrap();
         assert_eq!(client.get::<String>("k").unwrap(), "v");
