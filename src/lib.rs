@@ -65,6 +65,7 @@ mod pool;
 
 mod addr;
 mod classification;
+mod consistency;
 mod error;
 mod events;
 mod hash;

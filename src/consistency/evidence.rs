@@ -1,0 +1,173 @@
+//! What a server proves by its own reply to `INFO replication`.
+
+use super::{HistoryId, Position};
+
+/// What a server said of its data at one moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Evidence {
+    pub(crate) standpoint: Standpoint,
+    /// What it contains: all of this history up to this offset.
+    pub(crate) position: Position,
+    /// The history that this one continues, and the first offset at which they differ.
+    pub(crate) earlier: Option<(HistoryId, u64)>,
+}
+
+/// From where a server speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standpoint {
+    Master,
+    /// A replica that receives what its master writes and takes no writes of its own.
+    Replica,
+    /// A replica that is cut off, synchronises, or takes writes of its own: its offset says nothing for sure.
+    Adrift,
+}
+
+/// What evidence says about a position that a caller has seen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Proof {
+    /// The server contains it.
+    Contained,
+    /// Not yet, or nobody can tell from here: another server may.
+    Open,
+    /// A master went another way before it: what was written there is lost.
+    Lost,
+}
+
+impl Evidence {
+    /// Reads the text of `INFO replication`. `None`: the server does not say enough, or numbers its writes another way.
+    ///
+    /// Redis and Valkey tell both histories; Dragonfly, whose offset is a sum over shards, and servers that replicate in
+    /// both directions do not say so, or give other roles.
+    pub(crate) fn of_info(text: &str) -> Option<Self> {
+        let (mut role, mut id, mut earlier, mut parted_at) = (None, None, None, None);
+        let (mut written, mut applied, mut link, mut is_syncing, mut is_read_only) = (None, None, None, None, None);
+        for (field, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
+            match field {
+                "role" => role = Some(value),
+                "master_replid" => id = HistoryId::parse(value),
+                "master_replid2" => earlier = Some(HistoryId::parse(value)),
+                "second_repl_offset" => parted_at = value.parse::<i64>().ok(),
+                "master_repl_offset" => written = value.parse().ok(),
+                // Not `slave_read_repl_offset`: that was read from the socket, and may not be applied.
+                "slave_repl_offset" => applied = value.parse().ok(),
+                "master_link_status" => link = Some(value),
+                "master_sync_in_progress" => is_syncing = Some(value),
+                "slave_read_only" => is_read_only = Some(value),
+                _ => {}
+            }
+        }
+        let (standpoint, offset) = match role? {
+            "master" => (Standpoint::Master, written?),
+            "slave" if (link?, is_syncing?, is_read_only?) == ("up", "0", "1") => (Standpoint::Replica, applied?),
+            "slave" => (Standpoint::Adrift, applied.unwrap_or(0)),
+            _ => return None,
+        };
+        // Both are always there, with all zeros and -1 where there is none.
+        let earlier = earlier?.zip(u64::try_from(parted_at?).ok());
+        Some(Self { standpoint, position: Position { history: id?, offset }, earlier })
+    }
+
+    /// Says whether the server contains all up to this position.
+    pub(crate) fn prove(&self, seen: Position) -> Proof {
+        let Position { history, offset } = self.position;
+        let is_earlier = self.earlier.filter(|(earlier, _)| *earlier == seen.history && history != seen.history);
+        match is_earlier {
+            // A lagging replica's parting is its own; only a master's word says what is lost.
+            Some((_, parted_at)) if seen.offset >= parted_at && self.is_master() => Proof::Lost,
+            Some((_, parted_at)) if seen.offset < parted_at && self.is_reliable() && offset >= seen.offset => {
+                Proof::Contained
+            }
+            None if history == seen.history && self.is_reliable() && offset >= seen.offset => Proof::Contained,
+            _ => Proof::Open,
+        }
+    }
+
+    pub(crate) fn is_master(&self) -> bool {
+        self.standpoint == Standpoint::Master
+    }
+
+    fn is_reliable(&self) -> bool {
+        self.standpoint != Standpoint::Adrift
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::{Evidence, Proof, Standpoint};
+    use crate::consistency::{HistoryId, Position};
+
+    pub(in crate::consistency) fn history(name: u8) -> HistoryId {
+        HistoryId::of([name; 20]).unwrap()
+    }
+
+    pub(in crate::consistency) fn at(name: u8, offset: u64) -> Position {
+        Position { history: history(name), offset }
+    }
+
+    pub(in crate::consistency) fn evidence(
+        standpoint: Standpoint,
+        position: Position,
+        earlier: Option<(u8, u64)>,
+    ) -> Evidence {
+        Evidence { standpoint, position, earlier: earlier.map(|(name, parted_at)| (history(name), parted_at)) }
+    }
+
+    #[test]
+    fn the_same_history_proves_by_its_offset() {
+        for standpoint in [Standpoint::Master, Standpoint::Replica] {
+            let evidence = evidence(standpoint, at(1, 100), None);
+            assert_eq!(evidence.prove(at(1, 100)), Proof::Contained);
+            assert_eq!(evidence.prove(at(1, 101)), Proof::Open);
+            assert_eq!(evidence.prove(at(2, 1)), Proof::Open);
+        }
+        assert_eq!(evidence(Standpoint::Adrift, at(1, 100), None).prove(at(1, 5)), Proof::Open);
+    }
+
+    #[test]
+    fn an_earlier_history_counts_up_to_where_they_parted() {
+        let master = evidence(Standpoint::Master, at(2, 300), Some((1, 151)));
+        assert_eq!(master.prove(at(1, 150)), Proof::Contained);
+        assert_eq!(master.prove(at(1, 151)), Proof::Lost);
+        let replica = evidence(Standpoint::Replica, at(2, 300), Some((1, 151)));
+        assert_eq!(replica.prove(at(1, 150)), Proof::Contained);
+        assert_eq!(replica.prove(at(1, 151)), Proof::Open, "its parting is its own");
+        let behind = evidence(Standpoint::Replica, at(2, 120), Some((1, 110)));
+        assert_eq!(behind.prove(at(1, 105)), Proof::Contained);
+        assert_eq!(behind.prove(at(2, 121)), Proof::Open);
+        assert_eq!(evidence(Standpoint::Adrift, at(2, 300), Some((1, 151))).prove(at(1, 5)), Proof::Open);
+    }
+
+    const MASTER: &str = "# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_replid:0101010101010101010101010101010101010101\r\n\
+        master_replid2:0202020202020202020202020202020202020202\r\nmaster_repl_offset:84\r\nsecond_repl_offset:51\r\n";
+    const REPLICA: &str = "role:slave\r\nmaster_link_status:up\r\nmaster_sync_in_progress:0\r\nslave_read_repl_offset:99\r\n\
+        slave_repl_offset:70\r\nslave_read_only:1\r\nmaster_replid:0101010101010101010101010101010101010101\r\n\
+        master_replid2:0000000000000000000000000000000000000000\r\nmaster_repl_offset:99\r\nsecond_repl_offset:-1\r\n";
+
+    #[test]
+    fn info_is_read() {
+        assert_eq!(Evidence::of_info(MASTER), Some(evidence(Standpoint::Master, at(1, 84), Some((2, 51)))));
+        assert_eq!(Evidence::of_info(REPLICA), Some(evidence(Standpoint::Replica, at(1, 70), None)));
+        for (is, may_be) in [("status:up", "status:down"), ("progress:0", "progress:1"), ("only:1", "only:0")] {
+            let adrift = Evidence::of_info(&REPLICA.replace(is, may_be)).unwrap();
+            assert_eq!(adrift.standpoint, Standpoint::Adrift, "{may_be}");
+        }
+    }
+
+    #[test]
+    fn what_says_too_little_proves_nothing() {
+        // Dragonfly has neither a second id nor its offset; KeyDB's active replicas have a role of their own.
+        for (is, may_be) in [
+            ("role:master", "role:active-replica"),
+            ("master_replid2", "x"),
+            ("second_repl_offset", "x"),
+            ("master_repl_offset", "x"),
+            ("replid:0101", "replid:01"),
+        ] {
+            assert_eq!(Evidence::of_info(&MASTER.replace(is, may_be)), None, "{may_be}");
+        }
+        for field in ["slave_read_only", "master_link_status", "slave_repl_offset"] {
+            assert_eq!(Evidence::of_info(&REPLICA.replace(field, "x")), None, "{field}");
+        }
+        assert_eq!(Evidence::of_info(""), None);
+    }
+}

@@ -1,0 +1,132 @@
+//! Which history came out of which, as far as this client saw it itself.
+
+use std::collections::VecDeque;
+
+use parking_lot::Mutex;
+
+use super::{Evidence, HistoryId, Position};
+
+/// So many successions are remembered: each is a failover.
+const REMEMBERED: usize = 64;
+
+/// The successions that masters told of. A server remembers one; where there were two while nobody read, the client's own
+/// memory tells whether the older history is contained.
+#[derive(Debug, Default)]
+pub(crate) struct Lineage(Mutex<VecDeque<Birth>>);
+
+/// The beginning of a history.
+#[derive(Clone, Copy, Debug)]
+struct Birth {
+    history: HistoryId,
+    /// The history that it continues, and the first offset at which they differ; `u64::MAX`: it continues all of it.
+    earlier: Option<(HistoryId, u64)>,
+}
+
+/// How a history relates to a position in another one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Relation {
+    Contained,
+    Lost,
+    Unknown,
+}
+
+impl Lineage {
+    /// Notes what a master said of its history in the reply to a call.
+    pub(crate) fn note(&self, master: &Evidence) {
+        if master.earlier.is_some() {
+            self.remember(master.position.history, master.earlier);
+        }
+    }
+
+    /// Notes what a master told the monitor of its history.
+    pub(crate) fn note_told(&self, history: HistoryId, earlier: Option<(HistoryId, u64)>) {
+        self.remember(history, earlier);
+    }
+
+    /// Notes that one process, a master all the time, named its history anew, as it does when the first replica comes.
+    pub(crate) fn note_new_name(&self, before: HistoryId, now: HistoryId) {
+        self.remember(now, Some((before, u64::MAX)));
+    }
+
+    fn remember(&self, history: HistoryId, earlier: Option<(HistoryId, u64)>) {
+        let mut births = self.0.lock();
+        match births.iter_mut().find(|birth| birth.history == history) {
+            // Once said, it stays true: a server forgets it when its backlog expires.
+            Some(known) => known.earlier = known.earlier.or(earlier),
+            None => {
+                if births.len() == REMEMBERED {
+                    births.pop_front();
+                }
+                births.push_back(Birth { history, earlier });
+            }
+        }
+    }
+
+    /// Tells whether it is known how this history began, as far as anybody will tell.
+    pub(crate) fn knows(&self, history: HistoryId) -> bool {
+        self.0.lock().iter().any(|birth| birth.history == history)
+    }
+
+    /// Says whether this history, which may have gone on for long, contains a position.
+    pub(crate) fn relate(&self, seen: Position, history: HistoryId) -> Relation {
+        let births = self.0.lock();
+        let earlier = |history| births.iter().find(|birth| birth.history == history).and_then(|birth| birth.earlier);
+        let (mut history, mut parted_at) = (history, u64::MAX);
+        // No longer than the memory: whatever servers say, it ends.
+        for _ in 0..=births.len() {
+            if history == seen.history {
+                return if seen.offset < parted_at { Relation::Contained } else { Relation::Lost };
+            }
+            let Some((before, parted)) = earlier(history) else { break };
+            (history, parted_at) = (before, parted_at.min(parted));
+        }
+        Relation::Unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lineage, REMEMBERED, Relation};
+    use crate::consistency::evidence::tests::{at, evidence, history};
+    use crate::consistency::{Evidence, Standpoint};
+
+    fn master(name: u8, earlier: Option<(u8, u64)>) -> Evidence {
+        evidence(Standpoint::Master, at(name, 1000), earlier)
+    }
+
+    #[test]
+    fn two_failovers_are_one_way() {
+        let lineage = Lineage::default();
+        lineage.note_told(history(1), None);
+        lineage.note(&master(2, Some((1, 101))));
+        lineage.note(&master(3, Some((2, 91))));
+        assert_eq!(lineage.relate(at(1, 90), history(3)), Relation::Contained);
+        assert_eq!(lineage.relate(at(1, 91), history(3)), Relation::Lost, "it was lost at the second");
+        assert_eq!(lineage.relate(at(1, 100), history(2)), Relation::Contained);
+        assert_eq!(lineage.relate(at(1, 101), history(2)), Relation::Lost);
+        assert_eq!(lineage.relate(at(3, 5), history(2)), Relation::Unknown, "the other way round");
+        assert_eq!(lineage.relate(at(4, 5), history(3)), Relation::Unknown);
+        assert!(lineage.knows(history(2)) && !lineage.knows(history(4)));
+    }
+
+    #[test]
+    fn a_new_name_loses_nothing_and_what_was_said_stays() {
+        let lineage = Lineage::default();
+        lineage.note(&master(2, Some((1, 50))));
+        lineage.note(&master(2, None));
+        lineage.note_told(history(2), None);
+        lineage.note_new_name(history(2), history(3));
+        assert_eq!(lineage.relate(at(2, u64::MAX - 1), history(3)), Relation::Contained);
+        assert_eq!(lineage.relate(at(1, 50), history(3)), Relation::Lost);
+    }
+
+    #[test]
+    fn circles_end_and_the_oldest_is_forgotten() {
+        let lineage = Lineage::default();
+        lineage.note(&master(1, Some((2, 5))));
+        lineage.note(&master(2, Some((1, 5))));
+        assert_eq!(lineage.relate(at(9, 1), history(1)), Relation::Unknown);
+        (10..10 + REMEMBERED as u8).for_each(|name| lineage.note_told(history(name), None));
+        assert!(!lineage.knows(history(1)) && lineage.knows(history(10)));
+    }
+}

@@ -1,0 +1,74 @@
+//! A place in a replication history.
+
+use std::fmt;
+
+/// The name of a replication history: 40 hexadecimal digits, as servers write it.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub(crate) struct HistoryId([u8; 20]);
+
+/// Everything that was written in a history up to an offset.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Position {
+    pub(crate) history: HistoryId,
+    pub(crate) offset: u64,
+}
+
+impl HistoryId {
+    /// Reads 40 hexadecimal digits. All zeros are no history.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut id = [0; 20];
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != id.len() || !rest.is_empty() {
+            return None;
+        }
+        for (byte, [high, low]) in id.iter_mut().zip(pairs) {
+            *byte = (digit(*high)? << 4) | digit(*low)?;
+        }
+        Self::of(id)
+    }
+
+    /// The history of these bytes; `None` if all are zero.
+    pub(super) fn of(bytes: [u8; 20]) -> Option<Self> {
+        (bytes != [0; 20]).then_some(Self(bytes))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; 20] {
+        &self.0
+    }
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for HistoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for HistoryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HistoryId;
+
+    #[test]
+    fn a_history_is_named_by_forty_digits() {
+        let text = "8f3c0a5d1b2e4f60718293a4b5c6d7e8f9010203";
+        assert_eq!(HistoryId::parse(text).unwrap().to_string(), text);
+        assert_eq!(HistoryId::parse(&text.to_uppercase()), HistoryId::parse(text));
+        for bad in ["", "8f", &text[1..], &format!("{text}0"), &text.replace('f', "g"), &"0".repeat(40)] {
+            assert_eq!(HistoryId::parse(bad), None, "{bad}");
+        }
+    }
+}

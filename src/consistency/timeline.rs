@@ -1,0 +1,82 @@
+//! How far the master had written when: staleness without any server's clock.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::Position;
+
+/// So many samples are kept.
+const KEPT: usize = 64;
+
+/// Offsets of the master, and when it was asked for them.
+///
+/// Whatever was written before a question was sent lies before the offset in the answer. So a node that contains that
+/// offset is no staler than the question is old.
+#[derive(Debug, Default)]
+pub(crate) struct Timeline(Mutex<VecDeque<Sample>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    asked: Instant,
+    position: Position,
+}
+
+impl Timeline {
+    /// Notes how far the master had written, by its answer to a question that was sent at `asked` or later.
+    pub(crate) fn note(&self, asked: Instant, position: Position) {
+        let mut samples = self.0.lock();
+        if let Some(last) = samples.back() {
+            if last.asked >= asked {
+                return;
+            }
+            if last.position.history != position.history {
+                // What only the master before had is not committed any more.
+                samples.clear();
+            }
+        }
+        if samples.len() == KEPT {
+            samples.pop_front();
+        }
+        samples.push_back(Sample { asked, position });
+    }
+
+    /// Returns what a node must contain so that it has everything that was written before `moment`; `None` if the master
+    /// was not asked since.
+    pub(crate) fn at(&self, moment: Instant) -> Option<Position> {
+        // The oldest that is young enough demands the least.
+        self.0.lock().iter().find(|sample| sample.asked >= moment).map(|sample| sample.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEPT, Timeline};
+    use crate::consistency::evidence::tests::at;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn the_oldest_sample_that_is_young_enough_counts() {
+        let (timeline, start) = (Timeline::default(), Instant::now());
+        let after = |millis| start + Duration::from_millis(millis);
+        assert_eq!(timeline.at(start), None);
+        timeline.note(after(100), at(1, 10));
+        timeline.note(after(200), at(1, 20));
+        timeline.note(after(150), at(1, 15));
+        assert_eq!(timeline.at(after(50)), Some(at(1, 10)));
+        assert_eq!(timeline.at(after(101)), Some(at(1, 20)));
+        assert_eq!(timeline.at(after(201)), None);
+    }
+
+    #[test]
+    fn another_history_begins_anew_and_memory_is_bounded() {
+        let (timeline, start) = (Timeline::default(), Instant::now());
+        let after = |millis| start + Duration::from_millis(millis);
+        timeline.note(after(1), at(1, 10));
+        timeline.note(after(2), at(2, 5));
+        assert_eq!(timeline.at(start), Some(at(2, 5)));
+        (0..KEPT as u64).for_each(|n| timeline.note(after(10 + n), at(2, 100 + n)));
+        assert_eq!(timeline.at(start), Some(at(2, 100)));
+    }
+}

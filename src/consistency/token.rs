@@ -1,0 +1,199 @@
+//! What a session has seen, in a form that travels.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{HistoryId, Position};
+use crate::hash::Fnv;
+
+/// What a session has written and read: from [`ReplicatedClient::token`](crate::ReplicatedClient::token), for
+/// [`ReplicatedClient::resume`](crate::ReplicatedClient::resume), in this process or in another one.
+///
+/// Opaque. As text ([`Display`](fmt::Display), [`FromStr`], serde) it has at most 48 characters, all of them letters,
+/// digits, `-` and `_`, so that a cookie or a header takes it as it is. It names a place in the history of the servers and
+/// contains no data. It is not signed: who can forge one can make reads go to the master, or fail.
+///
+/// ```
+/// use redis_replicated::Token;
+///
+/// let token = Token::default();
+/// assert_eq!(token.to_string().parse(), Ok(token));
+/// assert_eq!(token.merge(token), token);
+/// ```
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Token {
+    pub(super) seen: Seen,
+    /// A write may or may not have been applied: only the master can tell.
+    pub(super) in_doubt: bool,
+}
+
+/// What was seen.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub(crate) enum Seen {
+    #[default]
+    Nothing,
+    At(Position),
+    /// Things of which no single place is known that contains them all.
+    Unknown,
+}
+
+/// A text that is no token, or only a part of one.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a token of a session, or a damaged one")]
+pub struct ParseTokenError(());
+
+impl Token {
+    /// Returns the token of a session that has seen what both have seen.
+    ///
+    /// Idempotent, commutative and associative. Two tokens that a failover separates name places in different histories:
+    /// what is made of them knows no place that contains both, so that its first read goes to the master.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        Self { seen: self.seen.merge(other.seen), in_doubt: self.in_doubt || other.in_doubt }
+    }
+
+    /// Kind, content, and two bytes that tell a damaged token from a whole one: at most 31 bytes.
+    fn to_bytes(self) -> Vec<u8> {
+        let kind = match self.seen {
+            Seen::Nothing => 0,
+            Seen::At(_) => 1,
+            Seen::Unknown => 3,
+        };
+        let mut bytes = vec![kind | if self.in_doubt { DOUBT } else { 0 }];
+        match self.seen {
+            Seen::Nothing | Seen::Unknown => {}
+            Seen::At(Position { history, offset }) => {
+                bytes.extend_from_slice(history.bytes());
+                bytes.extend_from_slice(&offset.to_be_bytes());
+            }
+        }
+        bytes.extend_from_slice(&check(&bytes));
+        bytes
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (body, sum) = bytes.split_last_chunk::<2>()?;
+        if *sum != check(body) {
+            return None;
+        }
+        let (kind, content) = body.split_first()?;
+        let seen = match (kind & !DOUBT, content.len()) {
+            (0, 0) => Seen::Nothing,
+            (1, 28) => {
+                let (history, offset) = content.split_first_chunk::<20>()?;
+                let history = HistoryId::of(*history)?;
+                Seen::At(Position { history, offset: u64::from_be_bytes(offset.try_into().ok()?) })
+            }
+            (3, 0) => Seen::Unknown,
+            _ => return None,
+        };
+        Some(Self { seen, in_doubt: kind & DOUBT != 0 })
+    }
+}
+
+const DOUBT: u8 = 0x80;
+
+fn check(bytes: &[u8]) -> [u8; 2] {
+    let hash = Fnv::of(bytes);
+    // The lower bytes of the hash depend on all of the text, the upper ones on its beginning only.
+    ((hash ^ (hash >> 32)) as u16).to_be_bytes()
+}
+
+impl Seen {
+    pub(crate) fn position(self) -> Option<Position> {
+        match self {
+            Self::At(position) => Some(position),
+            Self::Nothing | Self::Unknown => None,
+        }
+    }
+
+    pub(super) fn merge(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nothing, seen) | (seen, Self::Nothing) => seen,
+            (Self::At(one), Self::At(two)) if one.history == two.history => {
+                Self::At(Position { offset: one.offset.max(two.offset), ..one })
+            }
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(self.to_bytes()))
+    }
+}
+
+impl FromStr for Token {
+    type Err = ParseTokenError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Longer ones are not even decoded: the text may come from anywhere.
+        let bytes = if text.len() <= LONGEST { BASE64_URL_SAFE_NO_PAD.decode(text).ok() } else { None };
+        bytes.and_then(|bytes| Self::of_bytes(&bytes)).ok_or(ParseTokenError(()))
+    }
+}
+
+const LONGEST: usize = 48;
+
+impl Serialize for Token {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Token {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST, Seen, Token};
+    use crate::consistency::{HistoryId, Position};
+    use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+
+    fn tokens() -> impl Strategy<Value = Token> {
+        let history = |name| HistoryId::of([name; 20]).unwrap();
+        // Few histories, so that many tokens share one.
+        let at = (1..4_u8, any::<u64>())
+            .prop_map(move |(name, offset)| Seen::At(Position { history: history(name), offset }));
+        let seen = prop_oneof![Just(Seen::Nothing), Just(Seen::Unknown), at];
+        (seen, any::<bool>()).prop_map(|(seen, in_doubt)| Token { seen, in_doubt })
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_idempotent_commutative_and_associative(a in tokens(), b in tokens(), c in tokens()) {
+            assert_eq!(a.merge(a), a);
+            assert_eq!(a.merge(b), b.merge(a));
+            assert_eq!(a.merge(b).merge(c), a.merge(b.merge(c)));
+            assert_eq!(a.merge(Token::default()), a);
+        }
+
+        #[test]
+        fn a_token_survives_its_way_as_text(token in tokens()) {
+            let text = token.to_string();
+            assert!(text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+            assert_eq!(text.parse(), Ok(token));
+            assert_eq!(serde_json::from_str::<Token>(&serde_json::to_string(&token).unwrap()).unwrap(), token);
+        }
+
+        #[test]
+        fn damaged_texts_are_told_apart(token in tokens(), place in any::<usize>(), byte in any::<char>(), noise in ".*") {
+            let text = token.to_string();
+            let mut damaged: Vec<char> = text.chars().collect();
+            let place = place % damaged.len();
+            damaged[place] = byte;
+            let damaged: String = damaged.into_iter().collect();
+            assert!(damaged == text || damaged.parse::<Token>() != Ok(token));
+            assert!(text[..text.len() - 1].parse::<Token>().is_err());
+            let _ = noise.parse::<Token>();
+        }
+    }
+}
