@@ -1,6 +1,7 @@
 //! Strategies on real servers, by the servers' own counts.
 
 use std::array;
+use std::io::{BufReader, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use redis_replicated::strategy::{LeastOutstanding, PeakEwma, RoundRobin, Strateg
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
 use redis_replicated::{Builder, Endpoint, ReadFrom, ReplicatedClient};
 
-use crate::support::{Load, set_with_key, wait_until, wait_until_set_is};
+use crate::support::{Fake, Load, read_command, set_with_key, wait_until, wait_until_set_is};
 
 const THREADS: usize = 8;
 /// A busy machine must not look like a bad node.
@@ -73,7 +74,7 @@ fn reads_stay_in_their_zone_while_it_can_serve() {
 
 /// Takes the own zone away under load and gives it back: no read fails, and all of them come home.
 fn survives(what: &str, break_it: impl Fn(&mut Zones), mend: impl Fn(&mut Zones)) {
-    let limit = Duration::from_millis(250);
+    let limit = Duration::from_millis(500);
     let strategy = ZoneAffinity::new("near", LeastOutstanding::new());
     let mut zones = Zones::start(strategy, |builder| builder.response_timeout(limit));
     let client = zones.client.clone();
@@ -88,6 +89,8 @@ fn survives(what: &str, break_it: impl Fn(&mut Zones), mend: impl Fn(&mut Zones)
         assert!(zones.far_reads() >= before + 2000, "{before} and then {}", zones.far_reads());
         mend(&mut zones);
         let start = Instant::now();
+        wait_until("the own zone is back", || zones.client.snapshot().nodes[1..=2].iter().all(|node| !node.ejected));
+        // Gradually: a node that is back gets all of its share after 10 s.
         wait_until("all reads are at home", || {
             let before = zones.far_reads();
             load.flow(500);
@@ -109,6 +112,44 @@ fn the_other_zone_serves_while_the_own_is_killed() {
 fn the_other_zone_serves_while_the_own_is_silent() {
     let set = |fault| move |zones: &mut Zones| zones.proxies.iter().for_each(|proxy| proxy.set(fault).unwrap());
     survives("black hole", set(NetworkFault::BlackHole), set(NetworkFault::None));
+}
+
+/// What Redis does not know and Valkey tells if it is set up so: passes commands on to a replica, and adds its zone.
+fn in_zone(zone: &'static str, replica: &Server) -> Fake {
+    let url = replica.url();
+    Fake::start("replica", move |mut stream| {
+        let mut server = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
+        let mut input = BufReader::new(stream.try_clone().unwrap());
+        while let Some(words) = read_command(&mut input) {
+            let mut cmd = redis::Cmd::new();
+            words.iter().for_each(|word| _ = cmd.arg(word));
+            let mut reply: String = cmd.query(&mut server).unwrap();
+            if words == ["INFO", "server"] {
+                reply += &format!("availability_zone:{zone}\r\n");
+            }
+            if stream.write_all(format!("${}\r\n{reply}\r\n", reply.len()).as_bytes()).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn zones_are_learnt_from_the_servers() {
+    let servers = set_with_key(2);
+    let fakes = [in_zone("far", servers.replica(0)), in_zone("near", servers.replica(1))];
+    let client = ReplicatedClient::builder()
+        .master(servers.master().url())
+        .replicas(fakes.iter().map(Fake::url))
+        .strategy(ZoneAffinity::new("near", RoundRobin::new()))
+        .response_timeout(LONG)
+        .build()
+        .unwrap();
+    let zones = || client.snapshot().nodes.into_iter().map(|node| node.zone).collect::<Vec<_>>();
+    wait_until("the zones are known", || zones() == [None, Some("far".to_owned()), Some("near".to_owned())]);
+    servers.replicas().iter().for_each(|replica| replica.reset_counts().unwrap());
+    read(&client, 100);
+    assert_eq!([0, 1].map(|n| gets(servers.replica(n))), [0, 100]);
 }
 
 /// A read that ends when something is added to the stream of this number.
