@@ -221,7 +221,7 @@ impl Node {
     /// Tells whether the next answer is to be timed: reading the clock is a good part of what routing costs.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {
-        self.is_timed || self.answered() & 7 == 0
+        self.is_timed || self.answered() & 7 == 1
     }
 
     pub(crate) fn set_weight(&self, weight: u32) {

@@ -2,19 +2,24 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis_replicated::strategy::{Candidates, Strategy};
 use redis_replicated::{InFlight, Node, Outcome};
 
+use super::arm::{Arm, Weights};
 use super::random::Random;
-use super::scenario::{MS, SERVICE, Setting};
+use super::scenario::{MS, SERVICE, Server, Setting, nanos};
 
 /// The width of a step in [`Figures::timeline`].
 pub const STEP: u64 = 20 * MS;
 
-/// Makes a strategy from a seed.
-pub type Make = fn(u64) -> Box<dyn Strategy>;
+/// How often each client asks each server for its state, as the monitor does.
+const HEARTBEAT: u64 = 1000 * MS;
+/// How many keys there are; all are read as often.
+const KEYS: usize = 10_000;
+/// A server that is this late at the end got more than it could do; stalls are shorter.
+const LATE: u64 = 100 * MS;
 
 /// What a run came to. Latencies are those of answered requests, in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +32,8 @@ pub struct Figures {
     pub share: f64,
     /// The part of the attempts that failed.
     pub errors: f64,
+    /// A server got more than it could do: latencies grow as long as the run lasts.
+    pub is_overload: bool,
     pub requests: usize,
     /// The share of the last server in each [`STEP`], from the very beginning.
     pub timeline: Vec<f64>,
@@ -58,16 +65,17 @@ struct Tally {
 }
 
 /// Lets clients with this strategy live through the setting.
-pub fn run(setting: &Setting, make: Make) -> Figures {
-    let nodes: Vec<Vec<Node>> = (0..setting.clients).map(|_| picture(setting.nodes)).collect();
+pub fn run(setting: &Setting, arm: &Arm) -> Figures {
+    let nodes: Vec<Vec<Node>> = (0..setting.clients).map(|_| picture(setting, arm)).collect();
     // Apart from the workload, so that it is the same for all strategies.
     let mut seeds = Random::seeded(!setting.seed);
-    let client = |nodes| Client { nodes: Vec::from_iter(nodes), strategy: make(seeds.bits()) };
+    let client = |nodes| Client { nodes: Vec::from_iter(nodes), strategy: (arm.make)(seeds.bits()) };
     let clients: Vec<Client<'_>> = nodes.iter().map(client).collect();
 
     let (start, counted_from, end) = (Instant::now(), setting.scenario.counted_from(), setting.end());
-    let mut random = Random::seeded(setting.seed);
+    let (mut random, mut keys) = (Random::seeded(setting.seed), Random::seeded(setting.seed.rotate_left(32)));
     let mut servers = setting.servers();
+    let mut questions = Questions::default();
     let mut flights = BinaryHeap::<Reverse<Flight<'_>>>::new();
     let mut tally = Tally::default();
     let between = 1e9 / setting.rate();
@@ -77,8 +85,10 @@ pub fn run(setting: &Setting, make: Make) -> Figures {
         while flights.peek().is_some_and(|Reverse(flight)| flight.reply_at <= now) {
             flights.pop().into_iter().for_each(|Reverse(flight)| flight.land(start));
         }
+        let present = setting.present(now);
+        questions.ask(now, &clients, &servers[..present]);
         let (client, work) = (&clients[random.below(clients.len())], random.exponential(SERVICE));
-        let index = client.pick(setting.present(now), start + Duration::from_nanos(now));
+        let index = client.pick(present, &keys.below(KEYS).to_be_bytes(), start + nanos(now));
         let node = client.nodes[index];
         let reply = servers[index].serve(now, work);
         tally.step(now, index + 1 == setting.nodes);
@@ -89,17 +99,47 @@ pub fn run(setting: &Setting, make: Make) -> Figures {
         flights.push(Reverse(Flight { sent: now, reply_at: reply.at, is_failure: reply.is_failure, node, running }));
         clock += random.exponential(between);
     }
-    tally.figures()
+    tally.figures(servers.iter().any(|server| server.backlog(end) > LATE))
 }
 
-fn picture(nodes: usize) -> Vec<Node> {
-    (0..nodes).map(|n| Node::new(format!("n{n}:6379").parse().unwrap())).collect()
+fn picture(setting: &Setting, arm: &Arm) -> Vec<Node> {
+    let node = |n| {
+        let node = Node::new(format!("n{n}:6379").parse().unwrap()).with_zone(setting.zone(n));
+        if arm.weights == Weights::Speed { node.with_weight(setting.speed(n)) } else { node }
+    };
+    (0..setting.nodes).map(node).collect()
+}
+
+/// What the monitors of the clients ask; all of them at the beginning, then in turn.
+#[derive(Default)]
+struct Questions {
+    asked: usize,
+    next: u64,
+}
+
+impl Questions {
+    fn ask(&mut self, now: u64, clients: &[Client<'_>], servers: &[Server]) {
+        while self.next <= now {
+            let client = &clients[self.asked % clients.len()];
+            for (node, server) in client.nodes.iter().zip(servers) {
+                // A copy serves it: so few questions are no work, and the work stays the same for all strategies.
+                let reply = server.clone().serve(now, SERVICE);
+                if !reply.is_failure {
+                    node.record_heartbeat(nanos(reply.at - now));
+                }
+            }
+            self.asked += 1;
+            if self.asked >= clients.len() {
+                self.next += HEARTBEAT / clients.len() as u64;
+            }
+        }
+    }
 }
 
 impl Client<'_> {
     /// Chooses among the first `present` nodes.
-    fn pick(&self, present: usize, now: Instant) -> usize {
-        let candidates = Candidates::new(&self.nodes[..present]).unwrap().with_now(now);
+    fn pick(&self, present: usize, key: &[u8], now: Instant) -> usize {
+        let candidates = Candidates::new(&self.nodes[..present]).unwrap().with_key(key).with_now(now);
         // As in the crate: there is nothing to choose from.
         if present == 1 {
             return 0;
@@ -114,8 +154,7 @@ impl Flight<'_> {
     fn land(self, start: Instant) {
         drop(self.running);
         let outcome = if self.is_failure { Outcome::Failed } else { Outcome::Answered };
-        let took = Duration::from_nanos(self.reply_at - self.sent);
-        self.node.record_at(outcome, took, start + Duration::from_nanos(self.reply_at));
+        self.node.record_at(outcome, nanos(self.reply_at - self.sent), start + nanos(self.reply_at));
     }
 }
 
@@ -139,7 +178,7 @@ impl Tally {
         }
     }
 
-    fn figures(mut self) -> Figures {
+    fn figures(mut self, is_overload: bool) -> Figures {
         let sum: u64 = self.latencies.iter().sum();
         let mean = sum as f64 / self.latencies.len() as f64 / MS as f64;
         let mut percentile = |part: f64| {
@@ -156,6 +195,7 @@ impl Tally {
             p999,
             share: self.to_bad as f64 / attempts,
             errors: self.failures as f64 / attempts,
+            is_overload,
             requests: self.attempts,
             timeline: self.steps.iter().map(part).collect(),
         }

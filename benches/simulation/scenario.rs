@@ -2,7 +2,11 @@
 //!
 //! Times are nanoseconds since the beginning of the run.
 
+use std::time::Duration;
+
 pub const MS: u64 = 1_000_000;
+/// The zone of the clients, and of all servers but a far one.
+pub const HOME: &str = "home";
 /// To a server and back.
 pub const ROUND_TRIP: u64 = MS / 10;
 /// What a server has to do for a request, on average.
@@ -16,6 +20,12 @@ pub const RETURN: u64 = 1000 * MS;
 const STALL: u64 = 50 * MS;
 const STALL_EVERY: u64 = 500 * MS;
 const FIRST_STALL: u64 = 250 * MS;
+/// How much slower the server of [`Scenario::Slow`] is.
+const SLOWNESS: u32 = 4;
+
+pub fn nanos(nanos: u64) -> Duration {
+    Duration::from_nanos(nanos)
+}
 
 /// What is wrong with one server, the last.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +50,7 @@ pub struct Setting {
 }
 
 /// Serves one request after the other.
+#[derive(Clone)]
 pub struct Server {
     idle_from: u64,
     slowness: f64,
@@ -61,7 +72,7 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Self::Equal => "equal",
-            Self::Slow => "one 4 x slower",
+            Self::Slow => "one 4 × slower",
             Self::Stalls => "50 ms stalls of one",
             Self::Far => "one in a far zone",
             Self::Failing => "one failing instantly",
@@ -86,16 +97,28 @@ impl Setting {
     }
 
     pub fn servers(&self) -> Vec<Server> {
-        let bad = self.nodes - 1;
-        let is = |index, scenario| index == bad && self.scenario == scenario;
+        let is = |index, scenario| self.is_bad(index, scenario);
         let server = |index| Server {
             idle_from: 0,
-            slowness: if is(index, Scenario::Slow) { 4.0 } else { 1.0 },
+            slowness: if is(index, Scenario::Slow) { f64::from(SLOWNESS) } else { 1.0 },
             detour: if is(index, Scenario::Far) { MS } else { 0 },
             stalls: is(index, Scenario::Stalls),
             fails: is(index, Scenario::Failing),
         };
         (0..self.nodes).map(server).collect()
+    }
+
+    /// Returns what a server can do, compared with the others.
+    pub fn speed(&self, index: usize) -> u32 {
+        if self.is_bad(index, Scenario::Slow) { 1 } else { SLOWNESS }
+    }
+
+    pub fn zone(&self, index: usize) -> &'static str {
+        if self.is_bad(index, Scenario::Far) { "far" } else { HOME }
+    }
+
+    fn is_bad(&self, index: usize, scenario: Scenario) -> bool {
+        index + 1 == self.nodes && self.scenario == scenario
     }
 
     /// Returns how many of the servers there are to choose from.
@@ -118,6 +141,11 @@ impl Server {
         let is_halted = self.awake(end) != end;
         self.idle_from = if is_halted { end + STALL } else { end };
         Reply { at: self.idle_from + way, is_failure: false }
+    }
+
+    /// Returns for how long it is busy with what it has got.
+    pub fn backlog(&self, now: u64) -> u64 {
+        self.idle_from.saturating_sub(now)
     }
 
     /// Returns the first time from `time` on at which the server does not stall.

@@ -12,7 +12,8 @@ const WINDOW: Duration = Duration::from_millis(1);
 /// longer than the shortest.
 ///
 /// Distance is taken from the monitor's questions only, never from calls: a near node that is busy looks far by its calls,
-/// and would drive all clients to the same other one. Candidates whose distance is not known count as near.
+/// and would drive all clients to the same other one. A server with more work than it can do answers the monitor late as
+/// well, and then looks far. Candidates whose distance is not known count as near.
 ///
 /// ```
 /// use std::time::Duration;

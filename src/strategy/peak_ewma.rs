@@ -16,7 +16,7 @@ const UNKNOWN: Duration = Duration::from_millis(1);
 const ALIKE: f64 = 1.25;
 /// Where nothing is in flight, differences below this are chance: the first reads of a connection, a thread that had to wait.
 const CHANCE: Duration = Duration::from_micros(250);
-/// A node that was not asked for this long, and has nothing to do, is asked once.
+/// A node that was not asked for this long, or never, and has nothing to do, comes first, once.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Picks the candidate that is likely to answer soonest: the one with the smallest product of its latency
@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// one. Nodes that are as good share by weight, and the requests in flight count for less on a heavier node; one of weight
 /// 0 gets nothing, unless all have the weight 0. Over more than 16 candidates, it takes the better of two at random.
 ///
-/// Latencies are those that this process saw. A node that was not asked for a second is asked once.
+/// Latencies are those that this process saw. A node that was never asked, or not for a second, is asked once.
 #[derive(Debug)]
 pub struct PeakEwma(Dice);
 
@@ -51,16 +51,19 @@ impl PeakEwma {
         let (mut least, mut usual) = (f64::INFINITY, None);
         for (node, place) in candidates.iter().zip(&mut costs) {
             let weight = weights.relative(node);
-            let latency = match node.measured_at(now) {
-                Some((_, age)) if age >= IDLE && node.in_flight() == 0 && weight > 0.0 => return node,
-                Some((latency, _)) => latency,
-                None => *usual.get_or_insert_with(|| median(candidates, now)),
+            let measured = node.measured_at(now);
+            let is_unheard = measured.is_none_or(|(_, age)| age >= IDLE);
+            *place = if is_unheard && node.in_flight() == 0 && weight > 0.0 {
+                0.0
+            } else {
+                let usual = || *usual.get_or_insert_with(|| median(candidates, now));
+                cost(node, measured.map_or_else(usual, |(latency, _)| latency), weight)
             };
-            *place = cost(node, latency, weight);
             least = least.min(*place);
         }
         let is_quiet = candidates.iter().all(|node| node.in_flight() == 0);
-        let limit = if is_quiet { (least * ALIKE).max(least + CHANCE.as_secs_f64()) } else { least * ALIKE };
+        let chance = if is_quiet && least > 0.0 { CHANCE.as_secs_f64() } else { 0.0 };
+        let limit = (least * ALIKE).max(least + chance);
         let near = || candidates.iter().zip(&costs).filter(|(_, cost)| **cost <= limit).map(|(node, _)| node);
         let mut turn = self.0.roll(near().map(|node| weights.tickets(node)).sum());
         for node in near() {
@@ -172,7 +175,9 @@ mod tests {
         let (nodes, now) = (nodes(3), Instant::now());
         assert!(picks(&nodes, now).iter().all(|count| (850..1150).contains(count)));
         nodes.iter().take(2).for_each(|node| node.record_at(Outcome::Answered, 7 * MS, now));
-        assert!(picks(&nodes, now).iter().all(|count| (850..1150).contains(count)), "the unknown one is as the others");
+        assert_eq!(picks(&nodes, now), [0, 0, 3000], "whoever is not known is asked");
+        let _running = nodes[2].begin();
+        assert_eq!(picks(&nodes, now)[2], 0, "once");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use crate::node::Node;
 /// zone is left, or all of them are saturated.
 ///
 /// Reads across zones cost time and money. A candidate is saturated when as many requests of this process are in flight to
-/// it as [`saturated_at`](Self::saturated_at) says: then more would only wait for a connection.
+/// it as [`saturated_at`](Self::saturated_at) says: then more would only wait for a connection. What other
+/// processes send there is not counted.
 ///
 /// ```
 /// use redis_replicated::strategy::{LeastOutstanding, ZoneAffinity};

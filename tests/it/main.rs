@@ -17,6 +17,7 @@ mod routing;
 mod sentinels;
 mod set;
 mod shared_endpoint;
+mod strategies;
 mod support;
 mod survive;
 mod testing;
