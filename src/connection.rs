@@ -8,7 +8,7 @@ use redis::{
 };
 
 use self::scans::Scans;
-use self::session::Session;
+use self::transaction::Transaction;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Request, TransactionStep};
 use crate::client::{Aim, ReplicatedClient, Seat, Served, server_error};
@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::routing::{Reply, executed_nothing};
 
 mod scans;
-mod session;
+mod transaction;
 
 /// A handle that every command, pipeline, iterator, script and transaction of the redis crate runs on, routed.
 ///
@@ -45,7 +45,7 @@ pub struct RoutedConnection {
     scans: Scans,
     /// The connection on which scans go on behind a shared endpoint: another one may lead to another process.
     held: Option<Seat>,
-    session: Session,
+    transaction: Transaction,
     /// The node that served the last pipeline, and why the last one failed: for `query_pipeline`.
     served_by: Option<NodeAddr>,
     failure: Option<Error>,
@@ -59,7 +59,7 @@ impl ReplicatedClient {
             client: self.clone(),
             scans: Scans::default(),
             held: None,
-            session: Session::default(),
+            transaction: Transaction::default(),
             served_by: None,
             failure: None,
         }
@@ -81,7 +81,7 @@ impl RoutedConnection {
     fn serve(&mut self, packed: &[u8]) -> Result<Value> {
         let request = Request::command(packed, self.client.classifier()).map_err(|_| malformed())?;
         self.check(&request)?;
-        if let Some(value) = self.session.answer(request.step())? {
+        if let Some(value) = self.transaction.answer(request.step())? {
             return Ok(value);
         }
         let cursor = request.cursor();
@@ -94,8 +94,8 @@ impl RoutedConnection {
             // Nodes give the same cursors: two scans of one thing would be mistaken for each other on two nodes.
             Some(cursor) => self.scans.node_of(cursor).map_or(Aim::Any, Aim::First),
         };
-        if request.opens || self.session.is_open() {
-            if matches!(aim, Aim::Only(node) if self.session.node() != Some(node)) {
+        if request.opens || self.transaction.is_open() {
+            if matches!(aim, Aim::Only(node) if self.transaction.node() != Some(node)) {
                 return Err(foreign_cursor(&request));
             }
             return self.serve_pinned(&request);
@@ -150,9 +150,9 @@ impl RoutedConnection {
 
     /// Serves one command on the connection of the open transaction.
     fn serve_pinned(&mut self, request: &Request<'_>) -> Result<Value> {
-        let reply = self.session.run(&self.client, request)?;
+        let reply = self.transaction.run(&self.client, request)?;
         let Reply::One(value) = reply else { return Err(malformed()) };
-        if let (Some(cursor), Some(node)) = (request.cursor(), self.session.node()) {
+        if let (Some(cursor), Some(node)) = (request.cursor(), self.transaction.node()) {
             self.scans.advance(&cursor, request.continues_scan, &value, node);
         }
         Ok(value)
@@ -167,10 +167,10 @@ impl RoutedConnection {
         }
         // What relies on a lost connection fails before anything is sent.
         let first = request.steps(self.client.classifier()).flatten().next();
-        self.session.answer(if skipped > 0 { Some(TransactionStep::Exec) } else { first })?;
-        if request.opens || self.session.is_open() {
-            let reply = self.session.run(&self.client, &request)?;
-            self.served_by = self.session.node().cloned();
+        self.transaction.answer(if skipped > 0 { Some(TransactionStep::Exec) } else { first })?;
+        if request.opens || self.transaction.is_open() {
+            let reply = self.transaction.run(&self.client, &request)?;
+            self.served_by = self.transaction.node().cloned();
             return Ok(reply);
         }
         let served = self.client.call(&request, Aim::Any)?;
@@ -260,7 +260,7 @@ impl fmt::Debug for RoutedConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RoutedConnection")
             .field("client", &self.client)
-            .field("session", &self.session)
+            .field("transaction", &self.transaction)
             .finish_non_exhaustive()
     }
 }

@@ -34,6 +34,10 @@ struct Report {
     node: Option<NodeAddr>,
     message: Cow<'static, str>,
     may_have_executed: bool,
+    /// A read was answered, but not by a node whose answer would do.
+    was_answered: bool,
+    /// How many replicas confirmed a write.
+    acknowledged: Option<u32>,
 }
 
 /// How far a failed call got.
@@ -42,7 +46,8 @@ struct Report {
 pub enum ErrorKind {
     /// Settings that cannot work; from [`Builder::build`](crate::Builder::build).
     Config,
-    /// No node may serve the call: nothing was sent.
+    /// No node may serve the call: nothing was sent, or a read was answered only by nodes that could not prove what
+    /// [`session`](crate::ReplicatedClient::session) or [`max_staleness`](crate::ReplicatedClient::max_staleness) ask for.
     Unavailable,
     /// No connection to a node within the limits: nothing was sent.
     Checkout,
@@ -54,6 +59,14 @@ pub enum ErrorKind {
     Refused,
     /// The reply is not a value of the type that was asked for. The command was executed.
     Conversion,
+    /// Written, but fewer replicas than asked for confirmed it in time ([`Error::acknowledged`]).
+    Unacknowledged,
+    /// Proven: something that the session wrote, or read, is not in the master's history any more. Told once, by a read;
+    /// then the session goes on with what the master has.
+    WriteLost,
+    /// No node can prove that it contains what the session has seen. Where that is because nobody knows how the master's
+    /// history came about, it is told once; then the session goes on with what the master has.
+    Unproven,
     /// The provider could not describe the set, or the set cannot be changed so.
     Topology,
 }
@@ -66,7 +79,9 @@ impl Error {
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        Self { report: Box::new(Report { kind, node: None, message, may_have_executed: false }), cause: None }
+        let (node, may_have_executed, was_answered, acknowledged) = (None, false, false, None);
+        let report = Report { kind, node, message, may_have_executed, was_answered, acknowledged };
+        Self { report: Box::new(report), cause: None }
     }
 
     pub(crate) fn config(message: impl Into<Cow<'static, str>>) -> Self {
@@ -80,6 +95,18 @@ impl Error {
     /// The same, where it is not the builder's settings that are wrong but what a provider says.
     pub(crate) fn about_topology(mut self) -> Self {
         self.report.kind = ErrorKind::Topology;
+        self
+    }
+
+    /// A read that was answered only by nodes which could not prove what it asked for.
+    pub(crate) fn unproven_read(message: impl Into<Cow<'static, str>>) -> Self {
+        let mut error = Self::new(ErrorKind::Unavailable, message);
+        error.report.was_answered = true;
+        error
+    }
+
+    pub(crate) fn confirmed_by(mut self, replicas: u32) -> Self {
+        self.report.acknowledged = Some(replicas);
         self
     }
 
@@ -125,6 +152,12 @@ impl Error {
         self.report.may_have_executed
     }
 
+    /// Returns how many replicas confirmed a write, where they were too few ([`ErrorKind::Unacknowledged`]).
+    #[must_use]
+    pub fn acknowledged(&self) -> Option<u32> {
+        self.report.acknowledged
+    }
+
     /// Returns what the redis crate or the server reported.
     #[must_use]
     pub fn as_redis(&self) -> Option<&RedisError> {
@@ -147,7 +180,8 @@ impl Error {
         match self.report.kind {
             ErrorKind::Config => io::ErrorKind::InvalidInput,
             ErrorKind::Unavailable | ErrorKind::Topology => io::ErrorKind::NotConnected,
-            ErrorKind::Checkout => io::ErrorKind::TimedOut,
+            ErrorKind::Checkout | ErrorKind::Unacknowledged => io::ErrorKind::TimedOut,
+            ErrorKind::WriteLost | ErrorKind::Unproven => io::ErrorKind::Other,
             ErrorKind::Refused => io::ErrorKind::Unsupported,
             ErrorKind::Conversion => io::ErrorKind::InvalidData,
             ErrorKind::Interrupted | ErrorKind::Server => match self.as_redis() {
@@ -165,8 +199,9 @@ impl fmt::Display for Report {
         }
         f.write_str(&self.message)?;
         match (self.kind, self.may_have_executed) {
+            (ErrorKind::Unavailable, _) if self.was_answered => Ok(()),
             (ErrorKind::Unavailable | ErrorKind::Checkout | ErrorKind::Refused, _) => f.write_str("; nothing was sent"),
-            (ErrorKind::Interrupted, true) => f.write_str("; a write may have been applied"),
+            (ErrorKind::Interrupted | ErrorKind::Unproven, true) => f.write_str("; a write may have been applied"),
             (ErrorKind::Server, true) => f.write_str("; a part of it may have been applied"),
             (ErrorKind::Conversion, true) => f.write_str("; the command was executed"),
             _ => Ok(()),

@@ -85,6 +85,7 @@ pub use self::classification::{Classification, Classifier};
 pub use self::client::{ReplicatedClient, Target};
 pub use self::config::Config;
 pub use self::connection::RoutedConnection;
+pub use self::consistency::{ParseTokenError, SessionMode, Token};
 pub use self::endpoint::Endpoint;
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::node::{InFlight, Node, Outcome, Role, Standing};

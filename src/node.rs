@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use self::health::{Avoided, Health, Probe};
 use self::latency::Latency;
 use crate::addr::NodeAddr;
+use crate::consistency::Position;
 use crate::events;
 use crate::hash::Fnv;
 
@@ -64,6 +65,8 @@ pub struct Node {
     is_timed: bool,
     /// What the monitor's questions take, in nanoseconds; 0 if it has asked none.
     heartbeat: AtomicU64,
+    /// How far its data was when it last said so. Only calls that have to prove something take this lock.
+    progress: Mutex<Option<Position>>,
     /// What the server last said of itself, and when. No call on its way takes this lock.
     told: Mutex<Option<(Instant, Arc<Report>)>>,
 }
@@ -88,6 +91,7 @@ impl Node {
             latency: Latency::new(),
             is_timed: true,
             heartbeat: AtomicU64::new(0),
+            progress: Mutex::new(None),
             told: Mutex::new(None),
         }
     }
@@ -330,6 +334,17 @@ impl Node {
         self.health.end_slow_start(now);
     }
 
+    /// Notes how far the node's data is, by its own word: a hint where to ask next, never a proof.
+    pub(crate) fn set_progress(&self, position: Position) {
+        *self.progress.lock() = Some(position);
+    }
+
+    /// Tells whether the node had this when it last said how far it is.
+    pub(crate) fn has_reached(&self, position: Position) -> bool {
+        let progress = *self.progress.lock();
+        progress.is_some_and(|known| known.history == position.history && known.offset >= position.offset)
+    }
+
     /// Returns what the server last said of itself.
     pub(crate) fn report(&self) -> Option<Arc<Report>> {
         self.told.lock().as_ref().map(|(_, report)| Arc::clone(report))
@@ -345,6 +360,9 @@ impl Node {
         if let Some(zone) = &report.zone {
             // One set by hand stays.
             let _ = self.zone.set(zone.clone());
+        }
+        if let Some(position) = report.position() {
+            self.set_progress(position);
         }
         self.health.mark(now, self.answered());
         self.health.end_slow_start(now);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 
 use crate::addr::NodeAddr;
+use crate::consistency::Position;
 use crate::node::{Node, Role, Standing};
 use crate::routing::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
@@ -199,6 +200,14 @@ impl Topology {
         self.members.iter().position(|member| std::ptr::eq(&member.node, node))
     }
 
+    /// Returns all replicas, to be left out.
+    pub(crate) fn replicas(&self) -> LeftOut {
+        let mut all = LeftOut::default();
+        let replicas = self.members.iter().enumerate().filter(|(_, member)| member.place == Role::Replica);
+        replicas.for_each(|(index, _)| all.insert(index));
+        all
+    }
+
     pub(crate) fn find(&self, addr: &NodeAddr) -> Option<usize> {
         self.members.iter().position(|member| member.node.addr() == addr)
     }
@@ -240,6 +249,11 @@ impl Choice<'_> {
         }
     }
 
+    /// Keeps to those that probably contain a position already, if there are any.
+    pub(crate) fn prefer_at(&mut self, position: Position) {
+        self.candidates.retain(|node| node.has_reached(position));
+    }
+
     #[cold]
     fn thin_out(&mut self, now: Instant, mut chance: impl FnMut() -> f64) {
         self.candidates.iter().for_each(|node| node.end_slow_start(now));
@@ -256,6 +270,10 @@ impl LeftOut {
 
     pub(crate) fn contains(self, index: usize) -> bool {
         self.0 & (1 << (index % 64)) != 0
+    }
+
+    pub(crate) fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
     }
 
     pub(crate) fn is_empty(self) -> bool {

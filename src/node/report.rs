@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Role;
 use crate::addr::NodeAddr;
+use crate::consistency::{HistoryId, Position};
 
 /// A server's own account, as far as it gives one: whatever rights or a proxy withhold is not known.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -105,6 +106,18 @@ impl Report {
     /// What `ROLE` tells of a master: how much it has written, and its replicas.
     pub(crate) fn of_master_role(offset: Option<u64>, followers: Vec<NodeAddr>) -> Self {
         Self { role: Some(Role::Master), offset, followers, ..Self::default() }
+    }
+
+    /// Returns how far its data is.
+    pub(crate) fn position(&self) -> Option<Position> {
+        let history = HistoryId::parse(&self.history.as_ref()?.id)?;
+        Some(Position { history, offset: self.offset? })
+    }
+
+    /// Returns the history that it continues, and where the two parted.
+    pub(crate) fn earlier(&self) -> Option<(HistoryId, u64)> {
+        let history = self.history.as_ref()?;
+        HistoryId::parse(history.earlier.as_ref()?).zip(history.parted_at)
     }
 
     /// Takes over from an earlier report of the same connection what is asked for only once.

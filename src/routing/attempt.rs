@@ -4,6 +4,7 @@ use redis::{RedisError, ServerError, Value};
 
 use crate::addr::NodeAddr;
 use crate::classification::Request;
+use crate::consistency::Loss;
 use crate::error::{Error, ErrorKind};
 
 /// The complete reply to a request. The server's errors are values in it.
@@ -42,6 +43,39 @@ pub(crate) enum Stage {
     Stale,
     /// Sent; the connection failed before the reply was complete.
     Sent,
+    /// Answered; the node does not prove to contain what the reply has to contain.
+    Unproven,
+    /// Answered; the node does not tell how far it is.
+    Silent,
+    /// Answered by a master that does not contain what the session has seen.
+    Lost(Loss),
+    /// Written, and confirmed by so many replicas, which are too few.
+    Unacknowledged(u32),
+}
+
+impl Reply {
+    /// Tells whether the server answered with an error, of a pipeline to one of its commands.
+    pub(crate) fn has_error(&self) -> bool {
+        let is_error = |value: &Value| matches!(value, Value::ServerError(_));
+        match self {
+            Self::One(value) => is_error(value),
+            Self::Many { kept, not_queued } => !not_queued.is_empty() || kept.iter().any(is_error),
+        }
+    }
+}
+
+/// Tells the caller what the session cannot read any more.
+pub(crate) fn loss_error(loss: Loss) -> Error {
+    match loss {
+        Loss::Lost => {
+            let text = "something that this session wrote or read is not in the master's history any more";
+            Error::new(ErrorKind::WriteLost, text)
+        }
+        Loss::Unproven => {
+            let text = "nobody can tell whether the master still has what this session wrote and read";
+            Error::new(ErrorKind::Unproven, text)
+        }
+    }
 }
 
 impl Fault {
@@ -60,9 +94,22 @@ impl Fault {
             Stage::Connect | Stage::Idle => (ErrorKind::Checkout, "could not connect".to_owned()),
             Stage::WrongRole => (ErrorKind::Unavailable, format!("not in the role that {request} needs")),
             Stage::Stale | Stage::Sent => (ErrorKind::Interrupted, format!("no complete reply to {request}")),
+            Stage::Unproven if request.is_read() => {
+                let text = format!("does not prove to contain what the reply to {request} has to contain");
+                return Error::unproven_read(text).on(node);
+            }
+            Stage::Unproven => {
+                (ErrorKind::Unproven, format!("demoted during {request}: what it read may be old, what it wrote be lost"))
+            }
+            Stage::Silent => (ErrorKind::Unproven, "does not tell how far it is (INFO replication)".to_owned()),
+            Stage::Lost(loss) => return loss_error(loss).on(node),
+            Stage::Unacknowledged(replicas) => {
+                let message = format!("{request} was applied, but confirmed by {replicas} replicas only");
+                return Error::new(ErrorKind::Unacknowledged, message).on(node).executed(true).confirmed_by(replicas);
+            }
         };
-        let in_doubt = kind == ErrorKind::Interrupted && !request.is_read();
-        let error = Error::new(kind, message).on(node).executed(in_doubt);
+        let is_sent = matches!(kind, ErrorKind::Interrupted | ErrorKind::Unproven);
+        let error = Error::new(kind, message).on(node).executed(is_sent && !request.is_read());
         match self.cause {
             Some(cause) => error.because(cause),
             None => error,

@@ -13,6 +13,8 @@ pub(crate) enum Verdict {
     Answer,
     /// Not executed, or a read: the request may be sent to another candidate.
     Elsewhere,
+    /// The node does not prove to contain what the reply has to contain; another one may.
+    Unproven,
     /// The connection had died while idle: the request goes to the same node on a fresh one.
     SameNode,
     /// The caller must know: it may have been executed, or no attempt will go better.
@@ -53,9 +55,17 @@ fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome
         Stage::WrongRole => (Verdict::Elsewhere, Some(Outcome::NotServing)),
         Stage::Stale if request.is_repeatable() => (Verdict::SameNode, None),
         Stage::Stale => (Verdict::GiveUp, None),
+        Stage::Unproven if request.is_read() => (Verdict::Unproven, None),
+        Stage::Unproven | Stage::Silent | Stage::Lost(_) | Stage::Unacknowledged(_) => (Verdict::GiveUp, None),
         Stage::Sent if request.is_repeatable() => (Verdict::Elsewhere, Some(Outcome::Failed)),
         Stage::Sent => (Verdict::GiveUp, Some(Outcome::Failed)),
     }
+}
+
+/// Tells whether a reply goes to the caller: it is not a refusal that another node, or a later attempt, may not give.
+#[inline]
+pub(crate) fn is_answer(request: &Request<'_>, reply: &Reply) -> bool {
+    refusal(request, reply).is_none()
 }
 
 /// Why a node did not execute what it was sent, where another one might.

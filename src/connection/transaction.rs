@@ -10,7 +10,7 @@ use crate::routing::Reply;
 
 /// What a handle has open.
 #[derive(Debug, Default)]
-pub(super) enum Session {
+pub(super) enum Transaction {
     #[default]
     None,
     /// A watch, a transaction, or both, on one connection.
@@ -26,7 +26,7 @@ pub(super) struct State {
     is_queuing: bool,
 }
 
-impl Session {
+impl Transaction {
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Self::Open { .. })
     }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_when_nothing_is_watched_or_queued() {
+    fn a_transaction_ends_when_nothing_is_watched_or_queued() {
         for ended in [
             &[(Watch, false), (Unwatch, false)][..],
             &[(Watch, false), (Multi, false), (Exec, false)],

@@ -1,0 +1,179 @@
+//! How a request is sent so that its reply proves something, and how the reply is unwrapped.
+
+use std::time::Duration;
+
+use redis::{ServerError, Value};
+
+use crate::classification::{Block, Replies, Request};
+use crate::consistency::Evidence;
+use crate::routing::{Reply, is_not_serving};
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
+
+/// A request with questions around it, in one piece: sent by one write, on one connection.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    bytes: Vec<u8>,
+    form: Form,
+    /// The longest wait for replicas to confirm a write.
+    wait: Option<Duration>,
+}
+
+/// Where the server is asked how far it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Form {
+    /// Not at all.
+    Bare,
+    /// `MULTI`, `INFO`, the read, `EXEC`: value and account are of the same moment.
+    Within,
+    /// `INFO`, the reads, `INFO`: in a transaction they would hold up the server, and one bad command would spoil all.
+    Around,
+    /// The request, `INFO`: a write is contained in what comes after it.
+    Behind,
+}
+
+/// What a server says of itself beside its reply; an error, if it does not.
+pub(super) type Account = Result<Evidence, Silent>;
+
+/// The server does not say how far it is.
+#[derive(Debug, Default)]
+pub(super) struct Silent {
+    /// Its own words, if it refused.
+    pub(super) refusal: Option<ServerError>,
+}
+
+/// A reply, unwrapped.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) reply: Reply,
+    /// The server's account before the reply, or of the same moment. `None`: it was not asked, or nothing was executed.
+    pub(super) before: Option<Account>,
+    pub(super) after: Option<Account>,
+    /// How many replicas confirmed it.
+    pub(super) confirmed: Option<u32>,
+}
+
+impl Envelope {
+    /// `replicas`: so many are to confirm the write, within that time.
+    pub(super) fn seal(request: &Request<'_>, form: Form, replicas: Option<(u32, Duration)>) -> Self {
+        let mut bytes = Vec::with_capacity(request.bytes.len() + 2 * INFO.len() + MULTI.len() + EXEC.len() + 48);
+        let (before, after): (&[&[u8]], &[&[u8]]) = match form {
+            Form::Bare => (&[], &[]),
+            Form::Within => (&[MULTI, INFO], &[EXEC]),
+            Form::Around => (&[INFO], &[INFO]),
+            // Before any WAIT: after it, the offset would contain what others wrote meanwhile.
+            Form::Behind => (&[], &[INFO]),
+        };
+        before.iter().for_each(|part| bytes.extend_from_slice(part));
+        bytes.extend_from_slice(request.bytes);
+        after.iter().for_each(|part| bytes.extend_from_slice(part));
+        if let Some((count, limit)) = replicas {
+            let millis = limit.as_millis().max(1).to_string();
+            redis::cmd("WAIT").arg(count).arg(millis).write_packed_command(&mut bytes);
+        }
+        Self { bytes, form, wait: replicas.map(|(_, limit)| limit) }
+    }
+
+    /// The request as it is sent.
+    pub(super) fn sealed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
+        let own = match request.replies {
+            Replies::One => 1,
+            Replies::Many { skipped, kept } => skipped + kept,
+        };
+        let questions = match self.form {
+            Form::Bare => 0,
+            Form::Behind => 1,
+            Form::Around => 2,
+            Form::Within => 3,
+        };
+        let kept = own + questions + usize::from(self.wait.is_some());
+        let block = self.wait.map_or(Block::No, Block::For);
+        Request { bytes: &self.bytes, replies: Replies::Many { skipped: 0, kept }, block: request.block.then(block), ..*request }
+    }
+
+    /// Takes the replies to the questions out.
+    pub(super) fn open(&self, request: &Request<'_>, reply: Reply) -> Opened {
+        let mut values = match reply {
+            Reply::One(value) => vec![value],
+            Reply::Many { kept, .. } => kept,
+        };
+        let confirmed = if self.wait.is_some() { values.pop().map(count) } else { None };
+        let (mut before, mut after) = (None, None);
+        match self.form {
+            Form::Bare => {}
+            Form::Behind => after = values.pop().map(account),
+            Form::Around => {
+                after = values.pop().map(account);
+                before = if values.is_empty() { None } else { Some(account(values.remove(0))) };
+            }
+            Form::Within => {
+                let (value, told) = unfold(values);
+                before = told;
+                values = vec![value];
+            }
+        }
+        Opened { reply: fold(request, values), before, after, confirmed }
+    }
+}
+
+/// Makes of the replies to a request what it would have got without an envelope.
+fn fold(request: &Request<'_>, mut values: Vec<Value>) -> Reply {
+    match request.replies {
+        Replies::One => Reply::One(values.pop().unwrap_or(Value::Nil)),
+        Replies::Many { skipped: 0, .. } => Reply::Many { kept: values, not_queued: Vec::new() },
+        Replies::Many { skipped, .. } => {
+            let kept = values.split_off(skipped.min(values.len()));
+            let refused = |(position, value)| match value {
+                Value::ServerError(error) => Some((position, error)),
+                _ => None,
+            };
+            Reply::Many { kept, not_queued: values.into_iter().enumerate().filter_map(refused).collect() }
+        }
+    }
+}
+
+/// Takes value and account out of the replies to `MULTI`, `INFO`, the read and `EXEC`. The read's own error is its reply, as
+/// if there had been no transaction around it.
+fn unfold(values: Vec<Value>) -> (Value, Option<Account>) {
+    let mut values = values.into_iter();
+    let mut next = || values.next().unwrap_or(Value::Nil);
+    let (multi, info, read, exec) = (next(), next(), next(), next());
+    match (multi, info, read, exec) {
+        // Not queued: the transaction was not executed.
+        (_, _, Value::ServerError(error), _) => (Value::ServerError(error), None),
+        (Value::ServerError(refusal), ..) | (_, Value::ServerError(refusal), ..) => silent_or_out(refusal),
+        (_, _, _, Value::Array(mut both)) if both.len() == 2 => {
+            let value = both.pop().unwrap_or(Value::Nil);
+            (value, both.pop().map(account))
+        }
+        (_, _, _, Value::ServerError(refusal)) => silent_or_out(refusal),
+        _ => (Value::Nil, Some(Err(Silent::default()))),
+    }
+}
+
+/// A node that is not ready refuses the questions as well; one that only refuses the questions is silent.
+fn silent_or_out(refusal: ServerError) -> (Value, Option<Account>) {
+    if is_not_serving(&refusal) {
+        return (Value::ServerError(refusal), None);
+    }
+    (Value::Nil, Some(Err(Silent { refusal: Some(refusal) })))
+}
+
+fn account(reply: Value) -> Account {
+    let told = match &reply {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok().and_then(Evidence::of_info),
+        Value::VerbatimString { text, .. } | Value::SimpleString(text) => Evidence::of_info(text),
+        _ => None,
+    };
+    told.ok_or_else(|| Silent { refusal: if let Value::ServerError(error) = reply { Some(error) } else { None } })
+}
+
+/// Reads how many replicas confirmed; a server that cannot wait has none.
+fn count(reply: Value) -> u32 {
+    match reply {
+        Value::Int(count) => u32::try_from(count).unwrap_or(0),
+        _ => 0,
+    }
+}
