@@ -191,7 +191,13 @@ impl Node {
     /// calls do there. `None`: it was not asked.
     #[must_use]
     pub fn heartbeat(&self) -> Option<Duration> {
-        Some(self.heartbeat.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+        Some(self.heartbeat_nanos()).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+    }
+
+    /// Returns the heartbeat in nanoseconds; 0 if it is not known.
+    #[inline]
+    pub(crate) fn heartbeat_nanos(&self) -> u64 {
+        self.heartbeat.load(Ordering::Relaxed)
     }
 
     /// Returns the part of its load that the node should get: 1, or less for 10 s after it came back from an ejection.

@@ -40,7 +40,8 @@ impl<S> ZoneAffinity<S> {
 
 impl<S: Strategy> Strategy for ZoneAffinity<S> {
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
-        let can_take = |node: &Node| node.in_flight() < self.limit && node.zone() == Some(&*self.zone);
+        let is_near = |node: &Node| node.zone().is_some_and(|zone| same(zone.as_bytes(), self.zone.as_bytes()));
+        let can_take = |node: &Node| node.in_flight() < self.limit && is_near(node);
         let near = candidates.narrow(can_take);
         self.inner.pick(near.as_ref().unwrap_or(candidates))
     }
@@ -48,6 +49,20 @@ impl<S: Strategy> Strategy for ZoneAffinity<S> {
     fn needs_latency(&self) -> bool {
         self.inner.needs_latency()
     }
+}
+
+/// Compares names of zones, most of which have 8 to 16 bytes: two words instead of a call for each candidate.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let words = |name: &[u8]| Some((word(name.first_chunk()?), word(name.last_chunk()?)));
+    match (words(a), words(b)) {
+        (Some(a_words), Some(b_words)) if a.len() <= 16 => a.len() == b.len() && a_words == b_words,
+        _ => a == b,
+    }
+}
+
+fn word(bytes: &[u8; 8]) -> u64 {
+    u64::from_ne_bytes(*bytes)
 }
 
 #[cfg(test)]
