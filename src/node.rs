@@ -141,6 +141,7 @@ impl Node {
 
     /// Returns the availability zone, if one is known.
     #[must_use]
+    #[inline]
     pub fn zone(&self) -> Option<&str> {
         self.zone.get().map(AsRef::as_ref)
     }

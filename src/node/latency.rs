@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How fast the average forgets: after this time half of a peak is left.
-const TAU: f64 = 1.0;
+/// How fast the average forgets: after so many milliseconds half of a peak is left.
+const TAU: f64 = 1000.0;
 /// The unit in which latencies are kept: 2^32 of them are seven minutes.
 const UNIT: Duration = Duration::from_nanos(100);
 /// What a failure costs, unless it is said otherwise: twice the default response limit.
@@ -89,6 +89,7 @@ impl Latency {
     }
 
     /// Milliseconds since the beginning, modulo 49 days; never 0 at the beginning, so that no sample looks like none.
+    #[inline]
     fn millis(&self, now: Instant) -> u32 {
         let epoch = *self.epoch.get_or_init(|| now);
         let passed = now.saturating_duration_since(epoch);
@@ -97,12 +98,16 @@ impl Latency {
 }
 
 impl Known {
+    #[inline]
     fn of(word: u64) -> Option<Self> {
         (word != 0).then_some(Self { units: (word >> 32) as u32, millis: word as u32 })
     }
 
+    #[inline]
     fn units_at(self, millis: u32) -> u32 {
-        (f64::from(self.units) * kept_after(millis.wrapping_sub(self.millis))) as u32
+        let age = millis.wrapping_sub(self.millis);
+        // Nodes in use have just been asked: nothing to divide.
+        if age == 0 { self.units } else { (f64::from(self.units) * kept_after(age)) as u32 }
     }
 }
 
@@ -117,10 +122,11 @@ fn units(time: Duration) -> u32 {
 }
 
 /// The part of a peak that is left after so many milliseconds: cheaper than an exponential, and slower in the end.
+#[inline]
 fn kept_after(millis: u32) -> f64 {
     // A clock that another thread read a little earlier is no age of 49 days.
     let millis = if millis > u32::MAX / 2 { 0 } else { millis };
-    1.0 / (1.0 + f64::from(millis) / 1000.0 / TAU)
+    TAU / (TAU + f64::from(millis))
 }
 
 #[cfg(test)]

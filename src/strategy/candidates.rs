@@ -95,7 +95,10 @@ impl<'a> Candidates<'a> {
     pub fn narrow(&self, keep: impl Fn(&'a Node) -> bool) -> Option<Self> {
         let mut narrow = Self { nodes: ArrayVec::new(), key: self.key, now: self.now, attempt: self.attempt };
         // In place: a whole array of places takes longer to move than most strategies take to pick.
-        narrow.nodes.extend(self.iter().filter(|node| keep(node)));
+        for node in self.iter().filter(|node| keep(node)) {
+            // There are no more than places.
+            let _ = narrow.nodes.try_push(node);
+        }
         (!narrow.nodes.is_empty()).then_some(narrow)
     }
 

@@ -85,8 +85,9 @@ fn compared<'a>(candidates: &Candidates<'a>, key: u64) -> &'a Node {
 /// -ln u = 2 artanh z ≥ 2 z, z being (1 - u) / (1 + u).
 #[inline]
 fn earliest(draw: u64, weight: u32, place: u64) -> u64 {
-    let rest = fraction(!draw);
-    let bound = 2.0 * rest / ((2.0 - rest) * f64::from(weight));
+    const ONE: f64 = (1_u64 << 52) as f64;
+    let rest = (!draw >> 12) as f64 + 0.5;
+    let bound = (rest + rest) / ((ONE + ONE - rest) * f64::from(weight));
     // Not negative: such numbers are in the order of their bits.
     bound.to_bits() / PLACES * PLACES + place
 }

@@ -86,7 +86,9 @@ impl Strategy for WeightedRoundRobin {
 /// Starts at the time turn / sum, where nearly that many visits are over, and counts the few that are missing.
 fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
     // Read once: weights may change meanwhile. The sum is below 2^38; there are no more candidates than places.
-    let mut weights: ArrayVec<u32, MOST_NODES> = candidates.iter().map(Node::weight).collect();
+    let mut weights = ArrayVec::<u32, MOST_NODES>::new();
+    // Here and below, `collect` would move all the places.
+    weights.extend(candidates.iter().map(Node::weight));
     let (first, mut sum) = (weights.first().copied(), total(&weights));
     if weights.iter().all(|weight| Some(*weight) == first) {
         return None;
@@ -99,16 +101,14 @@ fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
     // Below 1, in units of 2^-32, as is the phase.
     let time = (turn << 32) / sum;
     let (mut phase, mut over) = (1_u32 << 31, 0);
-    let all: ArrayVec<Visits, MOST_NODES> = weights
-        .iter()
-        .map(|weight| {
-            // Below 2^64, because weight and time are below 2^32. The upper half counts the visits before `time`.
-            let passed = u64::from(*weight) * time + u64::from(!phase);
-            phase = phase.wrapping_add(APART);
-            over += passed >> 32;
-            Visits { weight: *weight, passed: passed as u32 }
-        })
-        .collect();
+    let mut all = ArrayVec::<Visits, MOST_NODES>::new();
+    all.extend(weights.iter().map(|weight| {
+        // Below 2^64, because weight and time are below 2^32. The upper half counts the visits before `time`.
+        let passed = u64::from(*weight) * time + u64::from(!phase);
+        phase = phase.wrapping_add(APART);
+        over += passed >> 32;
+        Visits { weight: *weight, passed: passed as u32 }
+    }));
     if over > turn { walk(&all, Towards::Past, over - turn) } else { walk(&all, Towards::Future, turn - over + 1) }
 }
 
@@ -117,7 +117,8 @@ fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
 #[inline]
 fn walk(all: &[Visits], towards: Towards, steps: u64) -> Option<usize> {
     let way = |place: usize, between| towards.way(all[place], place, between);
-    let mut ways: ArrayVec<u64, MOST_NODES> = (0..all.len()).map(|place| way(place, 0)).collect();
+    let mut ways = ArrayVec::<u64, MOST_NODES>::new();
+    ways.extend((0..all.len()).map(|place| way(place, 0)));
     let mut between = [0_u8; MOST_NODES];
     for _ in 1..steps {
         let nearest = towards.place(*ways.iter().min()?);

@@ -51,18 +51,21 @@ impl<S: Strategy> Strategy for ZoneAffinity<S> {
     }
 }
 
-/// Compares names of zones, most of which have 8 to 16 bytes: two words instead of a call for each candidate.
+/// Compares names of zones: two words of each instead of a call for each candidate, as most have 4 to 16 bytes.
 #[inline]
 fn same(a: &[u8], b: &[u8]) -> bool {
-    let words = |name: &[u8]| Some((word(name.first_chunk()?), word(name.last_chunk()?)));
-    match (words(a), words(b)) {
-        (Some(a_words), Some(b_words)) if a.len() <= 16 => a.len() == b.len() && a_words == b_words,
-        _ => a == b,
-    }
+    a.len() == b.len()
+        && match a.len() {
+            // Both ends together are the whole name.
+            8..=16 => ends::<8>(a) == ends::<8>(b),
+            4..=7 => ends::<4>(a) == ends::<4>(b),
+            _ => a == b,
+        }
 }
 
-fn word(bytes: &[u8; 8]) -> u64 {
-    u64::from_ne_bytes(*bytes)
+#[inline]
+fn ends<const SIZE: usize>(name: &[u8]) -> Option<(&[u8; SIZE], &[u8; SIZE])> {
+    Some((name.first_chunk()?, name.last_chunk()?))
 }
 
 #[cfg(test)]
