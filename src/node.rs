@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use self::health::{Avoided, Health, Probe};
+use self::heartbeat::Heartbeat;
 use self::latency::Latency;
 use crate::addr::NodeAddr;
 use crate::events;
 use crate::hash::Fnv;
 
 mod health;
+mod heartbeat;
 mod in_flight;
 mod latency;
 mod report;
@@ -62,8 +64,7 @@ pub struct Node {
     latency: Latency,
     /// Every call is timed, for the strategy goes by that.
     is_timed: bool,
-    /// What the monitor's questions take, in nanoseconds; 0 if it has asked none.
-    heartbeat: AtomicU64,
+    heartbeat: Heartbeat,
     /// What the server last said of itself, and when. No call on its way takes this lock.
     told: Mutex<Option<(Instant, Arc<Report>)>>,
 }
@@ -87,7 +88,7 @@ impl Node {
             health: Health::new(epoch),
             latency: Latency::new(),
             is_timed: true,
-            heartbeat: AtomicU64::new(0),
+            heartbeat: Heartbeat::default(),
             told: Mutex::new(None),
         }
     }
@@ -181,11 +182,7 @@ impl Node {
 
     /// Notes how long one of the monitor's questions took, for [`heartbeat`](Self::heartbeat).
     pub fn record_heartbeat(&self, took: Duration) {
-        let sample = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
-        // One fifth of each sample: the last nine make up 85 %, as in the drivers of MongoDB.
-        let average = |before: u64| if before == 0 { sample } else { before - before / 5 + sample / 5 };
-        // Relaxed, and one writer: the monitor.
-        self.heartbeat.store(average(self.heartbeat.load(Ordering::Relaxed)).max(1), Ordering::Relaxed);
+        self.heartbeat.record(took);
     }
 
     /// Returns how long the monitor's questions take on an open connection, on average: how far away the node is, whatever
@@ -198,7 +195,7 @@ impl Node {
     /// Returns the heartbeat in nanoseconds; 0 if it is not known.
     #[inline]
     pub(crate) fn heartbeat_nanos(&self) -> u64 {
-        self.heartbeat.load(Ordering::Relaxed)
+        self.heartbeat.nanos()
     }
 
     /// Returns the part of its load that the node should get: 1, or less for 10 s after it came back from an ejection.

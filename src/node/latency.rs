@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// How fast the average forgets: after so many milliseconds half of a peak is left.
 const TAU: f64 = 1000.0;
 /// The unit in which latencies are kept: 2^32 of them are seven minutes.
-const UNIT: Duration = Duration::from_nanos(100);
+const UNIT_NANOS: u64 = 100;
 /// What a failure costs, unless it is said otherwise: twice the default response limit.
 const PENALTY: Duration = Duration::from_secs(2);
 
@@ -15,7 +15,7 @@ const PENALTY: Duration = Duration::from_secs(2);
 /// that nodes are tried again. A failure counts as a sample of at least the penalty: else a node that fails at once would
 /// look fast, and draw all calls.
 ///
-/// The word holds the latency in its upper half, in [`UNIT`]s, and the time of the sample in its lower half, in
+/// The word holds the latency in its upper half, in units of [`UNIT_NANOS`], and the time of the sample in its lower half, in
 /// milliseconds. 0 means that nothing is known.
 #[derive(Debug)]
 pub(super) struct Latency {
@@ -85,7 +85,7 @@ impl Latency {
         let known = Known::of(self.word.load(Ordering::Relaxed))?;
         let millis = self.millis(now);
         let age = Duration::from_millis(u64::from(millis.wrapping_sub(known.millis)));
-        Some((UNIT * known.units_at(millis), age))
+        Some((Duration::from_nanos(UNIT_NANOS * u64::from(known.units_at(millis))), age))
     }
 
     /// Milliseconds since the beginning, modulo 49 days; never 0 at the beginning, so that no sample looks like none.

@@ -109,23 +109,24 @@ fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
         over += passed >> 32;
         Visits { weight: *weight, passed: passed as u32 }
     }));
-    if over > turn { walk(&all, Towards::Past, over - turn) } else { walk(&all, Towards::Future, turn - over + 1) }
+    let (towards, steps) = if over > turn { (Towards::Past, over - turn) } else { (Towards::Future, turn - over + 1) };
+    Some(walk(&all, towards, steps))
 }
 
 /// Returns the candidate of the visit that is so many steps away: each candidate is less than one visit ahead of its due or
 /// behind it, so the way is short.
 #[inline]
-fn walk(all: &[Visits], towards: Towards, steps: u64) -> Option<usize> {
+fn walk(all: &[Visits], towards: Towards, steps: u64) -> usize {
     let way = |place: usize, between| towards.way(all[place], place, between);
     let mut ways = ArrayVec::<u64, MOST_NODES>::new();
     ways.extend((0..all.len()).map(|place| way(place, 0)));
     let mut between = [0_u8; MOST_NODES];
     for _ in 1..steps {
-        let nearest = towards.place(*ways.iter().min()?);
+        let nearest = towards.place(least(&ways));
         between[nearest] += 1;
         ways[nearest] = way(nearest, between[nearest]);
     }
-    ways.iter().min().map(|nearest| towards.place(*nearest))
+    towards.place(least(&ways))
 }
 
 impl Towards {
@@ -158,6 +159,12 @@ impl Towards {
             Self::Past => MOST_NODES - 1 - place,
         }
     }
+}
+
+/// By value, not by reference: so it takes neither branches nor loads that wait for each other.
+#[inline]
+fn least(ways: &[u64]) -> u64 {
+    ways.iter().copied().fold(u64::MAX, u64::min)
 }
 
 /// Divides the weights by 2^`shift`; those above 0 stay so. Returns their sum.
