@@ -185,8 +185,8 @@ impl Node {
         self.heartbeat.record(took);
     }
 
-    /// Returns how long the monitor's questions take on an open connection, on average: how far away the node is, whatever
-    /// calls do there. `None`: it was not asked.
+    /// Returns how long the monitor's questions take on an open connection, on average: how far away the node is. `None`: it
+    /// was not asked.
     #[must_use]
     pub fn heartbeat(&self) -> Option<Duration> {
         Some(self.heartbeat_nanos()).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
@@ -200,8 +200,9 @@ impl Node {
 
     /// Returns the part of its load that the node should get: 1, or less for 10 s after it came back from an ejection.
     #[must_use]
+    #[inline]
     pub fn share_at(&self, now: Instant) -> f64 {
-        self.share(now)
+        if self.is_eased_in() { self.health.share(now) } else { 1.0 }
     }
 
     /// Returns the latency with the age of its last sample.
@@ -317,13 +318,7 @@ impl Node {
         self.is_shared.store(true, Ordering::Relaxed);
     }
 
-    /// Returns the part of its load that the node should get: 1, or less after it came back.
-    #[inline]
-    pub(crate) fn share(&self, now: Instant) -> f64 {
-        if self.is_eased_in() { self.health.share(now) } else { 1.0 }
-    }
-
-    /// Tells whether that part may be less than 1.
+    /// Tells whether [`share_at`](Self::share_at) may be less than 1.
     #[inline]
     pub(crate) fn is_eased_in(&self) -> bool {
         self.health.is_eased_in()

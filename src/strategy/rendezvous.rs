@@ -18,6 +18,10 @@ pub struct Rendezvous {
 }
 
 const PLACES: u64 = MOST_NODES as u64;
+/// Twice z of [`earliest`] for the draw 1/2.
+const HIGHER: f64 = 2.0 / 3.0;
+/// How many times later than [`earliest`] such a draw is at most: artanh z / z.
+const LATER: f64 = 1.04;
 /// More than what is lost by rounding, and by the bits that hold the place.
 const ROUNDING: f64 = 1.0 + 1e-9;
 
@@ -51,10 +55,12 @@ impl Strategy for Rendezvous {
             second = second.min(bound.max(least));
             least = least.min(bound);
         }
-        // As good as always, the others are too late whatever their exact times are.
         let likely = candidates.at((least % PLACES) as usize);
-        let time = time(mix(key ^ likely.hash()), likely.weight());
-        if time * ROUNDING < f64::from_bits(second - second % PLACES) { likely } else { compared(candidates, key) }
+        let (least, second) = (f64::from_bits(least), f64::from_bits(second - second % PLACES));
+        // Mostly the others are too late whatever their times are. Of the higher draws, this is known without a logarithm.
+        let is_clear = least * f64::from(likely.weight()) < HIGHER && least * LATER < second
+            || time(mix(key ^ likely.hash()), likely.weight()) * ROUNDING < second;
+        if is_clear { likely } else { compared(candidates, key) }
     }
 
     fn needs_latency(&self) -> bool {
@@ -119,7 +125,8 @@ fn time(draw: u64, weight: u32) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Rendezvous, time};
+    use super::{LATER, Rendezvous, compared, earliest, time};
+    use crate::hash::Fnv;
     use crate::node::Node;
     use crate::strategy::{Candidates, Strategy};
 
@@ -205,10 +212,24 @@ mod tests {
     }
 
     #[test]
+    fn the_short_cut_picks_as_the_exact_times_do() {
+        for weights in [&[1; 16][..], &[1, 2, 3, 4, 5, 6, 7, 8], &[1, 1000], &[3, u32::MAX, u32::MAX, 0], &[0, 0]] {
+            let nodes = nodes(weights);
+            let candidates = Candidates::new(&nodes.iter().collect::<Vec<_>>()).unwrap();
+            for key in (0..KEYS).map(|n| n.to_string()) {
+                let picked = Rendezvous::new().pick(&candidates.clone().with_key(key.as_bytes()));
+                assert!(std::ptr::eq(picked, compared(&candidates, Fnv::of(key.as_bytes()))), "{key} {weights:?}");
+            }
+        }
+    }
+
+    #[test]
     fn times_are_exponential() {
         for draw in [0, 1, 1 << 20, 1 << 62, (1 << 63) - 1, 1 << 63, 3 << 62, u64::MAX - (1 << 30), u64::MAX] {
             let u = ((draw >> 12) as f64 + 0.5) / (1_u64 << 52) as f64;
             assert!((time(draw, 1) / -u.ln() - 1.0).abs() < 1e-6, "{draw}");
+            let least = f64::from_bits(earliest(draw, 1, 0));
+            assert!(least <= time(draw, 1) && (draw < 1 << 63 || least * LATER > time(draw, 1)), "{draw}");
             assert!(time(draw, 2) < time(draw, 1) && time(draw, u32::MAX) > 0.0 && time(draw, 0) == f64::INFINITY);
         }
     }

@@ -109,24 +109,23 @@ fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
         over += passed >> 32;
         Visits { weight: *weight, passed: passed as u32 }
     }));
-    let (towards, steps) = if over > turn { (Towards::Past, over - turn) } else { (Towards::Future, turn - over + 1) };
-    Some(walk(&all, towards, steps))
+    if over > turn { walk(&all, Towards::Past, over - turn) } else { walk(&all, Towards::Future, turn - over + 1) }
 }
 
 /// Returns the candidate of the visit that is so many steps away: each candidate is less than one visit ahead of its due or
 /// behind it, so the way is short.
 #[inline]
-fn walk(all: &[Visits], towards: Towards, steps: u64) -> usize {
+fn walk(all: &[Visits], towards: Towards, steps: u64) -> Option<usize> {
     let way = |place: usize, between| towards.way(all[place], place, between);
     let mut ways = ArrayVec::<u64, MOST_NODES>::new();
     ways.extend((0..all.len()).map(|place| way(place, 0)));
     let mut between = [0_u8; MOST_NODES];
     for _ in 1..steps {
-        let nearest = towards.place(least(&ways));
+        let nearest = towards.place(*ways.iter().min()?);
         between[nearest] += 1;
         ways[nearest] = way(nearest, between[nearest]);
     }
-    towards.place(least(&ways))
+    ways.iter().min().map(|nearest| towards.place(*nearest))
 }
 
 impl Towards {
@@ -159,12 +158,6 @@ impl Towards {
             Self::Past => MOST_NODES - 1 - place,
         }
     }
-}
-
-/// By value, not by reference: so it takes neither branches nor loads that wait for each other.
-#[inline]
-fn least(ways: &[u64]) -> u64 {
-    ways.iter().copied().fold(u64::MAX, u64::min)
 }
 
 /// Divides the weights by 2^`shift`; those above 0 stay so. Returns their sum.

@@ -70,7 +70,7 @@ fn ends<const SIZE: usize>(name: &[u8]) -> Option<(&[u8; SIZE], &[u8; SIZE])> {
 
 #[cfg(test)]
 mod tests {
-    use super::ZoneAffinity;
+    use super::{ZoneAffinity, same};
     use crate::node::Node;
     use crate::strategy::{Candidates, RoundRobin, Strategy};
     use std::collections::BTreeSet;
@@ -98,6 +98,16 @@ mod tests {
         let none_left = candidates.narrow(|node| node.zone() != Some("x")).unwrap();
         assert_eq!(picked(&strategy, &none_left), "bde");
         assert_eq!(picked(&ZoneAffinity::new("nowhere", RoundRobin::new()), &candidates), "abcde");
+    }
+
+    #[test]
+    fn zones_are_compared_as_they_are_written() {
+        let names = ["", "a", "abcd", "abce", "bbcd", "abcdefg", "abcdefgh", "eu-west-1a", "eu-west-1b", "us-west-1a"];
+        let long = ["eu-west-1a-and-more", "eu-west-1b-and-more", "sixteen-letters-", "Sixteen-letters-"];
+        let all: Vec<&str> = names.into_iter().chain(long).collect();
+        for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
+            assert_eq!(same(a.as_bytes(), b.as_bytes()), a == b, "{a} {b}");
+        }
     }
 
     #[test]

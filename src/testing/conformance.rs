@@ -232,7 +232,7 @@ impl Situation {
     fn make_nodes(self) -> Vec<Node> {
         let node = |n: usize| {
             let node = Node::new(NodeAddr::tcp(&format!("node-{n}"), 6379));
-            if matches!(self.weight, Weights::Mixed) && n % 3 > 0 {
+            if matches!(self.weight, Weights::Mixed) && n % 3 < 2 {
                 let latency = Duration::from_micros(200 * n as u64);
                 node.record_at(Outcome::Answered, latency, Instant::now());
                 node.record_heartbeat(latency);
