@@ -18,6 +18,8 @@ use crate::node::Node;
 /// As with [`RoundRobin`](super::RoundRobin), handles that read from different nodes share its turns, and second attempts
 /// have a turn of their own.
 #[derive(Debug)]
+// On a cache line of its own: strategies around it read their settings while other threads take turns.
+#[repr(align(64))]
 pub struct WeightedRoundRobin {
     turn: AtomicU64,
     retry_turn: AtomicU64,
