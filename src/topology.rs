@@ -243,9 +243,9 @@ impl Choice<'_> {
     #[cold]
     fn thin_out(&mut self, now: Instant, mut chance: impl FnMut() -> f64) {
         self.candidates.iter().for_each(|node| node.end_slow_start(now));
-        let most = self.candidates.iter().map(|node| node.share(now)).fold(0.0, f64::max);
+        let most = self.candidates.iter().map(|node| node.share_at(now)).fold(0.0, f64::max);
         // `chance` is below 1: the one with the largest share always stays.
-        self.candidates.retain(|node| chance() * most < node.share(now));
+        self.candidates.retain(|node| chance() * most < node.share_at(now));
     }
 }
 
