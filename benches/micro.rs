@@ -3,14 +3,17 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use redis_replicated::redis::{Cmd, cmd};
 use redis_replicated::strategy::{
-    Candidates, LeastOutstanding, PowerOfTwoChoices, Random, Rendezvous, RoundRobin, Strategy, WeightedRoundRobin,
-    ZoneAffinity,
+    Candidates, LatencyWindow, LeastOutstanding, PeakEwma, PowerOfTwoChoices, Random, Rendezvous, RoundRobin, Strategy,
+    WeightedRoundRobin, ZoneAffinity,
 };
-use redis_replicated::{Classifier, Node, NodeAddr};
+use redis_replicated::{Classifier, Node, NodeAddr, Outcome};
 
 fn classify(c: &mut Criterion) {
     let classifier = Classifier::new();
@@ -25,29 +28,57 @@ fn classify(c: &mut Criterion) {
 }
 
 fn pick(c: &mut Criterion) {
+    let window = Duration::from_millis(1);
     pick_with(c, "round_robin", &RoundRobin::seeded(1));
     pick_with(c, "random", &Random::seeded(1));
     pick_with(c, "least_outstanding", &LeastOutstanding::seeded(1));
     pick_with(c, "power_of_two_choices", &PowerOfTwoChoices::seeded(1));
+    pick_with(c, "peak_ewma", &PeakEwma::seeded(1));
     pick_with(c, "weighted_round_robin", &WeightedRoundRobin::seeded(1));
     pick_with(c, "rendezvous", &Rendezvous::seeded(1));
+    pick_with(c, "latency_window_random", &LatencyWindow::new(Random::seeded(1)).within(window));
     pick_with(c, "zone_affinity_random", &ZoneAffinity::new("zone-1", Random::seeded(1)));
 }
 
 fn pick_with(c: &mut Criterion, name: &str, strategy: &impl Strategy) {
     for count in [4, 16] {
-        pick_among(c, &format!("pick/{name}/{count}"), strategy, count, |_| 1);
+        pick_among(c, &format!("pick/{name}/{count}"), strategy, &nodes(count, |_| 1));
+        pick_among(c, &format!("pick/{name}/{count}_weights"), strategy, &nodes(count, |n| 100 + 7 * n));
     }
-    pick_among(c, &format!("pick/{name}/16_weights"), strategy, 16, |n| 100 + 7 * n);
 }
 
-fn pick_among(c: &mut Criterion, name: &str, strategy: &impl Strategy, count: u32, weight: impl Fn(u32) -> u32) {
-    let node = |n| Node::new(NodeAddr::tcp(&format!("replica-{n}"), 6379)).with_weight(weight(n));
-    let nodes: Vec<Node> = (0..count).map(|n| node(n).with_zone(format!("zone-{}", n % 2))).collect();
+/// Nodes of two zones, half of them near, whose latencies are known.
+fn nodes(count: u32, weight: impl Fn(u32) -> u32) -> Vec<Node> {
+    let node = |n: u32| {
+        let node = Node::new(NodeAddr::tcp(&format!("replica-{n}"), 6379)).with_weight(weight(n));
+        node.record_at(Outcome::Answered, Duration::from_micros(200 + u64::from(n)), Instant::now());
+        node.record_heartbeat(Duration::from_millis(1 + u64::from(n % 2) * 2));
+        node.with_zone(format!("zone-{}", n % 2))
+    };
+    (0..count).map(node).collect()
+}
+
+/// From one thread, and from one of two that pick all the time.
+fn pick_among(c: &mut Criterion, name: &str, strategy: &impl Strategy, nodes: &[Node]) {
     let all: Vec<&Node> = nodes.iter().collect();
-    let candidates = Candidates::new(&all).unwrap().with_key(b"session:01234567");
-    c.bench_function(name, |b| b.iter(|| strategy.pick(black_box(&candidates))));
+    let candidates = Candidates::new(&all).unwrap().with_key(b"session:01234567").with_now(Instant::now());
+    let pick = || strategy.pick(black_box(&candidates));
+    c.bench_function(name, |b| b.iter(pick));
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                black_box(pick());
+            }
+        });
+        c.bench_function(&format!("{name}/2_threads"), |b| b.iter(pick));
+        is_over.store(true, Ordering::Relaxed);
+    });
 }
 
-criterion_group!(benches, classify, pick);
+fn briefly() -> Criterion {
+    Criterion::default().warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1))
+}
+
+criterion_group!(name = benches; config = briefly(); targets = classify, pick);
 criterion_main!(benches);

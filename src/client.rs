@@ -12,6 +12,7 @@ use self::clock::Clock;
 use self::pick::Picked;
 use crate::addr::NodeAddr;
 use crate::classification::{Classifier, Request};
+use crate::consistency::{Seen, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Outcome, Role};
 use crate::routing::{Budget, Protection, ReadFrom, Reply, Verdict, judge};
@@ -21,13 +22,16 @@ use crate::topology::{Fixed, Keeper, LeftOut, Member, Topology};
 mod attempt;
 mod clock;
 mod dedicated;
+mod envelope;
 mod explain;
+mod guard;
 mod pick;
 mod query;
 mod seat;
 mod set;
 
 pub use self::dedicated::Target;
+pub(crate) use self::guard::{Confirmation, Guard};
 pub(crate) use self::query::server_error;
 pub(crate) use self::seat::Seat;
 
@@ -66,10 +70,13 @@ pub(crate) struct Shared {
 }
 
 /// What each handle has for itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) read_from: ReadFrom,
     pub(crate) deadline: Duration,
+    pub(crate) max_staleness: Option<Duration>,
+    pub(crate) confirmation: Option<Confirmation>,
+    pub(crate) session: Option<Arc<Session>>,
 }
 
 /// Which node a call is to go to.
@@ -79,13 +86,15 @@ pub(crate) enum Aim<'a> {
     Any,
     /// This node, and any candidate if it fails.
     First(&'a NodeAddr),
-    /// This node and no other.
-    Only(&'a NodeAddr),
+    /// This node and no other: it goes on with something that had to contain what was `seen`.
+    Only { node: &'a NodeAddr, seen: Option<Seen> },
 }
 
 /// A reply and the node that gave it.
 pub(crate) struct Served {
     pub(crate) reply: Reply,
+    /// What it had to contain.
+    pub(crate) seen: Option<Seen>,
     topology: Arc<Topology>,
     position: usize,
 }
@@ -106,7 +115,8 @@ impl ReplicatedClient {
     pub(crate) fn call(&self, request: &Request<'_>, aim: Aim<'_>) -> Result<Served> {
         let mut topology = self.shared.keeper.current();
         let mut clock = Clock::start(self.options.deadline);
-        let mut left_out = LeftOut::default();
+        let guard = self.guard(request)?.aimed(aim);
+        let mut left_out = guard.left_out(&topology);
         let mut earlier: Option<Error> = None;
         let mut picked: Option<Picked<'_>> = None;
         loop {
@@ -115,12 +125,12 @@ impl ReplicatedClient {
             }
             if picked.is_none() {
                 let none = |error: Error| error.after(earlier.as_ref());
-                picked = self.pick(&topology, request, aim, &clock, left_out).map_err(none)?;
+                picked = self.pick(&topology, &guard, aim, &clock, left_out).map_err(none)?;
             }
             let Some(target) = picked.take() else {
                 // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
-                left_out = LeftOut::default();
                 topology = self.wait(&topology, &mut clock);
+                left_out = guard.left_out(&topology);
                 continue;
             };
             if !self.may_attempt(request, &clock) {
@@ -130,23 +140,24 @@ impl ReplicatedClient {
                 continue;
             }
             let member = &topology.members()[target.position];
-            let attempt = attempt(member, request, &clock, target.has_more);
+            let attempt = attempt(member, &guard, &clock, target.has_more);
             let (verdict, outcome) = judge(request, &attempt);
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(reply)) => {
                     member.record_answer();
-                    let position = target.position;
-                    return Ok(Served { reply, topology, position });
+                    let (seen, position) = (guard.seen(), target.position);
+                    return Ok(Served { reply, seen, topology, position });
                 }
                 (_, failed) => explain_failure(request, member, failed, earlier),
             };
-            clock.tick();
+            if verdict == Verdict::Unproven { clock.look() } else { clock.tick() }
             self.note(member, outcome, &clock);
             tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {
                 Verdict::GiveUp | Verdict::Answer => return Err(error),
                 Verdict::SameNode => picked = Some(target),
                 Verdict::Elsewhere => left_out.insert(target.position),
+                Verdict::Unproven => left_out = self.closer(&topology, left_out, target.position, &clock),
             }
             earlier = Some(error);
         }
@@ -157,6 +168,18 @@ impl ReplicatedClient {
     fn may_attempt(&self, request: &Request<'_>, clock: &Clock) -> bool {
         let answered = || self.shared.keeper.current().answered();
         clock.attempt() == 0 || !request.is_read() || self.shared.budget.withdraw(answered, clock.now())
+    }
+
+    /// Leaves a node out that lags behind what is asked for: after a second one, and where there are too many second attempts,
+    /// all replicas, so that the master is next.
+    #[cold]
+    fn closer(&self, topology: &Topology, mut left_out: LeftOut, position: usize, clock: &Clock) -> LeftOut {
+        let is_second = !left_out.is_empty();
+        left_out.insert(position);
+        let answered = || self.shared.keeper.current().answered();
+        let may_ask_another = !is_second && self.shared.budget.withdraw(answered, clock.now());
+        let has_last_word = topology.master().is_some() && self.options.read_from != ReadFrom::Replica;
+        if may_ask_another || !has_last_word { left_out } else { left_out.and(topology.replicas()) }
     }
 
     /// Waits until the set has changed, or for a pause; returns what the set is then.
@@ -210,6 +233,10 @@ impl ReplicatedClient {
         }
     }
 
+    fn with(&self, options: Options) -> Self {
+        Self { shared: Arc::clone(&self.shared), options }
+    }
+
     pub(crate) fn classifier(&self) -> &Classifier {
         &self.shared.classifier
     }
@@ -217,8 +244,7 @@ impl ReplicatedClient {
     /// Returns a handle that reads from elsewhere; the pools are shared.
     #[must_use]
     pub fn read_from(&self, read_from: ReadFrom) -> Self {
-        let options = Options { read_from, ..self.options };
-        Self { shared: Arc::clone(&self.shared), options }
+        self.with(Options { read_from, ..self.options.clone() })
     }
 
     /// Returns a handle whose calls each end after `deadline`, retries included; the pools are shared.
@@ -226,8 +252,7 @@ impl ReplicatedClient {
     /// A deadline of 1 ms or less fails every call with [`ErrorKind::Checkout`].
     #[must_use]
     pub fn deadline(&self, deadline: Duration) -> Self {
-        let options = Options { deadline, ..self.options };
-        Self { shared: Arc::clone(&self.shared), options }
+        self.with(Options { deadline, ..self.options.clone() })
     }
 }
 

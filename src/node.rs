@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use self::health::{Avoided, Health, Probe};
+use self::heartbeat::Heartbeat;
 use self::latency::Latency;
 use crate::addr::NodeAddr;
-use crate::consistency::Position;
 use crate::events;
 use crate::hash::Fnv;
 
 mod health;
+mod heartbeat;
 mod in_flight;
 mod latency;
 mod report;
@@ -63,10 +64,7 @@ pub struct Node {
     latency: Latency,
     /// Every call is timed, for the strategy goes by that.
     is_timed: bool,
-    /// What the monitor's questions take, in nanoseconds; 0 if it has asked none.
-    heartbeat: AtomicU64,
-    /// How far its data was when it last said so. Only calls that have to prove something take this lock.
-    progress: Mutex<Option<Position>>,
+    heartbeat: Heartbeat,
     /// What the server last said of itself, and when. No call on its way takes this lock.
     told: Mutex<Option<(Instant, Arc<Report>)>>,
 }
@@ -90,8 +88,7 @@ impl Node {
             health: Health::new(epoch),
             latency: Latency::new(),
             is_timed: true,
-            heartbeat: AtomicU64::new(0),
-            progress: Mutex::new(None),
+            heartbeat: Heartbeat::default(),
             told: Mutex::new(None),
         }
     }
@@ -145,6 +142,7 @@ impl Node {
 
     /// Returns the availability zone, if one is known.
     #[must_use]
+    #[inline]
     pub fn zone(&self) -> Option<&str> {
         self.zone.get().map(AsRef::as_ref)
     }
@@ -184,24 +182,27 @@ impl Node {
 
     /// Notes how long one of the monitor's questions took, for [`heartbeat`](Self::heartbeat).
     pub fn record_heartbeat(&self, took: Duration) {
-        let sample = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
-        // One fifth of each sample: the last nine make up 85 %, as in the drivers of MongoDB.
-        let average = |before: u64| if before == 0 { sample } else { before - before / 5 + sample / 5 };
-        // Relaxed, and one writer: the monitor.
-        self.heartbeat.store(average(self.heartbeat.load(Ordering::Relaxed)).max(1), Ordering::Relaxed);
+        self.heartbeat.record(took);
     }
 
-    /// Returns how long the monitor's questions take on an open connection, on average: how far away the node is, whatever
-    /// calls do there. `None`: it was not asked.
+    /// Returns how long the monitor's questions take on an open connection, on average: how far away the node is. `None`: it
+    /// was not asked.
     #[must_use]
     pub fn heartbeat(&self) -> Option<Duration> {
-        Some(self.heartbeat.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+        Some(self.heartbeat_nanos()).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+    }
+
+    /// Returns the heartbeat in nanoseconds; 0 if it is not known.
+    #[inline]
+    pub(crate) fn heartbeat_nanos(&self) -> u64 {
+        self.heartbeat.nanos()
     }
 
     /// Returns the part of its load that the node should get: 1, or less for 10 s after it came back from an ejection.
     #[must_use]
+    #[inline]
     pub fn share_at(&self, now: Instant) -> f64 {
-        self.share(now)
+        if self.is_eased_in() { self.health.share(now) } else { 1.0 }
     }
 
     /// Returns the latency with the age of its last sample.
@@ -317,13 +318,7 @@ impl Node {
         self.is_shared.store(true, Ordering::Relaxed);
     }
 
-    /// Returns the part of its load that the node should get: 1, or less after it came back.
-    #[inline]
-    pub(crate) fn share(&self, now: Instant) -> f64 {
-        if self.is_eased_in() { self.health.share(now) } else { 1.0 }
-    }
-
-    /// Tells whether that part may be less than 1.
+    /// Tells whether [`share_at`](Self::share_at) may be less than 1.
     #[inline]
     pub(crate) fn is_eased_in(&self) -> bool {
         self.health.is_eased_in()
@@ -332,17 +327,6 @@ impl Node {
     /// Ends the slow start, if its time is over.
     pub(crate) fn end_slow_start(&self, now: Instant) {
         self.health.end_slow_start(now);
-    }
-
-    /// Notes how far the node's data is, by its own word: a hint where to ask next, never a proof.
-    pub(crate) fn set_progress(&self, position: Position) {
-        *self.progress.lock() = Some(position);
-    }
-
-    /// Tells whether the node had this when it last said how far it is.
-    pub(crate) fn has_reached(&self, position: Position) -> bool {
-        let progress = *self.progress.lock();
-        progress.is_some_and(|known| known.history == position.history && known.offset >= position.offset)
     }
 
     /// Returns what the server last said of itself.
@@ -360,9 +344,6 @@ impl Node {
         if let Some(zone) = &report.zone {
             // One set by hand stays.
             let _ = self.zone.set(zone.clone());
-        }
-        if let Some(position) = report.position() {
-            self.set_progress(position);
         }
         self.health.mark(now, self.answered());
         self.health.end_slow_start(now);

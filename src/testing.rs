@@ -1,6 +1,6 @@
 //! Real replica sets for tests (feature `testing`): a master and replicas on free ports of this machine, in a temporary
 //! folder, stopped on drop; Sentinels over them; and a proxy that breaks the network before one of them. For strategies of
-//! your own, [`strategy_conformance`].
+//! your own, [`strategy_conformance`], [`strategy_is_even`] and [`strategy_allocates_nothing`].
 //!
 //! Nothing is faked: the servers are `redis-server` or `valkey-server`, whichever is installed, or what the environment
 //! variable `REDIS_SERVER_BIN` names. They keep nothing on disk.
@@ -26,7 +26,7 @@ mod replica_set;
 mod sentinels;
 mod server;
 
-pub use self::conformance::strategy_conformance;
+pub use self::conformance::{strategy_allocates_nothing, strategy_conformance, strategy_is_even};
 pub use self::fault_proxy::{FaultProxy, NetworkFault};
 pub use self::launch::free_port;
 pub use self::replica_set::{ReplicaSet, Setup};

@@ -63,6 +63,8 @@ pub(crate) struct Need {
     pub(crate) read_from: ReadFrom,
     /// There is room for one more fallback read on the master.
     pub(crate) may_fall_back: bool,
+    /// What the node should contain: those that are known to, come first.
+    pub(crate) hint: Option<Position>,
     /// The named master is taken for the master before anybody has said who it is.
     pub(crate) presumes: bool,
 }
@@ -116,7 +118,7 @@ impl Topology {
     /// Collects the best-ranked nodes that may serve a read, or anything else, and are not left out.
     #[inline]
     pub(crate) fn choose(&self, need: Need, now: Instant, left_out: LeftOut) -> Result<Choice<'_>, NoChoice> {
-        let mut best = Rank::LastResort;
+        let mut best = (Rank::LastResort, true);
         let mut eligible = 0;
         let mut is_eased_in = false;
         let mut is_protected = false;
@@ -132,6 +134,7 @@ impl Topology {
                 continue;
             }
             eligible += 1;
+            let rank = (rank, need.hint.is_some_and(|hint| !member.has_reached(hint)));
             if rank < best {
                 best = rank;
                 nodes.clear();
@@ -143,6 +146,7 @@ impl Topology {
                 let _ = nodes.try_push(&member.node);
             }
         }
+        let (best, _) = best;
         if is_protected && best == Rank::LastResort {
             return Err(if self.may_still_serve(need, now, left_out) { NoChoice::Later } else { NoChoice::Protected });
         }
@@ -249,17 +253,12 @@ impl Choice<'_> {
         }
     }
 
-    /// Keeps to those that probably contain a position already, if there are any.
-    pub(crate) fn prefer_at(&mut self, position: Position) {
-        self.candidates.retain(|node| node.has_reached(position));
-    }
-
     #[cold]
     fn thin_out(&mut self, now: Instant, mut chance: impl FnMut() -> f64) {
         self.candidates.iter().for_each(|node| node.end_slow_start(now));
-        let most = self.candidates.iter().map(|node| node.share(now)).fold(0.0, f64::max);
+        let most = self.candidates.iter().map(|node| node.share_at(now)).fold(0.0, f64::max);
         // `chance` is below 1: the one with the largest share always stays.
-        self.candidates.retain(|node| chance() * most < node.share(now));
+        self.candidates.retain(|node| chance() * most < node.share_at(now));
     }
 }
 

@@ -6,11 +6,11 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use redis_replicated::strategy::{
-    Candidates, LeastOutstanding, PowerOfTwoChoices, Random, Rendezvous, RoundRobin, Strategy, WeightedRoundRobin,
-    ZoneAffinity,
+    Candidates, LatencyWindow, LeastOutstanding, PeakEwma, PowerOfTwoChoices, Random, Rendezvous, RoundRobin, Strategy,
+    WeightedRoundRobin, ZoneAffinity,
 };
-use redis_replicated::testing::ReplicaSet;
-use redis_replicated::{Classifier, Node, NodeAddr, redis};
+use redis_replicated::testing::{ReplicaSet, strategy_allocates_nothing};
+use redis_replicated::{Classifier, Node, redis};
 
 /// Counts the allocations of one call, after the buffers of its connection have grown.
 fn count(mut call: impl FnMut()) -> AllocationInfo {
@@ -69,25 +69,36 @@ fn a_routed_call_allocates_as_often_as_a_bare_one() {
     assert_eq!(measure(|| _ = classifier.classify(&command)).count_total, 0);
 }
 
+fn count_of(picks: &mut dyn FnMut()) -> u64 {
+    measure(picks).count_total
+}
+
 #[test]
 fn no_strategy_allocates() {
-    let node = |n: u32| Node::new(NodeAddr::tcp(&format!("n{n}"), 6379)).with_weight(1 + n % 5).with_zone("near");
-    let nodes: Vec<Node> = (0..64).map(node).collect();
-    let all: Vec<&Node> = nodes.iter().collect();
-    let strategies: [Box<dyn Strategy>; 7] = [
-        Box::new(RoundRobin::new()),
-        Box::new(Random::new()),
-        Box::new(LeastOutstanding::new()),
-        Box::new(PowerOfTwoChoices::new()),
-        Box::new(WeightedRoundRobin::new()),
-        Box::new(Rendezvous::new()),
-        Box::new(ZoneAffinity::new("near", LeastOutstanding::new())),
-    ];
-    for strategy in strategies {
-        for count in [1, 2, 16, 64] {
-            let candidates = Candidates::new(&all[..count]).unwrap().with_key(b"key");
-            let info = measure(|| (0..100).for_each(|_| _ = strategy.pick(&candidates)));
-            assert_eq!(info.count_total, 0, "{strategy:?} among {count}");
-        }
+    strategy_allocates_nothing(RoundRobin::new, count_of);
+    strategy_allocates_nothing(Random::new, count_of);
+    strategy_allocates_nothing(LeastOutstanding::new, count_of);
+    strategy_allocates_nothing(PowerOfTwoChoices::new, count_of);
+    strategy_allocates_nothing(PeakEwma::new, count_of);
+    strategy_allocates_nothing(WeightedRoundRobin::new, count_of);
+    strategy_allocates_nothing(Rendezvous::new, count_of);
+    strategy_allocates_nothing(|| LatencyWindow::new(PeakEwma::new()), count_of);
+    strategy_allocates_nothing(|| ZoneAffinity::new("zone-1", LeastOutstanding::new()), count_of);
+}
+
+/// Copies the candidates to the heap.
+#[derive(Debug)]
+struct Copying;
+
+impl Strategy for Copying {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        let all: Vec<&Node> = candidates.iter().collect();
+        all[0]
     }
+}
+
+#[test]
+#[should_panic(expected = "Copying made 8 allocations in 8 picks")]
+fn a_strategy_that_allocates_is_noticed() {
+    strategy_allocates_nothing(|| Copying, count_of);
 }

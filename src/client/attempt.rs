@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use redis::{ServerError, ServerErrorKind, Value};
 
 use super::clock::{Clock, patience};
+use super::envelope::Opened;
+use super::guard::Guard;
 use super::server_error;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind};
@@ -20,12 +22,13 @@ const GLANCE: Duration = Duration::from_millis(100);
 
 /// Tries one node once.
 #[inline]
-pub(super) fn attempt(member: &Member, request: &Request<'_>, clock: &Clock, has_more: bool) -> Result<Reply, Fault> {
+pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_more: bool) -> Result<Reply, Fault> {
+    let request = guard.request();
     let _in_flight = member.node.begin();
     let _probe = member.node.admit(clock.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = clock.attempt_end(has_more);
     let mut lease = take(member, !request.is_read(), clock, end)?;
-    let reply = exchange(member, &mut lease, request, clock, end)?;
+    let reply = exchange(member, &mut lease, guard, clock, end)?;
     // What it took to connect says little about the next call.
     if request.is_timed() && !lease.took_time() && member.node.is_timed() {
         let now = Instant::now();
@@ -112,15 +115,21 @@ fn prove(member: &Member, lease: &mut Lease, clock: &Clock, end: Option<Instant>
 pub(super) fn exchange(
     member: &Member,
     lease: &mut Lease,
-    request: &Request<'_>,
+    guard: &Guard<'_>,
     clock: &Clock,
     end: Option<Instant>,
 ) -> Result<Reply, Fault> {
-    let last_used = lease.last_used();
+    let (request, last_used) = (guard.request(), lease.last_used());
     let now = if lease.took_time() { Instant::now() } else { clock.now() };
-    let reply = lease.send(request, patience(member.pool.limits().response, request.block, now, end));
-    match &reply {
-        Ok(reply) if must_close(request, reply) => {
+    let send = |lease: &mut Lease, request: &Request<'_>| {
+        lease.send(request, patience(member.pool.limits().response, request.block, now, end))
+    };
+    let opened = match guard.envelope() {
+        None => send(lease, request).map(Opened::from),
+        Some(envelope) => send(lease, &envelope.sealed(request)).map(|reply| envelope.open(request, reply)),
+    };
+    match &opened {
+        Ok(Opened { reply, .. }) if must_close(request, reply) => {
             lease.discard();
             if is_read_only(reply) {
                 member.observe_role(Role::Replica);
@@ -129,11 +138,16 @@ pub(super) fn exchange(
         Ok(_) => lease.served(now),
         Err(fault) => distrust(member, fault, last_used),
     }
-    reply.map_err(|fault| match (fault.stage, last_used) {
-        // The node is another one than that which the connection led to: its end says nothing about it.
-        (Stage::Sent, Some(last_used)) if member.pool.is_of_old(last_used) => Fault { stage: Stage::Stale, ..fault },
-        _ => fault,
-    })
+    match opened {
+        Ok(opened) => guard.check(member, opened),
+        Err(fault) => {
+            guard.note_fault(&fault);
+            // The node is another one than that which the connection led to: its end says nothing about it.
+            let is_of_old = last_used.is_some_and(|last_used| member.pool.is_of_old(last_used));
+            let stage = if fault.stage == Stage::Sent && is_of_old { Stage::Stale } else { fault.stage };
+            Err(Fault { stage, ..fault })
+        }
+    }
 }
 
 /// A connection was found dead that had been idle: those idle for as long are not lent any more, and the node is asked

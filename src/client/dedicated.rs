@@ -77,7 +77,13 @@ impl ReplicatedClient {
                 topology.find(addr).ok_or_else(|| missing(format!("{addr} is no node of this set")))?
             }
             Target::Replica => {
-                let need = Need { is_read: true, read_from: ReadFrom::Replica, may_fall_back: false, presumes: false };
+                let need = Need {
+                    is_read: true,
+                    read_from: ReadFrom::Replica,
+                    may_fall_back: false,
+                    hint: None,
+                    presumes: false,
+                };
                 match topology.choose(need, clock.now(), left_out) {
                     Ok(mut choice) => return Ok(self.pick_among(topology, &mut choice, None, clock)),
                     Err(NoChoice::Later | NoChoice::Protected) => return Ok(None),

@@ -55,6 +55,14 @@ pub(super) struct Opened {
     pub(super) confirmed: Option<u32>,
 }
 
+impl From<Reply> for Opened {
+    /// Of a request that was sent as it was.
+    #[inline]
+    fn from(reply: Reply) -> Self {
+        Self { reply, before: None, after: None, confirmed: None }
+    }
+}
+
 impl Envelope {
     /// `replicas`: so many are to confirm the write, within that time.
     pub(super) fn seal(request: &Request<'_>, form: Form, replicas: Option<(u32, Duration)>) -> Self {

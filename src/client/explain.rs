@@ -29,7 +29,7 @@ impl ReplicatedClient {
             return nowhere(request.class, request.to_string());
         }
         let may_fall_back = self.shared.protection.has_room();
-        let need = Need { is_read: request.is_read(), read_from, may_fall_back, presumes: true };
+        let need = Need { is_read: request.is_read(), read_from, may_fall_back, hint: None, presumes: true };
         let choice = topology.choose(need, now, LeftOut::default());
         let candidates: Vec<NodeAddr> =
             choice.iter().flat_map(|choice| choice.candidates.iter()).map(|node| node.addr().clone()).collect();

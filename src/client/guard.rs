@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::ReplicatedClient;
+use super::{Aim, ReplicatedClient};
 use super::envelope::{Account, Envelope, Form, Opened, Silent};
 use crate::classification::{Block, Classification, Replies, Request, TransactionStep};
 use crate::consistency::{Demand, Evidence, Loss, Position, Proof, Relation, Seen, Session, Standpoint, Step};
@@ -87,9 +87,10 @@ impl<'a> Guard<'a> {
         Self { request, envelope: None, check: None, replicas: 0 }
     }
 
-    /// The same for a later page of a scan, which needs to contain what the first page had to.
-    pub(super) fn since(mut self, seen: Option<Seen>) -> Self {
-        if let (Some(check), Some(seen)) = (&mut self.check, seen) {
+    /// The same for what goes on with something: it needs to contain what the beginning had to.
+    #[inline]
+    pub(super) fn aimed(mut self, aim: Aim<'_>) -> Self {
+        if let (Aim::Only { seen: Some(seen), .. }, Some(check)) = (aim, &mut self.check) {
             check.demand.seen = seen;
         }
         self
@@ -142,7 +143,12 @@ impl<'a> Guard<'a> {
     }
 
     /// Hands out a reply that proves what was asked for, or says why it must not be.
+    #[inline]
     pub(super) fn check(&self, member: &Member, opened: Opened) -> Result<Reply, Fault> {
+        if self.envelope.is_none() { Ok(opened.reply) } else { self.check_closely(member, opened) }
+    }
+
+    fn check_closely(&self, member: &Member, opened: Opened) -> Result<Reply, Fault> {
         let Opened { reply, before, after, confirmed } = opened;
         if !is_answer(self.request, &reply) {
             // Nothing was executed: there is nothing to prove.
@@ -176,7 +182,7 @@ impl Check<'_> {
         if evidence.is_master() {
             self.keeper.lineage().note(evidence);
         }
-        member.node.set_progress(evidence.position);
+        member.set_progress(evidence.position);
     }
 
     /// Checks the reply to a read.

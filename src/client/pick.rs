@@ -1,6 +1,7 @@
 //! Which node an attempt goes to: routing says who may serve, the strategy picks.
 
 use super::clock::Clock;
+use super::guard::Guard;
 use super::{Aim, ReplicatedClient};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
@@ -26,35 +27,36 @@ impl ReplicatedClient {
     pub(super) fn pick<'a>(
         &'a self,
         topology: &Topology,
-        request: &Request<'_>,
+        guard: &Guard<'_>,
         aim: Aim<'_>,
         clock: &Clock,
         left_out: LeftOut,
     ) -> Result<Option<Picked<'a>>> {
+        let is_new = |position: &usize| clock.attempt() == 0 && !left_out.contains(*position);
         let (aimed, is_free) = match aim {
             Aim::Any => (None, true),
-            Aim::First(addr) => (topology.find(addr).filter(|_| clock.attempt() == 0), true),
-            Aim::Only(addr) => (Some(topology.find(addr).ok_or_else(|| gone(request, addr))?), false),
+            Aim::First(addr) => (topology.find(addr).filter(is_new), true),
+            Aim::Only { node, .. } => (Some(topology.find(node).ok_or_else(|| gone(guard.request(), node))?), false),
         };
         if let Some(position) = aimed {
             let picked = Picked { position, has_more: is_free && topology.members().len() > 1, _permit: None };
             return Ok(Some(picked).filter(|picked| !left_out.contains(picked.position)));
         }
-        self.pick_any(topology, request, clock, left_out)
+        self.pick_any(topology, guard, clock, left_out)
     }
 
     #[inline]
     fn pick_any<'a>(
         &'a self,
         topology: &Topology,
-        request: &Request<'_>,
+        guard: &Guard<'_>,
         clock: &Clock,
         left_out: LeftOut,
     ) -> Result<Option<Picked<'a>>> {
-        let read_from = self.options.read_from;
+        let (request, read_from, hint) = (guard.request(), self.options.read_from, guard.hint(clock.now()));
         // Twice only if others took the last room for fallback reads in between.
         for may_fall_back in [true, false] {
-            let need = Need { is_read: request.is_read(), read_from, may_fall_back, presumes: false };
+            let need = Need { is_read: request.is_read(), read_from, may_fall_back, hint, presumes: false };
             let mut choice = match topology.choose(need, clock.now(), left_out) {
                 Ok(choice) => choice,
                 Err(NoChoice::Later) => return Ok(None),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::attempt::{exchange, take};
 use super::clock::Clock;
+use super::guard::Guard;
 use super::{ReplicatedClient, Served};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
@@ -95,7 +96,8 @@ impl Seat {
     }
 
     /// Runs a request on this connection, once.
-    pub(crate) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>, clock: &mut Clock) -> Result<Reply> {
+    pub(crate) fn run(&mut self, client: &ReplicatedClient, guard: &Guard<'_>, clock: &mut Clock) -> Result<Reply> {
+        let request = guard.request();
         let member = &self.topology.members()[self.position];
         if member.node.standing() == Standing::Stray {
             let text = format!("{request} is not sent any more: another node is the master now");
@@ -103,7 +105,7 @@ impl Seat {
         }
         let _in_flight = member.node.begin();
         let end = clock.attempt_end(false);
-        let attempt = exchange(member, &mut self.lease, request, clock, end);
+        let attempt = exchange(member, &mut self.lease, guard, clock, end);
         clock.tick();
         match judge(request, &attempt) {
             (Verdict::Answer, _) => member.record_answer(),

@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How fast the average forgets: after this time half of a peak is left.
-const TAU: f64 = 1.0;
+/// How fast the average forgets: after so many milliseconds half of a peak is left.
+const TAU: f64 = 1000.0;
 /// The unit in which latencies are kept: 2^32 of them are seven minutes.
-const UNIT: Duration = Duration::from_nanos(100);
+const UNIT_NANOS: u64 = 100;
 /// What a failure costs, unless it is said otherwise: twice the default response limit.
 const PENALTY: Duration = Duration::from_secs(2);
 
@@ -15,7 +15,7 @@ const PENALTY: Duration = Duration::from_secs(2);
 /// that nodes are tried again. A failure counts as a sample of at least the penalty: else a node that fails at once would
 /// look fast, and draw all calls.
 ///
-/// The word holds the latency in its upper half, in [`UNIT`]s, and the time of the sample in its lower half, in
+/// The word holds the latency in its upper half, in units of [`UNIT_NANOS`], and the time of the sample in its lower half, in
 /// milliseconds. 0 means that nothing is known.
 #[derive(Debug)]
 pub(super) struct Latency {
@@ -85,10 +85,11 @@ impl Latency {
         let known = Known::of(self.word.load(Ordering::Relaxed))?;
         let millis = self.millis(now);
         let age = Duration::from_millis(u64::from(millis.wrapping_sub(known.millis)));
-        Some((UNIT * known.units_at(millis), age))
+        Some((Duration::from_nanos(UNIT_NANOS * u64::from(known.units_at(millis))), age))
     }
 
     /// Milliseconds since the beginning, modulo 49 days; never 0 at the beginning, so that no sample looks like none.
+    #[inline]
     fn millis(&self, now: Instant) -> u32 {
         let epoch = *self.epoch.get_or_init(|| now);
         let passed = now.saturating_duration_since(epoch);
@@ -97,12 +98,16 @@ impl Latency {
 }
 
 impl Known {
+    #[inline]
     fn of(word: u64) -> Option<Self> {
         (word != 0).then_some(Self { units: (word >> 32) as u32, millis: word as u32 })
     }
 
+    #[inline]
     fn units_at(self, millis: u32) -> u32 {
-        (f64::from(self.units) * kept_after(millis.wrapping_sub(self.millis))) as u32
+        let age = millis.wrapping_sub(self.millis);
+        // Nodes in use have just been asked: nothing to divide.
+        if age == 0 { self.units } else { (f64::from(self.units) * kept_after(age)) as u32 }
     }
 }
 
@@ -117,10 +122,11 @@ fn units(time: Duration) -> u32 {
 }
 
 /// The part of a peak that is left after so many milliseconds: cheaper than an exponential, and slower in the end.
+#[inline]
 fn kept_after(millis: u32) -> f64 {
     // A clock that another thread read a little earlier is no age of 49 days.
     let millis = if millis > u32::MAX / 2 { 0 } else { millis };
-    1.0 / (1.0 + f64::from(millis) / 1000.0 / TAU)
+    TAU / (TAU + f64::from(millis))
 }
 
 #[cfg(test)]

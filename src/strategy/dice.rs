@@ -6,6 +6,8 @@ use crate::hash::mix;
 
 /// A SplitMix64 generator whose state is one atomic counter. The generators of `rand` need `&mut`, and so a lock.
 #[derive(Debug)]
+// On a cache line of its own: strategies around it read their settings while other threads roll.
+#[repr(align(64))]
 pub(super) struct Dice(AtomicU64);
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -24,31 +24,37 @@ const WINDOW: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct LatencyWindow<S> {
     inner: S,
-    window: Duration,
+    /// In nanoseconds, as heartbeats are kept: not to be converted for every candidate.
+    window: u64,
 }
 
 impl<S: Strategy> LatencyWindow<S> {
     /// Makes a window of 1 ms.
     #[must_use]
     pub fn new(inner: S) -> Self {
-        Self { inner, window: WINDOW }
+        Self { inner, window: 0 }.within(WINDOW)
     }
 
     /// Sets how much farther than the nearest candidate another one may be. Default: 1 ms; 15 ms suit several zones.
     #[must_use]
     pub fn within(mut self, window: Duration) -> Self {
-        self.window = window;
+        self.window = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
         self
     }
 }
 
 impl<S: Strategy> Strategy for LatencyWindow<S> {
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
-        let Some(shortest) = candidates.iter().filter_map(Node::heartbeat).min() else {
+        let (mut shortest, mut longest) = (u64::MAX, 0);
+        for heartbeat in candidates.iter().map(Node::heartbeat_nanos).filter(|heartbeat| *heartbeat > 0) {
+            (shortest, longest) = (shortest.min(heartbeat), longest.max(heartbeat));
+        }
+        let limit = shortest.saturating_add(self.window);
+        if longest <= limit {
             return self.inner.pick(candidates);
-        };
-        let longest = shortest.saturating_add(self.window);
-        let near = candidates.narrow(|node| node.heartbeat().is_none_or(|heartbeat| heartbeat <= longest));
+        }
+        // Those whose distance is not known have 0.
+        let near = candidates.narrow(|node| node.heartbeat_nanos() <= limit);
         self.inner.pick(near.as_ref().unwrap_or(candidates))
     }
 

@@ -86,6 +86,20 @@ mod tests {
     }
 
     #[test]
+    fn idle_candidates_get_the_same_also_when_one_is_missing() {
+        let nodes: Vec<Node> = (0..5).map(|n| Node::new(format!("n{n}:1").parse().unwrap())).collect();
+        let strategy = LeastOutstanding::seeded(2);
+        for count in [5, 4] {
+            let candidates = Candidates::new(&nodes.iter().take(count).collect::<Vec<_>>()).unwrap();
+            let picks: Vec<&Node> = (0..10_000).map(|_| strategy.pick(&candidates)).collect();
+            for node in candidates.iter() {
+                let share = picks.iter().filter(|picked| std::ptr::eq(**picked, node)).count() as f64 / 10_000.0;
+                assert!((share - 1.0 / count as f64).abs() < 0.02, "{share} of {count}");
+            }
+        }
+    }
+
+    #[test]
     fn twice_the_weight_takes_twice_the_load() {
         let nodes = [("a:1", 1), ("b:1", 2), ("c:1", 4)];
         let nodes = nodes.map(|(addr, weight)| Node::new(addr.parse().unwrap()).with_weight(weight));

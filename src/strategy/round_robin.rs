@@ -13,6 +13,8 @@ use crate::node::Node;
 ///
 /// Second attempts have a turn of their own: the share of a failing node is spread evenly over the others.
 #[derive(Debug)]
+// On a cache line of its own: strategies around it read their settings while other threads take turns.
+#[repr(align(64))]
 pub struct RoundRobin {
     turn: AtomicUsize,
     retry_turn: AtomicUsize,

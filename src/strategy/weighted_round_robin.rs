@@ -9,7 +9,7 @@ use super::{Candidates, Strategy};
 use crate::node::Node;
 
 /// Visits the candidates one after the other, the heavier ones more often and well spread: with the weights 5, 1 and 1,
-/// `a c a a a b a`. Starts anywhere in the cycle.
+/// `a b a a a c a`. Starts anywhere in the cycle.
 ///
 /// Exact: in as many turns as the weights sum up to, each candidate gets exactly its weight. Where the sum is past 2^32,
 /// weights are first divided by a power of two. The share of a candidate that is missing is spread over the others, by
@@ -18,23 +18,35 @@ use crate::node::Node;
 /// As with [`RoundRobin`](super::RoundRobin), handles that read from different nodes share its turns, and second attempts
 /// have a turn of their own.
 #[derive(Debug)]
+// On a cache line of its own: strategies around it read their settings while other threads take turns.
+#[repr(align(64))]
 pub struct WeightedRoundRobin {
     turn: AtomicU64,
     retry_turn: AtomicU64,
 }
 
-/// The visits to one candidate, at the times (k + phase) / weight of a cycle that lasts 1, k counting from 0.
+/// A candidate at some time of a cycle that lasts 1. It is visited at the times (k + phase) / weight, k counting from 0.
 ///
 /// A stride schedule (Waldspurger, Weihl 1995) with fixed phases instead of the state that each pick would have to change.
 #[derive(Clone, Copy, Debug)]
 struct Visits {
-    weight: u64,
-    /// k + phase of the next visit, in units of 2^-32.
-    next: u64,
-    index: u8,
+    weight: u32,
+    /// Since the last visit, in units of 2^-32 of the way to the next, and less one such unit.
+    passed: u32,
 }
 
 const ONE: u64 = 1 << 32;
+const PLACES: u64 = MOST_NODES as u64;
+
+/// Which visits are looked for: those that come, or those that were.
+#[derive(Clone, Copy, Debug)]
+enum Towards {
+    Future,
+    Past,
+}
+
+/// How far the phases of two neighbours are apart: a golden section, so that any few of them are spread well.
+const APART: u32 = 0x9e37_79b9;
 
 impl WeightedRoundRobin {
     /// Starts at a random turn.
@@ -75,123 +87,91 @@ impl Strategy for WeightedRoundRobin {
 ///
 /// Starts at the time turn / sum, where nearly that many visits are over, and counts the few that are missing.
 fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
-    let mut all: ArrayVec<Visits, MOST_NODES> = ArrayVec::new();
-    // Read once: weights may change meanwhile. The sum is at most 2^38; candidates are as many as there is room for.
-    let (mut sum, first, mut are_equal) = (0, u64::from(candidates.at(0).weight()), true);
-    for (index, node) in (0_u8..).zip(candidates.iter()) {
-        let weight = u64::from(node.weight());
-        sum += weight;
-        are_equal &= weight == first;
-        all.push(Visits { weight, next: 0, index });
-    }
-    if are_equal {
+    // Read once: weights may change meanwhile. The sum is below 2^38; there are no more candidates than places.
+    let mut weights = ArrayVec::<u32, MOST_NODES>::new();
+    // Here and below, `collect` would move all the places.
+    weights.extend(candidates.iter().map(Node::weight));
+    let (first, mut sum) = (weights.first().copied(), total(&weights));
+    if weights.iter().all(|weight| Some(*weight) == first) {
         return None;
     }
     if sum >= ONE {
         // To less than 2^31; weights that stay 1 add at most 63.
-        sum = scale(&mut all, sum.ilog2() - 30);
+        sum = scale(&mut weights, sum.ilog2() - 30);
     }
     let turn = turn.checked_rem(sum)?;
     // Below 1, in units of 2^-32, as is the phase.
     let time = (turn << 32) / sum;
-    let mut groups = Groups::of(&all);
-    let mut over = 0;
-    for visits in &mut all {
-        let phase = groups.phase(visits.weight);
-        // Visits before `time`: below 2^64, because weight and time are below 2^32.
-        let count = (visits.weight * time + (ONE - 1)).saturating_sub(phase) >> 32;
-        visits.next = (count << 32) + phase;
-        over += count;
-    }
-    walk(&mut all, over, turn)
+    let (mut phase, mut over) = (1_u32 << 31, 0);
+    let mut all = ArrayVec::<Visits, MOST_NODES>::new();
+    all.extend(weights.iter().map(|weight| {
+        // Below 2^64, because weight and time are below 2^32. The upper half counts the visits before `time`.
+        let passed = u64::from(*weight) * time + u64::from(!phase);
+        phase = phase.wrapping_add(APART);
+        over += passed >> 32;
+        Visits { weight: *weight, passed: passed as u32 }
+    }));
+    if over > turn { walk(&all, Towards::Past, over - turn) } else { walk(&all, Towards::Future, turn - over + 1) }
 }
 
-/// Returns the candidate of the visit `turn`, when `over` visits are behind: each candidate is less than one visit ahead of
-/// its due or behind it, so the way is short.
-fn walk(all: &mut [Visits], over: u64, turn: u64) -> Option<usize> {
-    let mut found = None;
-    if over > turn {
-        for _ in turn..over {
-            let last = all.iter_mut().filter(|visits| visits.next >= ONE).max_by(|a, b| a.last().order(&b.last()))?;
-            last.next -= ONE;
-            found = Some(last.index);
-        }
-    } else {
-        for _ in over..=turn {
-            let next = all.iter_mut().filter(|visits| visits.weight > 0).min_by(|a, b| a.order(b))?;
-            next.next += ONE;
-            found = Some(next.index);
+/// Returns the candidate of the visit that is so many steps away: each candidate is less than one visit ahead of its due or
+/// behind it, so the way is short.
+#[inline]
+fn walk(all: &[Visits], towards: Towards, steps: u64) -> Option<usize> {
+    let way = |place: usize, between| towards.way(all[place], place, between);
+    let mut ways = ArrayVec::<u64, MOST_NODES>::new();
+    ways.extend((0..all.len()).map(|place| way(place, 0)));
+    let mut between = [0_u8; MOST_NODES];
+    for _ in 1..steps {
+        let nearest = towards.place(*ways.iter().min()?);
+        between[nearest] += 1;
+        ways[nearest] = way(nearest, between[nearest]);
+    }
+    ways.iter().min().map(|nearest| towards.place(*nearest))
+}
+
+impl Towards {
+    /// Returns how far away a visit is, with so many visits to the same candidate in between, in units of 2^-32 of the cycle;
+    /// and in the lowest bits where the candidate stands in the order of those that are visited in the same unit.
+    ///
+    /// Whole units, counted from the beginning of the cycle: so all turns agree on the order, and each visit has its turn.
+    #[inline]
+    fn way(self, visits: Visits, place: usize, between: u8) -> u64 {
+        let passed = match self {
+            Self::Future => !visits.passed,
+            Self::Past => visits.passed,
+        };
+        let away = u64::from(passed) + (u64::from(between) << 32);
+        // Of weight 0: never. More than 2^38 units do not occur.
+        away.checked_div(u64::from(visits.weight)).map_or(u64::MAX, |away| away * PLACES + self.turned(place) as u64)
+    }
+
+    /// Returns the place of the candidate with this way.
+    #[inline]
+    fn place(self, way: u64) -> usize {
+        self.turned((way % PLACES) as usize)
+    }
+
+    /// The first candidate comes first, and so is the last on the way back.
+    #[inline]
+    fn turned(self, place: usize) -> usize {
+        match self {
+            Self::Future => place,
+            Self::Past => MOST_NODES - 1 - place,
         }
     }
-    found.map(usize::from)
 }
 
 /// Divides the weights by 2^`shift`; those above 0 stay so. Returns their sum.
 #[cold]
-fn scale(all: &mut [Visits], shift: u32) -> u64 {
-    all.iter_mut().for_each(|visits| visits.weight = (visits.weight >> shift).max(visits.weight.min(1)));
-    all.iter().map(|visits| visits.weight).sum()
+fn scale(weights: &mut [u32], shift: u32) -> u64 {
+    weights.iter_mut().for_each(|weight| *weight = (*weight >> shift).max((*weight).min(1)));
+    total(weights)
 }
 
-/// Which candidates take turns: those of equal weight, and by chance others.
-struct Groups {
-    sizes: [u8; GROUPS],
-    seen: [u8; GROUPS],
+fn total(weights: &[u32]) -> u64 {
+    weights.iter().map(|weight| u64::from(*weight)).sum()
 }
-
-const GROUPS: usize = 64;
-
-/// 1 / n, in units of 2^-32.
-const APART: [u64; MOST_NODES + 1] = {
-    let mut apart = [0; MOST_NODES + 1];
-    let mut n = 1;
-    while n < apart.len() {
-        apart[n] = ONE / n as u64;
-        n += 1;
-    }
-    apart
-};
-
-impl Groups {
-    fn of(all: &[Visits]) -> Self {
-        let mut sizes = [0; GROUPS];
-        all.iter().for_each(|visits| sizes[Self::place(visits.weight).0] += 1);
-        Self { sizes, seen: [0; GROUPS] }
-    }
-
-    /// Returns the group of a weight, and its first phase: a golden section apart from that of the next weight, so that
-    /// weights that are nearly equal do not move in step.
-    #[inline]
-    fn place(weight: u64) -> (usize, u64) {
-        let spread = (weight as u32).wrapping_mul(0x9e37_79b9);
-        ((spread >> 26) as usize, u64::from(spread))
-    }
-
-    /// Returns the phase of the next candidate of a group, below 1: within a group, they are evenly apart.
-    #[inline]
-    fn phase(&mut self, weight: u64) -> u64 {
-        let (group, first) = Self::place(weight);
-        let phase = first + APART[usize::from(self.sizes[group])] * u64::from(self.seen[group]);
-        self.seen[group] += 1;
-        phase % ONE
-    }
-}
-
-impl Visits {
-    /// The visit before the next one.
-    fn last(self) -> Self {
-        Self { next: self.next - ONE, ..self }
-    }
-
-    /// Compares the times of the next visits, without rounding; at the same time, the first candidate comes first.
-    #[inline]
-    fn order(&self, other: &Self) -> std::cmp::Ordering {
-        let (ours, theirs) = (u128::from(self.next), u128::from(other.next));
-        let by_time = (ours * u128::from(other.weight)).cmp(&(theirs * u128::from(self.weight)));
-        by_time.then(self.index.cmp(&other.index))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::WeightedRoundRobin;
@@ -220,7 +200,7 @@ mod tests {
     #[test]
     fn a_heavy_candidate_is_interrupted_by_the_light_ones() {
         let nodes = nodes(&[5, 1, 1]);
-        assert_eq!(trace(&WeightedRoundRobin::seeded(0), &nodes, |_| true, 7), [0, 2, 0, 0, 0, 1, 0]);
+        assert_eq!(trace(&WeightedRoundRobin::seeded(0), &nodes, |_| true, 7), [0, 1, 0, 0, 0, 2, 0]);
         let long = trace(&WeightedRoundRobin::new(), &nodes, |_| true, 70);
         assert!(!long.windows(4).any(|run| run == [0; 4]), "{long:?}");
     }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::addr::NodeAddr;
-use crate::node::{InFlight, Node};
+use crate::node::{InFlight, Node, Outcome};
 use crate::strategy::{Candidates, MOST_NODES, Strategy};
 
 /// How long the picks of one situation may take.
@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PICKS: usize = 8;
 const THREADS: usize = 8;
 const PICKS_OF_A_THREAD: usize = 500;
+/// At least so many picks show how even a strategy is.
+const PICKS_TO_COUNT: usize = 10_000;
 
 /// What a strategy is shown.
 #[derive(Clone, Copy)]
@@ -40,8 +42,9 @@ enum Weights {
 /// second, unless something is wrong.
 ///
 /// It must pick one of the candidates, for 1 to 64 of them, in changing sets, with and without a key, first and later
-/// attempts, idle and busy nodes, weights from 1 to `u32::MAX`; from one thread and from eight at once. Whether it allocates
-/// is not checked: a crate such as `allocation-counter` can tell.
+/// attempts, idle and busy nodes, known and unknown latencies, weights from 1 to `u32::MAX`; from one thread and from eight at
+/// once. Two more checks stand beside this one: [`strategy_allocates_nothing`] for every strategy, [`strategy_is_even`] for
+/// those that claim it.
 ///
 /// ```
 /// use redis_replicated::strategy::Random;
@@ -65,6 +68,51 @@ pub fn strategy_conformance<S: Strategy>(strategy: impl Fn() -> S) {
     for nodes in [1, 2, 3, 16, MOST_NODES] {
         let situation = Situation { nodes, weight: Weights::Mixed, key: Some("key"), attempt: 0, in_flight: 0 };
         check(&Arc::new(strategy()), situation, Situation::check_threads);
+    }
+}
+
+/// Checks that a strategy shares its picks evenly among equal, idle nodes, also while one of them is missing and when it is
+/// back. `strategy` makes a fresh one; `tolerance` is how far a share of at least 10 000 picks may be from 1/N: 0 for an exact
+/// turn, 0.02 for strategies that go by chance. Not to be asked of a strategy that knows better than to be even.
+///
+/// ```
+/// use redis_replicated::strategy::{Random, RoundRobin};
+/// use redis_replicated::testing::strategy_is_even;
+///
+/// strategy_is_even(RoundRobin::new, 0.0);
+/// strategy_is_even(Random::new, 0.02);
+/// ```
+///
+/// # Panics
+///
+/// If a share is farther off, the strategy picks a node that is not a candidate, panics, or takes more than 10 s. The message
+/// says which strategy, which node, and its share.
+pub fn strategy_is_even<S: Strategy>(strategy: impl Fn() -> S, tolerance: f64) {
+    for nodes in [2, 3, 4, 7, 16, MOST_NODES] {
+        let situation = Situation { nodes, weight: Weights::Ones, key: None, attempt: 0, in_flight: 0 };
+        check(&Arc::new(strategy()), situation, move |situation, strategy| situation.check_shares(strategy, tolerance));
+    }
+}
+
+/// Checks that no pick of a strategy allocates, but for its first. `strategy` makes a fresh one; `count` runs what it is
+/// given and returns how many allocations that made on its thread, which is a matter of the global allocator, and so of the
+/// program: a crate such as `allocation-counter` can tell.
+///
+/// ```
+/// use allocation_counter::measure;
+/// use redis_replicated::strategy::Random;
+/// use redis_replicated::testing::strategy_allocates_nothing;
+///
+/// strategy_allocates_nothing(Random::new, |picks| measure(picks).count_total);
+/// ```
+///
+/// # Panics
+///
+/// If a pick allocates, or panics. The message says which strategy, and among which candidates.
+pub fn strategy_allocates_nothing<S: Strategy>(strategy: impl Fn() -> S, count: impl Fn(&mut dyn FnMut()) -> u64) {
+    for situation in situations().filter(|situation| situation.nodes.is_power_of_two()) {
+        let checked = situation.check_allocations(&strategy(), &count);
+        checked.unwrap_or_else(|fault| report(std::any::type_name::<S>(), &fault, situation));
     }
 }
 
@@ -111,7 +159,49 @@ impl Situation {
         let nodes = self.make_nodes();
         let _running = self.begin(&nodes);
         let candidates = self.candidates(&nodes.iter().collect::<Vec<_>>())?;
-        (0..picks).try_for_each(|_| pick(strategy, &candidates))
+        (0..picks).try_for_each(|_| pick(strategy, &candidates).map(drop))
+    }
+
+    /// Counts the picks of all nodes, of all but one, and of all again.
+    fn check_shares<S: Strategy>(self, strategy: &S, tolerance: f64) -> Result<(), String> {
+        let nodes = self.make_nodes();
+        let all: Vec<&Node> = nodes.iter().collect();
+        let mut fewer = all.clone();
+        fewer.remove(self.nodes / 2);
+        for (nodes, set) in [(&all, "all nodes"), (&fewer, "all nodes but one"), (&all, "all nodes again")] {
+            let candidates = self.candidates(nodes)?;
+            let turns = PICKS_TO_COUNT.div_ceil(nodes.len());
+            let picks = turns * nodes.len();
+            let mut counts = vec![0_usize; nodes.len()];
+            for _ in 0..picks {
+                let picked = pick(strategy, &candidates)?;
+                // It is a candidate: it has a place.
+                let place = nodes.iter().position(|node| std::ptr::eq(*node, picked));
+                place.into_iter().for_each(|place| counts[place] += 1);
+            }
+            let is_off = |count: &usize| count.abs_diff(turns) as f64 > tolerance * picks as f64;
+            if let Some((node, count)) = nodes.iter().zip(counts).find(|(_, count)| is_off(count)) {
+                let addr = node.addr();
+                return Err(format!("is not even: {addr} got {count} of {picks} picks instead of {turns}, from {set}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_allocations<S: Strategy>(
+        self,
+        strategy: &S,
+        count: impl Fn(&mut dyn FnMut()) -> u64,
+    ) -> Result<(), String> {
+        let nodes = self.make_nodes();
+        let _running = self.begin(&nodes);
+        let candidates = self.candidates(&nodes.iter().collect::<Vec<_>>())?;
+        // What a thread or a strategy sets up once is not part of every read.
+        strategy.pick(&candidates);
+        match count(&mut || (0..PICKS).for_each(|_| _ = strategy.pick(&candidates))) {
+            0 => Ok(()),
+            allocations => Err(format!("made {allocations} allocations in {PICKS} picks")),
+        }
     }
 
     /// Picks from several threads at once, each of which leaves out another node now and then.
@@ -142,6 +232,11 @@ impl Situation {
     fn make_nodes(self) -> Vec<Node> {
         let node = |n: usize| {
             let node = Node::new(NodeAddr::tcp(&format!("node-{n}"), 6379));
+            if matches!(self.weight, Weights::Mixed) && n % 3 < 2 {
+                let latency = Duration::from_micros(200 * n as u64);
+                node.record_at(Outcome::Answered, latency, Instant::now());
+                node.record_heartbeat(latency);
+            }
             let node = if n % 4 == 3 { node } else { node.with_zone(format!("zone-{}", n % 4)) };
             node.with_weight(match self.weight {
                 Weights::Largest => u32::MAX,
@@ -166,9 +261,9 @@ impl Situation {
     }
 }
 
-fn pick<S: Strategy>(strategy: &S, candidates: &Candidates<'_>) -> Result<(), String> {
+fn pick<'a, S: Strategy>(strategy: &S, candidates: &Candidates<'a>) -> Result<&'a Node, String> {
     match catch_unwind(AssertUnwindSafe(|| strategy.pick(candidates))) {
-        Ok(picked) if candidates.contains(picked) => Ok(()),
+        Ok(picked) if candidates.contains(picked) => Ok(picked),
         Ok(picked) => Err(format!("picked {}, which is not a candidate", picked.addr())),
         Err(panic) => Err(panicked(&*panic)),
     }
@@ -194,12 +289,13 @@ impl fmt::Display for Situation {
 
 #[cfg(test)]
 mod tests {
-    use super::strategy_conformance;
+    use super::{strategy_allocates_nothing, strategy_conformance, strategy_is_even};
     use crate::node::Node;
     use crate::strategy::{
-        Candidates, LeastOutstanding, NAMES, PowerOfTwoChoices, Random, Rendezvous, RoundRobin, Strategy,
-        WeightedRoundRobin, ZoneAffinity, by_name,
+        Candidates, LatencyWindow, LeastOutstanding, NAMES, PeakEwma, PowerOfTwoChoices, Random, Rendezvous,
+        RoundRobin, Strategy, WeightedRoundRobin, ZoneAffinity, by_name,
     };
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn every_strategy_of_this_crate_conforms() {
@@ -211,7 +307,21 @@ mod tests {
         strategy_conformance(Rendezvous::new);
         strategy_conformance(|| ZoneAffinity::new("zone-1", LeastOutstanding::new()).saturated_at(2));
         strategy_conformance(|| ZoneAffinity::new("zone-1", WeightedRoundRobin::new()));
+        strategy_conformance(|| LatencyWindow::new(RoundRobin::new()));
         NAMES.into_iter().for_each(|name| strategy_conformance(|| by_name(name, Some(u64::MAX)).unwrap()));
+    }
+
+    #[test]
+    fn the_strategies_of_this_crate_are_even_among_equals() {
+        strategy_is_even(RoundRobin::new, 0.0);
+        strategy_is_even(WeightedRoundRobin::new, 0.0);
+        strategy_is_even(|| LatencyWindow::new(RoundRobin::new()), 0.0);
+        strategy_is_even(|| ZoneAffinity::new("elsewhere", RoundRobin::new()), 0.0);
+        strategy_is_even(|| Random::seeded(1), 0.02);
+        strategy_is_even(|| LeastOutstanding::seeded(1), 0.02);
+        strategy_is_even(|| PowerOfTwoChoices::seeded(1), 0.02);
+        strategy_is_even(|| PeakEwma::seeded(1), 0.02);
+        strategy_is_even(|| Rendezvous::seeded(1), 0.02);
     }
 
     #[derive(Debug)]
@@ -238,5 +348,44 @@ mod tests {
                 first[candidates.len() - 1]
             })
         });
+    }
+
+    #[test]
+    #[should_panic(
+        expected = "is not even: node-0:6379 got 10000 of 10000 picks instead of 5000, from all nodes: among 2"
+    )]
+    fn a_favourite_is_noticed() {
+        strategy_is_even(|| Faulty(|candidates| candidates.at(0)), 0.4);
+    }
+
+    /// Takes the next candidate where the one whose turn it is is missing.
+    #[derive(Debug, Default)]
+    struct Successor(AtomicUsize);
+
+    impl Strategy for Successor {
+        fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+            let number = |node: &Node| node.addr().host().unwrap()["node-".len()..].parse::<usize>().unwrap();
+            let last = number(candidates.at(candidates.len() - 1));
+            let turn = self.0.fetch_add(1, Ordering::Relaxed) % (last + 1);
+            candidates.iter().find(|node| number(node) >= turn).unwrap()
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "from all nodes but one: among 3")]
+    fn a_share_of_a_missing_node_that_goes_to_one_other_is_noticed() {
+        strategy_conformance(Successor::default);
+        strategy_is_even(Successor::default, 0.02);
+    }
+
+    #[test]
+    #[should_panic(expected = "Random made 3 allocations in 8 picks: among 1 nodes of weight 1")]
+    fn allocations_are_noticed() {
+        let count = |picks: &mut dyn FnMut(), allocations| {
+            picks();
+            allocations
+        };
+        strategy_allocates_nothing(Random::new, |picks| count(picks, 0));
+        strategy_allocates_nothing(Random::new, |picks| count(picks, 3));
     }
 }

@@ -127,7 +127,7 @@ impl NodeSnapshot {
             zone: node.zone().map(str::to_owned),
             weight: node.weight(),
             ejected: node.is_ejected(),
-            share: node.share(now),
+            share: node.share_at(now),
             latency: node.latency_at(now),
             heartbeat: node.heartbeat(),
             in_flight: node.in_flight(),
