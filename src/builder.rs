@@ -316,7 +316,13 @@ impl Builder {
         let budget = Budget::new(Instant::now());
         let protection = Protection::new(limit);
         let shared = Shared { keeper, classifier, strategy, budget, protection, fixed: supply.fixed };
-        let options = Options { read_from: self.read_from, deadline: self.deadline };
+        let options = Options {
+            read_from: self.read_from,
+            deadline: self.deadline,
+            max_staleness: None,
+            confirmation: None,
+            session: None,
+        };
         Ok(ReplicatedClient { shared: Arc::new(shared), options })
     }
 

@@ -28,6 +28,7 @@ mod guard;
 mod pick;
 mod query;
 mod seat;
+mod session;
 mod set;
 
 pub use self::dedicated::Target;
@@ -150,7 +151,11 @@ impl ReplicatedClient {
                 }
                 (_, failed) => explain_failure(request, member, failed, earlier),
             };
-            if verdict == Verdict::Unproven { clock.look() } else { clock.tick() }
+            if verdict == Verdict::Unproven {
+                clock.look()
+            } else {
+                clock.tick()
+            }
             self.note(member, outcome, &clock);
             tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {

@@ -89,25 +89,26 @@ impl RoutedConnection {
             None if request.continues_scan => return Err(foreign_cursor(&request)),
             None => Aim::Any,
             Some(cursor) if request.continues_scan => {
-                Aim::Only(self.scans.find(cursor).ok_or_else(|| foreign_cursor(&request))?)
+                let (node, seen) = self.scans.find(cursor).ok_or_else(|| foreign_cursor(&request))?;
+                Aim::Only { node, seen }
             }
             // Nodes give the same cursors: two scans of one thing would be mistaken for each other on two nodes.
             Some(cursor) => self.scans.node_of(cursor).map_or(Aim::Any, Aim::First),
         };
         if request.opens || self.transaction.is_open() {
-            if matches!(aim, Aim::Only(node) if self.transaction.node() != Some(node)) {
+            if matches!(aim, Aim::Only { node, .. } if self.transaction.node() != Some(node)) {
                 return Err(foreign_cursor(&request));
             }
             return self.serve_pinned(&request);
         }
-        if let (Aim::Only(node) | Aim::First(node), Some(held)) = (aim, &self.held)
+        if let (Aim::Only { node, .. } | Aim::First(node), Some(held)) = (aim, &self.held)
             && held.node() == node
         {
             return self.scan_on_held(&request);
         }
         let served = self.client.call(&request, aim)?;
         if let (Some(cursor), Reply::One(page)) = (&cursor, &served.reply) {
-            self.scans.advance(cursor, request.continues_scan, page, served.node());
+            self.scans.advance(cursor, request.continues_scan, page, served.node(), served.seen);
             if served.is_from_shared_endpoint() && self.scans.is_open_on(served.node()) {
                 self.hold(&served, &request)?;
                 return self.scan_on_held(&request);
@@ -135,11 +136,12 @@ impl RoutedConnection {
     /// Serves a page of a scan on the connection that is kept for it.
     fn scan_on_held(&mut self, request: &Request<'_>) -> Result<Value> {
         let (Some(mut held), Some(cursor)) = (self.held.take(), request.cursor()) else { return Err(malformed()) };
-        let served = held.run(&self.client, request, &mut self.client.clock());
+        let guard = self.client.pinned_guard(request)?;
+        let served = held.run(&self.client, &guard, &mut self.client.clock());
         // A lost connection takes its scans along.
         let reply = served.inspect_err(|_| self.scans.forget(held.node()))?;
         let Reply::One(page) = reply else { return Err(malformed()) };
-        self.scans.advance(&cursor, request.continues_scan, &page, held.node());
+        self.scans.advance(&cursor, request.continues_scan, &page, held.node(), None);
         if self.scans.is_open_on(held.node()) {
             self.held = Some(held);
         } else {
@@ -153,7 +155,7 @@ impl RoutedConnection {
         let reply = self.transaction.run(&self.client, request)?;
         let Reply::One(value) = reply else { return Err(malformed()) };
         if let (Some(cursor), Some(node)) = (request.cursor(), self.transaction.node()) {
-            self.scans.advance(&cursor, request.continues_scan, &value, node);
+            self.scans.advance(&cursor, request.continues_scan, &value, node, None);
         }
         Ok(value)
     }

@@ -13,6 +13,7 @@ use crate::routing::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
 
 mod bell;
+mod chronicle;
 mod description;
 mod discovery;
 mod election;

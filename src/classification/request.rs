@@ -112,6 +112,15 @@ impl<'a> Request<'a> {
         if skipped.checked_add(kept) == Some(count) { Ok(whole) } else { Err(Malformed) }
     }
 
+    /// The same as a part of something longer, which gets `replies` and blocks for longer.
+    pub(crate) fn within<'b>(&self, bytes: &'b [u8], replies: usize, block: Block) -> Request<'b>
+    where
+        'a: 'b,
+    {
+        let replies = Replies::Many { skipped: 0, kept: replies };
+        Request { bytes, replies, block: self.block.then(block), ..*self }
+    }
+
     /// The cursor of a single command that scans.
     pub(crate) fn cursor(&self) -> Option<Cursor<'a>> {
         if self.class != Classification::Cursor || self.replies != Replies::One {

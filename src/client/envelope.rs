@@ -98,7 +98,7 @@ impl Envelope {
         };
         let kept = own + questions + usize::from(self.wait.is_some());
         let block = self.wait.map_or(Block::No, Block::For);
-        Request { bytes: &self.bytes, replies: Replies::Many { skipped: 0, kept }, block: request.block.then(block), ..*request }
+        request.within(&self.bytes, kept, block)
     }
 
     /// Takes the replies to the questions out.

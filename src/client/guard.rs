@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Aim, ReplicatedClient};
 use super::envelope::{Account, Envelope, Form, Opened, Silent};
+use super::{Aim, ReplicatedClient};
 use crate::classification::{Block, Classification, Replies, Request, TransactionStep};
-use crate::consistency::{Demand, Evidence, Loss, Position, Proof, Relation, Seen, Session, Standpoint, Step};
+use crate::consistency::{Demand, Evidence, Position, Proof, Relation, Seen, Session, Standpoint, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Role;
 use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
@@ -43,15 +43,25 @@ pub(crate) struct Confirmation {
 impl ReplicatedClient {
     /// Makes the guard of a call.
     #[inline]
-    pub(crate) fn guard<'a>(&'a self, request: &'a Request<'a>) -> Result<Guard<'a>> {
+    pub(super) fn guard<'a>(&'a self, request: &'a Request<'a>) -> Result<Guard<'a>> {
+        self.guard_of(request, Form::Within)
+    }
+
+    /// Makes the guard of a request on a connection that is kept: an `EXEC` would end what is watched there.
+    pub(crate) fn pinned_guard<'a>(&'a self, request: &'a Request<'a>) -> Result<Guard<'a>> {
+        self.guard_of(request, Form::Around)
+    }
+
+    #[inline]
+    fn guard_of<'a>(&'a self, request: &'a Request<'a>, of_one_read: Form) -> Result<Guard<'a>> {
         let options = &self.options;
         if options.session.is_none() && options.max_staleness.is_none() && options.confirmation.is_none() {
             return Ok(Guard::unchecked(request));
         }
-        self.checking_guard(request)
+        self.checking_guard(request, of_one_read)
     }
 
-    fn checking_guard<'a>(&'a self, request: &'a Request<'a>) -> Result<Guard<'a>> {
+    fn checking_guard<'a>(&'a self, request: &'a Request<'a>, of_one_read: Form) -> Result<Guard<'a>> {
         let (options, is_read) = (&self.options, request.is_read());
         let session = options.session.as_deref();
         if is_read && let Some(loss) = session.and_then(Session::take_loss) {
@@ -71,7 +81,7 @@ impl ReplicatedClient {
             _ if !checks => Form::Bare,
             // Inside a transaction it would not block.
             _ if !is_read || request.block != Block::No => Form::Behind,
-            Replies::One => Form::Within,
+            Replies::One => of_one_read,
             Replies::Many { .. } => Form::Around,
         };
         let asked = options.confirmation.filter(|asked| writes && asked.replicas > 0);
@@ -79,6 +89,15 @@ impl ReplicatedClient {
             .then(|| Box::new(Envelope::seal(request, form, asked.map(|asked| (asked.replicas, asked.limit)))));
         let check = checks.then(|| Check { session, demand, staleness, keeper: &self.shared.keeper });
         Ok(Guard { request, envelope, check, replicas: asked.map_or(0, |asked| asked.replicas) })
+    }
+}
+
+impl ReplicatedClient {
+    /// Notes that something was written whose place in the history is not known yet.
+    pub(crate) fn doubt(&self) {
+        if let Some(session) = &self.options.session {
+            session.doubt();
+        }
     }
 }
 
@@ -174,13 +193,13 @@ impl<'a> Guard<'a> {
 impl Check<'_> {
     /// What a node has that is no staler than asked for at this time, if anybody knows.
     fn freshest_at(&self, now: Instant) -> Option<Position> {
-        self.keeper.timeline().at(now.checked_sub(self.staleness?)?)
+        self.keeper.chronicle().timeline.at(now.checked_sub(self.staleness?)?)
     }
 
     /// Remembers what a node has just said, for the next choice.
     fn note(&self, member: &Member, evidence: &Evidence) {
         if evidence.is_master() {
-            self.keeper.lineage().note(evidence);
+            self.keeper.chronicle().lineage.note(evidence);
         }
         member.set_progress(evidence.position);
     }
@@ -213,7 +232,12 @@ impl Check<'_> {
         let Some(session) = self.session else { return Ok(()) };
         if first.is_master() {
             for evidence in [first, last] {
-                match session.read_from_master(&self.demand, evidence, self.keeper.lineage(), self.keeper.is_monitored()) {
+                match session.read_from_master(
+                    &self.demand,
+                    evidence,
+                    &self.keeper.chronicle().lineage,
+                    self.keeper.is_monitored(),
+                ) {
                     Step::Accept => {}
                     Step::Tell(loss) => return Err(Stage::Lost(loss)),
                     Step::Wait => return Err(Stage::Unproven),
@@ -226,7 +250,7 @@ impl Check<'_> {
         if self.demand.needs_master || !is_proven {
             return Err(Stage::Unproven);
         }
-        session.read_from_replica(last, self.keeper.lineage());
+        session.read_from_replica(last, &self.keeper.chronicle().lineage);
         Ok(())
     }
 
@@ -235,7 +259,7 @@ impl Check<'_> {
         let is_descendant = || {
             evidence.standpoint != Standpoint::Adrift
                 && evidence.position.offset >= seen.offset
-                && self.keeper.lineage().relate(seen, evidence.position.history) == Relation::Contained
+                && self.keeper.chronicle().lineage.relate(seen, evidence.position.history) == Relation::Contained
         };
         evidence.prove(seen) == Proof::Contained || is_descendant()
     }
@@ -256,7 +280,9 @@ impl Check<'_> {
     fn write(&self, request: &Request<'_>, after: Option<Account>) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
         match after {
-            Some(Ok(evidence)) if evidence.is_master() => session.wrote(&self.demand, &evidence, self.keeper.lineage()),
+            Some(Ok(evidence)) if evidence.is_master() => {
+                session.wrote(&self.demand, &evidence, &self.keeper.chronicle().lineage)
+            }
             // Demoted meanwhile: what was read in between may be old.
             Some(Ok(_)) if request.replies != Replies::One => {
                 session.doubt();

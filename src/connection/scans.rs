@@ -6,6 +6,7 @@ use redis::Value;
 
 use crate::addr::NodeAddr;
 use crate::classification::Cursor;
+use crate::consistency::Seen;
 
 /// So many open scans are remembered; the oldest is forgotten first. Most are never continued.
 const REMEMBERED: usize = 8;
@@ -23,15 +24,21 @@ struct Scan {
     what: u64,
     cursor: u64,
     node: NodeAddr,
+    /// What its first page had to contain.
+    seen: Option<Seen>,
     /// So many scans of the same thing have come to the same cursor; never 0.
     holders: u32,
 }
 
 impl Scans {
-    /// Returns the node that the cursor came from.
-    pub(super) fn find(&self, cursor: &Cursor<'_>) -> Option<&NodeAddr> {
+    /// Returns the node that the cursor came from, and what the scan had to contain when it began.
+    pub(super) fn find(&self, cursor: &Cursor<'_>) -> Option<(&NodeAddr, Option<Seen>)> {
         let (what, value) = (what(cursor), id(cursor.value));
-        self.open.iter().flatten().find(|scan| scan.what == what && scan.cursor == value).map(|scan| &scan.node)
+        self.open
+            .iter()
+            .flatten()
+            .find(|scan| scan.what == what && scan.cursor == value)
+            .map(|scan| (&scan.node, scan.seen))
     }
 
     /// Returns the node on which the same thing is being scanned already.
@@ -54,7 +61,14 @@ impl Scans {
     }
 
     /// Notes the next cursor of a scan, out of the reply to a page of it.
-    pub(super) fn advance(&mut self, cursor: &Cursor<'_>, continues: bool, reply: &Value, node: &NodeAddr) {
+    pub(super) fn advance(
+        &mut self,
+        cursor: &Cursor<'_>,
+        continues: bool,
+        reply: &Value,
+        node: &NodeAddr,
+        seen: Option<Seen>,
+    ) {
         // An error, or something that is not a page: the cursor that was sent stays good.
         let Some(next) = next_cursor(cursor, reply) else { return };
         let (what, sent) = (what(cursor), id(cursor.value));
@@ -83,7 +97,7 @@ impl Scans {
             self.open[REMEMBERED - 1] = None;
         }
         if let Some(free) = self.open.iter_mut().find(|slot| slot.is_none()) {
-            *free = Some(Scan { what, cursor: next, node: node.clone(), holders: 1 });
+            *free = Some(Scan { what, cursor: next, node: node.clone(), seen, holders: 1 });
         }
     }
 }
@@ -134,15 +148,19 @@ mod tests {
     fn a_cursor_is_known_for_what_it_scans_until_the_scan_ends() {
         let mut scans = Scans::default();
         let node = "n:1".parse().unwrap();
-        scans.advance(&cursor(b"0", b"a"), false, &page("17"), &node);
-        assert_eq!(scans.find(&cursor(b"17", b"a")), Some(&node));
+        scans.advance(&cursor(b"0", b"a"), false, &page("17"), &node, None);
+        assert_eq!(scans.find(&cursor(b"17", b"a")).map(|(node, _)| node), Some(&node));
         assert_eq!(scans.find(&cursor(b"17", b"b")), None);
         assert_eq!(scans.find(&cursor(b"18", b"a")), None);
-        scans.advance(&cursor(b"17", b"a"), true, &Value::Nil, &node);
-        assert_eq!(scans.find(&cursor(b"17", b"a")), Some(&node), "a failed page can be asked for again");
-        scans.advance(&cursor(b"17", b"a"), true, &page("23"), &node);
+        scans.advance(&cursor(b"17", b"a"), true, &Value::Nil, &node, None);
+        assert_eq!(
+            scans.find(&cursor(b"17", b"a")).map(|(node, _)| node),
+            Some(&node),
+            "a failed page can be asked for again"
+        );
+        scans.advance(&cursor(b"17", b"a"), true, &page("23"), &node, None);
         assert_eq!(scans.find(&cursor(b"17", b"a")), None);
-        scans.advance(&cursor(b"23", b"a"), true, &page("0"), &node);
+        scans.advance(&cursor(b"23", b"a"), true, &page("0"), &node, None);
         assert_eq!(scans.find(&cursor(b"23", b"a")), None);
     }
 
@@ -150,11 +168,11 @@ mod tests {
     fn scans_of_one_thing_are_on_one_node() {
         let mut scans = Scans::default();
         let (a, b) = ("a:1".parse().unwrap(), "b:1".parse().unwrap());
-        scans.advance(&cursor(b"0", b"k"), false, &page("17"), &a);
+        scans.advance(&cursor(b"0", b"k"), false, &page("17"), &a, None);
         assert_eq!(scans.node_of(&cursor(b"0", b"k")), Some(&a));
         assert_eq!(scans.node_of(&cursor(b"0", b"other")), None);
-        scans.advance(&cursor(b"0", b"k"), false, &page("23"), &b);
-        assert_eq!((scans.find(&cursor(b"17", b"k")), scans.find(&cursor(b"23", b"k"))), (None, Some(&b)));
+        scans.advance(&cursor(b"0", b"k"), false, &page("23"), &b, None);
+        assert_eq!((scans.find(&cursor(b"17", b"k")), scans.find(&cursor(b"23", b"k"))), (None, Some((&b, None))));
     }
 
     #[test]
@@ -162,14 +180,14 @@ mod tests {
         let mut scans = Scans::default();
         let keys: [&[u8]; 10] = [b"0", b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8", b"9"];
         for key in keys {
-            scans.advance(&cursor(b"0", key), false, &page("5"), &"n:1".parse().unwrap());
+            scans.advance(&cursor(b"0", key), false, &page("5"), &"n:1".parse().unwrap(), None);
         }
-        scans.advance(&cursor(b"0", b"ends at once"), false, &page("0"), &"n:1".parse().unwrap());
+        scans.advance(&cursor(b"0", b"ends at once"), false, &page("0"), &"n:1".parse().unwrap(), None);
         let forgotten = keys.map(|key| scans.find(&cursor(b"5", key)).is_none());
         assert_eq!(forgotten.iter().position(|forgotten| !forgotten), Some(keys.len() - REMEMBERED));
         assert_eq!(forgotten.iter().filter(|forgotten| !**forgotten).count(), REMEMBERED);
         for _ in 0..REMEMBERED {
-            scans.advance(&cursor(b"0", b"9"), false, &page("5"), &"n:1".parse().unwrap());
+            scans.advance(&cursor(b"0", b"9"), false, &page("5"), &"n:1".parse().unwrap(), None);
         }
         assert!(scans.find(&cursor(b"5", b"3")).is_some(), "the same abandoned scan is remembered once");
     }

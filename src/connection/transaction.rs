@@ -3,8 +3,8 @@
 use redis::Value;
 
 use crate::addr::NodeAddr;
-use crate::classification::{Request, TransactionStep};
-use crate::client::{ReplicatedClient, Seat};
+use crate::classification::{Classification, Replies, Request, TransactionStep};
+use crate::client::{Guard, ReplicatedClient, Seat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::routing::Reply;
 
@@ -71,15 +71,35 @@ impl Transaction {
         }
     }
 
+    /// Makes the guard of a request: what is queued proves nothing until it is executed, and a question would be queued too.
+    fn guard<'a>(&self, client: &'a ReplicatedClient, request: &'a Request<'a>) -> Result<Guard<'a>> {
+        let mut state = match self {
+            Self::Open { state, .. } => *state,
+            Self::None | Self::Lost(_) => State::default(),
+        };
+        if !request.is_transaction() {
+            request.steps(client.classifier()).for_each(|step| state.step(step, false));
+            if state.is_queuing && request.class == Classification::Write && request.replies != Replies::One {
+                // Written before a MULTI of the same pipeline.
+                client.doubt();
+            }
+        }
+        if state.is_queuing && !request.is_transaction() {
+            return Ok(Guard::unchecked(request));
+        }
+        client.pinned_guard(request)
+    }
+
     /// Runs a request on the pinned connection, which it takes if there is none yet.
     pub(super) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>) -> Result<Reply> {
+        let guard = self.guard(client, request)?;
         let mut clock = client.clock();
         let (mut seat, mut state) = match std::mem::take(self) {
             Self::Open { seat, state } => (seat, state),
             Self::None | Self::Lost(_) => (client.take_seat(request, &mut clock)?, State::default()),
         };
         let was_open = state;
-        let reply = seat.run(client, request, &mut clock).inspect_err(|_| {
+        let reply = seat.run(client, &guard, &mut clock).inspect_err(|_| {
             // A lost end is in doubt, which this error says; nothing after it relies on the connection.
             let ends = |step| matches!(step, Some(TransactionStep::Exec | TransactionStep::Discard));
             let is_over = request.is_transaction() || request.steps(client.classifier()).any(ends);

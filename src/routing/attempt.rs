@@ -98,9 +98,10 @@ impl Fault {
                 let text = format!("does not prove to contain what the reply to {request} has to contain");
                 return Error::unproven_read(text).on(node);
             }
-            Stage::Unproven => {
-                (ErrorKind::Unproven, format!("demoted during {request}: what it read may be old, what it wrote be lost"))
-            }
+            Stage::Unproven => (
+                ErrorKind::Unproven,
+                format!("demoted during {request}: what it read may be old, what it wrote be lost"),
+            ),
             Stage::Silent => (ErrorKind::Unproven, "does not tell how far it is (INFO replication)".to_owned()),
             Stage::Lost(loss) => return loss_error(loss).on(node),
             Stage::Unacknowledged(replicas) => {

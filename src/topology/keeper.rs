@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::bell::Bell;
+use super::chronicle::Chronicle;
 use super::description::{Description, TopologyProvider};
 use super::ledger::{Described, Drawing, Ledger, Succession};
 use super::peer::{Peer, Workshop};
@@ -42,6 +43,7 @@ pub(crate) struct Keeper {
     pub(super) provider: Arc<dyn TopologyProvider>,
     manner: Manner,
     workshop: Workshop,
+    chronicle: Chronicle,
     /// Zero: nothing is asked unless somebody calls.
     interval: Duration,
     /// Wakes the thread that asks the provider.
@@ -85,6 +87,7 @@ impl Keeper {
             provider,
             manner,
             workshop,
+            chronicle: Chronicle::default(),
             interval,
             bell: Arc::default(),
             turn: Turn::default(),
@@ -170,7 +173,7 @@ impl Keeper {
     }
 
     /// Has all nodes asked now.
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         self.peers().iter().for_each(|peer| peer.ring());
     }
 
@@ -226,6 +229,17 @@ impl Keeper {
     /// Forgets that nodes are not in step with the master: nobody would notice when they are again.
     pub(super) fn forgive_laggards(&self) {
         self.ledger.lock().forgive_laggards(Instant::now());
+    }
+
+    pub(crate) fn chronicle(&self) -> &Chronicle {
+        &self.chronicle
+    }
+
+    /// Tells whether this is the master, as far as anybody can know.
+    pub(super) fn is_master(&self, peer: &Peer) -> bool {
+        let topology = self.current();
+        let is_it = |master: usize| std::ptr::eq(&*topology.members()[master].peer, peer);
+        topology.is_settled() && topology.master().is_some_and(is_it)
     }
 
     /// Returns how long the thread that watches a node waits until it asks again.

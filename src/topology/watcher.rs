@@ -52,6 +52,9 @@ impl Watcher {
             self.look();
             let Some(keeper) = self.keeper.upgrade() else { return };
             wait = keeper.next_round(self.peer.node.health().cools_down_for(Instant::now()));
+            if keeper.is_master(&self.peer) {
+                wait = keeper.chronicle().pace().map_or(wait, |pace| pace.min(wait));
+            }
         }
     }
 
@@ -76,11 +79,15 @@ impl Watcher {
         if let Some(took) = self.line.round_trip().filter(|_| answers) {
             self.peer.node.record_heartbeat(took);
         }
+        let before = self.peer.node.report();
         match told {
             Ok(report) => self.peer.heard(report, began),
             Err(silence) => self.peer.heard_nothing(silence, began),
         }
         self.reconcile();
+        if answers {
+            self.write_down(before.as_deref(), began);
+        }
         if is_probe {
             self.conclude(answers);
         }
@@ -103,6 +110,13 @@ impl Watcher {
         }
         if let (true, Some(keeper)) = (was_silent, self.keeper.upgrade()) {
             keeper.peers().iter().filter(|peer| peer.asked().silent_since.is_some()).for_each(|peer| peer.ring());
+        }
+    }
+
+    /// Notes what the node told of its history when it was asked at `began`.
+    fn write_down(&self, before: Option<&Report>, began: Instant) {
+        if let (Some(keeper), Some(report)) = (self.keeper.upgrade(), self.peer.node.report()) {
+            keeper.chronicle().note(before, &report, began, keeper.is_master(&self.peer));
         }
     }
 

@@ -1,0 +1,103 @@
+//! What the monitor learns of the master's history.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::consistency::{Lineage, Timeline};
+use crate::node::{Report, Role};
+
+/// Which history came out of which, and how far the master had written when.
+#[derive(Debug, Default)]
+pub(crate) struct Chronicle {
+    pub(crate) lineage: Lineage,
+    pub(crate) timeline: Timeline,
+    /// How often the master is asked how far it is, in nanoseconds; 0: as often as every node.
+    pace: AtomicU64,
+}
+
+impl Chronicle {
+    /// Has the master asked at least this often from now on.
+    pub(crate) fn keep_pace(&self, interval: Duration) {
+        let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let faster = |pace: u64| (pace == 0 || nanos < pace).then_some(nanos);
+        // The closure refuses what is no news.
+        let _ = self.pace.fetch_update(Ordering::Relaxed, Ordering::Relaxed, faster);
+    }
+
+    /// Returns how long after a question to the master the next one is due.
+    pub(super) fn pace(&self) -> Option<Duration> {
+        Some(self.pace.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+    }
+
+    /// Notes what a master told when it was asked at `asked`, and what it had told before. `in_office`: it is the master
+    /// of the set, whatever others take themselves for.
+    pub(super) fn note(&self, before: Option<&Report>, report: &Report, asked: Instant, in_office: bool) {
+        let Some(position) = report.position().filter(|_| report.role == Some(Role::Master)) else { return };
+        if let Some(before) = before.and_then(|before| before.position().filter(|_| renames(before, report)))
+            && before.history != position.history
+        {
+            self.lineage.note_new_name(before.history, position.history);
+        }
+        self.lineage.note_told(position.history, report.earlier());
+        if in_office {
+            self.timeline.note(asked, position);
+        }
+    }
+}
+
+/// Tells whether one process, a master before and after, can only have named its history anew: when its first replica comes,
+/// or its backlog expires. Nothing is lost by that, and nothing else is said of it.
+fn renames(before: &Report, report: &Report) -> bool {
+    let is_one = before.run_id.is_some() && before.run_id == report.run_id;
+    is_one && before.role == Some(Role::Master) && report.earlier().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Chronicle;
+    use crate::consistency::{HistoryId, Position, Relation};
+    use crate::node::Report;
+    use std::time::{Duration, Instant};
+
+    fn report(run_id: &str, history: &str, earlier: Option<(&str, u64)>, offset: u64) -> Report {
+        let name = |name: &str| name.repeat(20);
+        let (second, parted) = earlier.map_or(("00", "-1".to_owned()), |(id, parted)| (id, parted.to_string()));
+        let (history, second) = (name(history), name(second));
+        Report::of_info(&format!(
+            "role:master\r\nrun_id:{run_id}\r\nmaster_replid:{history}\r\nmaster_replid2:{second}\r\nmaster_repl_offset:{offset}\r\nsecond_repl_offset:{parted}\r\n"
+        ))
+    }
+
+    fn at(history: &str, offset: u64) -> Position {
+        Position { history: HistoryId::parse(&history.repeat(20)).unwrap(), offset }
+    }
+
+    #[test]
+    fn a_process_that_renames_its_history_loses_nothing() {
+        let (chronicle, now) = (Chronicle::default(), Instant::now());
+        let (a, b) = (report("x", "aa", None, 0), report("x", "bb", None, 30));
+        chronicle.note(None, &a, now, true);
+        chronicle.note(Some(&a), &b, now, true);
+        let relate = |seen, to: Position| chronicle.lineage.relate(seen, to.history);
+        assert_eq!(relate(at("aa", 0), at("bb", 0)), Relation::Contained);
+        let other = report("y", "cc", None, 40);
+        chronicle.note(Some(&b), &other, now, true);
+        assert_eq!(relate(at("bb", 1), at("cc", 0)), Relation::Unknown, "another process");
+        let heir = report("y", "dd", Some(("bb", 20)), 40);
+        chronicle.note(Some(&other), &heir, now, true);
+        assert_eq!(relate(at("bb", 19), at("dd", 0)), Relation::Contained);
+        assert_eq!(relate(at("bb", 20), at("dd", 0)), Relation::Lost);
+        assert_eq!(relate(at("cc", 1), at("dd", 0)), Relation::Unknown, "it says what it continues");
+    }
+
+    #[test]
+    fn only_the_master_in_office_is_on_the_timeline() {
+        let (chronicle, start) = (Chronicle::default(), Instant::now());
+        chronicle.note(None, &report("x", "aa", None, 10), start, true);
+        chronicle.note(None, &report("y", "bb", None, 99), start + Duration::from_secs(1), false);
+        assert_eq!(chronicle.timeline.at(start), Some(at("aa", 10)));
+        assert_eq!(chronicle.pace(), None);
+        [50, 20, 80].map(|millis| chronicle.keep_pace(Duration::from_millis(millis)));
+        assert_eq!(chronicle.pace(), Some(Duration::from_millis(20)));
+    }
+}
