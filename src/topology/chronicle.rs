@@ -97,7 +97,7 @@ mod tests {
         chronicle.note(None, &report("y", "bb", None, 99), start + Duration::from_secs(1), false);
         assert_eq!(chronicle.timeline.at(start), Some(at("aa", 10)));
         assert_eq!(chronicle.pace(), None);
-        [50, 20, 80].map(|millis| chronicle.keep_pace(Duration::from_millis(millis)));
+        [50, 20, 80].into_iter().for_each(|millis| chronicle.keep_pace(Duration::from_millis(millis)));
         assert_eq!(chronicle.pace(), Some(Duration::from_millis(20)));
     }
 }
