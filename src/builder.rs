@@ -10,6 +10,7 @@ use self::source::Source;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Classifier};
 use crate::client::{Options, ReplicatedClient, Shared};
+use crate::consistency::SessionMode;
 use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
 use crate::pool::{Housekeeping, Limits};
@@ -48,6 +49,7 @@ pub struct Builder {
     deadline: Duration,
     monitor_interval: Duration,
     fallback_limit: FallbackLimit,
+    session_mode: SessionMode,
 }
 
 /// How many fallback reads there may be at once.
@@ -90,6 +92,7 @@ impl ReplicatedClient {
             deadline: DEADLINE,
             monitor_interval: MONITOR_INTERVAL,
             fallback_limit: FallbackLimit::HalfOfPool,
+            session_mode: SessionMode::default(),
         }
     }
 }
@@ -194,6 +197,12 @@ impl Builder {
     /// take the writes along.
     pub fn fallback_limit(mut self, limit: impl Into<Option<u32>>) -> Self {
         self.fallback_limit = limit.into().map_or(FallbackLimit::Off, FallbackLimit::Fixed);
+        self
+    }
+
+    /// Sets how sessions prove what they read. Default: [`SessionMode::Strict`].
+    pub fn session_mode(mut self, mode: SessionMode) -> Self {
+        self.session_mode = mode;
         self
     }
 
@@ -315,7 +324,8 @@ impl Builder {
         keeper.start(supply.asks_provider)?;
         let budget = Budget::new(Instant::now());
         let protection = Protection::new(limit);
-        let shared = Shared { keeper, classifier, strategy, budget, protection, fixed: supply.fixed };
+        let (session_mode, fixed) = (self.session_mode, supply.fixed);
+        let shared = Shared { keeper, classifier, strategy, budget, protection, session_mode, fixed };
         let options = Options {
             read_from: self.read_from,
             deadline: self.deadline,

@@ -12,7 +12,7 @@ use self::clock::Clock;
 use self::pick::Picked;
 use crate::addr::NodeAddr;
 use crate::classification::{Classifier, Request};
-use crate::consistency::{Seen, Session};
+use crate::consistency::{Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Outcome, Role};
 use crate::routing::{Budget, Protection, ReadFrom, Reply, Verdict, judge};
@@ -24,9 +24,11 @@ mod clock;
 mod dedicated;
 mod envelope;
 mod explain;
+mod fence;
 mod guard;
 mod pick;
 mod query;
+mod sealed;
 mod seat;
 mod session;
 mod set;
@@ -66,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) strategy: Box<dyn Strategy>,
     pub(crate) budget: Budget,
     pub(crate) protection: Protection,
+    pub(crate) session_mode: SessionMode,
     /// The nodes that were named, if no provider describes the set.
     pub(crate) fixed: Option<Arc<Fixed>>,
 }

@@ -10,6 +10,7 @@ use self::source::{FallbackData, LoginData, SentinelData};
 use crate::builder::Builder;
 use crate::classification::Classification;
 use crate::client::ReplicatedClient;
+use crate::consistency::SessionMode;
 use crate::error::Result;
 use crate::routing::ReadFrom;
 
@@ -43,6 +44,7 @@ mod time;
 ///     idle_timeout = "10m"
 ///     monitor_interval = "1s"            # "0s" switches the monitor off
 ///     fallback_limit = 8                 # or "off"; half of pool_size (default)
+///     session_mode = "strict"            # strict (default), fence
 ///
 ///     [classify]                         # commands of your own modules
 ///     "MY.LOOKUP" = "read"
@@ -104,6 +106,8 @@ pub struct Config {
     monitor_interval: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fallback_limit: Option<FallbackData>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    session_mode: Option<SessionMode>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     classify: BTreeMap<String, Classification>,
 }
@@ -127,6 +131,7 @@ impl Config {
         builder = set(builder, self.idle_timeout, Builder::idle_timeout);
         builder = set(builder, self.monitor_interval, Builder::monitor_interval);
         builder = set(builder, self.fallback_limit, |builder, limit| builder.fallback_limit(limit.reads()));
+        builder = set(builder, self.session_mode, Builder::session_mode);
         self.classify.iter().fold(builder, |builder, (command, class)| builder.classify(command, *class))
     }
 

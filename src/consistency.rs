@@ -16,9 +16,9 @@ mod token;
 pub(crate) use self::evidence::{Evidence, Proof, Standpoint};
 pub(crate) use self::lineage::{Lineage, Relation};
 pub(crate) use self::position::{HistoryId, Position};
-pub(crate) use self::session::{Demand, Loss, Session, Step};
+pub(crate) use self::session::{Demand, FENCE_LIVES, Loss, Passed, Raise, Session, Step};
 pub(crate) use self::timeline::Timeline;
-pub(crate) use self::token::Seen;
+pub(crate) use self::token::{Fence, Seen};
 pub use self::token::{ParseTokenError, Token};
 
 /// How a session proves what it reads.
@@ -26,7 +26,23 @@ pub use self::token::{ParseTokenError, Token};
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionMode {
-    /// By the server's own account of its replication history. The default.
+    /// By the server's own account of its replication history: `INFO replication`, in the same round trip. The default.
+    ///
+    /// Reads your writes, monotonic reads, and tells lost writes. Servers must let the user run `INFO`, `MULTI` and `EXEC`,
+    /// and number their writes as Redis and Valkey do: where they do not, reads fail with
+    /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven). Read pipelines need a connection that leads to one process: a
+    /// proxy that spreads the commands of a pipeline over several is not noticed.
     #[default]
     Strict,
+    /// By a counter among the data, which each write raises in the same transaction: for users who may not run `INFO`, for
+    /// proxies, and for servers with other offsets, such as Dragonfly.
+    ///
+    /// Reads your writes, and tells lost writes. *Not* monotonic for what others wrote. Each write costs a small key
+    /// `redis-replicated:fence:…` that lives for 10 minutes after the last write; the user needs the rights to it and to
+    /// `GET`, `INCR`, `PEXPIRE`, `MULTI` and `EXEC`. A session that only reads raises it every 5 minutes. A key that was
+    /// evicted, or a token older than 10 minutes, is [`ErrorKind::Unproven`](crate::ErrorKind::Unproven), once. Pipelines
+    /// that are no transactions, and blocking commands, raise it behind themselves, which is no proof on Dragonfly, whose
+    /// shards replicate apart. With [`max_staleness`](crate::ReplicatedClient::max_staleness), the session's reads go to the
+    /// master.
+    Fence,
 }

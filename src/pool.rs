@@ -28,6 +28,7 @@ mod patience;
 mod slots;
 
 pub(crate) use self::connector::Login;
+pub(crate) use self::hello::role_in_greeting;
 pub(crate) use self::lease::Lease;
 pub(crate) use self::line::{Line, Silence};
 pub(crate) use self::patience::{Patience, socket_limit};

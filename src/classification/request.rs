@@ -112,6 +112,19 @@ impl<'a> Request<'a> {
         if skipped.checked_add(kept) == Some(count) { Ok(whole) } else { Err(Malformed) }
     }
 
+    /// Tells whether it is one command rather than a pipeline.
+    pub(crate) fn is_single(&self) -> bool {
+        self.replies == Replies::One
+    }
+
+    /// Returns how many replies it gets.
+    pub(crate) fn reply_count(&self) -> usize {
+        match self.replies {
+            Replies::One => 1,
+            Replies::Many { skipped, kept } => skipped + kept,
+        }
+    }
+
     /// The same as a part of something longer, which gets `replies` and blocks for longer.
     pub(crate) fn within<'b>(&self, bytes: &'b [u8], replies: usize, block: Block) -> Request<'b>
     where

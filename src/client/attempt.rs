@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use redis::{ServerError, ServerErrorKind, Value};
 
 use super::clock::{Clock, patience};
-use super::envelope::Opened;
 use super::guard::Guard;
+use super::sealed::Unsealed;
 use super::server_error;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind};
@@ -125,11 +125,11 @@ pub(super) fn exchange(
         lease.send(request, patience(member.pool.limits().response, request.block, now, end))
     };
     let opened = match guard.envelope() {
-        None => send(lease, request).map(Opened::from),
+        None => send(lease, request).map(Unsealed::from),
         Some(envelope) => send(lease, &envelope.sealed(request)).map(|reply| envelope.open(request, reply)),
     };
     match &opened {
-        Ok(Opened { reply, .. }) if must_close(request, reply) => {
+        Ok(Unsealed { reply, .. }) if must_close(request, reply) => {
             lease.discard();
             if is_read_only(reply) {
                 member.observe_role(Role::Replica);

@@ -55,14 +55,6 @@ pub(super) struct Opened {
     pub(super) confirmed: Option<u32>,
 }
 
-impl From<Reply> for Opened {
-    /// Of a request that was sent as it was.
-    #[inline]
-    fn from(reply: Reply) -> Self {
-        Self { reply, before: None, after: None, confirmed: None }
-    }
-}
-
 impl Envelope {
     /// `replicas`: so many are to confirm the write, within that time.
     pub(super) fn seal(request: &Request<'_>, form: Form, replicas: Option<(u32, Duration)>) -> Self {
@@ -78,25 +70,20 @@ impl Envelope {
         bytes.extend_from_slice(request.bytes);
         after.iter().for_each(|part| bytes.extend_from_slice(part));
         if let Some((count, limit)) = replicas {
-            let millis = limit.as_millis().max(1).to_string();
-            redis::cmd("WAIT").arg(count).arg(millis).write_packed_command(&mut bytes);
+            append_wait(&mut bytes, count, limit);
         }
         Self { bytes, form, wait: replicas.map(|(_, limit)| limit) }
     }
 
     /// The request as it is sent.
     pub(super) fn sealed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
-        let own = match request.replies {
-            Replies::One => 1,
-            Replies::Many { skipped, kept } => skipped + kept,
-        };
         let questions = match self.form {
             Form::Bare => 0,
             Form::Behind => 1,
             Form::Around => 2,
             Form::Within => 3,
         };
-        let kept = own + questions + usize::from(self.wait.is_some());
+        let kept = request.reply_count() + questions + usize::from(self.wait.is_some());
         let block = self.wait.map_or(Block::No, Block::For);
         request.within(&self.bytes, kept, block)
     }
@@ -107,7 +94,7 @@ impl Envelope {
             Reply::One(value) => vec![value],
             Reply::Many { kept, .. } => kept,
         };
-        let confirmed = if self.wait.is_some() { values.pop().map(count) } else { None };
+        let confirmed = if self.wait.is_some() { values.pop().map(count_of) } else { None };
         let (mut before, mut after) = (None, None);
         match self.form {
             Form::Bare => {}
@@ -126,8 +113,16 @@ impl Envelope {
     }
 }
 
+/// Has the server wait until so many replicas have what was written on this connection.
+pub(super) fn append_wait(bytes: &mut Vec<u8>, replicas: u32, limit: Duration) {
+    let (whole, rest) = (limit.as_millis(), limit.subsec_nanos() % 1_000_000);
+    // 0 would be for ever.
+    let millis = (whole + u128::from(rest > 0)).max(1);
+    redis::cmd("WAIT").arg(replicas).arg(millis.to_string()).write_packed_command(bytes);
+}
+
 /// Makes of the replies to a request what it would have got without an envelope.
-fn fold(request: &Request<'_>, mut values: Vec<Value>) -> Reply {
+pub(super) fn fold(request: &Request<'_>, mut values: Vec<Value>) -> Reply {
     match request.replies {
         Replies::One => Reply::One(values.pop().unwrap_or(Value::Nil)),
         Replies::Many { skipped: 0, .. } => Reply::Many { kept: values, not_queued: Vec::new() },
@@ -179,7 +174,7 @@ fn account(reply: Value) -> Account {
 }
 
 /// Reads how many replicas confirmed; a server that cannot wait has none.
-fn count(reply: Value) -> u32 {
+pub(super) fn count_of(reply: Value) -> u32 {
     match reply {
         Value::Int(count) => u32::try_from(count).unwrap_or(0),
         _ => 0,

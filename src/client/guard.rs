@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::envelope::{Account, Envelope, Form, Opened, Silent};
+use redis::RedisError;
+
+use super::envelope::{Account, Envelope, Form, Silent};
+use super::fence::{Fenced, Word, touch};
+use super::sealed::{Sealed, Told, Unsealed};
 use super::{Aim, ReplicatedClient};
-use crate::classification::{Block, Classification, Replies, Request, TransactionStep};
-use crate::consistency::{Demand, Evidence, Position, Proof, Relation, Seen, Session, Standpoint, Step};
+use crate::classification::{Block, Classification, Request, TransactionStep};
+use crate::consistency::{Demand, Evidence, Position, Proof, Relation, Seen, Session, SessionMode, Standpoint, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Role;
 use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
@@ -18,7 +22,7 @@ use crate::topology::{Keeper, LeftOut, Member, Topology};
 #[derive(Debug)]
 pub(crate) struct Guard<'a> {
     request: &'a Request<'a>,
-    envelope: Option<Box<Envelope>>,
+    envelope: Option<Box<Sealed>>,
     check: Option<Check<'a>>,
     /// So many replicas are to confirm a write.
     replicas: u32,
@@ -44,51 +48,98 @@ impl ReplicatedClient {
     /// Makes the guard of a call.
     #[inline]
     pub(super) fn guard<'a>(&'a self, request: &'a Request<'a>) -> Result<Guard<'a>> {
-        self.guard_of(request, Form::Within)
+        self.guard_of(request, false)
     }
 
     /// Makes the guard of a request on a connection that is kept: an `EXEC` would end what is watched there.
     pub(crate) fn pinned_guard<'a>(&'a self, request: &'a Request<'a>) -> Result<Guard<'a>> {
-        self.guard_of(request, Form::Around)
+        self.guard_of(request, true)
     }
 
     #[inline]
-    fn guard_of<'a>(&'a self, request: &'a Request<'a>, of_one_read: Form) -> Result<Guard<'a>> {
+    fn guard_of<'a>(&'a self, request: &'a Request<'a>, is_pinned: bool) -> Result<Guard<'a>> {
         let options = &self.options;
         if options.session.is_none() && options.max_staleness.is_none() && options.confirmation.is_none() {
             return Ok(Guard::unchecked(request));
         }
-        self.checking_guard(request, of_one_read)
+        self.checking_guard(request, is_pinned)
     }
 
-    fn checking_guard<'a>(&'a self, request: &'a Request<'a>, of_one_read: Form) -> Result<Guard<'a>> {
+    fn checking_guard<'a>(&'a self, request: &'a Request<'a>, is_pinned: bool) -> Result<Guard<'a>> {
         let (options, is_read) = (&self.options, request.is_read());
         let session = options.session.as_deref();
+        if let Some(session) = session.filter(|session| is_read && session.is_expiring(Instant::now())) {
+            self.renew(session);
+        }
         if is_read && let Some(loss) = session.and_then(Session::take_loss) {
             return Err(loss_error(loss));
         }
-        let demand = session.map(Session::demand).unwrap_or_default();
+        let mut demand = session.map(Session::demand).unwrap_or_default();
+        let staleness = options.max_staleness.filter(|_| is_read);
+        let fence = session.filter(|_| self.shared.session_mode == SessionMode::Fence);
+        // No fence says how old what is behind it may be.
+        demand.needs_master |= fence.is_some() && staleness.is_some();
         if is_read && demand.needs_master && options.read_from == ReadFrom::Replica {
             let text = "this handle reads from replicas, and only the master can prove what its session has seen";
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
         // Of what is neither read nor written on its own, nothing has to be proven.
-        let is_alone = request.class == Classification::Master && request.replies == Replies::One;
+        let is_alone = request.class == Classification::Master && request.is_single();
         let writes = !is_read && (!is_alone || request.step() == Some(TransactionStep::Exec));
-        let staleness = options.max_staleness.filter(|_| is_read);
-        let checks = staleness.is_some() || (session.is_some() && (is_read || writes));
-        let form = match request.replies {
-            _ if !checks => Form::Bare,
-            // Inside a transaction it would not block.
-            _ if !is_read || request.block != Block::No => Form::Behind,
-            Replies::One => of_one_read,
-            Replies::Many { .. } => Form::Around,
-        };
         let asked = options.confirmation.filter(|asked| writes && asked.replicas > 0);
-        let envelope = (form != Form::Bare || asked.is_some())
-            .then(|| Box::new(Envelope::seal(request, form, asked.map(|asked| (asked.replicas, asked.limit)))));
+        let envelope = match fence {
+            Some(session) if is_read || writes => self.fence(session, &demand, request, is_pinned, asked),
+            Some(_) => None,
+            None => {
+                let checks = staleness.is_some() || (session.is_some() && (is_read || writes));
+                let form = match (checks, is_read) {
+                    (false, _) => Form::Bare,
+                    // Inside a transaction it would not block.
+                    (true, true) if request.block == Block::No && request.is_single() && !is_pinned => Form::Within,
+                    (true, true) if request.block == Block::No => Form::Around,
+                    (true, _) => Form::Behind,
+                };
+                let asked = asked.map(|asked| (asked.replicas, asked.limit));
+                let seals = checks || asked.is_some();
+                seals.then(|| Box::new(Sealed::Account(Envelope::seal(request, form, asked))))
+            }
+        };
+        let checks = envelope.is_some() && (session.is_some() || staleness.is_some());
         let check = checks.then(|| Check { session, demand, staleness, keeper: &self.shared.keeper });
         Ok(Guard { request, envelope, check, replicas: asked.map_or(0, |asked| asked.replicas) })
+    }
+
+    /// Puts a request behind the session's fence, or has it raise that.
+    fn fence(
+        &self,
+        session: &Session,
+        demand: &Demand,
+        request: &Request<'_>,
+        is_pinned: bool,
+        asked: Option<Confirmation>,
+    ) -> Option<Box<Sealed>> {
+        if request.is_read() {
+            let fence = demand.seen.fence();
+            let reads = fence.is_some() || demand.needs_master;
+            return reads.then(|| Box::new(Sealed::Fence(Fenced::read(request, fence, is_pinned))));
+        }
+        let fenced = Fenced::write(request, session.raise(Instant::now(), rand::random()), is_pinned);
+        let fenced = match asked {
+            Some(asked) => fenced.confirmed_by(asked.replicas, asked.limit),
+            None => fenced,
+        };
+        Some(Box::new(Sealed::Fence(fenced)))
+    }
+
+    /// Writes something, so that what was seen stands behind a fence that is young. If that fails, the next call tries again.
+    #[cold]
+    fn renew(&self, session: &Session) {
+        let Some(fence) = session.demand().seen.fence() else { return };
+        let packed = touch(fence).get_packed_command();
+        if let Ok(request) = Request::command(&packed, self.classifier()) {
+            // A part of the time that the read has.
+            let _ = self.deadline(self.options.deadline / 4).call(&request, Aim::Any);
+        }
     }
 }
 
@@ -121,7 +172,7 @@ impl<'a> Guard<'a> {
     }
 
     #[inline]
-    pub(super) fn envelope(&self) -> Option<&Envelope> {
+    pub(super) fn envelope(&self) -> Option<&Sealed> {
         self.envelope.as_deref()
     }
 
@@ -163,23 +214,27 @@ impl<'a> Guard<'a> {
 
     /// Hands out a reply that proves what was asked for, or says why it must not be.
     #[inline]
-    pub(super) fn check(&self, member: &Member, opened: Opened) -> Result<Reply, Fault> {
+    pub(super) fn check(&self, member: &Member, opened: Unsealed) -> Result<Reply, Fault> {
         if self.envelope.is_none() { Ok(opened.reply) } else { self.check_closely(member, opened) }
     }
 
-    fn check_closely(&self, member: &Member, opened: Opened) -> Result<Reply, Fault> {
-        let Opened { reply, before, after, confirmed } = opened;
+    fn check_closely(&self, member: &Member, opened: Unsealed) -> Result<Reply, Fault> {
+        let Unsealed { reply, told, confirmed } = opened;
         if !is_answer(self.request, &reply) {
             // Nothing was executed: there is nothing to prove.
             return Ok(reply);
         }
-        if let Some(check) = &self.check {
-            [&before, &after].into_iter().flatten().flatten().for_each(|evidence| check.note(member, evidence));
-            if self.request.is_read() {
-                check.read(member, before, after)?;
-            } else {
-                check.write(self.request, after)?;
+        match (&self.check, told) {
+            (Some(check), Told::Accounts { before, after }) => {
+                [&before, &after].into_iter().flatten().flatten().for_each(|evidence| check.note(member, evidence));
+                if self.request.is_read() {
+                    check.read(member, before, after)?;
+                } else {
+                    check.write(self.request, after)?;
+                }
             }
+            (Some(check), Told::Fence(word)) => check.fence(member, self.request, word)?,
+            _ => {}
         }
         match confirmed {
             Some(confirmed) if confirmed < self.replicas && !reply.has_error() => {
@@ -276,6 +331,31 @@ impl Check<'_> {
         }
     }
 
+    /// Checks a reply by what it says of the session's fence.
+    fn fence(&self, member: &Member, request: &Request<'_>, word: Word) -> Result<(), Fault> {
+        let Some(session) = self.session else { return Ok(()) };
+        match word {
+            Word::None => Ok(()),
+            Word::Passed(passed) => match session.passed(&self.demand, passed) {
+                Some(Step::Tell(loss)) => Err(Fault::new(Stage::Lost(loss), None)),
+                Some(Step::Accept | Step::Wait) => Ok(()),
+                None => Err(Fault::new(Stage::Unproven, None)),
+            },
+            Word::Raised { raise, count, before } => {
+                session.raised(&self.demand, raise, count, before, Instant::now());
+                Ok(())
+            }
+            Word::Refused { refusal, .. } if request.is_read() => Err(silent(member, Silent { refusal })),
+            Word::Refused { refusal, executed: false } => {
+                Err(Fault::new(Stage::Unfenced, refusal.map(RedisError::from)))
+            }
+            Word::Refused { .. } => {
+                session.doubt();
+                Ok(())
+            }
+        }
+    }
+
     /// Takes the reply to a write into account.
     fn write(&self, request: &Request<'_>, after: Option<Account>) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
@@ -284,7 +364,7 @@ impl Check<'_> {
                 session.wrote(&self.demand, &evidence, &self.keeper.chronicle().lineage)
             }
             // Demoted meanwhile: what was read in between may be old.
-            Some(Ok(_)) if request.replies != Replies::One => {
+            Some(Ok(_)) if !request.is_single() => {
                 session.doubt();
                 return Err(Fault::new(Stage::Unproven, None));
             }
@@ -294,10 +374,12 @@ impl Check<'_> {
     }
 }
 
-/// What a node said of itself. If it said nothing, another one may; the master has the last word.
 fn heard(member: &Member, account: Account) -> Result<Evidence, Fault> {
-    account.map_err(|Silent { refusal }| {
-        let stage = if member.place == Role::Master { Stage::Silent } else { Stage::Unproven };
-        Fault::new(stage, refusal.map(Into::into))
-    })
+    account.map_err(|silent_one| silent(member, silent_one))
+}
+
+/// A node says nothing of itself. Another one may; the master has the last word.
+fn silent(member: &Member, Silent { refusal }: Silent) -> Fault {
+    let stage = if member.place == Role::Master { Stage::Silent } else { Stage::Unproven };
+    Fault::new(stage, refusal.map(RedisError::from))
 }

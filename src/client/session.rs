@@ -52,7 +52,10 @@ impl ReplicatedClient {
     /// once.
     #[must_use]
     pub fn resume(&self, token: &Token) -> Self {
-        self.with(Options { session: Some(Arc::new(Session::resume(token))), ..self.options.clone() })
+        self.with(Options {
+            session: Some(Arc::new(Session::resume(token, self.shared.session_mode))),
+            ..self.options.clone()
+        })
     }
 
     /// Returns a handle whose reads are served only by nodes that contain everything written longer ago than `bound`.

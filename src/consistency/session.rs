@@ -2,8 +2,13 @@
 
 use parking_lot::Mutex;
 
+use self::fenced::Own;
 use super::token::Seen;
-use super::{Evidence, Lineage, Position, Proof, Relation, Token};
+use super::{Evidence, Lineage, Position, Proof, Relation, SessionMode, Token};
+
+mod fenced;
+
+pub(crate) use self::fenced::{FENCE_LIVES, Passed, Raise};
 
 /// The state of a session, shared by all clones of its handle. Nothing here does I/O.
 #[derive(Debug, Default)]
@@ -18,6 +23,8 @@ struct State {
     /// more, because the master has said since where it is.
     doubts: u64,
     settled: u64,
+    /// The fence that this session raises itself.
+    own: Option<Own>,
     /// What the next read is to be told.
     loss: Option<Loss>,
 }
@@ -52,8 +59,13 @@ pub(crate) enum Step {
 }
 
 impl Session {
-    pub(crate) fn resume(token: &Token) -> Self {
-        Self(Mutex::new(State { seen: token.seen, doubts: token.in_doubt.into(), ..State::default() }))
+    /// Begins where a token ends. What a session of the other mode has seen, only the master is sure to have.
+    pub(crate) fn resume(token: &Token, mode: SessionMode) -> Self {
+        let seen = match (token.seen, mode) {
+            (Seen::At(_), SessionMode::Fence) | (Seen::Fence(_), SessionMode::Strict) => Seen::Unknown,
+            (seen, _) => seen,
+        };
+        Self(Mutex::new(State { seen, doubts: token.in_doubt.into(), ..State::default() }))
     }
 
     pub(crate) fn token(&self) -> Token {
@@ -89,7 +101,7 @@ impl Session {
             }
             Seen::Nothing | Seen::At(_) => state.seen = Seen::At(evidence.position),
             // Only the master serves those.
-            Seen::Unknown => {}
+            Seen::Fence(_) | Seen::Unknown => {}
         }
     }
 
@@ -186,7 +198,7 @@ impl State {
 mod tests {
     use super::{Loss, Session, Step};
     use crate::consistency::evidence::tests::{at, evidence, history};
-    use crate::consistency::{Evidence, Lineage, Position, Seen, Standpoint, Token};
+    use crate::consistency::{Evidence, Lineage, Position, Seen, SessionMode, Standpoint};
 
     fn master(position: Position, earlier: Option<(u8, u64)>) -> Evidence {
         evidence(Standpoint::Master, position, earlier)
@@ -287,7 +299,7 @@ mod tests {
         let session = Session::default();
         wrote(&session, &master(at(1, 10), None));
         session.doubt();
-        let there = Session::resume(&session.token().to_string().parse::<Token>().unwrap());
+        let there = Session::resume(&session.token().to_string().parse().unwrap(), SessionMode::Strict);
         assert_eq!(there.token(), session.token());
         assert!(there.demand().needs_master);
     }

@@ -37,8 +37,17 @@ pub(crate) enum Seen {
     #[default]
     Nothing,
     At(Position),
+    /// So many writes behind a fence.
+    Fence(Fence),
     /// Things of which no single place is known that contains them all.
     Unknown,
+}
+
+/// A counter among the data, and a number on it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct Fence {
+    pub(crate) name: u64,
+    pub(crate) count: u64,
 }
 
 /// A text that is no token, or only a part of one.
@@ -61,6 +70,7 @@ impl Token {
         let kind = match self.seen {
             Seen::Nothing => 0,
             Seen::At(_) => 1,
+            Seen::Fence(_) => 2,
             Seen::Unknown => 3,
         };
         let mut bytes = vec![kind | if self.in_doubt { DOUBT } else { 0 }];
@@ -69,6 +79,10 @@ impl Token {
             Seen::At(Position { history, offset }) => {
                 bytes.extend_from_slice(history.bytes());
                 bytes.extend_from_slice(&offset.to_be_bytes());
+            }
+            Seen::Fence(Fence { name, count }) => {
+                bytes.extend_from_slice(&name.to_be_bytes());
+                bytes.extend_from_slice(&count.to_be_bytes());
             }
         }
         bytes.extend_from_slice(&check(&bytes));
@@ -87,6 +101,11 @@ impl Token {
                 let (history, offset) = content.split_first_chunk::<20>()?;
                 let history = HistoryId::of(*history)?;
                 Seen::At(Position { history, offset: u64::from_be_bytes(offset.try_into().ok()?) })
+            }
+            (2, 16) => {
+                let (name, count) = content.split_first_chunk::<8>()?;
+                let (name, count) = (u64::from_be_bytes(*name), u64::from_be_bytes(count.try_into().ok()?));
+                Seen::Fence(Fence { name, count })
             }
             (3, 0) => Seen::Unknown,
             _ => return None,
@@ -107,8 +126,12 @@ impl Seen {
     pub(crate) fn position(self) -> Option<Position> {
         match self {
             Self::At(position) => Some(position),
-            Self::Nothing | Self::Unknown => None,
+            Self::Nothing | Self::Fence(_) | Self::Unknown => None,
         }
+    }
+
+    pub(crate) fn fence(self) -> Option<Fence> {
+        if let Self::Fence(fence) = self { Some(fence) } else { None }
     }
 
     pub(super) fn merge(self, other: Self) -> Self {
@@ -116,6 +139,9 @@ impl Seen {
             (Self::Nothing, seen) | (seen, Self::Nothing) => seen,
             (Self::At(one), Self::At(two)) if one.history == two.history => {
                 Self::At(Position { offset: one.offset.max(two.offset), ..one })
+            }
+            (Self::Fence(one), Self::Fence(two)) if one.name == two.name => {
+                Self::Fence(Fence { count: one.count.max(two.count), ..one })
             }
             _ => Self::Unknown,
         }
@@ -154,7 +180,7 @@ impl<'de> Deserialize<'de> for Token {
 
 #[cfg(test)]
 mod tests {
-    use super::{LONGEST, Seen, Token};
+    use super::{Fence, LONGEST, Seen, Token};
     use crate::consistency::{HistoryId, Position};
     use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 
@@ -163,7 +189,8 @@ mod tests {
         // Few histories, so that many tokens share one.
         let at = (1..4_u8, any::<u64>())
             .prop_map(move |(name, offset)| Seen::At(Position { history: history(name), offset }));
-        let seen = prop_oneof![Just(Seen::Nothing), Just(Seen::Unknown), at];
+        let fence = (0..3_u64, any::<u64>()).prop_map(|(name, count)| Seen::Fence(Fence { name, count }));
+        let seen = prop_oneof![Just(Seen::Nothing), Just(Seen::Unknown), at, fence];
         (seen, any::<bool>()).prop_map(|(seen, in_doubt)| Token { seen, in_doubt })
     }
 

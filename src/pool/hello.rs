@@ -33,6 +33,14 @@ pub(super) fn read_greeting(reply: &Value) -> Greeting {
     Greeting::Role(field("role").and_then(role))
 }
 
+/// Returns the role that a reply to `HELLO` names.
+pub(crate) fn role_in_greeting(reply: &Value) -> Option<Role> {
+    match read_greeting(reply) {
+        Greeting::Role(role) => role,
+        Greeting::Sentinel => None,
+    }
+}
+
 /// Reads the first word of the reply to `ROLE`.
 pub(super) fn read_role(reply: &Value) -> Option<Role> {
     match reply {

@@ -47,6 +47,8 @@ pub(crate) enum Stage {
     Unproven,
     /// Answered; the node does not tell how far it is.
     Silent,
+    /// Not executed: what proves it later could not be written along.
+    Unfenced,
     /// Answered by a master that does not contain what the session has seen.
     Lost(Loss),
     /// Written, and confirmed by so many replicas, which are too few.
@@ -102,6 +104,14 @@ impl Fault {
                 ErrorKind::Unproven,
                 format!("demoted during {request}: what it read may be old, what it wrote be lost"),
             ),
+            Stage::Unfenced => {
+                let text = format!("{request} was not executed: the fence of its session could not be raised");
+                let error = Error::new(ErrorKind::Unproven, text).on(node);
+                return match self.cause {
+                    Some(cause) => error.because(cause),
+                    None => error,
+                };
+            }
             Stage::Silent => (ErrorKind::Unproven, "does not tell how far it is (INFO replication)".to_owned()),
             Stage::Lost(loss) => return loss_error(loss).on(node),
             Stage::Unacknowledged(replicas) => {

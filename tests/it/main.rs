@@ -9,6 +9,7 @@ mod errors;
 mod events;
 mod failover;
 mod faults;
+mod fences;
 mod helpers;
 mod outage;
 mod providers;

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use redis::{Commands, ConnectionLike, Iter, RedisResult};
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
-use redis_replicated::{Error, ErrorKind, ReadFrom, ReplicatedClient, Token};
+use redis_replicated::{Error, ErrorKind, ReadFrom, ReplicatedClient, SessionMode, Token};
 
 use crate::support::{calls_on_replicas, follow, promote, set_with_key, wait_until};
 
 /// A set whose replicas hear their master through a proxy each.
-struct Distant {
-    proxies: Vec<FaultProxy>,
-    servers: ReplicaSet,
+pub struct Distant {
+    pub proxies: Vec<FaultProxy>,
+    pub servers: ReplicaSet,
 }
 
 impl Distant {
-    fn start(replicas: usize) -> Self {
+    pub fn start(replicas: usize) -> Self {
         let servers = ReplicaSet::start(replicas).unwrap();
         let proxies = servers.replicas().iter().map(|_| FaultProxy::start(&servers.master().addr()).unwrap()).collect();
         let set = Self { servers, proxies };
@@ -32,13 +32,13 @@ impl Distant {
         set
     }
 
-    fn freeze(&self, replica: usize) {
+    pub fn freeze(&self, replica: usize) {
         self.proxies[replica].set(NetworkFault::BlackHole).unwrap();
     }
 }
 
 /// Makes a replica the master, and others its replicas.
-fn succeed(server: &Server, others: &[&Server]) {
+pub fn succeed(server: &Server, others: &[&Server]) {
     promote(server);
     others.iter().for_each(|other| follow(other, server));
 }
@@ -89,8 +89,12 @@ fn a_replica_that_lags_behind_is_passed_over() {
 
 #[test]
 fn every_way_to_read_takes_part() {
+    check_every_way_to_read(SessionMode::Strict);
+}
+
+pub fn check_every_way_to_read(mode: SessionMode) {
     let set = Distant::start(1);
-    let client = set.servers.client_builder().build().unwrap();
+    let client = set.servers.client_builder().session_mode(mode).build().unwrap();
     let session = client.session();
     client.rpush("list", &["a"]).unwrap();
     set.servers.wait_until_in_sync().unwrap();
@@ -123,9 +127,15 @@ fn every_way_to_read_takes_part() {
 
 #[test]
 fn errors_of_the_application_come_back_as_without_a_session() {
+    check_errors_of_the_application(SessionMode::Strict);
+}
+
+pub fn check_errors_of_the_application(mode: SessionMode) {
     let servers = set_with_key(1);
-    let client = servers.client_builder().build().unwrap();
+    let client = servers.client_builder().session_mode(mode).build().unwrap();
     let session = client.session();
+    session.set("other", 1).unwrap();
+    servers.wait_until_in_sync().unwrap();
     for handle in [&client, &session] {
         let texts = [
             handle.lrange::<Vec<String>>("k", 0, -1).unwrap_err(),

@@ -1,0 +1,146 @@
+//! Sessions by fences: a counter among the data, for servers that do not tell how far they are.
+
+use std::time::Duration;
+
+use redis::Commands;
+use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
+use redis_replicated::{Builder, ErrorKind, ReadFrom, ReplicatedClient, SessionMode};
+
+use crate::sessions::{Distant, check_errors_of_the_application, check_every_way_to_read, succeed};
+use crate::support::{set_with_key, wait_until};
+
+/// Names the servers, with a user who may run little.
+fn as_user(servers: &ReplicaSet, rights: &[&str]) -> Builder {
+    for server in servers.servers() {
+        let mut acl = redis::cmd("ACL");
+        acl.arg("SETUSER").arg("app").arg("on").arg(">secret").arg(rights);
+        acl.exec(&mut server.connection().unwrap()).unwrap();
+    }
+    let url = |server: &Server| format!("redis://app:secret@{}", server.addr());
+    let builder = ReplicatedClient::builder().master(url(servers.master()));
+    builder.replicas(servers.replicas().iter().map(url)).session_mode(SessionMode::Fence)
+}
+
+/// All that fences need, and no `INFO`.
+const RIGHTS: [&str; 4] = ["~*", "-@all", "+@read", "+@write"];
+const CONTROL: [&str; 4] = ["+multi", "+exec", "+hello", "+wait"];
+
+fn strict_user(servers: &ReplicaSet) -> Builder {
+    as_user(servers, &[RIGHTS, CONTROL].concat())
+}
+
+#[test]
+fn every_way_to_read_takes_part() {
+    check_every_way_to_read(SessionMode::Fence);
+}
+
+#[test]
+fn errors_of_the_application_come_back_as_without_a_session() {
+    check_errors_of_the_application(SessionMode::Fence);
+}
+
+#[test]
+fn a_user_without_info_reads_what_it_wrote() {
+    let set = Distant::start(2);
+    let client = strict_user(&set.servers).build().unwrap();
+    let session = client.session();
+    for n in 0..100 {
+        session.set("n", n).unwrap();
+        assert_eq!(session.get::<i32>("n").unwrap(), n);
+    }
+    set.servers.wait_until_in_sync().unwrap();
+    set.servers.servers().iter().for_each(|server| server.reset_counts().unwrap());
+    (0..50).for_each(|_| assert_eq!(session.get::<i32>("n").unwrap(), 99));
+    assert_eq!(set.servers.master().calls("EXEC").unwrap(), 0, "replicas that have it serve it");
+    (0..2).for_each(|replica| set.freeze(replica));
+    session.set("n", 100).unwrap();
+    (0..20).for_each(|_| assert_eq!(session.get::<i32>("n").unwrap(), 100));
+    let elsewhere = strict_user(&set.servers).build().unwrap().resume(&session.token().unwrap());
+    assert_eq!(elsewhere.get::<i32>("n").unwrap(), 100);
+    elsewhere.set("n", 101).unwrap();
+    assert_eq!(elsewhere.get::<i32>("n").unwrap(), 101);
+    assert_eq!(
+        elsewhere.acknowledged_by(1, Duration::from_millis(20)).set("n", 1).unwrap_err().acknowledged(),
+        Some(0)
+    );
+}
+
+#[test]
+fn a_lost_write_is_told_once_by_a_read() {
+    let set = Distant::start(1);
+    let client = strict_user(&set.servers).build().unwrap();
+    let session = client.session().deadline(Duration::from_secs(20));
+    session.set("n", 1).unwrap();
+    set.servers.wait_until_in_sync().unwrap();
+    set.freeze(0);
+    session.set("n", 2).unwrap();
+    set.servers.master().pause().unwrap();
+    succeed(set.servers.replica(0), &[]);
+    let mut told = Vec::new();
+    wait_until("the session goes on", || match session.get::<i32>("n") {
+        Ok(value) => value == 1 && !told.is_empty(),
+        Err(error) => {
+            told.push(error.kind());
+            false
+        }
+    });
+    assert_eq!(told, [ErrorKind::WriteLost]);
+    session.set("n", 3).unwrap();
+    assert_eq!(session.get::<i32>("n").unwrap(), 3);
+    set.servers.master().resume().unwrap();
+}
+
+#[test]
+fn a_write_whose_fence_cannot_be_raised_is_not_executed() {
+    let servers = set_with_key(1);
+    let keys = ["~app:*", "+@all", "-info"];
+    let session = as_user(&servers, &keys).build().unwrap().session();
+    let error = session.set("app:n", 1).unwrap_err();
+    assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Unproven, false), "{error}");
+    assert_eq!(error.as_redis().unwrap().code(), Some("NOPERM"));
+    assert!(
+        error.to_string().contains("SET was not executed: the fence of its session could not be raised"),
+        "{error}"
+    );
+    assert_eq!(servers.master().calls("SET").unwrap(), 1, "only the one of the test itself");
+}
+
+#[test]
+fn a_fence_expires_and_is_one_for_a_session() {
+    let servers = set_with_key(0);
+    let session = servers.client_builder().session_mode(SessionMode::Fence).build().unwrap().session();
+    (0..5).for_each(|n| session.set("n", n).unwrap());
+    let mut direct = servers.master().connection().unwrap();
+    let fences: Vec<String> = direct.keys("redis-replicated:fence:*").unwrap();
+    assert_eq!(fences.len(), 1);
+    assert_eq!(direct.get::<_, u64>(&fences[0]).unwrap(), 5);
+    let ttl: i64 = direct.pttl(&fences[0]).unwrap();
+    assert!((1..=600_000).contains(&ttl), "{ttl}");
+    direct.del::<_, ()>(&fences[0]).unwrap();
+    assert_eq!(session.get::<i32>("n").unwrap_err().kind(), ErrorKind::Unproven, "it was evicted");
+    assert_eq!(session.get::<i32>("n").unwrap(), 4);
+}
+
+#[test]
+fn a_write_in_doubt_leaves_reads_to_the_master() {
+    let servers = set_with_key(1);
+    let proxy = FaultProxy::start(&servers.master().addr()).unwrap();
+    let builder = ReplicatedClient::builder().master(proxy.url()).replica(servers.replica(0).url());
+    let builder = builder.response_timeout(Duration::from_millis(200)).session_mode(SessionMode::Fence);
+    let client = builder.build().unwrap();
+    let session = client.session();
+    session.set("n", 1).unwrap();
+    proxy.set(NetworkFault::BlackHole).unwrap();
+    assert!(session.set("n", 2).unwrap_err().may_have_executed());
+    assert_eq!(session.read_from(ReadFrom::Replica).get::<i32>("n").unwrap_err().kind(), ErrorKind::Unavailable);
+    proxy.set(NetworkFault::None).unwrap();
+    proxy.cut();
+    wait_until("the master is back", || client.set("other", 1).is_ok());
+    servers.servers().iter().for_each(|server| server.reset_counts().unwrap());
+    session.get::<i32>("n").unwrap();
+    assert_eq!((servers.master().calls("GET").unwrap(), servers.replica(0).calls("GET").unwrap()), (2, 0));
+    // The fence is read as well.
+    servers.wait_until_in_sync().unwrap();
+    session.get::<i32>("n").unwrap();
+    assert_eq!(servers.replica(0).calls("GET").unwrap(), 2);
+}
