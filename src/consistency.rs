@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 mod evidence;
 mod lineage;
+#[cfg(test)]
+mod model;
 mod position;
 mod session;
 mod timeline;
