@@ -37,10 +37,12 @@
 //! set is named in the [`Builder`], found from any node ([`discover`](Builder::discover)), through Sentinel
 //! ([`sentinel`](Builder::sentinel)), or by a [`TopologyProvider`] of your own.
 //!
-//! # Staleness
+//! # Staleness, and reading your own writes
 //!
-//! Replication is asynchronous: a replica may not yet have what was just written. Where that matters, read from the
-//! master: `client.read_from(ReadFrom::Master).get(key)`. Scripts are not replicated: `EVALSHA_RO` needs the script loaded
+//! Replication is asynchronous: a replica may not yet have what was just written. A [`session`](ReplicatedClient::session)
+//! reads what it wrote, from replicas that prove to have it; [`max_staleness`](ReplicatedClient::max_staleness) bounds how old
+//! a read may be; [`acknowledged_by`](ReplicatedClient::acknowledged_by) has writes confirmed by replicas; and
+//! `client.read_from(ReadFrom::Master)` reads from the master. Scripts are not replicated: `EVALSHA_RO` needs the script loaded
 //! on the replica that serves it; `EVAL_RO` always works.
 //!
 //! # Features

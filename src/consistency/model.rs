@@ -183,8 +183,8 @@ fn events() -> impl Strategy<Value = Event> {
         6 => server().prop_map(Event::Write),
         6 => (server(), 1..4_usize).prop_map(|(index, bytes)| Event::Receive(index, bytes)),
         1 => server().prop_map(Event::Cut),
-        1 => server().prop_map(Event::Promote),
-        2 => (server(), server()).prop_map(|(index, master)| Event::Follow(index, master)),
+        2 => server().prop_map(Event::Promote),
+        3 => (server(), server()).prop_map(|(index, master)| Event::Follow(index, master)),
         1 => server().prop_map(Event::Rename),
     ]
 }
