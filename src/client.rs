@@ -20,6 +20,7 @@ use crate::strategy::Strategy;
 use crate::topology::{Fixed, Keeper, LeftOut, Member, Topology};
 
 mod attempt;
+mod check;
 mod clock;
 mod dedicated;
 mod envelope;

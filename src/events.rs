@@ -10,6 +10,7 @@
 //! | `failover` | WARN | `from` `to` | writes go to another master |
 //! | `fallback` | WARN | `node` `reads` | reads went to the master for want of replicas; at most one line in 10 s |
 //! | `provider_failed` | WARN | `error` | the set could not be described; once, until it can be again |
+//! | `session_lost` | WARN | `node` `loss` | a master does not contain what a session has seen (`Lost`), or nobody can tell (`Unproven`) |
 
 use std::fmt::{Debug, Display};
 use std::time::Duration;
@@ -49,6 +50,11 @@ pub(crate) fn failover(from: &NodeAddr, to: &NodeAddr) {
 #[cold]
 pub(crate) fn fallback(node: &NodeAddr, reads: u64) {
     tracing::warn!(name: "fallback", %node, reads, "reads go to the master for want of replicas");
+}
+
+#[cold]
+pub(crate) fn session_lost(node: &NodeAddr, loss: impl Debug) {
+    tracing::warn!(name: "session_lost", %node, ?loss, "what a session has seen is not known to be there any more");
 }
 
 #[cold]

@@ -2,18 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use redis::RedisError;
-
-use super::envelope::{Account, Envelope, Form, Silent};
-use super::fence::{Fenced, Word, touch};
+use super::check::Check;
+use super::envelope::{Envelope, Form};
+use super::fence::{Fenced, touch};
 use super::sealed::{Sealed, Told, Unsealed};
 use super::{Aim, ReplicatedClient};
 use crate::classification::{Block, Classification, Request, TransactionStep};
-use crate::consistency::{Demand, Evidence, Position, Proof, Relation, Seen, Session, SessionMode, Standpoint, Step};
+use crate::consistency::{Demand, Position, Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::Role;
 use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
-use crate::topology::{Keeper, LeftOut, Member, Topology};
+use crate::topology::{LeftOut, Member, Topology};
 
 /// A request, and what is checked of its reply: what the session has seen, how stale a read may be, how many replicas
 /// confirm a write.
@@ -26,15 +24,6 @@ pub(crate) struct Guard<'a> {
     check: Option<Check<'a>>,
     /// So many replicas are to confirm a write.
     replicas: u32,
-}
-
-/// What is checked by the server's own account.
-#[derive(Debug)]
-struct Check<'a> {
-    session: Option<&'a Session>,
-    demand: Demand,
-    staleness: Option<Duration>,
-    keeper: &'a Keeper,
 }
 
 /// A write waits for so many replicas to confirm it, for so long.
@@ -230,7 +219,7 @@ impl<'a> Guard<'a> {
                 if self.request.is_read() {
                     check.read(member, before, after)?;
                 } else {
-                    check.write(self.request, after)?;
+                    check.write(member, self.request, after)?;
                 }
             }
             (Some(check), Told::Fence(word)) => check.fence(member, self.request, word)?,
@@ -243,143 +232,4 @@ impl<'a> Guard<'a> {
             _ => Ok(reply),
         }
     }
-}
-
-impl Check<'_> {
-    /// What a node has that is no staler than asked for at this time, if anybody knows.
-    fn freshest_at(&self, now: Instant) -> Option<Position> {
-        self.keeper.chronicle().timeline.at(now.checked_sub(self.staleness?)?)
-    }
-
-    /// Remembers what a node has just said, for the next choice.
-    fn note(&self, member: &Member, evidence: &Evidence) {
-        if evidence.is_master() {
-            self.keeper.chronicle().lineage.note(evidence);
-        }
-        member.set_progress(evidence.position);
-    }
-
-    /// Checks the reply to a read.
-    fn read(&self, member: &Member, before: Option<Account>, after: Option<Account>) -> Result<(), Fault> {
-        let (first, last) = match (before, after) {
-            (Some(first), Some(last)) => (first, last),
-            (Some(only), None) | (None, Some(only)) => {
-                let only = heard(member, only)?;
-                (Ok(only), Ok(only))
-            }
-            // An error that came before anything was executed.
-            (None, None) => return Ok(()),
-        };
-        let (first, last) = (heard(member, first)?, heard(member, last)?);
-        let accepted = self.accept(&first, &last);
-        if accepted == Err(Stage::Unproven) && first.is_master() {
-            // It may have been a master for so short a time that the monitor has not seen it yet.
-            member.ring();
-        }
-        accepted.map_err(|stage| Fault::new(stage, None))
-    }
-
-    fn accept(&self, first: &Evidence, last: &Evidence) -> Result<(), Stage> {
-        let is_one = first.position.history == last.position.history && first.standpoint == last.standpoint;
-        if !is_one || !self.is_fresh(first) {
-            return Err(Stage::Unproven);
-        }
-        let Some(session) = self.session else { return Ok(()) };
-        if first.is_master() {
-            for evidence in [first, last] {
-                match session.read_from_master(
-                    &self.demand,
-                    evidence,
-                    &self.keeper.chronicle().lineage,
-                    self.keeper.is_monitored(),
-                ) {
-                    Step::Accept => {}
-                    Step::Tell(loss) => return Err(Stage::Lost(loss)),
-                    Step::Wait => return Err(Stage::Unproven),
-                }
-            }
-            return Ok(());
-        }
-        let is_proven = first.standpoint == Standpoint::Replica
-            && self.demand.seen.position().is_none_or(|seen| self.contains(first, seen));
-        if self.demand.needs_master || !is_proven {
-            return Err(Stage::Unproven);
-        }
-        session.read_from_replica(last, &self.keeper.chronicle().lineage);
-        Ok(())
-    }
-
-    /// Tells whether a node contains a position, by its word or by what is known of its history.
-    fn contains(&self, evidence: &Evidence, seen: Position) -> bool {
-        let is_descendant = || {
-            evidence.standpoint != Standpoint::Adrift
-                && evidence.position.offset >= seen.offset
-                && self.keeper.chronicle().lineage.relate(seen, evidence.position.history) == Relation::Contained
-        };
-        evidence.prove(seen) == Proof::Contained || is_descendant()
-    }
-
-    /// Tells whether a node has everything that was written before the bound, at the time when its reply is here.
-    fn is_fresh(&self, evidence: &Evidence) -> bool {
-        if self.staleness.is_none() {
-            return true;
-        }
-        match self.freshest_at(Instant::now()) {
-            Some(fresh) => self.contains(evidence, fresh),
-            // The master was not asked for so long. It is as fresh as itself.
-            None => evidence.is_master(),
-        }
-    }
-
-    /// Checks a reply by what it says of the session's fence.
-    fn fence(&self, member: &Member, request: &Request<'_>, word: Word) -> Result<(), Fault> {
-        let Some(session) = self.session else { return Ok(()) };
-        match word {
-            Word::None => Ok(()),
-            Word::Passed(passed) => match session.passed(&self.demand, passed) {
-                Some(Step::Tell(loss)) => Err(Fault::new(Stage::Lost(loss), None)),
-                Some(Step::Accept | Step::Wait) => Ok(()),
-                None => Err(Fault::new(Stage::Unproven, None)),
-            },
-            Word::Raised { raise, count, before } => {
-                session.raised(&self.demand, raise, count, before, Instant::now());
-                Ok(())
-            }
-            Word::Refused { refusal, .. } if request.is_read() => Err(silent(member, Silent { refusal })),
-            Word::Refused { refusal, executed: false } => {
-                Err(Fault::new(Stage::Unfenced, refusal.map(RedisError::from)))
-            }
-            Word::Refused { .. } => {
-                session.doubt();
-                Ok(())
-            }
-        }
-    }
-
-    /// Takes the reply to a write into account.
-    fn write(&self, request: &Request<'_>, after: Option<Account>) -> Result<(), Fault> {
-        let Some(session) = self.session else { return Ok(()) };
-        match after {
-            Some(Ok(evidence)) if evidence.is_master() => {
-                session.wrote(&self.demand, &evidence, &self.keeper.chronicle().lineage)
-            }
-            // Demoted meanwhile: what was read in between may be old.
-            Some(Ok(_)) if !request.is_single() => {
-                session.doubt();
-                return Err(Fault::new(Stage::Unproven, None));
-            }
-            _ => session.doubt(),
-        }
-        Ok(())
-    }
-}
-
-fn heard(member: &Member, account: Account) -> Result<Evidence, Fault> {
-    account.map_err(|silent_one| silent(member, silent_one))
-}
-
-/// A node says nothing of itself. Another one may; the master has the last word.
-fn silent(member: &Member, Silent { refusal }: Silent) -> Fault {
-    let stage = if member.place == Role::Master { Stage::Silent } else { Stage::Unproven };
-    Fault::new(stage, refusal.map(RedisError::from))
 }

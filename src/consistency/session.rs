@@ -132,19 +132,21 @@ impl Session {
 
     /// The master answered a write. What it proves to be lost is told at the next read: the write has its own result, and an
     /// error would invite a second one.
-    pub(crate) fn wrote(&self, demand: &Demand, evidence: &Evidence, lineage: &Lineage) {
+    pub(crate) fn wrote(&self, demand: &Demand, evidence: &Evidence, lineage: &Lineage) -> Option<Loss> {
         let mut state = self.0.lock();
-        match state.relate(evidence, lineage) {
+        let found = state.relate(evidence, lineage);
+        match found {
             Some(Relation::Lost) => state.loss = Some(Loss::Lost),
             Some(Relation::Unknown) => {
                 // The next read finds out.
                 state.open = state.open.or(state.seen.position());
                 state.seen = Seen::At(evidence.position);
-                return;
+                return None;
             }
             Some(Relation::Contained) | None => {}
         }
         state.go_on(demand, evidence, lineage);
+        found.filter(|found| *found == Relation::Lost).map(|_| Loss::Lost)
     }
 }
 

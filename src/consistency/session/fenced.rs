@@ -54,7 +54,15 @@ impl Session {
     }
 
     /// A write was answered: the counter stands at `count`, and `before` says where the one before stood.
-    pub(crate) fn raised(&self, demand: &Demand, raise: Raise, count: u64, before: Option<u64>, now: Instant) {
+    /// Returns what that proves to be lost, which is told at the next read.
+    pub(crate) fn raised(
+        &self,
+        demand: &Demand,
+        raise: Raise,
+        count: u64,
+        before: Option<u64>,
+        now: Instant,
+    ) -> Option<Loss> {
         let mut state = self.0.lock();
         state.settled = state.settled.max(demand.doubts);
         let found = match raise.before {
@@ -70,7 +78,7 @@ impl Session {
             // Numbers that were given out before must never be reached again.
             (state.own, state.seen) = (None, Seen::Nothing);
             state.doubts += 1;
-            return;
+            return found;
         }
         state.own = Some(Own { name: raise.name, raised: now });
         let next = match state.seen.fence() {
@@ -78,6 +86,7 @@ impl Session {
             _ => count,
         };
         state.seen = Seen::Fence(Fence { name: raise.name, count: next });
+        found
     }
 
     /// A node answered a read. `None`: it does not prove what was demanded; another one may.
