@@ -227,7 +227,7 @@ impl<'a> Guard<'a> {
         }
         match confirmed {
             Some(confirmed) if confirmed < self.replicas && !reply.has_error() => {
-                Err(Fault::new(Stage::Unacknowledged(confirmed), None))
+                Err(Fault::new(Stage::Unacknowledged { confirmed, asked: self.replicas }, None))
             }
             _ => Ok(reply),
         }

@@ -51,8 +51,8 @@ pub(crate) enum Stage {
     Unfenced,
     /// Answered by a master that does not contain what the session has seen.
     Lost(Loss),
-    /// Written, and confirmed by so many replicas, which are too few.
-    Unacknowledged(u32),
+    /// Written, and confirmed by fewer replicas than asked for.
+    Unacknowledged { confirmed: u32, asked: u32 },
 }
 
 impl Reply {
@@ -114,9 +114,10 @@ impl Fault {
             }
             Stage::Silent => (ErrorKind::Unproven, "does not tell how far it is (INFO replication)".to_owned()),
             Stage::Lost(loss) => return loss_error(loss).on(node),
-            Stage::Unacknowledged(replicas) => {
-                let message = format!("{request} was applied, but confirmed by {replicas} replicas only");
-                return Error::new(ErrorKind::Unacknowledged, message).on(node).executed(true).confirmed_by(replicas);
+            Stage::Unacknowledged { confirmed, asked } => {
+                let message =
+                    format!("{request} was applied, but only {confirmed} of {asked} replicas confirmed it in time");
+                return Error::new(ErrorKind::Unacknowledged, message).on(node).executed(true).confirmed_by(confirmed);
             }
         };
         let is_sent = matches!(kind, ErrorKind::Interrupted | ErrorKind::Unproven);
