@@ -21,6 +21,7 @@ mod fixed;
 mod keeper;
 mod ledger;
 mod peer;
+mod progress;
 mod refresher;
 mod sentinel;
 mod snapshot;
@@ -64,7 +65,7 @@ pub(crate) struct Need {
     pub(crate) read_from: ReadFrom,
     /// There is room for one more fallback read on the master.
     pub(crate) may_fall_back: bool,
-    /// What the node should contain: those that are known to, come first.
+    /// What the node should contain: those that are known to lag behind come last.
     pub(crate) hint: Option<Position>,
     /// The named master is taken for the master before anybody has said who it is.
     pub(crate) presumes: bool,
@@ -135,7 +136,7 @@ impl Topology {
                 continue;
             }
             eligible += 1;
-            let rank = (rank, need.hint.is_some_and(|hint| !member.has_reached(hint)));
+            let rank = (rank, need.hint.is_some_and(|hint| !member.progress.may_have(hint, now)));
             if rank < best {
                 best = rank;
                 nodes.clear();

@@ -6,6 +6,7 @@ use redis::RedisError;
 
 use super::envelope::{Account, Silent};
 use super::fence::Word;
+use super::sealed::Told;
 use crate::classification::Request;
 use crate::consistency::{Demand, Evidence, Loss, Position, Proof, Relation, Session, Standpoint, Step};
 use crate::events;
@@ -28,16 +29,33 @@ impl Check<'_> {
         self.keeper.chronicle().timeline.at(now.checked_sub(self.staleness?)?)
     }
 
-    /// Remembers what a node has just said, for the next choice.
-    pub(super) fn note(&self, member: &Member, evidence: &Evidence) {
+    /// Checks what a node said beside its reply, and remembers it for the next choice.
+    pub(super) fn proves(&self, member: &Member, request: &Request<'_>, told: Told) -> Result<(), Fault> {
+        let checked = match told {
+            Told::Nothing => Ok(()),
+            Told::Accounts { before, after } => {
+                [&before, &after].into_iter().flatten().flatten().for_each(|evidence| self.note(member, evidence));
+                if request.is_read() { self.read(member, before, after) } else { self.write(member, request, after) }
+            }
+            Told::Fence(word) => self.fence(member, request, word),
+        };
+        match &checked {
+            Ok(()) if request.is_read() => member.progress.proved(),
+            Err(fault) if fault.stage == Stage::Unproven => member.progress.missed(Instant::now()),
+            _ => {}
+        }
+        checked
+    }
+
+    fn note(&self, member: &Member, evidence: &Evidence) {
         if evidence.is_master() {
             self.keeper.chronicle().lineage.note(evidence);
         }
-        member.set_progress(evidence.position);
+        member.progress.set(evidence.position);
     }
 
     /// Checks the reply to a read.
-    pub(super) fn read(&self, member: &Member, before: Option<Account>, after: Option<Account>) -> Result<(), Fault> {
+    fn read(&self, member: &Member, before: Option<Account>, after: Option<Account>) -> Result<(), Fault> {
         let (first, last) = match (before, after) {
             (Some(first), Some(last)) => (first, last),
             (Some(only), None) | (None, Some(only)) => {
@@ -66,19 +84,8 @@ impl Check<'_> {
         }
         let Some(session) = self.session else { return Ok(()) };
         if first.is_master() {
-            for evidence in [first, last] {
-                match session.read_from_master(
-                    &self.demand,
-                    evidence,
-                    &self.keeper.chronicle().lineage,
-                    self.keeper.is_monitored(),
-                ) {
-                    Step::Accept => {}
-                    Step::Tell(loss) => return Err(Stage::Lost(loss)),
-                    Step::Wait => return Err(Stage::Unproven),
-                }
-            }
-            return Ok(());
+            // Both: the first is what the reply contains at least, the last what it may contain.
+            return self.accept_master(session, first).and_then(|()| self.accept_master(session, last));
         }
         let is_proven = first.standpoint == Standpoint::Replica
             && self.demand.seen.position().is_none_or(|seen| self.contains(first, seen));
@@ -87,6 +94,15 @@ impl Check<'_> {
         }
         session.read_from_replica(last, &self.keeper.chronicle().lineage);
         Ok(())
+    }
+
+    fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Stage> {
+        let lineage = &self.keeper.chronicle().lineage;
+        match session.read_from_master(&self.demand, evidence, lineage, self.keeper.is_monitored()) {
+            Step::Accept => Ok(()),
+            Step::Tell(loss) => Err(Stage::Lost(loss)),
+            Step::Wait => Err(Stage::Unproven),
+        }
     }
 
     /// Tells whether a node contains a position, by its word or by what is known of its history.
@@ -112,7 +128,7 @@ impl Check<'_> {
     }
 
     /// Checks a reply by what it says of the session's fence.
-    pub(super) fn fence(&self, member: &Member, request: &Request<'_>, word: Word) -> Result<(), Fault> {
+    fn fence(&self, member: &Member, request: &Request<'_>, word: Word) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
         match word {
             Word::None => Ok(()),
@@ -140,7 +156,7 @@ impl Check<'_> {
     }
 
     /// Takes the reply to a write into account.
-    pub(super) fn write(&self, member: &Member, request: &Request<'_>, after: Option<Account>) -> Result<(), Fault> {
+    fn write(&self, member: &Member, request: &Request<'_>, after: Option<Account>) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
         match after {
             Some(Ok(evidence)) if evidence.is_master() => {

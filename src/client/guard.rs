@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::check::Check;
 use super::envelope::{Envelope, Form};
 use super::fence::{Fenced, touch};
-use super::sealed::{Sealed, Told, Unsealed};
+use super::sealed::{Sealed, Unsealed};
 use super::{Aim, ReplicatedClient};
 use crate::classification::{Block, Classification, Request, TransactionStep};
 use crate::consistency::{Demand, Position, Seen, Session, SessionMode};
@@ -213,17 +213,8 @@ impl<'a> Guard<'a> {
             // Nothing was executed: there is nothing to prove.
             return Ok(reply);
         }
-        match (&self.check, told) {
-            (Some(check), Told::Accounts { before, after }) => {
-                [&before, &after].into_iter().flatten().flatten().for_each(|evidence| check.note(member, evidence));
-                if self.request.is_read() {
-                    check.read(member, before, after)?;
-                } else {
-                    check.write(member, self.request, after)?;
-                }
-            }
-            (Some(check), Told::Fence(word)) => check.fence(member, self.request, word)?,
-            _ => {}
+        if let Some(check) = &self.check {
+            check.proves(member, self.request, told)?;
         }
         match confirmed {
             Some(confirmed) if confirmed < self.replicas && !reply.has_error() => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::bell::Bell;
-use crate::consistency::Position;
+use super::progress::Progress;
 use crate::endpoint::Place;
 use crate::error::{Error, Result};
 use crate::events;
@@ -26,8 +26,7 @@ pub(crate) struct Peer {
     pub(crate) bell: Option<Bell>,
     is_watched: AtomicBool,
     asked: Mutex<Asked>,
-    /// How far its data was when it last said so. Only calls that have to prove something take this lock.
-    progress: Mutex<Option<Position>>,
+    pub(crate) progress: Progress,
 }
 
 /// When the node was asked for its state, and whether it answered.
@@ -69,7 +68,7 @@ impl Workshop {
             node.health().leave_probes_to_monitor();
         }
         let bell = self.is_monitored.then(Bell::default);
-        let (is_watched, asked, progress) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        let (is_watched, asked, progress) = (AtomicBool::new(false), Mutex::default(), Progress::default());
         Ok(Arc::new(Peer { node, pool, bell, is_watched, asked, progress }))
     }
 }
@@ -103,17 +102,6 @@ impl Peer {
         news
     }
 
-    /// Notes how far the node's data is, by its own word: a hint where to ask next, never a proof.
-    pub(crate) fn set_progress(&self, position: Position) {
-        *self.progress.lock() = Some(position);
-    }
-
-    /// Tells whether the node had this when it last said how far it is.
-    pub(crate) fn has_reached(&self, position: Position) -> bool {
-        let progress = *self.progress.lock();
-        progress.is_some_and(|known| known.history == position.history && known.offset >= position.offset)
-    }
-
     /// Notes what the server said of itself when it was asked at `began`.
     pub(super) fn heard(&self, report: Report, began: Instant) {
         if self.was_asked_since(began) {
@@ -124,7 +112,7 @@ impl Peer {
         }
         let now = Instant::now();
         if let Some(position) = report.position() {
-            self.set_progress(position);
+            self.progress.set(position);
         }
         let report = Arc::new(report);
         let is_loading = report.loading;

@@ -6,7 +6,7 @@ use redis::Commands;
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
 use redis_replicated::{Builder, ErrorKind, ReadFrom, ReplicatedClient, SessionMode};
 
-use crate::sessions::{Distant, check_errors_of_the_application, check_every_way_to_read, succeed};
+use crate::sessions::{Distant, check_errors_of_the_application, check_every_way_to_read, succeed, write_in_doubt};
 use crate::support::{set_with_key, wait_until};
 
 /// Names the servers, with a user who may run little.
@@ -130,8 +130,7 @@ fn a_write_in_doubt_leaves_reads_to_the_master() {
     let client = builder.build().unwrap();
     let session = client.session();
     session.set("n", 1).unwrap();
-    proxy.set(NetworkFault::BlackHole).unwrap();
-    assert!(session.set("n", 2).unwrap_err().may_have_executed());
+    write_in_doubt(&session, &proxy);
     assert_eq!(session.read_from(ReadFrom::Replica).get::<i32>("n").unwrap_err().kind(), ErrorKind::Unavailable);
     proxy.set(NetworkFault::None).unwrap();
     proxy.cut();
