@@ -306,7 +306,7 @@ impl Builder {
             Chosen::Made(strategy) => strategy,
             Chosen::Named { name, seed } => named(&name, seed)?,
         };
-        let strategy = self.narrowing.around(strategy);
+        let strategy = self.narrowing.around(strategy, self.limits.size);
         let workshop = Workshop {
             limits: self.limits,
             client_name: self.client_name,
@@ -348,13 +348,13 @@ impl Builder {
 
 impl Narrowing {
     /// The zone first, then the near ones of it.
-    fn around(self, strategy: Box<dyn Strategy>) -> Box<dyn Strategy> {
+    fn around(self, strategy: Box<dyn Strategy>, pool_size: u32) -> Box<dyn Strategy> {
         let near: Box<dyn Strategy> = match self.window {
             Some(window) => Box::new(LatencyWindow::new(strategy).within(window)),
             None => strategy,
         };
         match self.zone {
-            Some(zone) => Box::new(ZoneAffinity::new(zone, near)),
+            Some(zone) => Box::new(ZoneAffinity::new(zone, near).saturated_at(pool_size)),
             None => near,
         }
     }

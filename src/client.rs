@@ -121,9 +121,15 @@ impl ReplicatedClient {
         let mut topology = self.shared.keeper.current();
         let mut clock = Clock::start(self.options.deadline);
         let guard = self.guard(request)?.aimed(aim);
+        if guard.envelope().is_some() {
+            // It may have renewed its fence.
+            clock.look();
+        }
         let mut left_out = guard.left_out(&topology);
         let mut earlier: Option<Error> = None;
         let mut picked: Option<Picked<'_>> = None;
+        // Asking on for a node that is not behind is no retry.
+        let mut is_free = true;
         loop {
             if !clock.goes_on() {
                 return Err(earlier.unwrap_or_else(|| self.no_time(request, &clock)));
@@ -138,7 +144,7 @@ impl ReplicatedClient {
                 left_out = guard.left_out(&topology);
                 continue;
             };
-            if !self.may_attempt(request, &clock) {
+            if !is_free && !self.may_attempt(request, &clock) {
                 // Nothing is held meanwhile.
                 drop(target);
                 clock.pause();
@@ -155,11 +161,8 @@ impl ReplicatedClient {
                 }
                 (_, failed) => explain_failure(request, member, failed, earlier),
             };
-            if verdict == Verdict::Unproven {
-                clock.look()
-            } else {
-                clock.tick()
-            }
+            clock.tick();
+            is_free = verdict == Verdict::Unproven;
             self.note(member, outcome, &clock);
             tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {
@@ -176,7 +179,7 @@ impl ReplicatedClient {
     #[inline]
     fn may_attempt(&self, request: &Request<'_>, clock: &Clock) -> bool {
         let answered = || self.shared.keeper.current().answered();
-        clock.attempt() == 0 || !request.is_read() || self.shared.budget.withdraw(answered, clock.now())
+        !request.is_read() || self.shared.budget.withdraw(answered, clock.now())
     }
 
     /// Leaves a node out that lags behind what is asked for: after a second one, and where there are too many second attempts,

@@ -196,6 +196,7 @@ mod tests {
             idle_timeout = "1m"
             monitor_interval = "2m"
             fallback_limit = 2
+            session_mode = "fence"
             [classify]
             "MY.READ" = "read"
         "#;
@@ -215,6 +216,8 @@ mod tests {
             assert_eq!(limits.size, 3);
             assert!(format!("{:?}", client.shared).contains("strategy: ZoneAffinity { zone: \"b\""));
             assert!(format!("{:?}", client.shared.keeper).contains("interval: 120s"));
+            assert!(format!("{:?}", client.shared).contains("limit: 3"), "the own zone is saturated with its pools");
+            assert_eq!(client.shared.session_mode, crate::SessionMode::Fence);
             assert!(format!("{:?}", client.shared.protection).contains("limit: Some(2)"));
             assert_eq!(client.explain(&redis::cmd("MY.READ")).classification(), crate::Classification::Read);
         }

@@ -62,10 +62,12 @@ pub enum ErrorKind {
     /// Written, but fewer replicas than asked for confirmed it in time ([`Error::acknowledged`]).
     Unacknowledged,
     /// Proven: something that the session wrote, or read, is not in the master's history any more. Told once, by a read;
-    /// then the session goes on with what the master has.
+    /// then the session goes on with what the master has: read again, and write again what is missing.
     WriteLost,
-    /// No node can prove that it contains what the session has seen. Where that is because nobody knows how the master's
-    /// history came about, it is told once; then the session goes on with what the master has.
+    /// It cannot be proven what a session or a bound on staleness asks for, and no other node will do. It is told once where
+    /// nobody knows how the master's history goes on from what the session has seen; then the session goes on, as after
+    /// [`WriteLost`](Self::WriteLost). It is told each time where the servers do not say what is needed. A write with this
+    /// error was not executed if [`Error::may_have_executed`] is `false`.
     Unproven,
     /// The provider could not describe the set, or the set cannot be changed so.
     Topology,

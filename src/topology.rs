@@ -7,7 +7,6 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 
 use crate::addr::NodeAddr;
-use crate::consistency::Position;
 use crate::node::{Node, Role, Standing};
 use crate::routing::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
@@ -33,6 +32,7 @@ pub(crate) use self::discovery::Discovery;
 pub(crate) use self::fixed::Fixed;
 pub(crate) use self::keeper::Keeper;
 pub(crate) use self::peer::{Peer, Workshop};
+pub(crate) use self::progress::Hint;
 pub(crate) use self::sentinel::SentinelGroup;
 pub use self::snapshot::{NodeSnapshot, ReplicationSnapshot, Snapshot};
 
@@ -66,7 +66,7 @@ pub(crate) struct Need {
     /// There is room for one more fallback read on the master.
     pub(crate) may_fall_back: bool,
     /// What the node should contain: those that are known to lag behind come last.
-    pub(crate) hint: Option<Position>,
+    pub(crate) hint: Hint,
     /// The named master is taken for the master before anybody has said who it is.
     pub(crate) presumes: bool,
 }
@@ -136,7 +136,7 @@ impl Topology {
                 continue;
             }
             eligible += 1;
-            let rank = (rank, need.hint.is_some_and(|hint| !member.progress.may_have(hint, now)));
+            let rank = (rank, !member.progress.may_have(need.hint, now));
             if rank < best {
                 best = rank;
                 nodes.clear();

@@ -74,4 +74,8 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!((limits.checkout, limits.response), (Duration::from_millis(250), Duration::from_secs(1)));
     assert_eq!(limits.idle, Duration::from_secs(600));
     assert!(format!("{:?}", client.shared).contains("strategy: PeakEwma"));
+    assert_eq!(client.shared.session_mode, crate::SessionMode::Strict);
+    assert!(
+        client.token().is_none() && client.options.max_staleness.is_none() && client.options.confirmation.is_none()
+    );
 }

@@ -90,7 +90,7 @@ impl Block {
     /// So long that the server refuses it, or nobody will live to see the difference.
     const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
 
-    fn bounded(time: Duration) -> Self {
+    pub(crate) fn bounded(time: Duration) -> Self {
         if time > Self::LONGEST { Self::Forever } else { Self::For(time) }
     }
 

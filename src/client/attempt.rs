@@ -28,13 +28,15 @@ pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_mor
     let _probe = member.node.admit(clock.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = clock.attempt_end(has_more);
     let mut lease = take(member, !request.is_read(), clock, end)?;
-    let reply = exchange(member, &mut lease, guard, clock, end)?;
+    let reply = exchange(member, &mut lease, guard, clock, end);
+    // One that lags behind has answered as well.
+    let is_answer = reply.as_ref().map_or_else(|fault| fault.stage == Stage::Unproven, |_| true);
     // What it took to connect says little about the next call.
-    if request.is_timed() && !lease.took_time() && member.node.is_timed() {
+    if is_answer && request.is_timed() && !lease.took_time() && member.node.is_timed() {
         let now = Instant::now();
         member.node.record_at(Outcome::Answered, now.saturating_duration_since(clock.now()), now);
     }
-    Ok(reply)
+    reply
 }
 
 /// Takes a connection that leads where the topology says.

@@ -117,10 +117,12 @@ impl Check<'_> {
 
     /// Tells whether a node has everything that was written before the bound, at the time when its reply is here.
     fn is_fresh(&self, evidence: &Evidence) -> bool {
-        if self.staleness.is_none() {
+        let now = Instant::now();
+        // A bound that reaches back before all clocks is none.
+        if self.staleness.is_none_or(|bound| now.checked_sub(bound).is_none()) {
             return true;
         }
-        match self.freshest_at(Instant::now()) {
+        match self.freshest_at(now) {
             Some(fresh) => self.contains(evidence, fresh),
             // The master was not asked for so long. It is as fresh as itself.
             None => evidence.is_master(),

@@ -8,7 +8,7 @@ use crate::addr::NodeAddr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Role;
 use crate::routing::ReadFrom;
-use crate::topology::{LeftOut, Member, Need, NoChoice, Topology};
+use crate::topology::{Hint, LeftOut, Member, Need, NoChoice, Topology};
 
 /// The node that a dedicated connection leads to.
 #[non_exhaustive]
@@ -81,7 +81,7 @@ impl ReplicatedClient {
                     is_read: true,
                     read_from: ReadFrom::Replica,
                     may_fall_back: false,
-                    hint: None,
+                    hint: Hint::None,
                     presumes: false,
                 };
                 match topology.choose(need, clock.now(), left_out) {

@@ -84,7 +84,7 @@ impl Envelope {
             Form::Within => 3,
         };
         let kept = request.reply_count() + questions + usize::from(self.wait.is_some());
-        let block = self.wait.map_or(Block::No, Block::For);
+        let block = self.wait.map_or(Block::No, Block::bounded);
         request.within(&self.bytes, kept, block)
     }
 
@@ -115,9 +115,11 @@ impl Envelope {
 
 /// Has the server wait until so many replicas have what was written on this connection.
 pub(super) fn append_wait(bytes: &mut Vec<u8>, replicas: u32, limit: Duration) {
-    let (whole, rest) = (limit.as_millis(), limit.subsec_nanos() % 1_000_000);
-    // 0 would be for ever.
-    let millis = (whole + u128::from(rest > 0)).max(1);
+    let millis = match Block::bounded(limit) {
+        Block::For(limit) => (limit.as_micros().div_ceil(1000)).max(1),
+        // That is how a server says it.
+        Block::Forever | Block::No => 0,
+    };
     redis::cmd("WAIT").arg(replicas).arg(millis.to_string()).write_packed_command(bytes);
 }
 

@@ -8,10 +8,12 @@ use super::ReplicatedClient;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Request};
 use crate::routing::{Decision, Exclusion, Measures};
-use crate::topology::{LeftOut, Need, Snapshot};
+use crate::topology::{Hint, LeftOut, Need, Snapshot};
 
 impl ReplicatedClient {
     /// Tells where a command would go right now, and why. Sends nothing.
+    ///
+    /// Which of its candidates prove what a session or a bound on staleness asks for, only their replies tell.
     #[must_use]
     pub fn explain(&self, cmd: &Cmd) -> Decision {
         let packed = cmd.get_packed_command();
@@ -29,13 +31,18 @@ impl ReplicatedClient {
             return nowhere(request.class, request.to_string());
         }
         let may_fall_back = self.shared.protection.has_room();
-        let need = Need { is_read: request.is_read(), read_from, may_fall_back, hint: None, presumes: true };
-        let choice = topology.choose(need, now, LeftOut::default());
+        let need = Need { is_read: request.is_read(), read_from, may_fall_back, hint: Hint::None, presumes: true };
+        let needs_master =
+            need.is_read && self.options.session.as_ref().is_some_and(|session| session.demand().needs_master);
+        let left_out = if needs_master { topology.replicas() } else { LeftOut::default() };
+        let choice = topology.choose(need, now, left_out);
         let candidates: Vec<NodeAddr> =
             choice.iter().flat_map(|choice| choice.candidates.iter()).map(|node| node.addr().clone()).collect();
         let measures =
             choice.iter().flat_map(|choice| choice.candidates.iter()).map(|node| Measures::of(node, now)).collect();
-        let excluded = topology.exclusions(need, now, &candidates);
+        let mut excluded = topology.exclusions(need, now, &candidates);
+        let is_unproven = |addr: &NodeAddr| topology.find(addr).is_some_and(|index| left_out.contains(index));
+        excluded.iter_mut().filter(|(addr, _)| is_unproven(addr)).for_each(|(_, why)| *why = Exclusion::Unproven);
         Decision {
             command: request.to_string(),
             classification: request.class,

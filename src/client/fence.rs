@@ -138,7 +138,7 @@ impl Fenced {
     /// The request as it is sent.
     pub(super) fn sealed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
         let replies = self.before + request.reply_count() + self.behind + usize::from(self.wait.is_some());
-        request.within(&self.bytes, replies, self.wait.map_or(Block::No, Block::For))
+        request.within(&self.bytes, replies, self.wait.map_or(Block::No, Block::bounded))
     }
 
     /// Takes the replies that belong to the fence out.

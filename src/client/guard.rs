@@ -6,12 +6,12 @@ use super::check::Check;
 use super::envelope::{Envelope, Form};
 use super::fence::{Fenced, touch};
 use super::sealed::{Sealed, Unsealed};
-use super::{Aim, ReplicatedClient};
+use super::{Aim, Options, ReplicatedClient};
 use crate::classification::{Block, Classification, Request, TransactionStep};
-use crate::consistency::{Demand, Position, Seen, Session, SessionMode};
+use crate::consistency::{Demand, Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
-use crate::topology::{LeftOut, Member, Topology};
+use crate::topology::{Hint, LeftOut, Member, Topology};
 
 /// A request, and what is checked of its reply: what the session has seen, how stale a read may be, how many replicas
 /// confirm a write.
@@ -126,8 +126,9 @@ impl ReplicatedClient {
         let Some(fence) = session.demand().seen.fence() else { return };
         let packed = touch(fence).get_packed_command();
         if let Ok(request) = Request::command(&packed, self.classifier()) {
-            // A part of the time that the read has.
-            let _ = self.deadline(self.options.deadline / 4).call(&request, Aim::Any);
+            // A part of the time that the read has, and no waiting for replicas.
+            let options = Options { deadline: self.options.deadline / 4, confirmation: None, ..self.options.clone() };
+            let _ = self.with(options).call(&request, Aim::Any);
         }
     }
 }
@@ -181,11 +182,15 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// What a node should contain, so that it is likely to prove it.
+    /// What a node should have, so that it is likely to prove what is asked for.
     #[inline]
-    pub(super) fn hint(&self, now: Instant) -> Option<Position> {
-        let check = self.check.as_ref().filter(|_| self.request.is_read())?;
-        check.demand.seen.position().or_else(|| check.freshest_at(now))
+    pub(super) fn hint(&self, now: Instant) -> Hint {
+        match self.check.as_ref().filter(|_| self.request.is_read()) {
+            Some(check) => {
+                check.demand.seen.position().or_else(|| check.freshest_at(now)).map_or(Hint::InStep, Hint::At)
+            }
+            None => Hint::None,
+        }
     }
 
     /// Notes an attempt without a complete reply.

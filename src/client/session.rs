@@ -14,7 +14,7 @@ impl ReplicatedClient {
     /// Returns a handle with a session of its own: its reads see what it has written, and never less than what it has read.
     ///
     /// Reads stay on replicas. Each one is served only by a node that proves, in the reply that carries the value, to contain
-    /// all that the session has seen: by `INFO replication`, sent and answered together with the read. A replica that lags
+    /// all that the session has seen, by what it says beside it (see [`SessionMode`](crate::SessionMode)). A replica that lags
     /// behind is passed over: one more is asked, then the master. All clones of the handle share the session, and so do the
     /// handles made of it by [`read_from`](Self::read_from) and the like; typed helpers, [`query`](Self::query), pipelines
     /// and [`connection`](Self::connection) all take part. Not [`dedicated`](Self::dedicated).
@@ -48,7 +48,7 @@ impl ReplicatedClient {
     /// Returns a handle with a session of its own that has seen what the token has seen, in this process or in another.
     ///
     /// The token must come from a client of the same set. After a failover it is good for as long as the master remembers the
-    /// history before its own, or this client saw it itself; then it is [`ErrorKind::Unproven`](crate::ErrorKind::Unproven),
+    /// history before its own, or this client saw it itself; after that it is [`ErrorKind::Unproven`](crate::ErrorKind::Unproven),
     /// once.
     #[must_use]
     pub fn resume(&self, token: &Token) -> Self {
@@ -64,12 +64,12 @@ impl ReplicatedClient {
     /// A node proves it in the reply that carries the value, by offsets and this process's own clock; no server's clock
     /// matters. Nodes that cannot are passed over: then the master serves, as far as [`ReadFrom`](crate::ReadFrom) lets it.
     /// The monitor asks the master twice in that time from then on, for as long as the client lives; without a monitor, or
-    /// with a bound below 50 ms, only the master is fresh enough.
+    /// with a bound below 50 ms, only the master is fresh enough. Servers that refuse `INFO` fail such reads with
+    /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven).
     #[must_use]
     pub fn max_staleness(&self, bound: Duration) -> Self {
         let keeper = &self.shared.keeper;
-        if bound >= SHORTEST_BOUND {
-            keeper.chronicle().keep_pace(bound / 2);
+        if bound >= SHORTEST_BOUND && keeper.chronicle().keep_pace(bound / 2) {
             keeper.ring();
         }
         self.with(Options { max_staleness: Some(bound), ..self.options.clone() })

@@ -1,5 +1,6 @@
 //! What a session has seen, in a form that travels.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -61,7 +62,8 @@ impl Token {
     /// Idempotent, commutative and associative. Two tokens that a failover separates name places in different histories:
     /// what is made of them knows no place that contains both, so that its first read goes to the master.
     #[must_use]
-    pub fn merge(self, other: Self) -> Self {
+    pub fn merge(self, other: impl Borrow<Self>) -> Self {
+        let other = other.borrow();
         Self { seen: self.seen.merge(other.seen), in_doubt: self.in_doubt || other.in_doubt }
     }
 

@@ -97,13 +97,13 @@ impl Fault {
             Stage::WrongRole => (ErrorKind::Unavailable, format!("not in the role that {request} needs")),
             Stage::Stale | Stage::Sent => (ErrorKind::Interrupted, format!("no complete reply to {request}")),
             Stage::Unproven if request.is_read() => {
-                let text = format!("does not prove to contain what the reply to {request} has to contain");
+                let text =
+                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough");
                 return Error::unproven_read(text).on(node);
             }
-            Stage::Unproven => (
-                ErrorKind::Unproven,
-                format!("demoted during {request}: what it read may be old, what it wrote be lost"),
-            ),
+            Stage::Unproven => {
+                (ErrorKind::Unproven, format!("stopped being the master during {request}: what it read may be old"))
+            }
             Stage::Unfenced => {
                 let text = format!("{request} was not executed: the fence of its session could not be raised");
                 let error = Error::new(ErrorKind::Unproven, text).on(node);
@@ -112,7 +112,10 @@ impl Fault {
                     None => error,
                 };
             }
-            Stage::Silent => (ErrorKind::Unproven, "does not tell how far it is (INFO replication)".to_owned()),
+            Stage::Silent => {
+                let text = "does not tell what proves a reply: the user may not ask (INFO, or the key of a fence), or it is no server that says so";
+                (ErrorKind::Unproven, text.to_owned())
+            }
             Stage::Lost(loss) => return loss_error(loss).on(node),
             Stage::Unacknowledged { confirmed, asked } => {
                 let message =

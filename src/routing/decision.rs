@@ -84,6 +84,8 @@ pub enum Exclusion {
     Stray,
     /// Enough fallback reads are on the master already.
     Protected,
+    /// The session has seen what only the master can prove: a write is in doubt, for example.
+    Unproven,
     /// `query` refuses the command, or a pooled connection must not serve it.
     Refused,
 }
@@ -142,6 +144,7 @@ impl fmt::Display for Exclusion {
             Self::Behind => "syncing, or cut off from the master",
             Self::Stray => "does not belong to the master's history",
             Self::Protected => "enough fallback reads are on the master",
+            Self::Unproven => "cannot prove what the session has seen",
             Self::Refused => "refused, use connection() for scans and dedicated() for the rest",
         })
     }

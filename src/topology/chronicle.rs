@@ -16,12 +16,11 @@ pub(crate) struct Chronicle {
 }
 
 impl Chronicle {
-    /// Has the master asked at least this often from now on.
-    pub(crate) fn keep_pace(&self, interval: Duration) {
+    /// Has the master asked at least this often from now on. Returns whether that is news.
+    pub(crate) fn keep_pace(&self, interval: Duration) -> bool {
         let nanos = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX).max(1);
         let faster = |pace: u64| (pace == 0 || nanos < pace).then_some(nanos);
-        // The closure refuses what is no news.
-        let _ = self.pace.fetch_update(Ordering::Relaxed, Ordering::Relaxed, faster);
+        self.pace.fetch_update(Ordering::Relaxed, Ordering::Relaxed, faster).is_ok()
     }
 
     /// Returns how long after a question to the master the next one is due.
@@ -97,7 +96,7 @@ mod tests {
         chronicle.note(None, &report("y", "bb", None, 99), start + Duration::from_secs(1), false);
         assert_eq!(chronicle.timeline.at(start), Some(at("aa", 10)));
         assert_eq!(chronicle.pace(), None);
-        [50, 20, 80].into_iter().for_each(|millis| chronicle.keep_pace(Duration::from_millis(millis)));
+        assert_eq!([50, 20, 80].map(|millis| chronicle.keep_pace(Duration::from_millis(millis))), [true, true, false]);
         assert_eq!(chronicle.pace(), Some(Duration::from_millis(20)));
     }
 }

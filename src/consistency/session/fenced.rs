@@ -69,7 +69,7 @@ impl Session {
             Some(fence) => fence.judge(before),
             None => match demand.seen.fence().filter(|seen| seen.name == raise.name) {
                 // Everything that was seen when the call began was counted before.
-                Some(seen) => seen.judge(Some(count - 1).filter(|count| *count > 0)),
+                Some(seen) => seen.judge(count.checked_sub(1).filter(|count| *count > 0)),
                 None => None,
             },
         };
