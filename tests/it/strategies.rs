@@ -275,7 +275,7 @@ fn explain_shows_what_the_strategy_sees() {
 /// Reads before and after one of three replicas goes; its share is spread evenly over the two others.
 fn stays_even(go: impl Fn(&mut ReplicaSet, &ReplicatedClient)) {
     let mut servers = set_with_key(3);
-    let client = servers.client_builder().response_timeout(LONG).build().unwrap();
+    let client = servers.client_builder().strategy(RoundRobin::new()).response_timeout(LONG).build().unwrap();
     read(&client, 1200);
     assert_eq!(servers.replicas().iter().map(gets).collect::<Vec<_>>(), [400, 400, 400]);
     go(&mut servers, &client);
