@@ -90,8 +90,9 @@ fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
     // Read once: weights may change meanwhile. The sum is below 2^38; there are no more candidates than places.
     let mut weights = ArrayVec::<u32, MOST_NODES>::new();
     // Here and below, `collect` would move all the places.
-    weights.extend(candidates.iter().map(Node::weight));
-    let (first, mut sum) = (weights.first().copied(), total(&weights));
+    let mut sum = 0;
+    weights.extend(candidates.iter().map(Node::weight).inspect(|weight| sum += u64::from(*weight)));
+    let first = weights.first().copied();
     if weights.iter().all(|weight| Some(*weight) == first) {
         return None;
     }
