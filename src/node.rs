@@ -28,6 +28,7 @@ mod window;
 
 pub use self::health::Outcome;
 pub use self::in_flight::InFlight;
+pub(crate) use self::latency::{Measured, Moment};
 pub(crate) use self::report::{Report, role_of};
 pub use self::role::Role;
 pub use self::standing::Standing;
@@ -177,7 +178,7 @@ impl Node {
     /// answers and time lower by half in about a second. `None`: nothing is known of it, or it has just come back.
     #[must_use]
     pub fn latency_at(&self, now: Instant) -> Option<Duration> {
-        self.latency.at(now).map(|(latency, _)| latency)
+        self.measured_at(now.into()).map(|measured| Duration::from_nanos(measured.nanos as u64))
     }
 
     /// Notes how long one of the monitor's questions took, for [`heartbeat`](Self::heartbeat).
@@ -207,7 +208,7 @@ impl Node {
 
     /// Returns the latency with the age of its last sample.
     #[inline]
-    pub(crate) fn measured_at(&self, now: Instant) -> Option<(Duration, Duration)> {
+    pub(crate) fn measured_at(&self, now: Moment) -> Option<Measured> {
         self.latency.at(now)
     }
 

@@ -1,13 +1,13 @@
 //! How long a node takes to answer: a peak-sensitive average in one atomic word.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How fast the average forgets: after so many milliseconds half of a peak is left.
 const TAU: f64 = 1000.0;
 /// The unit in which latencies are kept: 2^32 of them are seven minutes.
-const UNIT_NANOS: u64 = 100;
+const UNIT_NANOS: f64 = 100.0;
 /// What a failure costs, unless it is said otherwise: twice the default response limit.
 const PENALTY: Duration = Duration::from_secs(2);
 
@@ -20,9 +20,23 @@ const PENALTY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Latency {
     /// The time of the first sample, so that the same samples give the same averages whenever the node was made.
-    epoch: OnceLock<Instant>,
+    epoch: OnceLock<Moment>,
     word: AtomicU64,
     penalty: Duration,
+}
+
+/// A time as a plain number, worked out once to be compared with the samples of many nodes: in nanoseconds before or after a
+/// time that no result depends on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment(i64);
+
+/// What is known of a node's latency at some time, in plain numbers: strategies calculate with those of all candidates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measured {
+    /// The average in nanoseconds, more than 0.
+    pub(crate) nanos: f64,
+    /// The age of the last sample in milliseconds.
+    pub(crate) age: u32,
 }
 
 /// A sample and its time.
@@ -46,14 +60,14 @@ impl Latency {
     #[inline]
     pub(super) fn answered(&self, took: Duration, now: Instant) {
         let word = self.word.load(Ordering::Relaxed);
-        let (sample, millis) = (units(took), self.millis(now));
+        let (sample, millis) = (units(took), self.millis(now.into()));
         let next = match Known::of(word) {
             None => sample,
             Some(known) if sample > known.units => sample,
             // At most one step down in a millisecond: threads do not fight for the word.
             Some(known) if known.millis == millis => return,
             Some(known) => {
-                let kept = kept_after(millis.wrapping_sub(known.millis));
+                let kept = kept_after(known.age_at(millis));
                 let (before, sample) = (f64::from(known.units) * kept, f64::from(sample));
                 if sample > before { sample as u32 } else { (before * kept + sample * (1.0 - kept)) as u32 }
             }
@@ -65,10 +79,10 @@ impl Latency {
     /// Notes that a call failed.
     #[cold]
     pub(super) fn failed(&self, now: Instant) {
-        let (penalty, millis) = (units(self.penalty), self.millis(now));
+        let (penalty, millis) = (units(self.penalty), self.millis(now.into()));
         let raise = |word: u64| {
-            let known = Known::of(word).map_or(0, |known| known.units_at(millis));
-            Some(pack(known.max(penalty), millis))
+            let left = |known: Known| (f64::from(known.units) * kept_after(known.age_at(millis))) as u32;
+            Some(pack(Known::of(word).map_or(0, left).max(penalty), millis))
         };
         // The closure never refuses.
         let _ = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise);
@@ -79,21 +93,32 @@ impl Latency {
         self.word.store(0, Ordering::Relaxed);
     }
 
-    /// Returns the average as it is at this time, and how old its last sample is.
+    /// Returns what is known at this time.
     #[inline]
-    pub(super) fn at(&self, now: Instant) -> Option<(Duration, Duration)> {
+    pub(super) fn at(&self, now: Moment) -> Option<Measured> {
         let known = Known::of(self.word.load(Ordering::Relaxed))?;
-        let millis = self.millis(now);
-        let age = Duration::from_millis(u64::from(millis.wrapping_sub(known.millis)));
-        Some((Duration::from_nanos(UNIT_NANOS * u64::from(known.units_at(millis))), age))
+        let age = known.age_at(self.millis(now));
+        Some(Measured { nanos: f64::from(known.units) * (UNIT_NANOS * TAU) / (TAU + f64::from(age)), age })
     }
 
     /// Milliseconds since the beginning, modulo 49 days; never 0 at the beginning, so that no sample looks like none.
     #[inline]
-    fn millis(&self, now: Instant) -> u32 {
-        let epoch = *self.epoch.get_or_init(|| now);
-        let passed = now.saturating_duration_since(epoch);
-        (passed.as_secs() as u32).wrapping_mul(1000).wrapping_add(passed.subsec_millis()).wrapping_add(1)
+    fn millis(&self, now: Moment) -> u32 {
+        let Moment(epoch) = *self.epoch.get_or_init(move || now);
+        let passed = now.0.wrapping_sub(epoch).max(0) as u64;
+        ((passed / 1_000_000) as u32).wrapping_add(1)
+    }
+}
+
+impl From<Instant> for Moment {
+    #[inline]
+    fn from(time: Instant) -> Self {
+        static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let nanos = |passed: Duration| i64::try_from(passed.as_nanos()).unwrap_or(i64::MAX);
+        match time.checked_duration_since(*ORIGIN) {
+            Some(after) => Self(nanos(after)),
+            None => Self(-nanos(ORIGIN.saturating_duration_since(time))),
+        }
     }
 }
 
@@ -103,11 +128,10 @@ impl Known {
         (word != 0).then_some(Self { units: (word >> 32) as u32, millis: word as u32 })
     }
 
+    /// The age in milliseconds. A clock that another thread read a little earlier is no age of 49 days.
     #[inline]
-    fn units_at(self, millis: u32) -> u32 {
-        let age = millis.wrapping_sub(self.millis);
-        // Nodes in use have just been asked: nothing to divide.
-        if age == 0 { self.units } else { (f64::from(self.units) * kept_after(age)) as u32 }
+    fn age_at(self, millis: u32) -> u32 {
+        (millis.wrapping_sub(self.millis) as i32).max(0) as u32
     }
 }
 
@@ -124,8 +148,6 @@ fn units(time: Duration) -> u32 {
 /// The part of a peak that is left after so many milliseconds: cheaper than an exponential, and slower in the end.
 #[inline]
 fn kept_after(millis: u32) -> f64 {
-    // A clock that another thread read a little earlier is no age of 49 days.
-    let millis = if millis > u32::MAX / 2 { 0 } else { millis };
     TAU / (TAU + f64::from(millis))
 }
 
@@ -137,14 +159,14 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn average(latency: &Latency, now: Instant) -> f64 {
-        latency.at(now).unwrap().0.as_secs_f64() * 1000.0
+        latency.at(now.into()).unwrap().nanos / 1e6
     }
 
     #[test]
     fn peaks_count_at_once_and_are_forgotten_slowly() {
         let start = Instant::now();
         let latency = Latency::new();
-        assert!(latency.at(start).is_none());
+        assert!(latency.at(start.into()).is_none());
         latency.answered(MS, start);
         latency.answered(50 * MS, start);
         assert!((average(&latency, start) - 50.0).abs() < 0.01);
@@ -167,7 +189,7 @@ mod tests {
         latency.answered(MS / 100, start + MS);
         assert!(average(&latency, start + 2 * MS) > 99.0, "a fast answer does not hide it");
         latency.forget();
-        assert!(latency.at(start).is_none());
+        assert!(latency.at(start.into()).is_none());
     }
 
     #[test]
@@ -177,9 +199,9 @@ mod tests {
         latency.answered(MS, start + 1000 * MS);
         latency.answered(Duration::MAX, start);
         latency.answered(Duration::ZERO, start);
-        assert!(latency.at(start + Duration::from_secs(86_400 * 365)).is_some());
+        assert!(latency.at((start + Duration::from_secs(86_400 * 365)).into()).is_some());
         let zero = Latency::new();
         zero.answered(Duration::ZERO, start);
-        assert!(zero.at(start).is_some(), "a sample of nothing is one");
+        assert!(zero.at(start.into()).is_some(), "a sample of nothing is one");
     }
 }

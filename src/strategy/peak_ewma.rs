@@ -1,23 +1,22 @@
 //! The candidate that will answer soonest, by what it took lately and what it has to do.
 
-use std::time::{Duration, Instant};
-
 use super::candidates::MOST_NODES;
 use super::dice::Dice;
 use super::{Candidates, Strategy};
-use crate::node::Node;
+use crate::node::{Measured, Moment, Node};
 
 /// Up to so many candidates are all looked at; of more, two at random.
 const ALL_LOOKED_AT: usize = 16;
-/// What is expected of a node that nobody knows, where no other is known either.
-const UNKNOWN: Duration = Duration::from_millis(1);
+/// What is expected of a node that nobody knows, where no other is known either, in nanoseconds.
+const UNKNOWN: f64 = 1_000_000.0;
 /// Costs that differ by less than this factor are alike: a node that is faster by chance must not draw all calls of a quiet
 /// process. Less than 2, so that an idle node comes before a busy one.
 const ALIKE: f64 = 1.25;
 /// Where nothing is in flight, differences below this are chance: the first reads of a connection, a thread that had to wait.
-const CHANCE: Duration = Duration::from_micros(250);
-/// A node that was not asked for this long, or never, and has nothing to do, comes first, once.
-const IDLE: Duration = Duration::from_secs(1);
+/// In nanoseconds.
+const CHANCE: f64 = 250_000.0;
+/// A node that was not asked for this long, or never, and has nothing to do, comes first, once. In milliseconds.
+const IDLE: u32 = 1000;
 
 /// Picks the candidate that is likely to answer soonest: the one with the smallest product of its latency
 /// ([`Node::latency_at`]) and its requests in flight plus one. Of those that come within a quarter of the smallest, one at
@@ -45,86 +44,93 @@ impl PeakEwma {
     }
 
     /// One of the candidates whose cost is near the smallest, the heavier ones more often.
-    fn cheapest<'a>(&self, candidates: &Candidates<'a>, now: Instant) -> &'a Node {
+    fn cheapest<'a>(&self, candidates: &Candidates<'a>, now: Moment) -> &'a Node {
         let weights = Weights::of(candidates);
         let mut costs = [f64::INFINITY; ALL_LOOKED_AT];
-        let (mut least, mut usual) = (f64::INFINITY, None);
+        let (mut least, mut is_quiet, mut usual) = (f64::INFINITY, true, None);
         for (node, place) in candidates.iter().zip(&mut costs) {
-            let weight = weights.relative(node);
-            let measured = node.measured_at(now);
-            let is_unheard = measured.is_none_or(|(_, age)| age >= IDLE);
-            *place = if is_unheard && node.in_flight() == 0 && weight > 0.0 {
-                0.0
-            } else {
-                let usual = || *usual.get_or_insert_with(|| median(candidates, now));
-                cost(node, measured.map_or_else(usual, |(latency, _)| latency), weight)
+            let running = node.in_flight();
+            is_quiet &= running == 0;
+            let work = weights.work(node, running);
+            *place = match node.measured_at(now) {
+                // First, and on its own: then the usual case does not wait for the division in `work`.
+                Some(Measured { nanos, age: ..IDLE }) => nanos * work,
+                _ if running == 0 && work.is_finite() => 0.0,
+                Some(Measured { nanos, .. }) => nanos * work,
+                None => work * *usual.get_or_insert_with(|| median(candidates, now)),
             };
-            least = least.min(*place);
+            // Not `min`, which looks for NaN as well.
+            least = if *place < least { *place } else { least };
         }
-        let is_quiet = candidates.iter().all(|node| node.in_flight() == 0);
-        let chance = if is_quiet && least > 0.0 { CHANCE.as_secs_f64() } else { 0.0 };
+        let chance = if is_quiet && least > 0.0 { CHANCE } else { 0.0 };
         let limit = (least * ALIKE).max(least + chance);
-        let near = || candidates.iter().zip(&costs).filter(|(_, cost)| **cost <= limit).map(|(node, _)| node);
-        let mut turn = self.0.roll(near().map(|node| weights.tickets(node)).sum());
-        for node in near() {
-            match turn.checked_sub(weights.tickets(node)) {
-                Some(left) => turn = left,
-                None => return node,
-            }
+        // No branch goes by chance, for the processor could not predict it: a sum that grows with each node that is near, and
+        // how many nodes come before the one that has the turn.
+        let (mut sums, mut sum) = ([0; ALL_LOOKED_AT], 0);
+        for ((node, cost), place) in candidates.iter().zip(&costs).zip(&mut sums) {
+            sum += if *cost <= limit { weights.tickets(node) } else { 0 };
+            *place = sum;
         }
-        // Only if weights changed meanwhile.
-        candidates.at(0)
+        let turn = self.0.roll(sum);
+        let before = sums.iter().take(candidates.len()).filter(|sum| **sum <= turn).count();
+        // It wraps around only if weights changed meanwhile.
+        candidates.at(before)
     }
 
-    fn cheaper_of_two<'a>(&self, candidates: &Candidates<'a>, now: Instant) -> &'a Node {
+    fn cheaper_of_two<'a>(&self, candidates: &Candidates<'a>, now: Moment) -> &'a Node {
         let (count, weights) = (candidates.len(), Weights::of(candidates));
         let first = self.0.roll(count);
         // Distinct: a node that hangs must not be both.
         let second = first + 1 + self.0.roll(count - 1);
-        let price = |node: &Node| cost(node, node.latency_at(now).unwrap_or(UNKNOWN), weights.relative(node));
+        let cost = |node: &Node| {
+            node.measured_at(now).map_or(UNKNOWN, |measured| measured.nanos) * weights.work(node, node.in_flight())
+        };
         let (first, second) = (candidates.at(first), candidates.at(second));
-        if price(second) * ALIKE < price(first) { second } else { first }
+        if cost(second) * ALIKE < cost(first) { second } else { first }
     }
 }
 
 /// The weights of the candidates, in relation to each other.
 struct Weights {
-    sum: u64,
-    count: f64,
+    /// `None`: all weights are the same, also if that is 0. Usually so, and then they need not be looked at.
+    mean: Option<f64>,
 }
 
 impl Weights {
     fn of(candidates: &Candidates<'_>) -> Self {
+        let first = candidates.at(0).weight();
+        if candidates.iter().all(|node| node.weight() == first) {
+            return Self { mean: None };
+        }
         // At most 64 of 32 bits.
-        let sum = candidates.iter().map(|node| u64::from(node.weight())).sum();
-        Self { sum, count: candidates.len() as f64 }
+        let sum: u64 = candidates.iter().map(|node| u64::from(node.weight())).sum();
+        Self { mean: Some(sum as f64 / candidates.len() as f64) }
     }
 
-    /// The weight of a node, that of the average being 1.
-    fn relative(&self, node: &Node) -> f64 {
-        if self.sum == 0 { 1.0 } else { f64::from(node.weight()) * self.count / self.sum as f64 }
+    /// What a node has to do with the request to come, in requests: one of the double weight works off the double number in
+    /// the same time. One of weight 0 never gets done.
+    fn work(&self, node: &Node, running: u32) -> f64 {
+        let running = f64::from(running);
+        match (self.mean, node.weight()) {
+            (None, _) => 1.0 + running,
+            (Some(_), 0) => f64::INFINITY,
+            (Some(mean), weight) => 1.0 + running * mean / f64::from(weight),
+        }
     }
 
     /// How many chances a node has where several are as good.
     fn tickets(&self, node: &Node) -> usize {
-        if self.sum == 0 { 1 } else { node.weight() as usize }
+        self.mean.map_or(1, |_| node.weight() as usize)
     }
 }
 
-/// How long a call is likely to take there: a node of the double weight works off the double number in the same time.
-fn cost(node: &Node, latency: Duration, weight: f64) -> f64 {
-    if weight > 0.0 { latency.as_secs_f64() * (1.0 + f64::from(node.in_flight()) / weight) } else { f64::INFINITY }
-}
-
-/// What the known candidates usually take.
+/// What the known candidates usually take, in nanoseconds.
 #[cold]
-fn median(candidates: &Candidates<'_>, now: Instant) -> Duration {
-    let mut known = arrayvec::ArrayVec::<Duration, MOST_NODES>::new();
-    for latency in candidates.iter().filter_map(|node| node.latency_at(now)) {
-        // There are no more candidates than places.
-        let _ = known.try_push(latency);
-    }
-    known.sort_unstable();
+fn median(candidates: &Candidates<'_>, now: Moment) -> f64 {
+    let mut known = arrayvec::ArrayVec::<f64, MOST_NODES>::new();
+    // There are no more candidates than places.
+    known.extend(candidates.iter().filter_map(|node| node.measured_at(now)).map(|measured| measured.nanos));
+    known.sort_unstable_by(f64::total_cmp);
     known.get(known.len() / 2).copied().unwrap_or(UNKNOWN)
 }
 
@@ -136,7 +142,7 @@ impl Default for PeakEwma {
 
 impl Strategy for PeakEwma {
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
-        let now = candidates.now();
+        let now = candidates.now().into();
         if candidates.len() <= ALL_LOOKED_AT {
             self.cheapest(candidates, now)
         } else {
@@ -228,6 +234,16 @@ mod tests {
         assert_eq!(picks(&nodes, later)[0], 3000);
         let _running = nodes[0].begin();
         assert_eq!(picks(&nodes, later)[0], 0);
+    }
+
+    #[test]
+    fn a_sample_that_another_thread_took_a_little_later_is_not_old() {
+        let (nodes, now) = (nodes(3), Instant::now());
+        for at in [now, now + MS] {
+            nodes.iter().for_each(|node| node.record_at(Outcome::Answered, MS, at));
+        }
+        nodes[0].record_at(Outcome::Answered, 2 * MS, now + 2 * MS);
+        assert_eq!(picks(&nodes, now)[0], 0);
     }
 
     #[test]

@@ -90,8 +90,9 @@ fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
     // Read once: weights may change meanwhile. The sum is below 2^38; there are no more candidates than places.
     let mut weights = ArrayVec::<u32, MOST_NODES>::new();
     // Here and below, `collect` would move all the places.
-    weights.extend(candidates.iter().map(Node::weight));
-    let (first, mut sum) = (weights.first().copied(), total(&weights));
+    let mut sum = 0;
+    weights.extend(candidates.iter().map(Node::weight).inspect(|weight| sum += u64::from(*weight)));
+    let first = weights.first().copied();
     if weights.iter().all(|weight| Some(*weight) == first) {
         return None;
     }
@@ -142,8 +143,13 @@ impl Towards {
             Self::Past => visits.passed,
         };
         let away = u64::from(passed) + (u64::from(between) << 32);
-        // Of weight 0: never. More than 2^38 units do not occur.
-        away.checked_div(u64::from(visits.weight)).map_or(u64::MAX, |away| away * PLACES + self.turned(place) as u64)
+        if visits.weight == 0 {
+            // Never.
+            return u64::MAX;
+        }
+        // Below 2^38: so the quotient of floats, which takes less time, rounds down to the same number as that of integers.
+        let away = away as f64 / f64::from(visits.weight);
+        away as u64 * PLACES + self.turned(place) as u64
     }
 
     /// Returns the place of the candidate with this way.
