@@ -111,14 +111,16 @@ impl Endpoint {
         Ok(place)
     }
 
-    /// Sets the share of the load that the node should get, compared with the others. Default: 1; zero fails `build`.
+    /// Sets the share of the load that the node should get, compared with the others, for strategies that go by weight: all but
+    /// `RoundRobin` and `Random`. Default: 1; zero fails `build`.
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self
     }
 
-    /// Sets the availability zone of the node. Default: none.
+    /// Sets the availability zone of the node. Default: the one that the server itself tells (`availability_zone`, Valkey), or
+    /// none.
     #[must_use]
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = Some(zone.into());

@@ -24,9 +24,10 @@ const IDLE: u32 = 1000;
 ///
 /// Slow replicas get as much as they can take, stalls are left at once, and a node that fails fast is not taken for a fast
 /// one. Nodes that are as good share by weight, and the requests in flight count for less on a heavier node; one of weight
-/// 0 gets nothing, unless all have the weight 0. Over more than 16 candidates, it takes the better of two at random.
+/// 0 gets nothing, unless all have the weight 0. Over more than 16 candidates, it takes the better of two that are drawn by weight.
 ///
-/// Latencies are those that this process saw. A node that was never asked, or not for a second, is asked once.
+/// Latencies are those that this process saw. A node that was never asked, or not for a second, is asked once: a process with
+/// less than a read a second for each node reads from all of them alike.
 #[derive(Debug)]
 pub struct PeakEwma(Dice);
 
@@ -77,16 +78,37 @@ impl PeakEwma {
         candidates.at(before)
     }
 
+    /// Of two that are drawn by weight, the second if it is clearly better.
     fn cheaper_of_two<'a>(&self, candidates: &Candidates<'a>, now: Moment) -> &'a Node {
-        let (count, weights) = (candidates.len(), Weights::of(candidates));
-        let first = self.0.roll(count);
+        let weights = Weights::of(candidates);
+        let first = self.draw(candidates, &weights, None);
         // Distinct: a node that hangs must not be both.
-        let second = first + 1 + self.0.roll(count - 1);
+        let second = self.draw(candidates, &weights, Some(first));
         let cost = |node: &Node| {
-            node.measured_at(now).map_or(UNKNOWN, |measured| measured.nanos) * weights.work(node, node.in_flight())
+            let running = node.in_flight();
+            let work = weights.work(node, running);
+            match node.measured_at(now) {
+                Some(Measured { nanos, age: ..IDLE }) => nanos * work,
+                _ if running == 0 && work.is_finite() => 0.0,
+                Some(Measured { nanos, .. }) => nanos * work,
+                None => UNKNOWN * work,
+            }
         };
         let (first, second) = (candidates.at(first), candidates.at(second));
         if cost(second) * ALIKE < cost(first) { second } else { first }
+    }
+
+    /// Draws a candidate by weight; not the one at `except`, if another one has a weight.
+    fn draw(&self, candidates: &Candidates<'_>, weights: &Weights, except: Option<usize>) -> usize {
+        let tickets = |index: usize| if Some(index) == except { 0 } else { weights.tickets(candidates.at(index)) };
+        let mut turn = self.0.roll((0..candidates.len()).map(tickets).sum());
+        for index in 0..candidates.len() {
+            match turn.checked_sub(tickets(index)) {
+                Some(left) => turn = left,
+                None => return index,
+            }
+        }
+        except.unwrap_or(0)
     }
 }
 
@@ -244,6 +266,26 @@ mod tests {
         }
         nodes[0].record_at(Outcome::Answered, 2 * MS, now + 2 * MS);
         assert_eq!(picks(&nodes, now)[0], 0);
+    }
+
+    #[test]
+    fn of_many_every_one_is_heard_again_and_weights_count() {
+        let now = Instant::now();
+        let node = |n: u32| Node::new(format!("n{n}:1").parse().unwrap()).with_weight([1, 3, 0][n.min(2) as usize]);
+        let nodes: Vec<Node> = (0..20).map(|n| node(if n < 18 { n % 2 } else { 2 })).collect();
+        nodes.iter().for_each(|node| node.record_at(Outcome::Answered, MS, now));
+        let shares = picks(&nodes, now);
+        let light: u32 = (0..18).step_by(2).map(|n| shares[n]).sum();
+        assert!(light.abs_diff(750) < 150 && shares[18..] == [0, 0], "{shares:?}");
+        nodes[3].record_at(Outcome::Failed, MS, now);
+        let later = now + Duration::from_secs(1);
+        nodes
+            .iter()
+            .enumerate()
+            .filter(|(n, _)| *n != 3)
+            .for_each(|(_, node)| node.record_at(Outcome::Answered, MS, later));
+        assert_eq!(picks(&nodes, later - MS)[3], 0, "it failed");
+        assert!(picks(&nodes, later)[3] > 300, "whenever it is drawn");
     }
 
     #[test]

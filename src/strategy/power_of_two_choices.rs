@@ -12,7 +12,8 @@ use crate::node::Node;
 ///
 /// Compares (in flight + 1) / weight: where all weights are equal, the requests in flight. Looks at two nodes however many
 /// there are, and does not send every thread to the same one when counts are equal or out of date. Never picks the busiest.
-/// As all candidates are drawn alike, a heavy weight is worth at most the double share, among three or more.
+/// As all candidates are drawn alike, a heavy weight is worth at most the double share, among three or more; and while
+/// nothing is in flight, the heavier one of each pair gets it: the lightest of all gets nothing then.
 #[derive(Debug)]
 pub struct PowerOfTwoChoices(Dice);
 

@@ -8,8 +8,8 @@ use crate::node::Node;
 /// Visits the candidates one after the other: over N candidates, each gets exactly every N-th first attempt, also when
 /// one of the set is missing. Starts at a random candidate.
 ///
-/// Handles that read from different nodes share its turns: then it is even over all of their reads together. Where there
-/// is only one candidate, as for every write, no strategy is asked.
+/// Handles that read from different nodes share its turns, and may then get uneven shares, if they take turns themselves.
+/// Where there is only one candidate, as for every write, no strategy is asked. Weights do not count.
 ///
 /// Second attempts have a turn of their own: the share of a failing node is spread evenly over the others.
 #[derive(Debug)]
