@@ -26,6 +26,7 @@ mod line;
 mod live;
 mod patience;
 mod slots;
+mod wire;
 
 pub(crate) use self::connector::Login;
 pub(crate) use self::hello::role_in_greeting;

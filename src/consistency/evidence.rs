@@ -1,5 +1,7 @@
 //! What a server proves by its own reply to `INFO replication`.
 
+use std::str::FromStr;
+
 use super::{HistoryId, Position};
 
 /// What a server said of its data at one moment.
@@ -38,28 +40,33 @@ impl Evidence {
     ///
     /// Redis and Valkey tell both histories; Dragonfly, whose offset is a sum over shards, and servers that replicate in
     /// both directions do not say so, or give other roles.
-    pub(crate) fn of_info(text: &str) -> Option<Self> {
+    pub(crate) fn of_info(text: &[u8]) -> Option<Self> {
         let (mut role, mut id, mut earlier, mut parted_at) = (None, None, None, None);
         let (mut written, mut applied, mut link, mut is_syncing, mut is_read_only) = (None, None, None, None, None);
-        for (field, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
+        // Every reply to a session's read is read here: the lines are short, and few of them matter.
+        for line in text.split(|byte| *byte == b'\n') {
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+            let (field, value) = (&line[..colon], line[colon + 1..].trim_ascii_end());
             match field {
-                "role" => role = Some(value),
-                "master_replid" => id = HistoryId::parse(value),
-                "master_replid2" => earlier = Some(HistoryId::parse(value)),
-                "second_repl_offset" => parted_at = value.parse::<i64>().ok(),
-                "master_repl_offset" => written = value.parse().ok(),
+                b"role" => role = Some(value),
+                b"master_replid" => id = HistoryId::of_digits(value),
+                b"master_replid2" => earlier = Some(HistoryId::of_digits(value)),
+                b"second_repl_offset" => parted_at = number::<i64>(value),
+                b"master_repl_offset" => written = number(value),
                 // Not `slave_read_repl_offset`: that was read from the socket, and may not be applied.
-                "slave_repl_offset" => applied = value.parse().ok(),
-                "master_link_status" => link = Some(value),
-                "master_sync_in_progress" => is_syncing = Some(value),
-                "slave_read_only" => is_read_only = Some(value),
+                b"slave_repl_offset" => applied = number(value),
+                b"master_link_status" => link = Some(value),
+                b"master_sync_in_progress" => is_syncing = Some(value),
+                b"slave_read_only" => is_read_only = Some(value),
                 _ => {}
             }
         }
         let (standpoint, offset) = match role? {
-            "master" => (Standpoint::Master, written?),
-            "slave" if (link?, is_syncing?, is_read_only?) == ("up", "0", "1") => (Standpoint::Replica, applied?),
-            "slave" => (Standpoint::Adrift, applied.unwrap_or(0)),
+            b"master" => (Standpoint::Master, written?),
+            b"slave" if matches!((link?, is_syncing?, is_read_only?), (b"up", b"0", b"1")) => {
+                (Standpoint::Replica, applied?)
+            }
+            b"slave" => (Standpoint::Adrift, applied.unwrap_or(0)),
             _ => return None,
         };
         // Both are always there, with all zeros and -1 where there is none.
@@ -89,6 +96,10 @@ impl Evidence {
     fn is_reliable(&self) -> bool {
         self.standpoint != Standpoint::Adrift
     }
+}
+
+fn number<T: FromStr>(digits: &[u8]) -> Option<T> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -145,10 +156,10 @@ pub(super) mod tests {
 
     #[test]
     fn info_is_read() {
-        assert_eq!(Evidence::of_info(MASTER), Some(evidence(Standpoint::Master, at(1, 84), Some((2, 51)))));
-        assert_eq!(Evidence::of_info(REPLICA), Some(evidence(Standpoint::Replica, at(1, 70), None)));
+        assert_eq!(Evidence::of_info(MASTER.as_bytes()), Some(evidence(Standpoint::Master, at(1, 84), Some((2, 51)))));
+        assert_eq!(Evidence::of_info(REPLICA.as_bytes()), Some(evidence(Standpoint::Replica, at(1, 70), None)));
         for (is, may_be) in [("status:up", "status:down"), ("progress:0", "progress:1"), ("only:1", "only:0")] {
-            let adrift = Evidence::of_info(&REPLICA.replace(is, may_be)).unwrap();
+            let adrift = Evidence::of_info(REPLICA.replace(is, may_be).as_bytes()).unwrap();
             assert_eq!(adrift.standpoint, Standpoint::Adrift, "{may_be}");
         }
     }
@@ -163,11 +174,11 @@ pub(super) mod tests {
             ("master_repl_offset", "x"),
             ("replid:0101", "replid:01"),
         ] {
-            assert_eq!(Evidence::of_info(&MASTER.replace(is, may_be)), None, "{may_be}");
+            assert_eq!(Evidence::of_info(MASTER.replace(is, may_be).as_bytes()), None, "{may_be}");
         }
         for field in ["slave_read_only", "master_link_status", "slave_repl_offset"] {
-            assert_eq!(Evidence::of_info(&REPLICA.replace(field, "x")), None, "{field}");
+            assert_eq!(Evidence::of_info(REPLICA.replace(field, "x").as_bytes()), None, "{field}");
         }
-        assert_eq!(Evidence::of_info(""), None);
+        assert_eq!(Evidence::of_info(b""), None);
     }
 }

@@ -16,8 +16,13 @@ pub(crate) struct Position {
 impl HistoryId {
     /// Reads 40 hexadecimal digits. All zeros are no history.
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::of_digits(text.as_bytes())
+    }
+
+    /// The same, of bytes that may be anything.
+    pub(super) fn of_digits(digits: &[u8]) -> Option<Self> {
         let mut id = [0; 20];
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let (pairs, rest) = digits.as_chunks::<2>();
         if pairs.len() != id.len() || !rest.is_empty() {
             return None;
         }

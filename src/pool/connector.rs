@@ -11,6 +11,7 @@ use redis::{
 
 use super::hello::{Greeting, read_greeting, read_role};
 use super::live::Live;
+use super::wire::Wire;
 use crate::node::Role;
 
 /// How to log in at a node.
@@ -55,7 +56,7 @@ impl Connector {
     /// Opens a connection, logs in and asks for the role.
     pub(super) fn connect(&self, limit: Duration) -> RedisResult<Live> {
         let end = Instant::now() + limit;
-        let mut live = Live::new(self.socket.get_connection_with_timeout(self.limit_per_address(limit))?);
+        let mut live = Live::new(Wire::open(&self.socket, self.limit_per_address(limit))?);
         match self.greet(&mut live, end) {
             Err(error) if is_unknown(&error) => self.greet_as_of_old(&mut live, end)?,
             greeted => greeted?,

@@ -4,10 +4,11 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use redis::{Connection, RedisResult, Value};
+use redis::{RedisResult, Value};
 
 use super::hello::{Greeting, read_greeting, read_role};
 use super::patience::{Ends, Patience, socket_limit};
+use super::wire::Wire;
 use crate::classification::{Replies, Request};
 use crate::node::Role;
 use crate::routing::Reply;
@@ -17,7 +18,7 @@ const SENT_AT_ONCE: usize = 4096;
 
 /// An open connection, logged in.
 pub(super) struct Live {
-    connection: Connection,
+    wire: Wire,
     /// The time limit of the socket, so that it is set only when it changes. `None`: not set.
     limit: Option<Duration>,
     /// What the server said it was when it was last asked; `None` if it keeps that to itself.
@@ -29,8 +30,8 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, limit: None, role: None, knows_hello: true, last_used: Instant::now(), has_served: false }
+    pub(super) fn new(wire: Wire) -> Self {
+        Self { wire, limit: None, role: None, knows_hello: true, last_used: Instant::now(), has_served: false }
     }
 
     pub(super) fn prove(&mut self, role: Option<Role>, knows_hello: bool) {
@@ -63,7 +64,7 @@ impl Live {
         mut each: impl FnMut(Value),
     ) -> RedisResult<()> {
         self.limit_until(end)?;
-        self.connection.send_packed_command(questions)?;
+        self.wire.send(questions)?;
         for _ in 0..replies {
             self.limit_until(end)?;
             each(self.receive()?);
@@ -77,7 +78,7 @@ impl Live {
         self.set_limit(patience.limit)?;
         let takes_time = request.replies != Replies::One || request.bytes.len() > SENT_AT_ONCE;
         let ends = if takes_time { patience.ends() } else { None };
-        self.connection.send_packed_command(request.bytes)?;
+        self.wire.send(request.bytes)?;
         match request.replies {
             Replies::One => {
                 self.shorten(ends)?;
@@ -107,7 +108,7 @@ impl Live {
     #[inline]
     fn receive(&mut self) -> RedisResult<Value> {
         loop {
-            match self.connection.recv_response()? {
+            match self.wire.receive()? {
                 // RESP3 may put messages between the replies.
                 Value::Push { .. } => {}
                 value => return Ok(value),
@@ -142,8 +143,7 @@ impl Live {
 
     #[cold]
     fn change_limit(&mut self, limit: Option<Duration>) -> RedisResult<()> {
-        self.connection.set_read_timeout(limit)?;
-        self.connection.set_write_timeout(limit)?;
+        self.wire.set_limit(limit)?;
         self.limit = limit;
         Ok(())
     }

@@ -17,6 +17,7 @@ mod providers;
 mod roles;
 mod routing;
 mod sentinels;
+mod session_cost;
 mod sessions;
 mod set;
 mod shared_endpoint;

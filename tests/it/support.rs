@@ -111,7 +111,15 @@ pub fn read_command(input: &mut impl BufRead) -> Option<Vec<String>> {
 
 /// Reads what is there; returns how much.
 pub fn read_some(stream: &mut TcpStream) -> usize {
-    stream.read(&mut [0; 65536]).unwrap_or(0)
+    read_chunk(stream).map_or(0, |chunk| chunk.len())
+}
+
+/// Reads what is there; `None` at the end.
+pub fn read_chunk(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut chunk = vec![0; 65536];
+    let count = stream.read(&mut chunk).ok()?;
+    chunk.truncate(count);
+    (count > 0).then_some(chunk)
 }
 
 /// Keeps a connection open without ever answering.
