@@ -10,6 +10,7 @@ mod events;
 mod failover;
 mod faults;
 mod helpers;
+mod nemesis;
 mod outage;
 mod providers;
 mod roles;
