@@ -199,7 +199,12 @@ impl Check<'_> {
     /// Remembers what a node has just said, for the next choice.
     fn note(&self, member: &Member, evidence: &Evidence) {
         if evidence.is_master() {
-            self.keeper.chronicle().lineage.note(evidence);
+            let lineage = &self.keeper.chronicle().lineage;
+            lineage.note(evidence);
+            let history = evidence.position.history;
+            if member.place == Role::Master && !lineage.is_in_office(history) && self.keeper.current().places(member) {
+                lineage.note_in_office(history);
+            }
         }
         member.set_progress(evidence.position);
     }
@@ -216,9 +221,14 @@ impl Check<'_> {
             (None, None) => return Ok(()),
         };
         let (first, last) = (heard(member, first)?, heard(member, last)?);
+        if first.is_master() && member.place == Role::Replica {
+            // Whether it is the set's master now is not for it to say.
+            member.observe_role(Role::Master);
+            return Err(Fault::new(Stage::WrongRole, None));
+        }
         let accepted = self.accept(&first, &last);
-        if accepted == Err(Stage::Unproven) && first.is_master() {
-            // It may have been a master for so short a time that the monitor has not seen it yet.
+        if accepted == Err(Stage::Unproven) && (first.is_master() || !self.is_in_line(&first)) {
+            // There may be another master for so short a time that the monitor has not seen it yet.
             member.ring();
         }
         accepted.map_err(|stage| Fault::new(stage, None))
@@ -246,12 +256,23 @@ impl Check<'_> {
             return Ok(());
         }
         let is_proven = first.standpoint == Standpoint::Replica
+            && self.is_in_line(first)
             && self.demand.seen.position().is_none_or(|seen| self.contains(first, seen));
         if self.demand.needs_master || !is_proven {
             return Err(Stage::Unproven);
         }
         session.read_from_replica(last, &self.keeper.chronicle().lineage);
         Ok(())
+    }
+
+    /// Tells whether a replica has nothing but what the set's master has. Where that one is silent, its successor may be about
+    /// to be found.
+    fn is_in_line(&self, evidence: &Evidence) -> bool {
+        let is_silent = || {
+            let topology = self.keeper.current();
+            topology.master().is_some_and(|master| topology.members()[master].is_awaited())
+        };
+        self.keeper.chronicle().lineage.is_in_line(evidence.position) || is_silent()
     }
 
     /// Tells whether a node contains a position, by its word or by what is known of its history.

@@ -23,12 +23,14 @@ struct State {
 }
 
 /// What a session cannot read any more.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+///
+/// In order: what is proven says more.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Loss {
-    /// Proven: the master went another way before it.
-    Lost,
     /// It is not known how the master's history goes on from what was seen.
     Unproven,
+    /// Proven: the master went another way before it.
+    Lost,
 }
 
 /// What a reply has to prove: the session as it was when the call began.
@@ -47,18 +49,21 @@ pub(crate) enum Step {
     Accept,
     /// The caller is told this instead; the session goes on where the master is.
     Tell(Loss),
-    /// The monitor may be about to learn how the master's history began.
+    /// The monitor may be about to learn how the master's history began, or who is the master now.
     Wait,
 }
 
 impl Session {
     pub(crate) fn resume(token: &Token) -> Self {
-        Self(Mutex::new(State { seen: token.seen, doubts: token.in_doubt.into(), ..State::default() }))
+        let Token { seen, in_doubt, loss } = *token;
+        Self(Mutex::new(State { seen, doubts: in_doubt.into(), loss, ..State::default() }))
     }
 
     pub(crate) fn token(&self) -> Token {
         let state = self.0.lock();
-        Token { seen: state.seen, in_doubt: state.needs_master() }
+        // A token has room for one position: what was seen before is told instead.
+        let open = state.open.map(|_| Loss::Unproven);
+        Token { seen: state.seen, in_doubt: state.needs_master(), loss: state.loss.max(open) }
     }
 
     /// Returns what the reply to a call that begins now has to prove.
@@ -105,7 +110,8 @@ impl Session {
             |seen: Position| seen.history == evidence.position.history && evidence.position.offset < seen.offset;
         let mut state = self.0.lock();
         let found = state.relate(evidence, lineage);
-        if found == Some(Relation::Unknown) && waits && !lineage.knows(evidence.position.history) {
+        let is_new = || waits && !lineage.knows(evidence.position.history);
+        if (found == Some(Relation::Unknown) && is_new()) || state.has_outlived(evidence, lineage) {
             return Step::Wait;
         }
         let has_gone_back = matches!(demand.seen, Seen::At(seen) if is_behind(seen));
@@ -151,7 +157,7 @@ impl State {
             Proof::Open if seen.history == position.history => Relation::Contained,
             Proof::Open => match lineage.relate(seen, position.history) {
                 // An answer of long ago, from a master whose successor was seen meanwhile.
-                Relation::Unknown => lineage.relate(position, seen.history),
+                Relation::Unknown if !lineage.is_in_office(position.history) => lineage.relate(position, seen.history),
                 relation => relation,
             },
         };
@@ -169,17 +175,28 @@ impl State {
         let (position, open) = (master.position, self.open.take());
         let is_past = |seen: Position| {
             let is_later = seen.history == position.history && seen.offset > position.offset;
-            let is_successor = seen.history != position.history
-                && master.prove(seen) == Proof::Open
-                && lineage.relate(seen, position.history) == Relation::Unknown
-                && lineage.relate(position, seen.history) != Relation::Unknown;
-            is_later || is_successor
+            is_later || succeeds(seen, master, lineage)
         };
         if !self.seen.position().is_some_and(is_past) || open.is_some() {
             self.seen = Seen::At(position);
         }
         self.settled = self.settled.max(demand.doubts);
     }
+
+    /// Tells whether the session has seen what a successor of this master wrote: what this one has is old.
+    fn has_outlived(&self, master: &Evidence, lineage: &Lineage) -> bool {
+        self.seen.position().is_some_and(|seen| succeeds(seen, master, lineage))
+    }
+}
+
+/// Tells whether this was seen in the history of a successor. The master in office has none, whoever took itself for one.
+fn succeeds(seen: Position, master: &Evidence, lineage: &Lineage) -> bool {
+    let position = master.position;
+    seen.history != position.history
+        && !lineage.is_in_office(position.history)
+        && master.prove(seen) == Proof::Open
+        && lineage.relate(seen, position.history) == Relation::Unknown
+        && lineage.relate(position, seen.history) != Relation::Unknown
 }
 
 #[cfg(test)]
@@ -276,6 +293,30 @@ mod tests {
     }
 
     #[test]
+    fn a_read_of_a_former_master_is_neither_accepted_nor_a_loss() {
+        let (session, lineage) = (Session::default(), Lineage::default());
+        let next = master(at(2, 50), Some((1, 21)));
+        wrote(&session, &next);
+        lineage.note(&next);
+        lineage.note_in_office(history(2));
+        assert_eq!(read(&session, &master(at(1, 20), None), &lineage), Step::Wait, "it has less");
+        assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Wait, "it has something else");
+        assert_eq!(seen(&session), Seen::At(at(2, 50)));
+        assert_eq!(read(&session, &next, &lineage), Step::Accept);
+    }
+
+    #[test]
+    fn where_a_successor_was_no_master_after_all_it_is_told_once() {
+        let (session, lineage) = (Session::default(), Lineage::default());
+        let usurper = master(at(2, 50), Some((1, 21)));
+        wrote(&session, &usurper);
+        lineage.note(&usurper);
+        lineage.note_in_office(history(1));
+        assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Tell(Loss::Unproven));
+        assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Accept);
+    }
+
+    #[test]
     fn a_master_that_went_back_is_unproven() {
         let (session, lineage) = (Session::default(), Lineage::default());
         wrote(&session, &master(at(1, 10), None));
@@ -290,5 +331,18 @@ mod tests {
         let there = Session::resume(&session.token().to_string().parse::<Token>().unwrap());
         assert_eq!(there.token(), session.token());
         assert!(there.demand().needs_master);
+    }
+
+    #[test]
+    fn a_token_carries_what_no_read_was_told_yet() {
+        let session = Session::default();
+        wrote(&session, &master(at(1, 10), None));
+        wrote(&session, &master(at(2, 50), Some((1, 10))));
+        let there = Session::resume(&session.token());
+        assert_eq!((there.take_loss(), there.take_loss()), (Some(Loss::Lost), None));
+        assert_eq!(session.take_loss(), Some(Loss::Lost), "each for itself");
+        assert_eq!(session.token(), there.token());
+        wrote(&session, &master(at(3, 50), None));
+        assert_eq!(Session::resume(&session.token()).take_loss(), Some(Loss::Unproven));
     }
 }

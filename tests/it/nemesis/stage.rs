@@ -156,7 +156,8 @@ impl<'a> Stage<'a> {
             }
             Event::Restart => {
                 let (replica, master) = (self.others()[0], self.master);
-                let server = if replica == 0 { self.servers.master_mut() } else { self.servers.replica_mut(replica - 1) };
+                let server =
+                    if replica == 0 { self.servers.master_mut() } else { self.servers.replica_mut(replica - 1) };
                 server.restart().unwrap();
                 self.follow(replica, master);
             }
