@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::envelope::{Account, Envelope, Form, Opened, Silent};
+use super::session::SHORTEST_BOUND;
 use super::{Aim, ReplicatedClient};
 use crate::classification::{Block, Classification, Replies, Request, TransactionStep};
 use crate::consistency::{Demand, Evidence, Position, Proof, Relation, Seen, Session, Standpoint, Step};
@@ -193,7 +194,8 @@ impl<'a> Guard<'a> {
 impl Check<'_> {
     /// What a node has that is no staler than asked for at this time, if anybody knows.
     fn freshest_at(&self, now: Instant) -> Option<Position> {
-        self.keeper.chronicle().timeline.at(now.checked_sub(self.staleness?)?)
+        let bound = self.staleness.filter(|bound| *bound >= SHORTEST_BOUND)?;
+        self.keeper.chronicle().timeline.at(now.checked_sub(bound)?)
     }
 
     /// Remembers what a node has just said, for the next choice.

@@ -19,6 +19,7 @@ mod sentinels;
 mod sessions;
 mod set;
 mod shared_endpoint;
+mod staleness;
 mod strategies;
 mod support;
 mod survive;

@@ -19,7 +19,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use redis_replicated::{ReadFrom, ReplicatedClient};
 
-use self::history::{Crossing, KEYS, Reigns, SHARED, Wrong};
+use self::history::{KEYS, Reigns, SHARED};
 use self::naive::{Naive, Verdicts};
 use self::player::{Model, Player, Progress, Tally};
 use self::stage::{Event, Stage};
@@ -41,9 +41,8 @@ struct Outcome {
     took: Duration,
     tally: Tally,
     naive: Verdicts,
-    wrong: Vec<(Wrong, Crossing)>,
-    /// How often a session was told of a loss that there was.
-    rightly_told: u64,
+    /// What sessions read or were told and should not.
+    wrong: Vec<String>,
 }
 
 /// Ends the threads, also when something panics: the scope would wait for ever.
@@ -168,21 +167,14 @@ fn direct(
 fn conclude(outcome: &mut Outcome, models: [Model; 4], reigns: &Reigns) {
     for model in models {
         let (crossings, tally) = model.end();
-        println!("{tally:?}");
         outcome.tally.add(tally);
-        for crossing in crossings {
-            let wrong = reigns.judge(&crossing);
-            match wrong.first() {
-                None => outcome.rightly_told += u64::from(!crossing.tellings.is_empty()),
-                Some(first) => outcome.wrong.push((*first, crossing)),
-            }
-        }
+        let wrong = reigns.judge(&crossings);
+        outcome.wrong.extend(wrong.into_iter().map(|(wrong, crossing)| format!("{wrong:?}: {crossing}")));
     }
     let Outcome { events, took, tally, naive, .. } = &outcome;
     let (accepted, wrong) = (naive.accepted.load(Ordering::SeqCst), naive.wrong.load(Ordering::SeqCst));
     println!("{events:?} in {took:.1?}");
     println!("{tally:?}");
-    println!("{} tellings were right", outcome.rightly_told);
     println!("by the naive rule: {accepted} accepted, {wrong} wrong ({:.2} %)", percent(wrong, accepted));
     if !outcome.wrong.is_empty() {
         println!("{reigns}");
@@ -196,7 +188,7 @@ fn percent(part: u64, whole: u64) -> f64 {
 /// What must hold in every run.
 fn check(outcome: &Outcome) {
     let wrong = &outcome.wrong;
-    wrong.iter().for_each(|(wrong, crossing)| println!("{}: {wrong:?}: {crossing}", crossing.player));
+    wrong.iter().for_each(|wrong| println!("{wrong}"));
     assert!(wrong.is_empty(), "{} of {} reads are wrong", wrong.len(), outcome.tally.reads);
 }
 
@@ -209,7 +201,7 @@ fn sessions_keep_their_word_while_everything_goes_wrong() {
 #[test]
 #[ignore = "takes minutes: a hundred failovers, whose figures are printed"]
 fn sessions_keep_their_word_for_long() {
-    let outcome = run(Plan { failovers: 100, reads: 300_000, naive_reads: 100_000 });
+    let outcome = run(Plan { failovers: 100, reads: 300_000, naive_reads: 20_000 });
     check(&outcome);
     let naive = &outcome.naive;
     let share = percent(naive.wrong.load(Ordering::SeqCst), naive.accepted.load(Ordering::SeqCst));

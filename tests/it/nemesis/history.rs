@@ -4,7 +4,7 @@
 //! number of the reign is the first thing that is written in it: so every read tells the reign of what it read, and whether
 //! a value of one reign is contained in another one is known, not guessed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Mutex;
 
@@ -40,8 +40,18 @@ pub struct Crossing {
     /// What was seen before the telling.
     pub excused: Vec<Floor>,
     /// What the session was told since its last read.
-    pub tellings: Vec<ErrorKind>,
+    pub tellings: Vec<Telling>,
+    /// The calls of other threads with this session that were under way when it ended.
+    pub beside: Vec<u64>,
     pub read: Values,
+}
+
+/// A session was told of a loss.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Telling {
+    /// Which call of the session.
+    pub call: u64,
+    pub kind: ErrorKind,
 }
 
 /// What is wrong with a crossing.
@@ -96,8 +106,31 @@ impl Reigns {
         true
     }
 
-    /// Says what is wrong with a crossing, once all reigns are known.
-    pub fn judge(&self, crossing: &Crossing) -> Vec<Wrong> {
+    /// Says what is wrong with the crossings of a session, once all reigns are known.
+    ///
+    /// Of two calls that overlap, nobody can say which was first: where one is told, the other one may be after that.
+    pub fn judge<'c>(&self, crossings: &'c [Crossing]) -> Vec<(Wrong, &'c Crossing)> {
+        let told: BTreeSet<u64> =
+            crossings.iter().flat_map(|crossing| &crossing.tellings).map(|told| told.call).collect();
+        let beside = |crossing: &Crossing| crossing.beside.iter().copied().filter(|call| told.contains(call)).collect();
+        let mut wrong = Vec::new();
+        let mut justified = BTreeSet::<u64>::new();
+        for crossing in crossings {
+            let told_beside: Vec<u64> = beside(crossing);
+            for found in self.judge_alone(crossing) {
+                if matches!(found, Wrong::Untold(_)) && !told_beside.is_empty() {
+                    justified.extend(&told_beside);
+                } else {
+                    wrong.push((found, crossing));
+                }
+            }
+        }
+        let is_justified = |crossing: &Crossing| crossing.tellings.iter().any(|told| justified.contains(&told.call));
+        wrong.retain(|(found, crossing)| *found != Wrong::FalseAlarm || !is_justified(crossing));
+        wrong
+    }
+
+    fn judge_alone(&self, crossing: &Crossing) -> Vec<Wrong> {
         let Crossing { binding, excused, tellings, read, .. } = crossing;
         let is_lost = |floor: &&Floor| !self.contains(**floor, read[REIGN]);
         let mut wrong: Vec<Wrong> = binding.iter().filter(is_lost).map(|floor| Wrong::Untold(*floor)).collect();
@@ -105,7 +138,7 @@ impl Reigns {
         let all = || binding.iter().chain(excused);
         let is_less = |floor: &&Floor| read[floor.key] < floor.value && !is_lost(floor);
         wrong.extend(all().filter(is_less).map(|floor| Wrong::Backward(*floor)));
-        if tellings.contains(&ErrorKind::WriteLost) && !all().any(|floor| is_lost(&floor)) {
+        if tellings.iter().any(|told| told.kind == ErrorKind::WriteLost) && !all().any(|floor| is_lost(&floor)) {
             wrong.push(Wrong::FalseAlarm);
         }
         wrong
@@ -114,12 +147,18 @@ impl Reigns {
 
 impl fmt::Display for Crossing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { binding, excused, tellings, read, .. } = self;
+        let Self { player, binding, excused, tellings, read, .. } = self;
+        let tellings: Vec<_> = tellings.iter().map(|told| told.kind).collect();
         let line = |floors: &[Floor]| -> Vec<String> {
             let name = |floor: &Floor| format!("{}={} in {}", KEYS[floor.key], floor.value, floor.reign);
             floors.iter().map(name).collect()
         };
-        write!(f, "told {tellings:?}, read {read:?} after {:?}, before that {:?}", line(binding), line(excused))
+        write!(
+            f,
+            "{player}, told {tellings:?}, read {read:?} after {:?}, before that {:?}",
+            line(binding),
+            line(excused)
+        )
     }
 }
 
@@ -153,14 +192,20 @@ fn what_a_reign_contains_is_known() {
         player: "test",
         binding: if tellings.is_empty() { vec![Floor { value, ..floor }] } else { Vec::new() },
         excused: if tellings.is_empty() { Vec::new() } else { vec![Floor { value, ..floor }] },
-        tellings: tellings.to_vec(),
+        tellings: tellings.iter().map(|kind| Telling { call: 5, kind: *kind }).collect(),
+        beside: Vec::new(),
         read: began(reign, 9),
     };
-    let judge = |tellings: &[ErrorKind], value, reign| reigns.judge(&crossing(tellings, value, reign));
+    let judge = |tellings: &[ErrorKind], value, reign| reigns.judge_alone(&crossing(tellings, value, reign));
     assert_eq!(judge(&[], 9, 2), []);
     assert_eq!(judge(&[], 10, 2), [Wrong::Backward(Floor { value: 10, ..floor })]);
     assert_eq!(judge(&[], 11, 2), [Wrong::Untold(floor)]);
     assert_eq!(judge(&[ErrorKind::WriteLost], 11, 2), []);
     assert_eq!(judge(&[ErrorKind::WriteLost], 9, 2), [Wrong::FalseAlarm]);
     assert_eq!(judge(&[ErrorKind::Unproven], 9, 2), []);
+    // A thread that reads while the other one is told.
+    let untold = Crossing { beside: vec![5], ..crossing(&[], 11, 2) };
+    let told = crossing(&[ErrorKind::WriteLost], 9, 2);
+    assert_eq!(reigns.judge(&[untold, told]).len(), 0);
+    assert_eq!(reigns.judge(&[crossing(&[], 11, 2), crossing(&[ErrorKind::WriteLost], 9, 2)]).len(), 2);
 }

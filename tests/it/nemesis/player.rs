@@ -1,14 +1,14 @@
 //! One session and what it must be able to read: the model, and the threads that play it.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use redis_replicated::{Error, ErrorKind, ReplicatedClient, Result, redis};
 
-use super::history::{Crossing, FIRST_OWN, Floor, KEYS, REIGN, Values};
+use super::history::{Crossing, FIRST_OWN, Floor, KEYS, REIGN, Telling, Values};
 
 /// What the threads of a run have done so far; the nemesis waits for it.
 #[derive(Debug, Default)]
@@ -53,33 +53,46 @@ struct Seen {
     floors: Vec<Floor>,
     /// How often it was told of a loss, and what since the last read.
     told: u64,
-    tellings: Vec<ErrorKind>,
+    tellings: Vec<Telling>,
     crossings: Vec<Crossing>,
+    /// How many calls have begun, and which of them have not ended.
+    calls: u64,
+    under_way: Vec<u64>,
     tally: Tally,
 }
 
 /// What was seen when a call began.
 #[derive(Debug)]
 struct Before {
+    call: u64,
     floors: Vec<Floor>,
     told: u64,
 }
 
 impl Model {
     fn begin(&self) -> Before {
-        let seen = self.0.lock().unwrap();
-        Before { floors: seen.floors.clone(), told: seen.told }
+        let mut seen = self.0.lock().unwrap();
+        seen.calls += 1;
+        let call = seen.calls;
+        seen.under_way.push(call);
+        Before { call, floors: seen.floors.clone(), told: seen.told }
+    }
+
+    fn end_of(&self, before: &Before) -> MutexGuard<'_, Seen> {
+        let mut seen = self.0.lock().unwrap();
+        seen.under_way.retain(|call| *call != before.call);
+        seen
     }
 
     fn wrote(&self, before: &Before, key: usize, value: u64, reign: u64) {
-        let mut seen = self.0.lock().unwrap();
+        let mut seen = self.end_of(before);
         seen.tally.writes += 1;
         seen.floors.retain(|floor| (floor.key, floor.reign, floor.told) != (key, reign, before.told));
         seen.floors.push(Floor { key, value, reign, told: before.told });
     }
 
     fn read(&self, player: &'static str, before: Before, read: Values) {
-        let mut seen = self.0.lock().unwrap();
+        let mut seen = self.end_of(&before);
         seen.tally.reads += 1;
         seen.floors.retain(|floor| !before.floors.contains(floor));
         let floor = |(key, value): (usize, &u64)| Floor { key, value: *value, reign: read[REIGN], told: before.told };
@@ -91,12 +104,13 @@ impl Model {
         let is_plain = |floor: &Floor| floor.reign == read[REIGN] && floor.value <= read[floor.key];
         if !seen.tellings.is_empty() || !binding.iter().chain(&excused).all(is_plain) {
             let tellings = std::mem::take(&mut seen.tellings);
-            seen.crossings.push(Crossing { player, binding, excused, tellings, read });
+            let beside = seen.under_way.clone();
+            seen.crossings.push(Crossing { player, binding, excused, tellings, beside, read });
         }
     }
 
-    fn failed(&self, error: &Error) {
-        let mut seen = self.0.lock().unwrap();
+    fn failed(&self, before: &Before, error: &Error) {
+        let mut seen = self.end_of(before);
         match error.kind() {
             // Also after a write that met a demotion: that is no telling.
             ErrorKind::Unproven if error.may_have_executed() => {}
@@ -108,7 +122,7 @@ impl Model {
             seen.tally.in_doubt += 1;
         } else if matches!(error.kind(), ErrorKind::WriteLost | ErrorKind::Unproven) {
             seen.told += 1;
-            seen.tellings.push(error.kind());
+            seen.tellings.push(Telling { call: before.call, kind: error.kind() });
         }
     }
 
@@ -165,7 +179,7 @@ impl Player<'_> {
                 self.model.wrote(&before, key, value, reign);
                 self.progress.written.fetch_add(1, Ordering::SeqCst);
             }
-            Err(error) => self.model.failed(&error),
+            Err(error) => self.model.failed(&before, &error),
         }
     }
 
@@ -189,7 +203,7 @@ impl Player<'_> {
                 self.model.read(self.name, before, values);
                 self.progress.accepted.fetch_add(1, Ordering::SeqCst);
             }
-            Err(error) => self.model.failed(&error),
+            Err(error) => self.model.failed(&before, &error),
         }
     }
 }
