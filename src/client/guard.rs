@@ -263,8 +263,10 @@ impl Check<'_> {
         if self.demand.needs_master || !is_proven {
             return Err(Stage::Unproven);
         }
-        session.read_from_replica(last, &self.keeper.chronicle().lineage);
-        Ok(())
+        match session.read_from_replica(last, &self.keeper.chronicle().lineage) {
+            Step::Tell(loss) => Err(Stage::Lost(loss)),
+            Step::Accept | Step::Wait => Ok(()),
+        }
     }
 
     /// Tells whether a replica has nothing but what the set's master has. Where that one is silent, its successor may be about

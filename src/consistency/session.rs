@@ -82,9 +82,13 @@ impl Session {
         self.0.lock().doubts += 1;
     }
 
-    /// A replica proved the demand, and its reply is handed out: from now on the session has seen all that it contains.
-    pub(crate) fn read_from_replica(&self, evidence: &Evidence, lineage: &Lineage) {
+    /// A replica proved the demand, and its reply is handed out: from now on the session has seen all that it contains. Unless
+    /// the caller is to be told something: a write of another thread has found out meanwhile.
+    pub(crate) fn read_from_replica(&self, evidence: &Evidence, lineage: &Lineage) -> Step {
         let mut state = self.0.lock();
+        if let Some(loss) = state.loss.take() {
+            return Step::Tell(loss);
+        }
         match state.seen {
             Seen::At(seen) if evidence.prove(seen) != Proof::Contained => {
                 // Meanwhile another call of the session has seen more.
@@ -96,6 +100,7 @@ impl Session {
             // Only the master serves those.
             Seen::Unknown => {}
         }
+        Step::Accept
     }
 
     /// The master answered a read. `waits`: somebody will tell more of its history, if nothing is known of it yet.
@@ -116,12 +121,14 @@ impl Session {
         }
         let has_gone_back = matches!(demand.seen, Seen::At(seen) if is_behind(seen));
         state.go_on(demand, evidence, lineage);
-        match found {
-            _ if has_gone_back => Step::Tell(Loss::Unproven),
-            Some(Relation::Lost) => Step::Tell(Loss::Lost),
-            Some(Relation::Unknown) => Step::Tell(Loss::Unproven),
-            Some(Relation::Contained) | None => Step::Accept,
-        }
+        let told = match found {
+            _ if has_gone_back => Some(Loss::Unproven),
+            Some(Relation::Lost) => Some(Loss::Lost),
+            Some(Relation::Unknown) => Some(Loss::Unproven),
+            Some(Relation::Contained) | None => None,
+        };
+        // A write of another thread may have found out since this call began.
+        told.max(state.loss.take()).map_or(Step::Accept, Step::Tell)
     }
 
     /// The master answered a write. What it proves to be lost is told at the next read: the write has its own result, and an
@@ -248,6 +255,17 @@ mod tests {
         wrote(&session, &master(at(1, 10), None));
         wrote(&session, &master(at(2, 50), Some((1, 10))));
         assert_eq!((session.take_loss(), session.take_loss()), (Some(Loss::Lost), None));
+    }
+
+    #[test]
+    fn a_read_that_began_before_that_write_is_told_as_well() {
+        let (session, lineage) = (Session::default(), Lineage::default());
+        wrote(&session, &master(at(1, 10), None));
+        let before = session.demand();
+        let next = master(at(2, 50), Some((1, 10)));
+        wrote(&session, &next);
+        assert_eq!(session.read_from_master(&before, &next, &lineage, false), Step::Tell(Loss::Lost));
+        assert_eq!((session.take_loss(), read(&session, &next, &lineage)), (None, Step::Accept));
     }
 
     #[test]

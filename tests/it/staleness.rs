@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
-use redis_replicated::testing::{NetworkFault, Server};
+use redis_replicated::testing::NetworkFault;
 use redis_replicated::{ErrorKind, ReadFrom, ReplicatedClient};
 
 use crate::support::{Distant, wait_until};
@@ -55,8 +55,8 @@ impl Counter {
         let mut rng = rand::rng();
         while !self.stop.load(Ordering::SeqCst) {
             for proxy in &set.proxies {
-                // One in two is nearly up to date: there is something to choose from.
-                let longest = if rng.random() { longest } else { longest / 20 };
+                // One in two lags less: there is something to choose from.
+                let longest = if rng.random() { longest } else { longest / 8 };
                 proxy.set(NetworkFault::Delay(Duration::from_millis(rng.random_range(0..=longest)))).unwrap();
             }
             self.changes.fetch_add(1, Ordering::SeqCst);

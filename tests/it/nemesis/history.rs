@@ -81,6 +81,15 @@ impl Reigns {
         self.0.lock().unwrap().insert(reign, Reign { parent: at_start[REIGN], at_start });
     }
 
+    /// Says how the reigns of a crossing began.
+    pub fn around(&self, crossing: &Crossing) -> String {
+        let seen =
+            crossing.binding.iter().chain(&crossing.excused).map(|floor| floor.reign).chain([crossing.read[REIGN]]);
+        let (first, last) = seen.fold((u64::MAX, 0), |(first, last), reign| (first.min(reign), last.max(reign)));
+        let reigns = self.0.lock().unwrap();
+        reigns.range(first..=last).map(|(number, reign)| format!("{number} {reign:?}; ")).collect()
+    }
+
     /// Tells whether a reign contains a value of another one.
     fn contains(&self, floor: Floor, reign: u64) -> bool {
         let reigns = self.0.lock().unwrap();
@@ -159,15 +168,6 @@ impl fmt::Display for Crossing {
             line(binding),
             line(excused)
         )
-    }
-}
-
-impl fmt::Display for Reigns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reigns = self.0.lock().unwrap();
-        reigns.iter().try_for_each(|(number, reign)| {
-            writeln!(f, "reign {number} began with {:?}, after reign {}", reign.at_start, reign.parent)
-        })
     }
 }
 
