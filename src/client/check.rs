@@ -7,6 +7,7 @@ use redis::RedisError;
 use super::envelope::{Account, Silent};
 use super::fence::Word;
 use super::sealed::Told;
+use super::session::SHORTEST_BOUND;
 use crate::classification::Request;
 use crate::consistency::{Demand, Evidence, Loss, Position, Proof, Relation, Session, Standpoint, Step};
 use crate::events;
@@ -26,7 +27,8 @@ pub(super) struct Check<'a> {
 impl Check<'_> {
     /// What a node has that is no staler than asked for at this time, if anybody knows.
     pub(super) fn freshest_at(&self, now: Instant) -> Option<Position> {
-        self.keeper.chronicle().timeline.at(now.checked_sub(self.staleness?)?)
+        let bound = self.staleness.filter(|bound| *bound >= SHORTEST_BOUND)?;
+        self.keeper.chronicle().timeline.at(now.checked_sub(bound)?)
     }
 
     /// Checks what a node said beside its reply, and remembers it for the next choice.
@@ -49,7 +51,11 @@ impl Check<'_> {
 
     fn note(&self, member: &Member, evidence: &Evidence) {
         if evidence.is_master() {
-            self.keeper.chronicle().lineage.note(evidence);
+            let (lineage, history) = (&self.keeper.chronicle().lineage, evidence.position.history);
+            lineage.note(evidence);
+            if member.place == Role::Master && !lineage.is_in_office(history) && self.keeper.current().places(member) {
+                lineage.note_in_office(history);
+            }
         }
         member.progress.set(evidence.position);
     }
@@ -66,12 +72,17 @@ impl Check<'_> {
             (None, None) => return Ok(()),
         };
         let (first, last) = (heard(member, first)?, heard(member, last)?);
+        if first.is_master() && member.place == Role::Replica {
+            // Whether it is the set's master now is not for it to say.
+            member.observe_role(Role::Master);
+            return Err(Fault::new(Stage::WrongRole, None));
+        }
         let accepted = self.accept(&first, &last);
         if let Err(Stage::Lost(loss)) = accepted {
             tell(member, Some(loss));
         }
-        if accepted == Err(Stage::Unproven) && first.is_master() {
-            // It may have been a master for so short a time that the monitor has not seen it yet.
+        if accepted == Err(Stage::Unproven) && (first.is_master() || !self.is_in_line(&first)) {
+            // There may be another master for so short a time that the monitor has not seen it yet.
             member.ring();
         }
         accepted.map_err(|stage| Fault::new(stage, None))
@@ -88,12 +99,25 @@ impl Check<'_> {
             return self.accept_master(session, first).and_then(|()| self.accept_master(session, last));
         }
         let is_proven = first.standpoint == Standpoint::Replica
+            && self.is_in_line(first)
             && self.demand.seen.position().is_none_or(|seen| self.contains(first, seen));
         if self.demand.needs_master || !is_proven {
             return Err(Stage::Unproven);
         }
-        session.read_from_replica(last, &self.keeper.chronicle().lineage);
-        Ok(())
+        match session.read_from_replica(last, &self.keeper.chronicle().lineage) {
+            Step::Tell(loss) => Err(Stage::Lost(loss)),
+            Step::Accept | Step::Wait => Ok(()),
+        }
+    }
+
+    /// Tells whether a replica has nothing but what the set's master has. Where that one is silent, its successor may be about
+    /// to be found.
+    fn is_in_line(&self, evidence: &Evidence) -> bool {
+        let is_silent = || {
+            let topology = self.keeper.current();
+            topology.master().is_some_and(|master| topology.members()[master].is_awaited())
+        };
+        self.keeper.chronicle().lineage.is_in_line(evidence.position) || is_silent()
     }
 
     fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Stage> {

@@ -8,7 +8,7 @@ use super::{Options, ReplicatedClient};
 use crate::consistency::{Session, Token};
 
 /// The shortest bound that replicas are asked to keep: the master is asked twice in that time, 20 ms apart at least.
-const SHORTEST_BOUND: Duration = Duration::from_millis(50);
+pub(super) const SHORTEST_BOUND: Duration = Duration::from_millis(50);
 
 impl ReplicatedClient {
     /// Returns a handle with a session of its own: its reads see what it has written, and never less than what it has read.

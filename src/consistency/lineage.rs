@@ -11,8 +11,13 @@ const REMEMBERED: usize = 64;
 
 /// The successions that masters told of. A server remembers one; where there were two while nobody read, the client's own
 /// memory tells whether the older history is contained.
+///
+/// Who descends from whom does not say who is legitimate: that is the master in office, whatever others descend from it.
 #[derive(Debug, Default)]
-pub(crate) struct Lineage(Mutex<VecDeque<Birth>>);
+pub(crate) struct Lineage {
+    births: Mutex<VecDeque<Birth>>,
+    in_office: Mutex<Option<HistoryId>>,
+}
 
 /// The beginning of a history.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +53,25 @@ impl Lineage {
         self.remember(now, Some((before, u64::MAX)));
     }
 
+    /// Notes what the history of the set's master is called.
+    pub(crate) fn note_in_office(&self, history: HistoryId) {
+        *self.in_office.lock() = Some(history);
+    }
+
+    /// Tells whether this is the history of the set's master, as it was last heard.
+    pub(crate) fn is_in_office(&self, history: HistoryId) -> bool {
+        *self.in_office.lock() == Some(history)
+    }
+
+    /// Tells whether the history of the set's master contains all of this, as far as anybody knows.
+    pub(crate) fn is_in_line(&self, position: Position) -> bool {
+        let in_office = *self.in_office.lock();
+        in_office
+            .is_none_or(|history| history == position.history || self.relate(position, history) == Relation::Contained)
+    }
+
     fn remember(&self, history: HistoryId, earlier: Option<(HistoryId, u64)>) {
-        let mut births = self.0.lock();
+        let mut births = self.births.lock();
         match births.iter_mut().find(|birth| birth.history == history) {
             // Once said, it stays true: a server forgets it when its backlog expires.
             Some(known) => known.earlier = known.earlier.or(earlier),
@@ -64,12 +86,12 @@ impl Lineage {
 
     /// Tells whether it is known how this history began, as far as anybody will tell.
     pub(crate) fn knows(&self, history: HistoryId) -> bool {
-        self.0.lock().iter().any(|birth| birth.history == history)
+        self.births.lock().iter().any(|birth| birth.history == history)
     }
 
     /// Says whether this history, which may have gone on for long, contains a position.
     pub(crate) fn relate(&self, seen: Position, history: HistoryId) -> Relation {
-        let births = self.0.lock();
+        let births = self.births.lock();
         let earlier = |history| births.iter().find(|birth| birth.history == history).and_then(|birth| birth.earlier);
         let (mut history, mut parted_at) = (history, u64::MAX);
         // No longer than the memory: whatever servers say, it ends.
@@ -118,6 +140,18 @@ mod tests {
         lineage.note_new_name(history(2), history(3));
         assert_eq!(lineage.relate(at(2, u64::MAX - 1), history(3)), Relation::Contained);
         assert_eq!(lineage.relate(at(1, 50), history(3)), Relation::Lost);
+    }
+
+    #[test]
+    fn the_line_is_that_of_the_master_in_office() {
+        let lineage = Lineage::default();
+        assert!(lineage.is_in_line(at(7, 1)), "nobody knows");
+        lineage.note(&master(2, Some((1, 101))));
+        lineage.note_in_office(history(1));
+        assert!(lineage.is_in_line(at(1, 200)) && !lineage.is_in_line(at(2, 100)), "a successor is not its master");
+        lineage.note_in_office(history(2));
+        assert!(lineage.is_in_line(at(1, 100)) && !lineage.is_in_line(at(1, 101)) && lineage.is_in_line(at(2, 300)));
+        assert!(lineage.is_in_office(history(2)) && !lineage.is_in_office(history(1)));
     }
 
     #[test]

@@ -30,12 +30,14 @@ struct State {
 }
 
 /// What a session cannot read any more.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+///
+/// In order: what is proven says more.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Loss {
-    /// Proven: the master went another way before it.
-    Lost,
     /// It is not known how the master's history goes on from what was seen.
     Unproven,
+    /// Proven: the master went another way before it.
+    Lost,
 }
 
 /// What a reply has to prove: the session as it was when the call began.
@@ -54,23 +56,26 @@ pub(crate) enum Step {
     Accept,
     /// The caller is told this instead; the session goes on where the master is.
     Tell(Loss),
-    /// The monitor may be about to learn how the master's history began.
+    /// The monitor may be about to learn how the master's history began, or who is the master now.
     Wait,
 }
 
 impl Session {
     /// Begins where a token ends. What a session of the other mode has seen, only the master is sure to have.
     pub(crate) fn resume(token: &Token, mode: SessionMode) -> Self {
-        let seen = match (token.seen, mode) {
+        let Token { seen, in_doubt, loss } = *token;
+        let seen = match (seen, mode) {
             (Seen::At(_), SessionMode::Fence) | (Seen::Fence(_), SessionMode::Strict) => Seen::Unknown,
             (seen, _) => seen,
         };
-        Self(Mutex::new(State { seen, doubts: token.in_doubt.into(), ..State::default() }))
+        Self(Mutex::new(State { seen, doubts: in_doubt.into(), loss, ..State::default() }))
     }
 
     pub(crate) fn token(&self) -> Token {
         let state = self.0.lock();
-        Token { seen: state.seen, in_doubt: state.needs_master() }
+        // A token has room for one position: what was seen before is told instead.
+        let open = state.open.map(|_| Loss::Unproven);
+        Token { seen: state.seen, in_doubt: state.needs_master(), loss: state.loss.max(open) }
     }
 
     /// Returns what the reply to a call that begins now has to prove.
@@ -89,9 +94,13 @@ impl Session {
         self.0.lock().doubts += 1;
     }
 
-    /// A replica proved the demand, and its reply is handed out: from now on the session has seen all that it contains.
-    pub(crate) fn read_from_replica(&self, evidence: &Evidence, lineage: &Lineage) {
+    /// A replica proved the demand, and its reply is handed out: from now on the session has seen all that it contains. Unless
+    /// the caller is to be told something: a write of another thread has found out meanwhile.
+    pub(crate) fn read_from_replica(&self, evidence: &Evidence, lineage: &Lineage) -> Step {
         let mut state = self.0.lock();
+        if let Some(loss) = state.loss.take() {
+            return Step::Tell(loss);
+        }
         match state.seen {
             Seen::At(seen) if evidence.prove(seen) != Proof::Contained => {
                 // Meanwhile another call of the session has seen more.
@@ -103,6 +112,7 @@ impl Session {
             // Only the master serves those.
             Seen::Fence(_) | Seen::Unknown => {}
         }
+        Step::Accept
     }
 
     /// The master answered a read. `waits`: somebody will tell more of its history, if nothing is known of it yet.
@@ -117,17 +127,20 @@ impl Session {
             |seen: Position| seen.history == evidence.position.history && evidence.position.offset < seen.offset;
         let mut state = self.0.lock();
         let found = state.relate(evidence, lineage);
-        if found == Some(Relation::Unknown) && waits && !lineage.knows(evidence.position.history) {
+        let is_new = || waits && !lineage.knows(evidence.position.history);
+        if (found == Some(Relation::Unknown) && is_new()) || state.has_outlived(evidence, lineage) {
             return Step::Wait;
         }
         let has_gone_back = matches!(demand.seen, Seen::At(seen) if is_behind(seen));
         state.go_on(demand, evidence, lineage);
-        match found {
-            _ if has_gone_back => Step::Tell(Loss::Unproven),
-            Some(Relation::Lost) => Step::Tell(Loss::Lost),
-            Some(Relation::Unknown) => Step::Tell(Loss::Unproven),
-            Some(Relation::Contained) | None => Step::Accept,
-        }
+        let told = match found {
+            _ if has_gone_back => Some(Loss::Unproven),
+            Some(Relation::Lost) => Some(Loss::Lost),
+            Some(Relation::Unknown) => Some(Loss::Unproven),
+            Some(Relation::Contained) | None => None,
+        };
+        // A write of another thread may have found out since this call began.
+        told.max(state.loss.take()).map_or(Step::Accept, Step::Tell)
     }
 
     /// The master answered a write. What it proves to be lost is told at the next read: the write has its own result, and an
@@ -165,7 +178,7 @@ impl State {
             Proof::Open if seen.history == position.history => Relation::Contained,
             Proof::Open => match lineage.relate(seen, position.history) {
                 // An answer of long ago, from a master whose successor was seen meanwhile.
-                Relation::Unknown => lineage.relate(position, seen.history),
+                Relation::Unknown if !lineage.is_in_office(position.history) => lineage.relate(position, seen.history),
                 relation => relation,
             },
         };
@@ -183,17 +196,28 @@ impl State {
         let (position, open) = (master.position, self.open.take());
         let is_past = |seen: Position| {
             let is_later = seen.history == position.history && seen.offset > position.offset;
-            let is_successor = seen.history != position.history
-                && master.prove(seen) == Proof::Open
-                && lineage.relate(seen, position.history) == Relation::Unknown
-                && lineage.relate(position, seen.history) != Relation::Unknown;
-            is_later || is_successor
+            is_later || succeeds(seen, master, lineage)
         };
         if !self.seen.position().is_some_and(is_past) || open.is_some() {
             self.seen = Seen::At(position);
         }
         self.settled = self.settled.max(demand.doubts);
     }
+
+    /// Tells whether the session has seen what a successor of this master wrote: what this one has is old.
+    fn has_outlived(&self, master: &Evidence, lineage: &Lineage) -> bool {
+        self.seen.position().is_some_and(|seen| succeeds(seen, master, lineage))
+    }
+}
+
+/// Tells whether this was seen in the history of a successor. The master in office has none, whoever took itself for one.
+fn succeeds(seen: Position, master: &Evidence, lineage: &Lineage) -> bool {
+    let position = master.position;
+    seen.history != position.history
+        && !lineage.is_in_office(position.history)
+        && master.prove(seen) == Proof::Open
+        && lineage.relate(seen, position.history) == Relation::Unknown
+        && lineage.relate(position, seen.history) != Relation::Unknown
 }
 
 #[cfg(test)]
@@ -248,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn a_read_that_began_before_that_write_is_told_as_well() {
+        let (session, lineage) = (Session::default(), Lineage::default());
+        wrote(&session, &master(at(1, 10), None));
+        let before = session.demand();
+        let next = master(at(2, 50), Some((1, 10)));
+        wrote(&session, &next);
+        assert_eq!(session.read_from_master(&before, &next, &lineage, false), Step::Tell(Loss::Lost));
+        assert_eq!((session.take_loss(), read(&session, &next, &lineage)), (None, Step::Accept));
+    }
+
+    #[test]
     fn unrelated_histories_are_unproven_unless_somebody_will_tell() {
         let (session, lineage) = (Session::default(), Lineage::default());
         wrote(&session, &master(at(1, 0), None));
@@ -290,6 +325,30 @@ mod tests {
     }
 
     #[test]
+    fn a_read_of_a_former_master_is_neither_accepted_nor_a_loss() {
+        let (session, lineage) = (Session::default(), Lineage::default());
+        let next = master(at(2, 50), Some((1, 21)));
+        wrote(&session, &next);
+        lineage.note(&next);
+        lineage.note_in_office(history(2));
+        assert_eq!(read(&session, &master(at(1, 20), None), &lineage), Step::Wait, "it has less");
+        assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Wait, "it has something else");
+        assert_eq!(seen(&session), Seen::At(at(2, 50)));
+        assert_eq!(read(&session, &next, &lineage), Step::Accept);
+    }
+
+    #[test]
+    fn where_a_successor_was_no_master_after_all_it_is_told_once() {
+        let (session, lineage) = (Session::default(), Lineage::default());
+        let usurper = master(at(2, 50), Some((1, 21)));
+        wrote(&session, &usurper);
+        lineage.note(&usurper);
+        lineage.note_in_office(history(1));
+        assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Tell(Loss::Unproven));
+        assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Accept);
+    }
+
+    #[test]
     fn a_master_that_went_back_is_unproven() {
         let (session, lineage) = (Session::default(), Lineage::default());
         wrote(&session, &master(at(1, 10), None));
@@ -304,5 +363,18 @@ mod tests {
         let there = Session::resume(&session.token().to_string().parse().unwrap(), SessionMode::Strict);
         assert_eq!(there.token(), session.token());
         assert!(there.demand().needs_master);
+    }
+
+    #[test]
+    fn a_token_carries_what_no_read_was_told_yet() {
+        let session = Session::default();
+        wrote(&session, &master(at(1, 10), None));
+        wrote(&session, &master(at(2, 50), Some((1, 10))));
+        let there = Session::resume(&session.token(), SessionMode::Strict);
+        assert_eq!((there.take_loss(), there.take_loss()), (Some(Loss::Lost), None));
+        assert_eq!(session.take_loss(), Some(Loss::Lost), "each for itself");
+        assert_eq!(session.token(), there.token());
+        wrote(&session, &master(at(3, 50), None));
+        assert_eq!(Session::resume(&session.token(), SessionMode::Strict).take_loss(), Some(Loss::Unproven));
     }
 }

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{HistoryId, Position};
+use super::{HistoryId, Loss, Position};
 use crate::hash::Fnv;
 
 /// What a session has written and read: from [`ReplicatedClient::token`](crate::ReplicatedClient::token), for
@@ -30,6 +30,8 @@ pub struct Token {
     pub(super) seen: Seen,
     /// A write may or may not have been applied: only the master can tell.
     pub(super) in_doubt: bool,
+    /// What the next read is to be told: a write found out, and no read has come since.
+    pub(super) loss: Option<Loss>,
 }
 
 /// What was seen.
@@ -64,7 +66,8 @@ impl Token {
     #[must_use]
     pub fn merge(self, other: impl Borrow<Self>) -> Self {
         let other = other.borrow();
-        Self { seen: self.seen.merge(other.seen), in_doubt: self.in_doubt || other.in_doubt }
+        let (seen, in_doubt) = (self.seen.merge(other.seen), self.in_doubt || other.in_doubt);
+        Self { seen, in_doubt, loss: self.loss.max(other.loss) }
     }
 
     /// Kind, content, and two bytes that tell a damaged token from a whole one: at most 31 bytes.
@@ -75,7 +78,12 @@ impl Token {
             Seen::Fence(_) => 2,
             Seen::Unknown => 3,
         };
-        let mut bytes = vec![kind | if self.in_doubt { DOUBT } else { 0 }];
+        let loss = match self.loss {
+            None => 0,
+            Some(Loss::Unproven) => UNPROVEN,
+            Some(Loss::Lost) => LOST,
+        };
+        let mut bytes = vec![kind | loss | if self.in_doubt { DOUBT } else { 0 }];
         match self.seen {
             Seen::Nothing | Seen::Unknown => {}
             Seen::At(Position { history, offset }) => {
@@ -97,7 +105,7 @@ impl Token {
             return None;
         }
         let (kind, content) = body.split_first()?;
-        let seen = match (kind & !DOUBT, content.len()) {
+        let seen = match (kind & !(DOUBT | LOST | UNPROVEN), content.len()) {
             (0, 0) => Seen::Nothing,
             (1, 28) => {
                 let (history, offset) = content.split_first_chunk::<20>()?;
@@ -112,11 +120,19 @@ impl Token {
             (3, 0) => Seen::Unknown,
             _ => return None,
         };
-        Some(Self { seen, in_doubt: kind & DOUBT != 0 })
+        let loss = match kind & (LOST | UNPROVEN) {
+            0 => None,
+            UNPROVEN => Some(Loss::Unproven),
+            LOST => Some(Loss::Lost),
+            _ => return None,
+        };
+        Some(Self { seen, in_doubt: kind & DOUBT != 0, loss })
     }
 }
 
 const DOUBT: u8 = 0x80;
+const LOST: u8 = 0x40;
+const UNPROVEN: u8 = 0x20;
 
 fn check(bytes: &[u8]) -> [u8; 2] {
     let hash = Fnv::of(bytes);
@@ -183,7 +199,7 @@ impl<'de> Deserialize<'de> for Token {
 #[cfg(test)]
 mod tests {
     use super::{Fence, LONGEST, Seen, Token};
-    use crate::consistency::{HistoryId, Position};
+    use crate::consistency::{HistoryId, Loss, Position};
     use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 
     fn tokens() -> impl Strategy<Value = Token> {
@@ -193,7 +209,8 @@ mod tests {
             .prop_map(move |(name, offset)| Seen::At(Position { history: history(name), offset }));
         let fence = (0..3_u64, any::<u64>()).prop_map(|(name, count)| Seen::Fence(Fence { name, count }));
         let seen = prop_oneof![Just(Seen::Nothing), Just(Seen::Unknown), at, fence];
-        (seen, any::<bool>()).prop_map(|(seen, in_doubt)| Token { seen, in_doubt })
+        let loss = prop_oneof![Just(None), Just(Some(Loss::Unproven)), Just(Some(Loss::Lost))];
+        (seen, any::<bool>(), loss).prop_map(|(seen, in_doubt, loss)| Token { seen, in_doubt, loss })
     }
 
     proptest! {

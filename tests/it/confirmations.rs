@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use redis_replicated::testing::ReplicaSet;
 use redis_replicated::{Error, ErrorKind, SessionMode};
 
-use crate::sessions::Distant;
-use crate::support::set_with_key;
+use crate::support::{Distant, set_with_key};
 
 const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(30);

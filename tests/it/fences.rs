@@ -6,8 +6,8 @@ use redis::Commands;
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
 use redis_replicated::{Builder, ErrorKind, ReadFrom, ReplicatedClient, SessionMode};
 
-use crate::sessions::{Distant, check_errors_of_the_application, check_every_way_to_read, succeed, write_in_doubt};
-use crate::support::{set_with_key, wait_until};
+use crate::sessions::{check_errors_of_the_application, check_every_way_to_read, succeed, write_in_doubt};
+use crate::support::{Distant, set_with_key, wait_until};
 
 /// Names the servers, with a user who may run little.
 fn as_user(servers: &ReplicaSet, rights: &[&str]) -> Builder {

@@ -7,35 +7,7 @@ use redis::{Commands, ConnectionLike, Iter, RedisResult};
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
 use redis_replicated::{Error, ErrorKind, ReadFrom, ReplicatedClient, SessionMode, Token};
 
-use crate::support::{calls_on_replicas, follow, promote, set_with_key, wait_until};
-
-/// A set whose replicas hear their master through a proxy each.
-pub struct Distant {
-    pub proxies: Vec<FaultProxy>,
-    pub servers: ReplicaSet,
-}
-
-impl Distant {
-    pub fn start(replicas: usize) -> Self {
-        let servers = ReplicaSet::start(replicas).unwrap();
-        let proxies = servers.replicas().iter().map(|_| FaultProxy::start(&servers.master().addr()).unwrap()).collect();
-        let set = Self { servers, proxies };
-        for (replica, proxy) in set.servers.replicas().iter().zip(&set.proxies) {
-            let addr = proxy.addr();
-            let mut command = redis::cmd("REPLICAOF");
-            command.arg(addr.host()).arg(addr.port());
-            command.exec(&mut replica.connection().unwrap()).unwrap();
-        }
-        let is_up =
-            |replica: &Server| replica.info("replication", "master_link_status").unwrap().as_deref() == Some("up");
-        wait_until("the links are up", || set.servers.replicas().iter().all(is_up));
-        set
-    }
-
-    pub fn freeze(&self, replica: usize) {
-        self.proxies[replica].set(NetworkFault::BlackHole).unwrap();
-    }
-}
+use crate::support::{Distant, calls_on_replicas, follow, promote, set_with_key, wait_until};
 
 /// Writes 2 to `n` without anybody getting to know whether it was applied; the master stays silent.
 pub fn write_in_doubt(session: &ReplicatedClient, proxy: &FaultProxy) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redis_replicated::testing::{ReplicaSet, Server};
+use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
 use redis_replicated::{NodeAddr, ReplicatedClient, Role};
 
 /// Starts a master with replicas, and sets `k` to `v` on all of them.
@@ -198,4 +198,29 @@ pub fn follow_port(server: &Server, port: u16) {
 /// Makes a server a master, by hand.
 pub fn promote(server: &Server) {
     redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut server.connection().unwrap()).unwrap();
+}
+
+/// A set whose replicas hear their master through a proxy each.
+pub struct Distant {
+    pub proxies: Vec<FaultProxy>,
+    pub servers: ReplicaSet,
+}
+
+impl Distant {
+    pub fn start(replicas: usize) -> Self {
+        let servers = ReplicaSet::start(replicas).unwrap();
+        let proxies = servers.replicas().iter().map(|_| FaultProxy::start(&servers.master().addr()).unwrap()).collect();
+        let set = Self { servers, proxies };
+        for (replica, proxy) in set.servers.replicas().iter().zip(&set.proxies) {
+            follow_port(replica, proxy.addr().port().unwrap());
+        }
+        let is_up =
+            |replica: &Server| replica.info("replication", "master_link_status").unwrap().as_deref() == Some("up");
+        wait_until("the links are up", || set.servers.replicas().iter().all(is_up));
+        set
+    }
+
+    pub fn freeze(&self, replica: usize) {
+        self.proxies[replica].set(NetworkFault::BlackHole).unwrap();
+    }
 }
