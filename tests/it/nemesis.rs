@@ -33,6 +33,8 @@ struct Plan {
     failovers: u64,
     reads: u64,
     naive_reads: u64,
+    /// The pause of each thread after each call.
+    pause: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +60,8 @@ fn run(plan: Plan) -> Outcome {
     let seed = std::env::var(SEED).ok().map_or_else(rand::random, |seed| seed.parse().unwrap());
     println!("{SEED}={seed}");
     let mut rng = StdRng::seed_from_u64(seed);
-    let (reigns, progress, start) = (Reigns::default(), Progress::default(), Instant::now());
+    let (reigns, start) = (Reigns::default(), Instant::now());
+    let progress = Progress { pause: plan.pause, ..Progress::default() };
     let mut stage = Stage::set(&reigns, &progress, StdRng::seed_from_u64(rng.random()));
     let models: [Model; 4] = std::array::from_fn(|_| Model::default());
     let mut outcome = Outcome::default();
@@ -121,7 +124,7 @@ fn cast<'a>(
 /// Writes the key that all sessions read and none writes.
 fn count_up(client: &ReplicatedClient, progress: &Progress) {
     let mut next = 0_u64;
-    while !progress.stop.load(Ordering::SeqCst) {
+    while progress.goes_on() {
         next += 1;
         // What became of it, the sessions see.
         let _ = client.set(KEYS[SHARED], next);
@@ -195,14 +198,14 @@ fn check(outcome: &Outcome) {
 
 #[test]
 fn sessions_keep_their_word_while_everything_goes_wrong() {
-    let outcome = run(Plan { failovers: 6, reads: 3_000, naive_reads: 1_000 });
+    let outcome = run(Plan { failovers: 12, reads: 3_000, naive_reads: 500, pause: Duration::from_millis(1) });
     check(&outcome);
 }
 
 #[test]
 #[ignore = "takes minutes: a hundred failovers, whose figures are printed"]
 fn sessions_keep_their_word_for_long() {
-    let outcome = run(Plan { failovers: 100, reads: 300_000, naive_reads: 20_000 });
+    let outcome = run(Plan { failovers: 100, reads: 300_000, naive_reads: 20_000, pause: Duration::ZERO });
     check(&outcome);
     let naive = &outcome.naive;
     let share = percent(naive.wrong.load(Ordering::SeqCst), naive.accepted.load(Ordering::SeqCst));

@@ -267,6 +267,23 @@ fn tokens_outlive_a_clean_failover_and_are_served_by_replicas() {
 }
 
 #[test]
+fn a_replica_that_takes_itself_for_the_master_is_not_believed() {
+    let servers = ReplicaSet::start(1).unwrap();
+    let client = servers.client_builder().monitor_interval(Duration::from_secs(3600)).build().unwrap();
+    let session = client.session();
+    session.set("n", 1).unwrap();
+    servers.wait_until_in_sync().unwrap();
+    assert_eq!(session.get::<i32>("n").unwrap(), 1);
+    promote(servers.replica(0));
+    redis::Cmd::set("n", 99).exec(&mut servers.replica(0).connection().unwrap()).unwrap();
+    (0..20).for_each(|_| assert_eq!(session.get::<i32>("n").unwrap(), 1));
+    follow(servers.replica(0), servers.master());
+    servers.wait_until_in_sync().unwrap();
+    session.set("n", 2).unwrap();
+    (0..20).for_each(|_| assert_eq!(session.get::<i32>("n").unwrap(), 2));
+}
+
+#[test]
 fn the_first_replica_loses_nothing() {
     let mut alone = ReplicaSet::start(0).unwrap();
     let late = ReplicaSet::start(0).unwrap();

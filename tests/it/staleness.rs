@@ -32,9 +32,9 @@ impl Drop for Stop<'_> {
 }
 
 impl Counter {
-    /// Increments `n`, as fast as the master lets it, and changes the delays of the replicas, while `act` runs on several
+    /// Increments `n`, and changes the delays of the replicas, while `act` runs on several
     /// threads.
-    fn run(&self, set: &Distant, longest: u64, act: impl Fn() + Sync) {
+    fn run(&self, set: &Distant, longest: u64, size: Size, act: impl Fn() + Sync) {
         let mut connection = set.servers.master().connection().unwrap();
         redis::Cmd::set("n", 0).exec(&mut connection).unwrap();
         thread::scope(|scope| {
@@ -44,6 +44,7 @@ impl Counter {
                 while !self.stop.load(Ordering::SeqCst) {
                     redis::Cmd::incr("n", 1).exec(&mut connection).unwrap();
                     self.acknowledged.write().unwrap().push(Instant::now());
+                    size.pause();
                 }
             });
             thread::scope(|scope| (0..READERS).for_each(|_| drop(scope.spawn(&act))));
@@ -69,6 +70,7 @@ impl Counter {
 
     /// Tells whether a thread that has read so often has not read enough.
     fn goes_on(&self, read: u64, size: Size) -> bool {
+        size.pause();
         read < size.reads / READERS || self.changes.load(Ordering::SeqCst) < size.changes
     }
 
@@ -84,10 +86,20 @@ impl Counter {
 struct Size {
     reads: u64,
     changes: u64,
+    /// The pause of each thread after each call: other tests run beside a short run.
+    pause: Duration,
 }
 
-const SHORT: Size = Size { reads: 4_000, changes: 5 };
-const LONG: Size = Size { reads: 100_000, changes: 100 };
+const SHORT: Size = Size { reads: 2_000, changes: 5, pause: Duration::from_millis(1) };
+const LONG: Size = Size { reads: 100_000, changes: 100, pause: Duration::ZERO };
+
+impl Size {
+    fn pause(self) {
+        if !self.pause.is_zero() {
+            thread::sleep(self.pause);
+        }
+    }
+}
 
 /// What became of the reads that were checked, and of those without a guarantee beside them.
 #[derive(Debug, Default)]
@@ -111,7 +123,7 @@ fn read(client: &ReplicatedClient, key: &str) -> u64 {
 fn count_backward_steps(size: Size) -> Counts {
     let (set, counts, counter) = (Distant::start(3), Counts::default(), Counter::default());
     let client = set.servers.client_builder().build().unwrap();
-    counter.run(&set, 500, || {
+    counter.run(&set, 500, size, || {
         let (session, mut last, mut last_beside, mut reads) = (client.session(), 0, 0, 0);
         while counter.goes_on(reads, size) {
             let (value, beside) = (read(&session, "n"), read(&client, "n"));
@@ -130,7 +142,7 @@ fn count_stale_reads(size: Size) -> Counts {
     let (set, counts, counter) = (Distant::start(2), Counts::default(), Counter::default());
     let client = set.servers.client_builder().build().unwrap();
     let bounded = client.max_staleness(BOUND);
-    counter.run(&set, 2_000, || {
+    counter.run(&set, 2_000, size, || {
         let mut reads = 0;
         while counter.goes_on(reads, size) {
             let began = Instant::now();

@@ -49,7 +49,7 @@ impl Naive<'_> {
         let mut rng = StdRng::seed_from_u64(seed);
         let connections = self.urls.iter().map(|_| None).collect();
         let mut state = State { connections, master: 0, next: 0, floor: 0, token: 0 };
-        while !self.progress.stop.load(Ordering::SeqCst) {
+        while self.progress.goes_on() {
             if rng.random_ratio(1, 6) {
                 self.write(&mut state);
             } else {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -14,10 +16,22 @@ use super::history::{Crossing, FIRST_OWN, Floor, KEYS, REIGN, Telling, Values};
 #[derive(Debug, Default)]
 pub struct Progress {
     pub stop: AtomicBool,
+    /// The pause of each thread after each call: other tests run beside a short run.
+    pub pause: Duration,
     /// Reads that sessions were given.
     pub accepted: AtomicU64,
     /// Writes that were acknowledged.
     pub written: AtomicU64,
+}
+
+impl Progress {
+    /// Tells whether there is to be another call.
+    pub fn goes_on(&self) -> bool {
+        if !self.pause.is_zero() {
+            thread::sleep(self.pause);
+        }
+        !self.stop.load(Ordering::SeqCst)
+    }
 }
 
 /// What was counted.
@@ -151,7 +165,7 @@ impl Player<'_> {
     pub fn play(mut self, seed: u64) {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut next = 0;
-        while !self.progress.stop.load(Ordering::SeqCst) {
+        while self.progress.goes_on() {
             if self.travels && rng.random_ratio(1, 300) {
                 let text = self.session.token().unwrap().to_string();
                 self.session = self.client.resume(&text.parse().unwrap());
