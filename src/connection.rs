@@ -135,13 +135,15 @@ impl RoutedConnection {
 
     /// Serves a page of a scan on the connection that is kept for it.
     fn scan_on_held(&mut self, request: &Request<'_>) -> Result<Value> {
-        let (Some(mut held), Some(cursor)) = (self.held.take(), request.cursor()) else { return Err(malformed()) };
-        let guard = self.client.pinned_guard(request)?;
+        let Some(cursor) = request.cursor() else { return Err(malformed()) };
+        let began_at = if request.continues_scan { self.scans.find(&cursor).and_then(|(_, seen)| seen) } else { None };
+        let guard = self.client.pinned_guard(request)?.since(began_at);
+        let Some(mut held) = self.held.take() else { return Err(malformed()) };
         let served = held.run(&self.client, &guard, &mut self.client.clock());
         // A lost connection takes its scans along.
         let reply = served.inspect_err(|_| self.scans.forget(held.node()))?;
         let Reply::One(page) = reply else { return Err(malformed()) };
-        self.scans.advance(&cursor, request.continues_scan, &page, held.node(), None);
+        self.scans.advance(&cursor, request.continues_scan, &page, held.node(), guard.seen());
         if self.scans.is_open_on(held.node()) {
             self.held = Some(held);
         } else {

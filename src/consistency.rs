@@ -41,8 +41,8 @@ pub enum SessionMode {
     ///
     /// Reads your writes, and tells lost writes. *Not* monotonic for what others wrote. Each write costs a small key
     /// `redis-replicated:fence:…` that lives for 10 minutes after the last write; the user needs the rights to it and to
-    /// `GET`, `INCR`, `PEXPIRE`, `MULTI` and `EXEC`. A session that only reads raises it every 5 minutes. A key that was
-    /// evicted, or a token older than 10 minutes, is [`ErrorKind::Unproven`](crate::ErrorKind::Unproven), once. Pipelines
+    /// `GET`, `INCR`, `PEXPIRE`, `MULTI` and `EXEC`. A session that has written and now only reads raises it every 5 minutes. A key that was
+    /// evicted or flushed, or a token older than 10 minutes, is [`ErrorKind::Unproven`](crate::ErrorKind::Unproven), once. Pipelines
     /// that are no transactions, and blocking commands, raise it behind themselves, which is no proof on Dragonfly, whose
     /// shards replicate apart. With [`max_staleness`](crate::ReplicatedClient::max_staleness), the session's reads go to the
     /// master.

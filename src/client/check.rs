@@ -8,8 +8,8 @@ use super::envelope::{Account, Silent};
 use super::fence::Word;
 use super::sealed::Told;
 use super::session::SHORTEST_BOUND;
-use crate::classification::Request;
-use crate::consistency::{Demand, Evidence, Loss, Position, Proof, Relation, Session, Standpoint, Step};
+use crate::classification::{Block, Classification, Request};
+use crate::consistency::{Demand, Evidence, Loss, Position, Session, Standpoint, Step};
 use crate::events;
 use crate::node::Role;
 use crate::routing::{Fault, Stage};
@@ -22,6 +22,7 @@ pub(super) struct Check<'a> {
     pub(super) demand: Demand,
     pub(super) staleness: Option<Duration>,
     pub(super) keeper: &'a Keeper,
+    pub(super) began: Instant,
 }
 
 impl Check<'_> {
@@ -29,6 +30,12 @@ impl Check<'_> {
     pub(super) fn freshest_at(&self, now: Instant) -> Option<Position> {
         let bound = self.staleness.filter(|bound| *bound >= SHORTEST_BOUND)?;
         self.keeper.chronicle().timeline.at(now.checked_sub(bound)?)
+    }
+
+    /// Tells whether no replica can prove it: then they need not be tried.
+    pub(super) fn needs_master(&self, request: &Request<'_>) -> bool {
+        let is_too_fresh = self.staleness.is_some_and(|bound| bound < SHORTEST_BOUND);
+        self.demand.needs_master || request.block != Block::No || is_too_fresh
     }
 
     /// Checks what a node said beside its reply, and remembers it for the next choice.
@@ -53,7 +60,7 @@ impl Check<'_> {
         if evidence.is_master() {
             let (lineage, history) = (&self.keeper.chronicle().lineage, evidence.position.history);
             lineage.note(evidence);
-            if member.place == Role::Master && !lineage.is_in_office(history) && self.keeper.current().places(member) {
+            if !lineage.is_in_office(history) && self.is_in_office(member) {
                 lineage.note_in_office(history);
             }
         }
@@ -72,7 +79,7 @@ impl Check<'_> {
             (None, None) => return Ok(()),
         };
         let (first, last) = (heard(member, first)?, heard(member, last)?);
-        if first.is_master() && member.place == Role::Replica {
+        if first.is_master() && !self.is_in_office(member) {
             // Whether it is the set's master now is not for it to say.
             member.observe_role(Role::Master);
             return Err(Fault::new(Stage::WrongRole, None));
@@ -83,7 +90,7 @@ impl Check<'_> {
         }
         if accepted == Err(Stage::Unproven) && (first.is_master() || !self.is_in_line(&first)) {
             // There may be another master for so short a time that the monitor has not seen it yet.
-            member.ring();
+            self.keeper.ring();
         }
         accepted.map_err(|stage| Fault::new(stage, None))
     }
@@ -100,14 +107,25 @@ impl Check<'_> {
         }
         let is_proven = first.standpoint == Standpoint::Replica
             && self.is_in_line(first)
-            && self.demand.seen.position().is_none_or(|seen| self.contains(first, seen));
+            && self.demand.seen.position().is_none_or(|seen| first.contains(seen, &self.keeper.chronicle().lineage));
         if self.demand.needs_master || !is_proven {
             return Err(Stage::Unproven);
         }
         match session.read_from_replica(last, &self.keeper.chronicle().lineage) {
+            Step::Accept => Ok(()),
             Step::Tell(loss) => Err(Stage::Lost(loss)),
-            Step::Accept | Step::Wait => Ok(()),
+            Step::Wait => Err(Stage::Unproven),
         }
+    }
+
+    /// Tells whether this is the set's master, now and not only when the call began.
+    fn is_in_office(&self, member: &Member) -> bool {
+        member.place == Role::Master && self.keeper.current().places(member)
+    }
+
+    /// Tells whether the monitor has not asked everybody since the call began.
+    fn may_learn_more(&self) -> bool {
+        self.keeper.is_monitored() && !self.keeper.has_asked_all_since(self.began)
     }
 
     /// Tells whether a replica has nothing but what the set's master has. Where that one is silent, its successor may be about
@@ -122,21 +140,11 @@ impl Check<'_> {
 
     fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Stage> {
         let lineage = &self.keeper.chronicle().lineage;
-        match session.read_from_master(&self.demand, evidence, lineage, self.keeper.is_monitored()) {
+        match session.read_from_master(&self.demand, evidence, lineage, self.may_learn_more()) {
             Step::Accept => Ok(()),
             Step::Tell(loss) => Err(Stage::Lost(loss)),
             Step::Wait => Err(Stage::Unproven),
         }
-    }
-
-    /// Tells whether a node contains a position, by its word or by what is known of its history.
-    fn contains(&self, evidence: &Evidence, seen: Position) -> bool {
-        let is_descendant = || {
-            evidence.standpoint != Standpoint::Adrift
-                && evidence.position.offset >= seen.offset
-                && self.keeper.chronicle().lineage.relate(seen, evidence.position.history) == Relation::Contained
-        };
-        evidence.prove(seen) == Proof::Contained || is_descendant()
     }
 
     /// Tells whether a node has everything that was written before the bound, at the time when its reply is here.
@@ -147,7 +155,7 @@ impl Check<'_> {
             return true;
         }
         match self.freshest_at(now) {
-            Some(fresh) => self.contains(evidence, fresh),
+            Some(fresh) => evidence.contains(fresh, &self.keeper.chronicle().lineage),
             // The master was not asked for so long. It is as fresh as itself.
             None => evidence.is_master(),
         }
@@ -158,14 +166,23 @@ impl Check<'_> {
         let Some(session) = self.session else { return Ok(()) };
         match word {
             Word::None => Ok(()),
-            Word::Passed(passed) => match session.passed(&self.demand, passed) {
-                Some(Step::Tell(loss)) => {
-                    tell(member, Some(loss));
-                    Err(Fault::new(Stage::Lost(loss), None))
+            Word::Passed(passed) => {
+                // What takes itself for a master may be none any more: a fence has no name that would tell.
+                let is_confirmed = self.is_in_office(member) && !self.may_learn_more();
+                match session.passed(&self.demand, passed, is_confirmed) {
+                    Step::Accept => Ok(()),
+                    Step::Tell(loss) => {
+                        tell(member, Some(loss));
+                        Err(Fault::new(Stage::Lost(loss), None))
+                    }
+                    Step::Wait => {
+                        if passed.is_master {
+                            self.keeper.ring();
+                        }
+                        Err(Fault::new(Stage::Unproven, None))
+                    }
                 }
-                Some(Step::Accept | Step::Wait) => Ok(()),
-                None => Err(Fault::new(Stage::Unproven, None)),
-            },
+            }
             Word::Raised { raise, count, before } => {
                 tell(member, session.raised(&self.demand, raise, count, before, Instant::now()));
                 Ok(())
@@ -185,11 +202,18 @@ impl Check<'_> {
     fn write(&self, member: &Member, request: &Request<'_>, after: Option<Account>) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
         match after {
+            // A pipeline or a transaction that only reads: nothing is lost by asking again.
+            Some(Ok(evidence))
+                if evidence.is_master() && request.class == Classification::Master && !request.is_single() =>
+            {
+                let accepted = self.accept_master(session, &evidence);
+                accepted.map_err(|stage| Fault::new(stage, None))?;
+            }
             Some(Ok(evidence)) if evidence.is_master() => {
                 tell(member, session.wrote(&self.demand, &evidence, &self.keeper.chronicle().lineage));
             }
             // Demoted meanwhile: what was read in between may be old.
-            Some(Ok(_)) if !request.is_single() => {
+            Some(Ok(_)) if request.partial => {
                 session.doubt();
                 return Err(Fault::new(Stage::Unproven, None));
             }

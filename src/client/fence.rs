@@ -193,6 +193,12 @@ fn raise_in(bytes: &mut Vec<u8>, name: u64) {
 /// Returns the replies to the questions, in order.
 fn unfold(mut values: Vec<Value>, before: usize) -> (Value, Result<Vec<Value>, Word>) {
     let exec = values.pop().unwrap_or(Value::Nil);
+    if matches!(values.first(), Some(Value::ServerError(_))) {
+        // No MULTI: they ran one by one, in this order, which proves as much.
+        let own = if values.len() > before + 1 { values.remove(before + 1) } else { Value::Nil };
+        values.remove(0);
+        return (own, Ok(values));
+    }
     let refused = |refusal| (Value::Nil, Err(Word::Refused { refusal: Some(refusal), executed: false }));
     for (place, value) in values.into_iter().enumerate() {
         let Value::ServerError(error) = value else { continue };
@@ -215,6 +221,11 @@ fn unfold(mut values: Vec<Value>, before: usize) -> (Value, Result<Vec<Value>, W
 fn inside(mut values: Vec<Value>, questions: usize, raise: Raise) -> (Vec<Value>, Word) {
     let exec = values.pop().unwrap_or(Value::Nil);
     let told = values.split_off(values.len().saturating_sub(questions));
+    if told.iter().any(|value| matches!(value, Value::Int(_))) {
+        // No MULTI: all of it ran one by one.
+        values.push(exec);
+        return (values, raised(raise, told));
+    }
     let refusal =
         told.into_iter().find_map(|value| if let Value::ServerError(error) = value { Some(error) } else { None });
     let (exec, word) = match (exec, refusal) {
@@ -273,8 +284,8 @@ mod tests {
     use crate::routing::Reply;
     use redis::{Cmd, Pipeline, Value, parse_redis_value};
 
-    const RAISE: Raise = Raise { name: 7, before: None };
-    const RENEWAL: Raise = Raise { name: 7, before: Some(Fence { name: 6, count: 3 }) };
+    const RAISE: Raise = Raise { name: 7, master: 1, before: None };
+    const RENEWAL: Raise = Raise { name: 7, master: 1, before: Some(Fence { name: 6, count: 3 }) };
 
     fn values(replies: &[&str]) -> Reply {
         let kept = replies.iter().map(|reply| parse_redis_value(format!("{reply}\r\n").as_bytes()).unwrap()).collect();
@@ -335,6 +346,9 @@ mod tests {
         assert!(matches!(opened.word, Word::None), "the request's own refusal");
         let opened = fenced.open(&request, values(&["+OK", "+QUEUED", "-NOPERM x", "+QUEUED", "-EXECABORT x"]));
         assert!(matches!(opened.word, Word::Refused { executed: false, .. }));
+        // Without the right to MULTI they run one by one.
+        let opened = fenced.open(&request, values(&["-NOPERM x", "+OK", ":5", ":1", "-NOPERM x"]));
+        assert!(matches!(opened.word, Word::Raised { count: 5, .. }) && one(opened.reply) == Value::Okay);
         let renewal = Fenced::write(&request, RENEWAL, false).confirmed_by(1, std::time::Duration::from_micros(1));
         assert_eq!(sent(&renewal), ["MULTI", "GET", "SET", "INCRBY", "PEXPIRE", "EXEC", "WAIT"]);
         let replies = [&queued[..], &["+QUEUED", "*4\r\n$1\r\n3\r\n+OK\r\n:1\r\n:1", ":2"]].concat();

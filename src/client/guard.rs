@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use redis::Value;
+
 use super::check::Check;
 use super::envelope::{Envelope, Form};
 use super::fence::{Fenced, touch};
 use super::sealed::{Sealed, Unsealed};
 use super::{Aim, Options, ReplicatedClient};
 use crate::classification::{Block, Classification, Request, TransactionStep};
-use crate::consistency::{Demand, Seen, Session, SessionMode};
+use crate::consistency::{Demand, Fence, Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
 use crate::topology::{Hint, LeftOut, Member, Topology};
@@ -57,8 +59,9 @@ impl ReplicatedClient {
     fn checking_guard<'a>(&'a self, request: &'a Request<'a>, is_pinned: bool) -> Result<Guard<'a>> {
         let (options, is_read) = (&self.options, request.is_read());
         let session = options.session.as_deref();
-        if let Some(session) = session.filter(|session| is_read && session.is_expiring(Instant::now())) {
-            self.renew(session);
+        let due = |session: &Session| session.renewal(Instant::now());
+        if let Some(fence) = session.filter(|_| is_read && !is_pinned).and_then(due) {
+            self.renew(fence);
         }
         if is_read && let Some(loss) = session.and_then(Session::take_loss) {
             return Err(loss_error(loss));
@@ -68,7 +71,8 @@ impl ReplicatedClient {
         let fence = session.filter(|_| self.shared.session_mode == SessionMode::Fence);
         // No fence says how old what is behind it may be.
         demand.needs_master |= fence.is_some() && staleness.is_some();
-        if is_read && demand.needs_master && options.read_from == ReadFrom::Replica {
+        let blocks = request.block != Block::No && session.is_some();
+        if is_read && (demand.needs_master || blocks) && options.read_from == ReadFrom::Replica {
             let text = "this handle reads from replicas, and only the master can prove what its session has seen";
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
@@ -94,7 +98,8 @@ impl ReplicatedClient {
             }
         };
         let checks = envelope.is_some() && (session.is_some() || staleness.is_some());
-        let check = checks.then(|| Check { session, demand, staleness, keeper: &self.shared.keeper });
+        let (keeper, began) = (&*self.shared.keeper, Instant::now());
+        let check = checks.then_some(Check { session, demand, staleness, keeper, began });
         Ok(Guard { request, envelope, check, replicas: asked.map_or(0, |asked| asked.replicas) })
     }
 
@@ -112,7 +117,9 @@ impl ReplicatedClient {
             let reads = fence.is_some() || demand.needs_master;
             return reads.then(|| Box::new(Sealed::Fence(Fenced::read(request, fence, is_pinned))));
         }
-        let fenced = Fenced::write(request, session.raise(Instant::now(), rand::random()), is_pinned);
+        let topology = self.shared.keeper.current();
+        let master = topology.master().map_or(0, |master| topology.members()[master].node.hash());
+        let fenced = Fenced::write(request, session.raise(Instant::now(), master, rand::random()), is_pinned);
         let fenced = match asked {
             Some(asked) => fenced.confirmed_by(asked.replicas, asked.limit),
             None => fenced,
@@ -120,10 +127,9 @@ impl ReplicatedClient {
         Some(Box::new(Sealed::Fence(fenced)))
     }
 
-    /// Writes something, so that what was seen stands behind a fence that is young. If that fails, the next call tries again.
+    /// Writes something, so that what was seen stands behind a fence that is young. If that fails, a later call tries again.
     #[cold]
-    fn renew(&self, session: &Session) {
-        let Some(fence) = session.demand().seen.fence() else { return };
+    fn renew(&self, fence: Fence) {
         let packed = touch(fence).get_packed_command();
         if let Ok(request) = Request::command(&packed, self.classifier()) {
             // A part of the time that the read has, and no waiting for replicas.
@@ -147,10 +153,14 @@ impl<'a> Guard<'a> {
         Self { request, envelope: None, check: None, replicas: 0 }
     }
 
-    /// The same for what goes on with something: it needs to contain what the beginning had to.
     #[inline]
-    pub(super) fn aimed(mut self, aim: Aim<'_>) -> Self {
-        if let (Aim::Only { seen: Some(seen), .. }, Some(check)) = (aim, &mut self.check) {
+    pub(super) fn aimed(self, aim: Aim<'_>) -> Self {
+        if let Aim::Only { seen, .. } = aim { self.since(seen) } else { self }
+    }
+
+    /// The same for what goes on with something: it needs to contain what the beginning had to.
+    pub(crate) fn since(mut self, began_at: Option<Seen>) -> Self {
+        if let (Some(seen), Some(check)) = (began_at, &mut self.check) {
             check.demand.seen = seen;
         }
         self
@@ -167,7 +177,7 @@ impl<'a> Guard<'a> {
     }
 
     /// What the reply has to contain.
-    pub(super) fn seen(&self) -> Option<Seen> {
+    pub(crate) fn seen(&self) -> Option<Seen> {
         self.check.as_ref().map(|check| check.demand.seen)
     }
 
@@ -175,9 +185,7 @@ impl<'a> Guard<'a> {
     #[inline]
     pub(super) fn left_out(&self, topology: &Topology) -> LeftOut {
         match &self.check {
-            Some(check) if self.request.is_read() && (check.demand.needs_master || self.request.block != Block::No) => {
-                topology.replicas()
-            }
+            Some(check) if self.request.is_read() && check.needs_master(self.request) => topology.replicas(),
             _ => LeftOut::default(),
         }
     }
@@ -222,10 +230,18 @@ impl<'a> Guard<'a> {
             check.proves(member, self.request, told)?;
         }
         match confirmed {
-            Some(confirmed) if confirmed < self.replicas && !reply.has_error() => {
+            Some(confirmed) if confirmed < self.replicas && !reply.has_error() && !is_void(self.request, &reply) => {
                 Err(Fault::new(Stage::Unacknowledged { confirmed, asked: self.replicas }, None))
             }
             _ => Ok(reply),
         }
+    }
+}
+
+/// Tells whether a transaction was not executed, because something watched had changed.
+fn is_void(request: &Request<'_>, reply: &Reply) -> bool {
+    match reply {
+        Reply::One(value) => request.step() == Some(TransactionStep::Exec) && *value == Value::Nil,
+        Reply::Many { kept, .. } => request.is_transaction() && kept[..] == [Value::Nil],
     }
 }

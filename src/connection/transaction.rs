@@ -98,13 +98,21 @@ impl Transaction {
             Self::Open { seat, state } => (seat, state),
             Self::None | Self::Lost(_) => (client.take_seat(request, &mut clock)?, State::default()),
         };
-        let was_open = state;
-        let reply = seat.run(client, &guard, &mut clock).inspect_err(|_| {
-            // A lost end is in doubt, which this error says; nothing after it relies on the connection.
-            let ends = |step| matches!(step, Some(TransactionStep::Exec | TransactionStep::Discard));
-            let is_over = request.is_transaction() || request.steps(client.classifier()).any(ends);
-            *self = if is_over { Self::None } else { Self::Lost(was_open) };
-        })?;
+        let reply = match seat.run(client, &guard, &mut clock) {
+            Ok(reply) => reply,
+            Err(error) => {
+                let ends = |step| matches!(step, Some(TransactionStep::Exec | TransactionStep::Discard));
+                let is_over = request.is_transaction() || request.steps(client.classifier()).any(ends);
+                *self = match (is_over, seat.is_live()) {
+                    // A lost end is in doubt, which this error says; nothing after it relies on the connection.
+                    (true, _) => Self::None,
+                    // Answered, but not as the session needs it.
+                    (false, true) => Self::Open { seat, state },
+                    (false, false) => Self::Lost(state),
+                };
+                return Err(error);
+            }
+        };
         state.follow(client, request, &reply);
         if state == State::default() {
             // Where a step failed, the server may see that another way: then the connection is closed.

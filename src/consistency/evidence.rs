@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{HistoryId, Position};
+use super::{HistoryId, Lineage, Position, Relation};
 
 /// What a server said of its data at one moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,6 +87,16 @@ impl Evidence {
             None if history == seen.history && self.is_reliable() && offset >= seen.offset => Proof::Contained,
             _ => Proof::Open,
         }
+    }
+
+    /// Says whether the server contains a position, by its own word or by what is known of its history.
+    pub(crate) fn contains(&self, seen: Position, lineage: &Lineage) -> bool {
+        let is_descendant = || {
+            self.is_reliable()
+                && self.position.offset >= seen.offset
+                && lineage.relate(seen, self.position.history) == Relation::Contained
+        };
+        self.prove(seen) == Proof::Contained || is_descendant()
     }
 
     pub(crate) fn is_master(&self) -> bool {

@@ -102,20 +102,23 @@ impl Session {
             return Step::Tell(loss);
         }
         match state.seen {
-            Seen::At(seen) if evidence.prove(seen) != Proof::Contained => {
-                // Meanwhile another call of the session has seen more.
-                if lineage.relate(evidence.position, seen.history) != Relation::Contained {
-                    state.doubts += 1;
+            Seen::At(seen) if !evidence.contains(seen, lineage) => {
+                // Another call of the session has seen more since this one began; or something else, without what this has.
+                match lineage.relate(evidence.position, seen.history) {
+                    Relation::Contained => Step::Accept,
+                    Relation::Lost | Relation::Unknown => Step::Wait,
                 }
             }
-            Seen::Nothing | Seen::At(_) => state.seen = Seen::At(evidence.position),
+            Seen::Nothing | Seen::At(_) => {
+                state.seen = Seen::At(evidence.position);
+                Step::Accept
+            }
             // Only the master serves those.
-            Seen::Fence(_) | Seen::Unknown => {}
+            Seen::Fence(_) | Seen::Unknown => Step::Accept,
         }
-        Step::Accept
     }
 
-    /// The master answered a read. `waits`: somebody will tell more of its history, if nothing is known of it yet.
+    /// The master answered a read. `waits`: the monitor has not asked everybody since the call began, and may learn more.
     pub(crate) fn read_from_master(
         &self,
         demand: &Demand,
@@ -127,12 +130,14 @@ impl Session {
             |seen: Position| seen.history == evidence.position.history && evidence.position.offset < seen.offset;
         let mut state = self.0.lock();
         let found = state.relate(evidence, lineage);
-        let is_new = || waits && !lineage.knows(evidence.position.history);
-        if (found == Some(Relation::Unknown) && is_new()) || state.has_outlived(evidence, lineage) {
+        if (found == Some(Relation::Unknown) && waits) || state.has_outlived(evidence, lineage) {
             return Step::Wait;
         }
         let has_gone_back = matches!(demand.seen, Seen::At(seen) if is_behind(seen));
         state.go_on(demand, evidence, lineage);
+        if has_gone_back {
+            state.seen = Seen::At(evidence.position);
+        }
         let told = match found {
             _ if has_gone_back => Some(Loss::Unproven),
             Some(Relation::Lost) => Some(Loss::Lost),
@@ -193,12 +198,13 @@ impl State {
 
     /// Goes on where the master is, unless more was seen already.
     fn go_on(&mut self, demand: &Demand, master: &Evidence, lineage: &Lineage) {
-        let (position, open) = (master.position, self.open.take());
+        let position = master.position;
+        self.open = None;
         let is_past = |seen: Position| {
             let is_later = seen.history == position.history && seen.offset > position.offset;
             is_later || succeeds(seen, master, lineage)
         };
-        if !self.seen.position().is_some_and(is_past) || open.is_some() {
+        if !self.seen.position().is_some_and(is_past) {
             self.seen = Seen::At(position);
         }
         self.settled = self.settled.max(demand.doubts);
@@ -221,160 +227,4 @@ fn succeeds(seen: Position, master: &Evidence, lineage: &Lineage) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Loss, Session, Step};
-    use crate::consistency::evidence::tests::{at, evidence, history};
-    use crate::consistency::{Evidence, Lineage, Position, Seen, SessionMode, Standpoint};
-
-    fn master(position: Position, earlier: Option<(u8, u64)>) -> Evidence {
-        evidence(Standpoint::Master, position, earlier)
-    }
-
-    fn seen(session: &Session) -> Seen {
-        session.token().seen
-    }
-
-    fn wrote(session: &Session, evidence: &Evidence) {
-        session.wrote(&session.demand(), evidence, &Lineage::default());
-    }
-
-    fn read(session: &Session, evidence: &Evidence, lineage: &Lineage) -> Step {
-        session.read_from_master(&session.demand(), evidence, lineage, false)
-    }
-
-    #[test]
-    fn what_was_written_and_read_adds_up() {
-        let (session, lineage) = (Session::default(), Lineage::default());
-        wrote(&session, &master(at(1, 10), None));
-        session.read_from_replica(&evidence(Standpoint::Replica, at(1, 15), None), &lineage);
-        wrote(&session, &master(at(1, 12), None));
-        assert_eq!(seen(&session), Seen::At(at(1, 15)), "an answer that comes late");
-        session.read_from_replica(&evidence(Standpoint::Replica, at(2, 20), Some((1, 16))), &lineage);
-        assert_eq!(seen(&session), Seen::At(at(2, 20)), "after a failover that kept it");
-    }
-
-    #[test]
-    fn a_lost_write_is_told_once_by_a_read() {
-        let (session, lineage) = (Session::default(), Lineage::default());
-        wrote(&session, &master(at(1, 10), None));
-        let next = master(at(2, 50), Some((1, 10)));
-        assert_eq!(read(&session, &next, &lineage), Step::Tell(Loss::Lost));
-        assert_eq!(read(&session, &next, &lineage), Step::Accept);
-        assert_eq!((session.take_loss(), seen(&session)), (None, Seen::At(at(2, 50))));
-    }
-
-    #[test]
-    fn a_write_that_finds_out_leaves_it_to_the_next_read() {
-        let session = Session::default();
-        wrote(&session, &master(at(1, 10), None));
-        wrote(&session, &master(at(2, 50), Some((1, 10))));
-        assert_eq!((session.take_loss(), session.take_loss()), (Some(Loss::Lost), None));
-    }
-
-    #[test]
-    fn a_read_that_began_before_that_write_is_told_as_well() {
-        let (session, lineage) = (Session::default(), Lineage::default());
-        wrote(&session, &master(at(1, 10), None));
-        let before = session.demand();
-        let next = master(at(2, 50), Some((1, 10)));
-        wrote(&session, &next);
-        assert_eq!(session.read_from_master(&before, &next, &lineage, false), Step::Tell(Loss::Lost));
-        assert_eq!((session.take_loss(), read(&session, &next, &lineage)), (None, Step::Accept));
-    }
-
-    #[test]
-    fn unrelated_histories_are_unproven_unless_somebody_will_tell() {
-        let (session, lineage) = (Session::default(), Lineage::default());
-        wrote(&session, &master(at(1, 0), None));
-        let renamed = master(at(2, 30), None);
-        assert_eq!(session.read_from_master(&session.demand(), &renamed, &lineage, true), Step::Wait);
-        wrote(&session, &renamed);
-        assert!(session.demand().needs_master, "the write does not decide it");
-        lineage.note_told(history(2), None);
-        lineage.note_new_name(history(1), history(2));
-        assert_eq!(session.read_from_master(&session.demand(), &renamed, &lineage, true), Step::Accept);
-        assert!(!session.demand().needs_master);
-        assert_eq!(read(&session, &master(at(3, 30), None), &lineage), Step::Tell(Loss::Unproven));
-        assert_eq!(read(&session, &master(at(3, 31), None), &lineage), Step::Accept);
-    }
-
-    #[test]
-    fn a_write_in_doubt_leaves_it_to_the_master_until_it_answers() {
-        let (session, lineage) = (Session::default(), Lineage::default());
-        wrote(&session, &master(at(1, 10), None));
-        let before = session.demand();
-        session.doubt();
-        assert!(session.demand().needs_master && session.token().in_doubt);
-        session.wrote(&before, &master(at(1, 11), None), &lineage);
-        assert!(session.demand().needs_master, "that call began before");
-        assert_eq!(read(&session, &master(at(1, 12), None), &lineage), Step::Accept);
-        assert!(!session.demand().needs_master);
-    }
-
-    #[test]
-    fn an_answer_of_a_former_master_does_not_lead_back() {
-        let (session, lineage) = (Session::default(), Lineage::default());
-        wrote(&session, &master(at(1, 10), None));
-        let (before, next) = (session.demand(), master(at(2, 50), Some((1, 21))));
-        lineage.note(&next);
-        wrote(&session, &next);
-        session.wrote(&before, &master(at(1, 20), None), &lineage);
-        assert_eq!((session.take_loss(), seen(&session)), (None, Seen::At(at(2, 50))));
-        session.wrote(&before, &master(at(1, 21), None), &lineage);
-        assert_eq!((session.take_loss(), seen(&session)), (Some(Loss::Lost), Seen::At(at(2, 50))));
-    }
-
-    #[test]
-    fn a_read_of_a_former_master_is_neither_accepted_nor_a_loss() {
-        let (session, lineage) = (Session::default(), Lineage::default());
-        let next = master(at(2, 50), Some((1, 21)));
-        wrote(&session, &next);
-        lineage.note(&next);
-        lineage.note_in_office(history(2));
-        assert_eq!(read(&session, &master(at(1, 20), None), &lineage), Step::Wait, "it has less");
-        assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Wait, "it has something else");
-        assert_eq!(seen(&session), Seen::At(at(2, 50)));
-        assert_eq!(read(&session, &next, &lineage), Step::Accept);
-    }
-
-    #[test]
-    fn where_a_successor_was_no_master_after_all_it_is_told_once() {
-        let (session, lineage) = (Session::default(), Lineage::default());
-        let usurper = master(at(2, 50), Some((1, 21)));
-        wrote(&session, &usurper);
-        lineage.note(&usurper);
-        lineage.note_in_office(history(1));
-        assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Tell(Loss::Unproven));
-        assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Accept);
-    }
-
-    #[test]
-    fn a_master_that_went_back_is_unproven() {
-        let (session, lineage) = (Session::default(), Lineage::default());
-        wrote(&session, &master(at(1, 10), None));
-        assert_eq!(read(&session, &master(at(1, 9), None), &lineage), Step::Tell(Loss::Unproven));
-    }
-
-    #[test]
-    fn a_token_carries_a_session_to_another_process() {
-        let session = Session::default();
-        wrote(&session, &master(at(1, 10), None));
-        session.doubt();
-        let there = Session::resume(&session.token().to_string().parse().unwrap(), SessionMode::Strict);
-        assert_eq!(there.token(), session.token());
-        assert!(there.demand().needs_master);
-    }
-
-    #[test]
-    fn a_token_carries_what_no_read_was_told_yet() {
-        let session = Session::default();
-        wrote(&session, &master(at(1, 10), None));
-        wrote(&session, &master(at(2, 50), Some((1, 10))));
-        let there = Session::resume(&session.token(), SessionMode::Strict);
-        assert_eq!((there.take_loss(), there.take_loss()), (Some(Loss::Lost), None));
-        assert_eq!(session.take_loss(), Some(Loss::Lost), "each for itself");
-        assert_eq!(session.token(), there.token());
-        wrote(&session, &master(at(3, 50), None));
-        assert_eq!(Session::resume(&session.token(), SessionMode::Strict).take_loss(), Some(Loss::Unproven));
-    }
-}
+mod tests;

@@ -99,7 +99,11 @@ impl Fault {
             Stage::Unproven if request.is_read() => {
                 let text =
                     format!("{request}: does not prove to have what the session has seen, or to be fresh enough");
-                return Error::unproven_read(text).on(node);
+                let error = Error::unproven_read(text).on(node);
+                return match self.cause {
+                    Some(cause) => error.because(cause),
+                    None => error,
+                };
             }
             Stage::Unproven => {
                 (ErrorKind::Unproven, format!("stopped being the master during {request}: what it read may be old"))

@@ -55,7 +55,7 @@ fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome
         Stage::WrongRole => (Verdict::Elsewhere, Some(Outcome::NotServing)),
         Stage::Stale if request.is_repeatable() => (Verdict::SameNode, None),
         Stage::Stale => (Verdict::GiveUp, None),
-        Stage::Unproven if request.is_read() => (Verdict::Unproven, None),
+        Stage::Unproven if request.is_repeatable() => (Verdict::Unproven, None),
         Stage::Unproven | Stage::Silent | Stage::Unfenced | Stage::Lost(_) | Stage::Unacknowledged { .. } => {
             (Verdict::GiveUp, None)
         }

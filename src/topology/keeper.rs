@@ -235,6 +235,11 @@ impl Keeper {
         &self.chronicle
     }
 
+    /// Tells whether every node was asked, or could not be asked, since then.
+    pub(crate) fn has_asked_all_since(&self, moment: Instant) -> bool {
+        self.peers().iter().all(|peer| peer.asked().last.is_some_and(|last| last >= moment))
+    }
+
     /// Tells whether this is the master, as far as anybody can know.
     pub(super) fn is_master(&self, peer: &Peer) -> bool {
         let topology = self.current();

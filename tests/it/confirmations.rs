@@ -86,3 +86,30 @@ fn the_wait_comes_on_top_of_the_limits() {
     assert_eq!(error.acknowledged(), Some(0), "{error}");
     assert!(start.elapsed() >= 2 * limit);
 }
+
+#[test]
+fn a_transaction_that_was_not_executed_needs_no_confirmation() {
+    let servers = set_with_key(0);
+    for mode in [SessionMode::Strict, SessionMode::Fence] {
+        let client = servers.client_builder().session_mode(mode).build().unwrap();
+        for handle in [client.acknowledged_by(1, SHORT), client.session().acknowledged_by(1, SHORT)] {
+            let mut connection = handle.connection();
+            redis::cmd("WATCH").arg("k").exec(&mut connection).unwrap();
+            client.set("k", "changed").unwrap();
+            let done: Option<(String,)> = redis::pipe().atomic().set("k", 1).query(&mut connection).unwrap();
+            assert_eq!(done, None);
+            redis::cmd("WATCH").arg("k").exec(&mut connection).unwrap();
+            client.set("k", "changed").unwrap();
+            redis::cmd("MULTI").exec(&mut connection).unwrap();
+            redis::cmd("SET").arg("k").arg(1).exec(&mut connection).unwrap();
+            assert_eq!(redis::cmd("EXEC").query::<Option<(String,)>>(&mut connection).unwrap(), None);
+        }
+    }
+}
+
+#[test]
+fn a_limit_of_all_times_waits_as_long_as_it_takes() {
+    let servers = set_with_key(1);
+    let client = servers.client_builder().build().unwrap();
+    client.acknowledged_by(1, Duration::MAX).set("n", 1).unwrap();
+}

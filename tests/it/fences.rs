@@ -106,6 +106,26 @@ fn a_write_whose_fence_cannot_be_raised_is_not_executed() {
 }
 
 #[test]
+fn without_the_right_to_multi_nothing_is_said_that_is_not_so() {
+    let servers = set_with_key(1);
+    let session = as_user(&servers, &["~*", "-@all", "+@read", "+@write", "+hello"]).build().unwrap().session();
+    for n in 1..4 {
+        assert_eq!(session.incr("n").unwrap(), n);
+        assert_eq!(session.get::<i64>("n").unwrap(), n);
+    }
+}
+
+#[test]
+fn a_flushed_fence_is_told_once() {
+    let servers = set_with_key(1);
+    let session = servers.client_builder().session_mode(SessionMode::Fence).build().unwrap().session();
+    session.set("a", 1).unwrap();
+    session.query::<()>(&redis::cmd("FLUSHALL")).unwrap();
+    assert_eq!(session.get::<Option<i32>>("a").unwrap_err().kind(), ErrorKind::Unproven);
+    assert_eq!(session.get::<Option<i32>>("a").unwrap(), None);
+}
+
+#[test]
 fn a_fence_expires_and_is_one_for_a_session() {
     let servers = set_with_key(0);
     let session = servers.client_builder().session_mode(SessionMode::Fence).build().unwrap().session();

@@ -12,6 +12,7 @@ mod failover;
 mod faults;
 mod fences;
 mod helpers;
+mod lineages;
 mod nemesis;
 mod outage;
 mod providers;

@@ -11,17 +11,26 @@ use crate::consistency::token::{Fence, Seen};
 /// How long a counter lives after the last write. Within half of it, another one takes its place.
 pub(crate) const FENCE_LIVES: Duration = Duration::from_secs(600);
 
+/// If a write only for that fails, the next one is tried after this time.
+const RENEWED_AFTER: Duration = Duration::from_secs(30);
+
 /// The counter that a session raises itself. Nobody else does: its numbers are those of this session alone.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Own {
     name: u64,
+    /// Names the master that it was begun on: where another one lost numbers, they must not be reached again.
+    master: u64,
     raised: Instant,
+    /// When a write only for that is due.
+    due: Instant,
 }
 
 /// How the next write is to be fenced.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Raise {
     pub(crate) name: u64,
+    /// The master that it is raised on.
+    pub(crate) master: u64,
     /// Seen behind another fence: the master has to contain that, so that from now on this one stands for both.
     pub(crate) before: Option<Fence>,
 }
@@ -36,21 +45,24 @@ pub(crate) struct Passed {
 }
 
 impl Session {
-    /// Returns how a write is to be fenced; `fresh` names the next fence.
-    pub(crate) fn raise(&self, now: Instant, fresh: u64) -> Raise {
+    /// Returns how a write on this master is to be fenced; `fresh` names the next fence.
+    pub(crate) fn raise(&self, now: Instant, master: u64, fresh: u64) -> Raise {
         let mut state = self.0.lock();
-        let is_young = |own: &Own| now.saturating_duration_since(own.raised) < FENCE_LIVES / 2;
-        let own = *state.own.filter(is_young).get_or_insert(Own { name: fresh, raised: now });
+        let is_good = |own: &Own| own.master == master && now.saturating_duration_since(own.raised) < FENCE_LIVES / 2;
+        let own =
+            state.own.filter(is_good).unwrap_or(Own { name: fresh, master, raised: now, due: now + FENCE_LIVES / 2 });
         state.own = Some(own);
         let before = state.seen.fence().filter(|seen| seen.name != own.name);
-        Raise { name: own.name, before }
+        Raise { name: own.name, master, before }
     }
 
-    /// Tells whether the fence is about to expire, so that a write is due.
-    pub(crate) fn is_expiring(&self, now: Instant) -> bool {
-        let state = self.0.lock();
-        let is_old = |own: Own| now.saturating_duration_since(own.raised) >= FENCE_LIVES / 2;
-        state.seen.fence().is_some() && state.own.is_some_and(is_old)
+    /// Returns the fence if it is about to expire, so that a write is due; then not again for a while.
+    pub(crate) fn renewal(&self, now: Instant) -> Option<Fence> {
+        let mut state = self.0.lock();
+        let seen = state.seen.fence()?;
+        let own = state.own.as_mut().filter(|own| own.name == seen.name && now >= own.due)?;
+        own.due = now + RENEWED_AFTER;
+        Some(seen)
     }
 
     /// A write was answered: the counter stands at `count`, and `before` says where the one before stood.
@@ -65,6 +77,13 @@ impl Session {
     ) -> Option<Loss> {
         let mut state = self.0.lock();
         state.settled = state.settled.max(demand.doubts);
+        let is_late =
+            |seen: Fence| seen.name != raise.name && raise.before.is_none_or(|before| before.name != seen.name);
+        if state.seen.fence().is_some_and(is_late) {
+            // Another call has gone on behind another fence, which says nothing about this write.
+            state.doubts += 1;
+            return None;
+        }
         let found = match raise.before {
             Some(fence) => fence.judge(before),
             None => match demand.seen.fence().filter(|seen| seen.name == raise.name) {
@@ -80,7 +99,7 @@ impl Session {
             state.doubts += 1;
             return found;
         }
-        state.own = Some(Own { name: raise.name, raised: now });
+        state.own = Some(Own { name: raise.name, master: raise.master, raised: now, due: now + FENCE_LIVES / 2 });
         let next = match state.seen.fence() {
             Some(seen) if seen.name == raise.name => seen.count.max(count),
             _ => count,
@@ -89,16 +108,13 @@ impl Session {
         found
     }
 
-    /// A node answered a read. `None`: it does not prove what was demanded; another one may.
-    pub(crate) fn passed(&self, demand: &Demand, passed: Passed) -> Option<Step> {
-        if demand.needs_master && !passed.is_master {
-            return None;
+    /// A node answered a read. `is_confirmed`: what calls itself the master is the set's master, as far as anybody can know.
+    pub(crate) fn passed(&self, demand: &Demand, passed: Passed, is_confirmed: bool) -> Step {
+        let found = demand.seen.fence().and_then(|seen| seen.judge(passed.count));
+        if (demand.needs_master && !passed.is_master) || (found.is_some() && !(passed.is_master && is_confirmed)) {
+            return Step::Wait;
         }
         let mut state = self.0.lock();
-        let found = demand.seen.fence().and_then(|seen| seen.judge(passed.count));
-        if found.is_some() && !passed.is_master {
-            return None;
-        }
         if passed.is_master {
             state.settled = state.settled.max(demand.doubts);
             if state.seen == Seen::Unknown {
@@ -109,9 +125,9 @@ impl Session {
             // Another call of the session has been told.
             Some(loss) if state.seen.fence().map(|seen| seen.name) == demand.seen.fence().map(|seen| seen.name) => {
                 (state.own, state.seen) = (None, Seen::Nothing);
-                Some(Step::Tell(loss))
+                Step::Tell(loss)
             }
-            Some(_) | None => Some(Step::Accept),
+            Some(_) | None => Step::Accept,
         }
     }
 }
@@ -137,12 +153,12 @@ mod tests {
 
     fn write(session: &Session, count: u64, fresh: u64, now: Instant) {
         let demand = session.demand();
-        let raise = session.raise(now, fresh);
+        let raise = session.raise(now, 1, fresh);
         session.raised(&demand, raise, count, raise.before.map(|fence| fence.count), now);
     }
 
-    fn read(session: &Session, is_master: bool, count: Option<u64>) -> Option<Step> {
-        session.passed(&session.demand(), Passed { is_master, count })
+    fn read(session: &Session, is_master: bool, count: Option<u64>) -> Step {
+        session.passed(&session.demand(), Passed { is_master, count }, true)
     }
 
     fn fence(name: u64, count: u64) -> Seen {
@@ -155,20 +171,20 @@ mod tests {
         write(&session, 1, 7, now);
         write(&session, 2, 8, now);
         assert_eq!(session.token().seen, fence(7, 2));
-        assert_eq!(read(&session, false, Some(2)), Some(Step::Accept));
-        assert_eq!((read(&session, false, Some(1)), read(&session, false, None)), (None, None));
-        assert_eq!(read(&session, true, Some(3)), Some(Step::Accept));
+        assert_eq!(read(&session, false, Some(2)), Step::Accept);
+        assert_eq!((read(&session, false, Some(1)), read(&session, false, None)), (Step::Wait, Step::Wait));
+        assert_eq!(read(&session, true, Some(3)), Step::Accept);
     }
 
     #[test]
     fn a_master_before_the_fence_proves_a_loss_once() {
         let (session, now) = (Session::default(), Instant::now());
         write(&session, 5, 7, now);
-        assert_eq!(read(&session, true, Some(4)), Some(Step::Tell(Loss::Lost)));
-        assert_eq!(read(&session, true, Some(4)), Some(Step::Accept));
+        assert_eq!(read(&session, true, Some(4)), Step::Tell(Loss::Lost));
+        assert_eq!(read(&session, true, Some(4)), Step::Accept);
         write(&session, 1, 8, now);
         assert_eq!(session.token().seen, fence(8, 1), "the numbers of a fence never come again");
-        assert_eq!(read(&session, true, None), Some(Step::Tell(Loss::Unproven)), "it may have expired");
+        assert_eq!(read(&session, true, None), Step::Tell(Loss::Unproven), "it may have expired");
     }
 
     #[test]
@@ -188,7 +204,7 @@ mod tests {
     fn answers_may_come_in_any_order() {
         let (session, now) = (Session::default(), Instant::now());
         let (first, second) = (session.demand(), session.demand());
-        let raise = session.raise(now, 7);
+        let raise = session.raise(now, 1, 7);
         session.raised(&second, raise, 2, None, now);
         session.raised(&first, raise, 1, None, now);
         assert_eq!((session.token().seen, session.take_loss()), (fence(7, 2), None));
@@ -200,16 +216,48 @@ mod tests {
         write(&session, 3, 7, now);
         let elsewhere = Session::resume(&session.token(), SessionMode::Fence);
         assert_eq!(Session::resume(&session.token(), SessionMode::Strict).token().seen, Seen::Unknown);
-        let raise = elsewhere.raise(now, 9);
-        assert_eq!(raise, Raise { name: 9, before: Some(Fence { name: 7, count: 3 }) });
+        let raise = elsewhere.raise(now, 1, 9);
+        assert_eq!(raise, Raise { name: 9, master: 1, before: Some(Fence { name: 7, count: 3 }) });
         elsewhere.raised(&elsewhere.demand(), raise, 1, Some(3), now);
         assert_eq!((elsewhere.token().seen, elsewhere.take_loss()), (fence(9, 1), None));
         let late = now + FENCE_LIVES / 2;
-        assert!(session.is_expiring(late) && !session.is_expiring(now));
-        let raise = session.raise(late, 10);
+        assert_eq!(session.renewal(now), None);
+        assert_eq!(session.renewal(late), Some(Fence { name: 7, count: 3 }));
+        assert_eq!(session.renewal(late), None, "not again at once");
+        let raise = session.raise(late, 1, 10);
         session.raised(&session.demand(), raise, 1, Some(2), late);
         assert_eq!((session.token().seen, session.take_loss()), (fence(10, 1), Some(Loss::Lost)));
-        assert!(!session.is_expiring(late));
+        assert_eq!(session.renewal(late), None);
+    }
+
+    #[test]
+    fn only_the_master_in_office_proves_a_loss() {
+        let (session, now) = (Session::default(), Instant::now());
+        write(&session, 5, 7, now);
+        let usurper = Passed { is_master: true, count: Some(4) };
+        assert_eq!(session.passed(&session.demand(), usurper, false), Step::Wait);
+        assert_eq!(session.token().seen, fence(7, 5));
+    }
+
+    #[test]
+    fn another_master_has_another_fence() {
+        let (session, now) = (Session::default(), Instant::now());
+        write(&session, 5, 7, now);
+        let raise = session.raise(now, 2, 8);
+        assert_eq!((raise.name, raise.before), (8, Some(Fence { name: 7, count: 5 })));
+        session.raised(&session.demand(), raise, 1, Some(4), now);
+        assert_eq!((session.take_loss(), session.token().seen), (Some(Loss::Lost), fence(8, 1)));
+    }
+
+    #[test]
+    fn a_late_answer_behind_an_old_fence_does_not_lead_back() {
+        let (session, now) = (Session::default(), Instant::now());
+        write(&session, 1, 7, now);
+        let (demand, old) = (session.demand(), session.raise(now, 1, 8));
+        let next = session.raise(now, 2, 9);
+        session.raised(&session.demand(), next, 1, Some(1), now);
+        session.raised(&demand, old, 2, None, now);
+        assert_eq!((session.token().seen, session.demand().needs_master), (fence(9, 1), true));
     }
 
     #[test]

@@ -1,0 +1,194 @@
+//! What a session has seen, step by step.
+
+use super::{Loss, Session, Step};
+use crate::consistency::evidence::tests::{at, evidence, history};
+use crate::consistency::{Evidence, Lineage, Position, Seen, SessionMode, Standpoint};
+
+fn master(position: Position, earlier: Option<(u8, u64)>) -> Evidence {
+    evidence(Standpoint::Master, position, earlier)
+}
+
+fn seen(session: &Session) -> Seen {
+    session.token().seen
+}
+
+fn wrote(session: &Session, evidence: &Evidence) {
+    session.wrote(&session.demand(), evidence, &Lineage::default());
+}
+
+fn read(session: &Session, evidence: &Evidence, lineage: &Lineage) -> Step {
+    session.read_from_master(&session.demand(), evidence, lineage, false)
+}
+
+#[test]
+fn what_was_written_and_read_adds_up() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 10), None));
+    session.read_from_replica(&evidence(Standpoint::Replica, at(1, 15), None), &lineage);
+    wrote(&session, &master(at(1, 12), None));
+    assert_eq!(seen(&session), Seen::At(at(1, 15)), "an answer that comes late");
+    session.read_from_replica(&evidence(Standpoint::Replica, at(2, 20), Some((1, 16))), &lineage);
+    assert_eq!(seen(&session), Seen::At(at(2, 20)), "after a failover that kept it");
+}
+
+#[test]
+fn a_lost_write_is_told_once_by_a_read() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 10), None));
+    let next = master(at(2, 50), Some((1, 10)));
+    assert_eq!(read(&session, &next, &lineage), Step::Tell(Loss::Lost));
+    assert_eq!(read(&session, &next, &lineage), Step::Accept);
+    assert_eq!((session.take_loss(), seen(&session)), (None, Seen::At(at(2, 50))));
+}
+
+#[test]
+fn a_write_that_finds_out_leaves_it_to_the_next_read() {
+    let session = Session::default();
+    wrote(&session, &master(at(1, 10), None));
+    wrote(&session, &master(at(2, 50), Some((1, 10))));
+    assert_eq!((session.take_loss(), session.take_loss()), (Some(Loss::Lost), None));
+}
+
+#[test]
+fn a_read_that_began_before_that_write_is_told_as_well() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 10), None));
+    let before = session.demand();
+    let next = master(at(2, 50), Some((1, 10)));
+    wrote(&session, &next);
+    assert_eq!(session.read_from_master(&before, &next, &lineage, false), Step::Tell(Loss::Lost));
+    assert_eq!((session.take_loss(), read(&session, &next, &lineage)), (None, Step::Accept));
+}
+
+#[test]
+fn unrelated_histories_are_unproven_unless_somebody_will_tell() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 0), None));
+    let renamed = master(at(2, 30), None);
+    assert_eq!(session.read_from_master(&session.demand(), &renamed, &lineage, true), Step::Wait);
+    wrote(&session, &renamed);
+    assert!(session.demand().needs_master, "the write does not decide it");
+    lineage.note_told(history(2), None);
+    lineage.note_new_name(history(1), history(2));
+    assert_eq!(session.read_from_master(&session.demand(), &renamed, &lineage, true), Step::Accept);
+    assert!(!session.demand().needs_master);
+    assert_eq!(read(&session, &master(at(3, 30), None), &lineage), Step::Tell(Loss::Unproven));
+    assert_eq!(read(&session, &master(at(3, 31), None), &lineage), Step::Accept);
+}
+
+#[test]
+fn a_write_in_doubt_leaves_it_to_the_master_until_it_answers() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 10), None));
+    let before = session.demand();
+    session.doubt();
+    assert!(session.demand().needs_master && session.token().in_doubt);
+    session.wrote(&before, &master(at(1, 11), None), &lineage);
+    assert!(session.demand().needs_master, "that call began before");
+    assert_eq!(read(&session, &master(at(1, 12), None), &lineage), Step::Accept);
+    assert!(!session.demand().needs_master);
+}
+
+#[test]
+fn an_answer_of_a_former_master_does_not_lead_back() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 10), None));
+    let (before, next) = (session.demand(), master(at(2, 50), Some((1, 21))));
+    lineage.note(&next);
+    wrote(&session, &next);
+    session.wrote(&before, &master(at(1, 20), None), &lineage);
+    assert_eq!((session.take_loss(), seen(&session)), (None, Seen::At(at(2, 50))));
+    session.wrote(&before, &master(at(1, 21), None), &lineage);
+    assert_eq!((session.take_loss(), seen(&session)), (Some(Loss::Lost), Seen::At(at(2, 50))));
+}
+
+#[test]
+fn a_read_of_a_former_master_is_neither_accepted_nor_a_loss() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    let next = master(at(2, 50), Some((1, 21)));
+    wrote(&session, &next);
+    lineage.note(&next);
+    lineage.note_in_office(history(2));
+    assert_eq!(read(&session, &master(at(1, 20), None), &lineage), Step::Wait, "it has less");
+    assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Wait, "it has something else");
+    assert_eq!(seen(&session), Seen::At(at(2, 50)));
+    assert_eq!(read(&session, &next, &lineage), Step::Accept);
+}
+
+#[test]
+fn where_a_successor_was_no_master_after_all_it_is_told_once() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    let usurper = master(at(2, 50), Some((1, 21)));
+    wrote(&session, &usurper);
+    lineage.note(&usurper);
+    lineage.note_in_office(history(1));
+    assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Tell(Loss::Unproven));
+    assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Accept);
+}
+
+#[test]
+fn a_master_that_went_back_is_unproven() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 10), None));
+    assert_eq!(read(&session, &master(at(1, 9), None), &lineage), Step::Tell(Loss::Unproven));
+    assert_eq!(read(&session, &master(at(1, 9), None), &lineage), Step::Accept, "told once");
+}
+
+#[test]
+fn a_token_carries_a_session_to_another_process() {
+    let session = Session::default();
+    wrote(&session, &master(at(1, 10), None));
+    session.doubt();
+    let there = Session::resume(&session.token().to_string().parse().unwrap(), SessionMode::Strict);
+    assert_eq!(there.token(), session.token());
+    assert!(there.demand().needs_master);
+}
+
+#[test]
+fn a_token_carries_what_no_read_was_told_yet() {
+    let session = Session::default();
+    wrote(&session, &master(at(1, 10), None));
+    wrote(&session, &master(at(2, 50), Some((1, 10))));
+    let there = Session::resume(&session.token(), SessionMode::Strict);
+    assert_eq!((there.take_loss(), there.take_loss()), (Some(Loss::Lost), None));
+    assert_eq!(session.take_loss(), Some(Loss::Lost), "each for itself");
+    assert_eq!(session.token(), there.token());
+    wrote(&session, &master(at(3, 50), None));
+    assert_eq!(Session::resume(&session.token(), SessionMode::Strict).take_loss(), Some(Loss::Unproven));
+}
+
+#[test]
+fn a_late_answer_does_not_lead_back_behind_a_new_name() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 10), None));
+    wrote(&session, &master(at(2, 40), None));
+    let before = session.demand();
+    wrote(&session, &master(at(2, 50), None));
+    lineage.note_told(history(2), None);
+    lineage.note_new_name(history(1), history(2));
+    assert_eq!(session.read_from_master(&before, &master(at(2, 45), None), &lineage, true), Step::Accept);
+    assert_eq!((seen(&session), session.demand().needs_master), (Seen::At(at(2, 50)), false));
+}
+
+#[test]
+fn a_replica_two_failovers_on_leads_the_session_along() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 10), None));
+    lineage.note(&master(at(2, 50), Some((1, 21))));
+    lineage.note(&master(at(3, 80), Some((2, 61))));
+    let far = evidence(Standpoint::Replica, at(3, 90), None);
+    assert_eq!(session.read_from_replica(&far, &lineage), Step::Accept);
+    assert_eq!((seen(&session), session.demand().needs_master), (Seen::At(at(3, 90)), false));
+}
+
+#[test]
+fn a_replica_of_a_lost_branch_is_not_read_from() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 100), None));
+    let next = master(at(2, 200), Some((1, 120)));
+    lineage.note(&next);
+    wrote(&session, &next);
+    let lost = evidence(Standpoint::Replica, at(1, 150), None);
+    assert_eq!(session.read_from_replica(&lost, &lineage), Step::Wait);
+    assert_eq!((read(&session, &next, &lineage), session.take_loss()), (Step::Accept, None));
+}

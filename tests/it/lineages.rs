@@ -1,0 +1,94 @@
+//! Sessions where nodes disagree who is the master, or do not say what is needed.
+
+use std::time::{Duration, Instant};
+
+use redis::Commands;
+use redis_replicated::testing::{ReplicaSet, Server};
+use redis_replicated::{ErrorKind, ReadFrom, ReplicatedClient, SessionMode};
+
+use crate::sessions::succeed;
+use crate::support::{Distant, set_with_key, wait_until};
+
+const ROUND: Duration = Duration::from_millis(100);
+
+/// A process that has not noticed a failover, and keeps to the old master, must not serve what the new one has gone on from.
+#[test]
+fn a_token_of_a_successor_is_not_proven_by_the_former_master() {
+    for parts in [false, true] {
+        let servers = ReplicaSet::start(1).unwrap();
+        let behind = servers.client_builder().monitor_interval(ROUND).build().unwrap();
+        behind.set("n", 1).unwrap();
+        servers.wait_until_in_sync().unwrap();
+        succeed(servers.replica(0), &[]);
+        if parts {
+            servers.master().connection().unwrap().set::<_, _, ()>("other", 1).unwrap();
+        }
+        let ahead = ReplicatedClient::builder().master(servers.replica(0).url()).build().unwrap().session();
+        ahead.set("n", 2).unwrap();
+        let reader = behind.resume(&ahead.token().unwrap()).deadline(Duration::from_secs(2));
+        let error = reader.get::<i32>("n").unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::WriteLost, "{error}: nothing is lost where it was written");
+    }
+}
+
+/// A replica that somebody promoted by mistake says that it is a master, and has lost what it never had.
+#[test]
+fn a_usurper_proves_no_loss() {
+    for mode in [SessionMode::Strict, SessionMode::Fence] {
+        let set = Distant::start(2);
+        let client = set.servers.client_builder().session_mode(mode).monitor_interval(ROUND).build().unwrap();
+        let session = client.session();
+        session.set("n", 1).unwrap();
+        set.servers.wait_until_in_sync().unwrap();
+        (0..10).for_each(|_| assert_eq!(session.get::<i32>("n").unwrap(), 1));
+        set.freeze(0);
+        session.set("n", 2).unwrap();
+        succeed(set.servers.replica(0), &[]);
+        let end = Instant::now() + 10 * ROUND;
+        while Instant::now() < end {
+            assert_eq!(session.get::<i32>("n").unwrap(), 2, "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn what_no_replica_can_prove_fails_at_once_where_only_replicas_are_read() {
+    let servers = set_with_key(1);
+    let session = servers.client_builder().build().unwrap().session().read_from(ReadFrom::Replica);
+    assert_eq!(session.get::<String>("k").unwrap(), "v");
+    let blocks = redis::cmd("XREAD").arg("BLOCK").arg(50).arg("STREAMS").arg("s").arg("$").to_owned();
+    let error = session.deadline(Duration::from_secs(60)).query::<redis::Value>(&blocks).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+}
+
+#[test]
+fn the_reason_of_a_silent_replica_is_told() {
+    let servers = set_with_key(1);
+    for server in servers.servers() {
+        let mut acl = redis::cmd("ACL");
+        acl.arg("SETUSER").arg("app").arg("on").arg(">secret").arg("~*").arg("+@all").arg("-info");
+        acl.exec(&mut server.connection().unwrap()).unwrap();
+    }
+    let url = |server: &Server| format!("redis://app:secret@{}", server.addr());
+    let builder = ReplicatedClient::builder().master(url(servers.master())).replica(url(servers.replica(0)));
+    let session = builder.deadline(Duration::from_millis(500)).build().unwrap().session();
+    let error = session.read_from(ReadFrom::Replica).get::<String>("k").unwrap_err();
+    assert_eq!((error.kind(), error.as_redis().unwrap().code()), (ErrorKind::Unavailable, Some("NOPERM")));
+}
+
+#[test]
+fn a_pinned_connection_survives_what_the_session_is_told() {
+    let set = Distant::start(1);
+    let session = set.servers.client_builder().build().unwrap().session();
+    set.freeze(0);
+    let handle = session.acknowledged_by(1, Duration::from_millis(20));
+    let mut connection = handle.connection();
+    redis::cmd("WATCH").arg("n").exec(&mut connection).unwrap();
+    let error = redis::cmd("SET").arg("other").arg(1).exec(&mut connection).unwrap_err();
+    assert_eq!(redis_replicated::Error::of(&error).unwrap().kind(), ErrorKind::Unacknowledged);
+    redis::cmd("MULTI").exec(&mut connection).unwrap();
+    redis::cmd("INCR").arg("n").exec(&mut connection).unwrap();
+    let error = redis::cmd("EXEC").exec(&mut connection).unwrap_err();
+    assert_eq!(redis_replicated::Error::of(&error).unwrap().kind(), ErrorKind::Unacknowledged, "it was executed");
+    wait_until("it is there", || session.get::<i32>("n").unwrap() == 1);
+}
