@@ -120,11 +120,7 @@ impl ReplicatedClient {
     pub(crate) fn call(&self, request: &Request<'_>, aim: Aim<'_>) -> Result<Served> {
         let mut topology = self.shared.keeper.current();
         let mut clock = Clock::start(self.options.deadline);
-        let guard = self.guard(request)?.aimed(aim);
-        if guard.envelope().is_some() {
-            // It may have renewed its fence.
-            clock.look();
-        }
+        let guard = self.guard(request, aim, &mut clock)?;
         let mut left_out = guard.left_out(&topology);
         let mut earlier: Option<Error> = None;
         let mut picked: Option<Picked<'_>> = None;

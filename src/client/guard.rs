@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use redis::Value;
 
 use super::check::Check;
+use super::clock::Clock;
 use super::envelope::{Envelope, Form};
 use super::fence::{Fenced, touch};
 use super::sealed::{Sealed, Unsealed};
 use super::{Aim, Options, ReplicatedClient};
 use crate::classification::{Block, Classification, Request, TransactionStep};
-use crate::consistency::{Demand, Fence, Seen, Session, SessionMode};
+use crate::consistency::{Demand, Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
 use crate::topology::{Hint, LeftOut, Member, Topology};
@@ -38,8 +39,11 @@ pub(crate) struct Confirmation {
 impl ReplicatedClient {
     /// Makes the guard of a call.
     #[inline]
-    pub(super) fn guard<'a>(&'a self, request: &'a Request<'a>) -> Result<Guard<'a>> {
-        self.guard_of(request, false)
+    pub(super) fn guard<'a>(&'a self, request: &'a Request<'a>, aim: Aim<'_>, clock: &mut Clock) -> Result<Guard<'a>> {
+        if let Some(session) = self.options.session.as_deref().filter(|_| request.is_read()) {
+            self.keep_fence(session, clock);
+        }
+        Ok(self.guard_of(request, false)?.aimed(aim))
     }
 
     /// Makes the guard of a request on a connection that is kept: an `EXEC` would end what is watched there.
@@ -59,10 +63,6 @@ impl ReplicatedClient {
     fn checking_guard<'a>(&'a self, request: &'a Request<'a>, is_pinned: bool) -> Result<Guard<'a>> {
         let (options, is_read) = (&self.options, request.is_read());
         let session = options.session.as_deref();
-        let due = |session: &Session| session.renewal(Instant::now());
-        if let Some(fence) = session.filter(|_| is_read && !is_pinned).and_then(due) {
-            self.renew(fence);
-        }
         if is_read && let Some(loss) = session.and_then(Session::take_loss) {
             return Err(loss_error(loss));
         }
@@ -127,15 +127,17 @@ impl ReplicatedClient {
         Some(Box::new(Sealed::Fence(fenced)))
     }
 
-    /// Writes something, so that what was seen stands behind a fence that is young. If that fails, a later call tries again.
-    #[cold]
-    fn renew(&self, fence: Fence) {
+    /// Has what was seen stand behind a fence that is young: if it is about to expire, by a write that does nothing else. If that
+    /// fails, a later call tries again.
+    fn keep_fence(&self, session: &Session, clock: &mut Clock) {
+        let Some(fence) = session.renewal(clock.now()) else { return };
         let packed = touch(fence).get_packed_command();
         if let Ok(request) = Request::command(&packed, self.classifier()) {
             // A part of the time that the read has, and no waiting for replicas.
             let options = Options { deadline: self.options.deadline / 4, confirmation: None, ..self.options.clone() };
             let _ = self.with(options).call(&request, Aim::Any);
         }
+        clock.look();
     }
 }
 
