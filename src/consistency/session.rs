@@ -115,8 +115,15 @@ impl Session {
             |seen: Position| seen.history == evidence.position.history && evidence.position.offset < seen.offset;
         let mut state = self.0.lock();
         let found = state.relate(evidence, lineage);
+        // Not the set's master any more: what it says of the session matters to nobody.
+        let is_out = lineage.is_out_of_office(evidence.position.history);
         let is_new = || waits && !lineage.knows(evidence.position.history);
-        if (found == Some(Relation::Unknown) && is_new()) || state.has_outlived(evidence, lineage) {
+        let may_wait = match found {
+            Some(Relation::Unknown) => is_out || is_new(),
+            Some(Relation::Lost) => is_out,
+            Some(Relation::Contained) | None => false,
+        };
+        if may_wait || state.has_outlived(evidence, lineage) {
             return Step::Wait;
         }
         let has_gone_back = matches!(demand.seen, Seen::At(seen) if is_behind(seen));
@@ -319,6 +326,7 @@ mod tests {
         lineage.note_in_office(history(2));
         assert_eq!(read(&session, &master(at(1, 20), None), &lineage), Step::Wait, "it has less");
         assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Wait, "it has something else");
+        assert_eq!(read(&session, &master(at(3, 5), None), &lineage), Step::Wait, "it came back empty");
         assert_eq!(seen(&session), Seen::At(at(2, 50)));
         assert_eq!(read(&session, &next, &lineage), Step::Accept);
     }
