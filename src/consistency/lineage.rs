@@ -63,6 +63,11 @@ impl Lineage {
         *self.in_office.lock() == Some(history)
     }
 
+    /// Tells whether the set's master, as it was last heard, has another history than this.
+    pub(crate) fn is_out_of_office(&self, history: HistoryId) -> bool {
+        self.in_office.lock().is_some_and(|in_office| in_office != history)
+    }
+
     /// Tells whether the history of the set's master contains all of this, as far as anybody knows.
     pub(crate) fn is_in_line(&self, position: Position) -> bool {
         let in_office = *self.in_office.lock();
@@ -139,13 +144,13 @@ mod tests {
     #[test]
     fn the_line_is_that_of_the_master_in_office() {
         let lineage = Lineage::default();
-        assert!(lineage.is_in_line(at(7, 1)), "nobody knows");
+        assert!(lineage.is_in_line(at(7, 1)) && !lineage.is_out_of_office(history(7)), "nobody knows");
         lineage.note(&master(2, Some((1, 101))));
         lineage.note_in_office(history(1));
         assert!(lineage.is_in_line(at(1, 200)) && !lineage.is_in_line(at(2, 100)), "a successor is not its master");
         lineage.note_in_office(history(2));
         assert!(lineage.is_in_line(at(1, 100)) && !lineage.is_in_line(at(1, 101)) && lineage.is_in_line(at(2, 300)));
-        assert!(lineage.is_in_office(history(2)) && !lineage.is_in_office(history(1)));
+        assert!(lineage.is_in_office(history(2)) && lineage.is_out_of_office(history(1)));
     }
 
     #[test]

@@ -130,7 +130,14 @@ impl Session {
             |seen: Position| seen.history == evidence.position.history && evidence.position.offset < seen.offset;
         let mut state = self.0.lock();
         let found = state.relate(evidence, lineage);
-        if (found == Some(Relation::Unknown) && waits) || state.has_outlived(evidence, lineage) {
+        // Not the set's master any more: what it says of the session matters to nobody.
+        let is_out = lineage.is_out_of_office(evidence.position.history);
+        let may_wait = match found {
+            Some(Relation::Unknown) => is_out || waits,
+            Some(Relation::Lost) => is_out,
+            Some(Relation::Contained) | None => false,
+        };
+        if may_wait || state.has_outlived(evidence, lineage) {
             return Step::Wait;
         }
         let has_gone_back = matches!(demand.seen, Seen::At(seen) if is_behind(seen));

@@ -111,6 +111,7 @@ fn a_read_of_a_former_master_is_neither_accepted_nor_a_loss() {
     lineage.note_in_office(history(2));
     assert_eq!(read(&session, &master(at(1, 20), None), &lineage), Step::Wait, "it has less");
     assert_eq!(read(&session, &master(at(1, 30), None), &lineage), Step::Wait, "it has something else");
+    assert_eq!(read(&session, &master(at(3, 5), None), &lineage), Step::Wait, "it came back empty");
     assert_eq!(seen(&session), Seen::At(at(2, 50)));
     assert_eq!(read(&session, &next, &lineage), Step::Accept);
 }

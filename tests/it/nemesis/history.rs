@@ -39,6 +39,8 @@ pub struct Crossing {
     pub binding: Vec<Floor>,
     /// What was seen before the telling.
     pub excused: Vec<Floor>,
+    /// What other threads were writing when it was told.
+    pub told_of: Vec<Floor>,
     /// What the session was told since its last read.
     pub tellings: Vec<Telling>,
     /// The calls of other threads with this session that were under way when it ended.
@@ -47,11 +49,13 @@ pub struct Crossing {
 }
 
 /// A session was told of a loss.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Telling {
     /// Which call of the session.
     pub call: u64,
     pub kind: ErrorKind,
+    /// The calls of other threads that were under way.
+    pub beside: Vec<u64>,
 }
 
 /// What is wrong with a crossing.
@@ -140,14 +144,16 @@ impl Reigns {
     }
 
     fn judge_alone(&self, crossing: &Crossing) -> Vec<Wrong> {
-        let Crossing { binding, excused, tellings, read, .. } = crossing;
+        let Crossing { binding, excused, told_of, tellings, read, .. } = crossing;
         let is_lost = |floor: &&Floor| !self.contains(**floor, read[REIGN]);
         let mut wrong: Vec<Wrong> = binding.iter().filter(is_lost).map(|floor| Wrong::Untold(*floor)).collect();
         // What was not lost has to be there, whatever was told.
         let all = || binding.iter().chain(excused);
         let is_less = |floor: &&Floor| read[floor.key] < floor.value && !is_lost(floor);
         wrong.extend(all().filter(is_less).map(|floor| Wrong::Backward(*floor)));
-        if tellings.iter().any(|told| told.kind == ErrorKind::WriteLost) && !all().any(|floor| is_lost(&floor)) {
+        if tellings.iter().any(|told| told.kind == ErrorKind::WriteLost)
+            && !all().chain(told_of).any(|floor| is_lost(&floor))
+        {
             wrong.push(Wrong::FalseAlarm);
         }
         wrong
@@ -157,7 +163,7 @@ impl Reigns {
 impl fmt::Display for Crossing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { player, binding, excused, tellings, read, .. } = self;
-        let tellings: Vec<_> = tellings.iter().map(|told| told.kind).collect();
+        let tellings: Vec<_> = tellings.iter().map(|told| (told.kind, told.call)).collect();
         let line = |floors: &[Floor]| -> Vec<String> {
             let name = |floor: &Floor| format!("{}={} in {}", KEYS[floor.key], floor.value, floor.reign);
             floors.iter().map(name).collect()
@@ -192,7 +198,8 @@ fn what_a_reign_contains_is_known() {
         player: "test",
         binding: if tellings.is_empty() { vec![Floor { value, ..floor }] } else { Vec::new() },
         excused: if tellings.is_empty() { Vec::new() } else { vec![Floor { value, ..floor }] },
-        tellings: tellings.iter().map(|kind| Telling { call: 5, kind: *kind }).collect(),
+        tellings: tellings.iter().map(|kind| Telling { call: 5, kind: *kind, beside: Vec::new() }).collect(),
+        told_of: Vec::new(),
         beside: Vec::new(),
         read: began(reign, 9),
     };

@@ -72,6 +72,8 @@ struct Seen {
     /// How many calls have begun, and which of them have not ended.
     calls: u64,
     under_way: Vec<u64>,
+    /// What each call wrote.
+    written: BTreeMap<u64, Floor>,
     tally: Tally,
 }
 
@@ -102,7 +104,9 @@ impl Model {
         let mut seen = self.end_of(before);
         seen.tally.writes += 1;
         seen.floors.retain(|floor| (floor.key, floor.reign, floor.told) != (key, reign, before.told));
-        seen.floors.push(Floor { key, value, reign, told: before.told });
+        let floor = Floor { key, value, reign, told: before.told };
+        seen.floors.push(floor);
+        seen.written.insert(before.call, floor);
     }
 
     fn read(&self, player: &'static str, before: Before, read: Values) {
@@ -119,7 +123,7 @@ impl Model {
         if !seen.tellings.is_empty() || !binding.iter().chain(&excused).all(is_plain) {
             let tellings = std::mem::take(&mut seen.tellings);
             let beside = seen.under_way.clone();
-            seen.crossings.push(Crossing { player, binding, excused, tellings, beside, read });
+            seen.crossings.push(Crossing { player, binding, excused, told_of: Vec::new(), tellings, beside, read });
         }
     }
 
@@ -136,14 +140,21 @@ impl Model {
             seen.tally.in_doubt += 1;
         } else if matches!(error.kind(), ErrorKind::WriteLost | ErrorKind::Unproven) {
             seen.told += 1;
-            seen.tellings.push(Telling { call: before.call, kind: error.kind() });
+            let beside = seen.under_way.clone();
+            seen.tellings.push(Telling { call: before.call, kind: error.kind(), beside });
         }
     }
 
     /// What is to be judged, and what was counted.
     pub fn end(self) -> (Vec<Crossing>, Tally) {
-        let seen = self.0.into_inner().unwrap();
-        (seen.crossings, seen.tally)
+        let Seen { mut crossings, written, tally, .. } = self.0.into_inner().unwrap();
+        for crossing in &mut crossings {
+            // What another thread was writing when this one was told.
+            let beside = crossing.tellings.iter().flat_map(|telling| &telling.beside);
+            let written: Vec<Floor> = beside.filter_map(|call| written.get(call)).copied().collect();
+            crossing.told_of = written;
+        }
+        (crossings, tally)
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Event {
     Lossy,
     /// The old master does not know, takes writes for a while, and keeps a replica.
     SplitBrain,
+    /// The master is killed, a replica takes its place, and it comes back empty.
+    Crash,
     /// A replica takes itself for the master for a while, and nobody follows it.
     Usurper,
     /// A replica throws its data away and gets all of it again.
@@ -32,11 +34,11 @@ pub enum Event {
 }
 
 impl Event {
-    pub const ALL: [Self; 6] =
-        [Self::Clean, Self::Lossy, Self::SplitBrain, Self::Usurper, Self::FullResync, Self::Restart];
+    pub const FAILOVERS: [Self; 4] = [Self::Clean, Self::Lossy, Self::SplitBrain, Self::Crash];
+    pub const OTHERS: [Self; 3] = [Self::Usurper, Self::FullResync, Self::Restart];
 
     pub fn is_failover(self) -> bool {
-        matches!(self, Self::Clean | Self::Lossy | Self::SplitBrain)
+        Self::FAILOVERS.contains(&self)
     }
 }
 
@@ -102,6 +104,10 @@ impl<'a> Stage<'a> {
         &self.servers.servers()[server]
     }
 
+    fn server_mut(&mut self, server: usize) -> &mut Server {
+        if server == 0 { self.servers.master_mut() } else { self.servers.replica_mut(server - 1) }
+    }
+
     /// All but the master, in random order.
     fn others(&mut self) -> Vec<usize> {
         let mut others: Vec<usize> = (0..4).filter(|server| *server != self.master).collect();
@@ -147,6 +153,7 @@ impl<'a> Stage<'a> {
             Event::Clean => self.fail_over_cleanly(),
             Event::Lossy => self.fail_over_with_losses(),
             Event::SplitBrain => self.split(),
+            Event::Crash => self.crash(),
             Event::Usurper => self.usurp(),
             Event::FullResync => {
                 let replica = self.others()[0];
@@ -219,6 +226,18 @@ impl<'a> Stage<'a> {
             self.flow(1, 4);
         }
         [old, others[2]].into_iter().for_each(|server| self.follow(server, self.master));
+    }
+
+    fn crash(&mut self) {
+        let (old, others) = (self.master, self.heirs());
+        self.server_mut(old).stop();
+        self.promote(others[0]);
+        self.take_over(others[0], &others[1..]);
+        if self.rng.random() {
+            self.flow(1, 40);
+        }
+        self.server_mut(old).restart().unwrap();
+        self.follow(old, self.master);
     }
 
     fn usurp(&mut self) {
