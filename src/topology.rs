@@ -248,19 +248,24 @@ impl Topology {
 
 impl Choice<'_> {
     /// Leaves nodes that came back a short while ago out of some attempts, so that their load returns gradually.
+    /// `favours_idle`: the strategy takes such a node whenever it may, for it has nothing to do.
     #[inline]
-    pub(crate) fn ease_in(&mut self, now: Instant, chance: impl FnMut() -> f64) {
+    pub(crate) fn ease_in(&mut self, now: Instant, favours_idle: bool, chance: impl FnMut() -> f64) {
         if self.is_eased_in {
-            self.thin_out(now, chance);
+            self.thin_out(now, favours_idle, chance);
         }
     }
 
     #[cold]
-    fn thin_out(&mut self, now: Instant, mut chance: impl FnMut() -> f64) {
+    fn thin_out(&mut self, now: Instant, favours_idle: bool, mut chance: impl FnMut() -> f64) {
         self.candidates.iter().for_each(|node| node.end_slow_start(now));
         let most = self.candidates.iter().map(|node| node.share_at(now)).fold(0.0, f64::max);
-        // `chance` is below 1: the one with the largest share always stays.
-        self.candidates.retain(|node| chance() * most < node.share_at(now));
+        let times = if favours_idle { self.candidates.len() as f64 } else { 1.0 };
+        self.candidates.retain(|node| {
+            let share = node.share_at(now);
+            // The one with the largest share always stays.
+            share >= most || chance() * most * times < share
+        });
     }
 }
 

@@ -72,7 +72,7 @@ impl ReplicatedClient {
             } else {
                 None
             };
-            choice.ease_in(clock.now(), rand::random);
+            choice.ease_in(clock.now(), self.shared.strategy.needs_latency(), rand::random);
             let position = self.pick_among(topology, &mut choice, request.key, clock);
             return Ok(position.map(|position| Picked { position, has_more: choice.has_more, _permit: permit }));
         }
