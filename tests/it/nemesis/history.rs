@@ -39,8 +39,6 @@ pub struct Crossing {
     pub binding: Vec<Floor>,
     /// What was seen before the telling.
     pub excused: Vec<Floor>,
-    /// What other threads were writing when it was told.
-    pub told_of: Vec<Floor>,
     /// What the session was told since its last read.
     pub tellings: Vec<Telling>,
     /// The calls of other threads with this session that were under way when it ended.
@@ -54,6 +52,8 @@ pub struct Telling {
     /// Which call of the session.
     pub call: u64,
     pub kind: ErrorKind,
+    /// What the session had written and read, or was writing.
+    pub seen: Vec<Floor>,
     /// The calls of other threads that were under way.
     pub beside: Vec<u64>,
 }
@@ -144,16 +144,16 @@ impl Reigns {
     }
 
     fn judge_alone(&self, crossing: &Crossing) -> Vec<Wrong> {
-        let Crossing { binding, excused, told_of, tellings, read, .. } = crossing;
+        let Crossing { binding, excused, tellings, read, .. } = crossing;
         let is_lost = |floor: &&Floor| !self.contains(**floor, read[REIGN]);
         let mut wrong: Vec<Wrong> = binding.iter().filter(is_lost).map(|floor| Wrong::Untold(*floor)).collect();
         // What was not lost has to be there, whatever was told.
         let all = || binding.iter().chain(excused);
         let is_less = |floor: &&Floor| read[floor.key] < floor.value && !is_lost(floor);
         wrong.extend(all().filter(is_less).map(|floor| Wrong::Backward(*floor)));
-        if tellings.iter().any(|told| told.kind == ErrorKind::WriteLost)
-            && !all().chain(told_of).any(|floor| is_lost(&floor))
-        {
+        let of_loss = || tellings.iter().filter(|told| told.kind == ErrorKind::WriteLost);
+        let mut told_of = all().chain(of_loss().flat_map(|told| &told.seen));
+        if of_loss().next().is_some() && !told_of.any(|floor| is_lost(&floor)) {
             wrong.push(Wrong::FalseAlarm);
         }
         wrong
@@ -198,8 +198,10 @@ fn what_a_reign_contains_is_known() {
         player: "test",
         binding: if tellings.is_empty() { vec![Floor { value, ..floor }] } else { Vec::new() },
         excused: if tellings.is_empty() { Vec::new() } else { vec![Floor { value, ..floor }] },
-        tellings: tellings.iter().map(|kind| Telling { call: 5, kind: *kind, beside: Vec::new() }).collect(),
-        told_of: Vec::new(),
+        tellings: tellings
+            .iter()
+            .map(|kind| Telling { call: 5, kind: *kind, seen: Vec::new(), beside: Vec::new() })
+            .collect(),
         beside: Vec::new(),
         read: began(reign, 9),
     };

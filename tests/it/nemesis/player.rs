@@ -39,6 +39,8 @@ impl Progress {
 pub struct Tally {
     pub reads: u64,
     pub writes: u64,
+    /// Writes that went to a master that had come back empty.
+    pub on_emptied: u64,
     /// Writes that may or may not have been applied.
     pub in_doubt: u64,
     pub lost: u64,
@@ -51,6 +53,7 @@ impl Tally {
     pub fn add(&mut self, other: Self) {
         self.reads += other.reads;
         self.writes += other.writes;
+        self.on_emptied += other.on_emptied;
         self.in_doubt += other.in_doubt;
         self.lost += other.lost;
         self.unproven += other.unproven;
@@ -103,6 +106,7 @@ impl Model {
     fn wrote(&self, before: &Before, key: usize, value: u64, reign: u64) {
         let mut seen = self.end_of(before);
         seen.tally.writes += 1;
+        seen.tally.on_emptied += u64::from(reign == 0);
         seen.floors.retain(|floor| (floor.key, floor.reign, floor.told) != (key, reign, before.told));
         let floor = Floor { key, value, reign, told: before.told };
         seen.floors.push(floor);
@@ -123,7 +127,7 @@ impl Model {
         if !seen.tellings.is_empty() || !binding.iter().chain(&excused).all(is_plain) {
             let tellings = std::mem::take(&mut seen.tellings);
             let beside = seen.under_way.clone();
-            seen.crossings.push(Crossing { player, binding, excused, told_of: Vec::new(), tellings, beside, read });
+            seen.crossings.push(Crossing { player, binding, excused, tellings, beside, read });
         }
     }
 
@@ -140,19 +144,22 @@ impl Model {
             seen.tally.in_doubt += 1;
         } else if matches!(error.kind(), ErrorKind::WriteLost | ErrorKind::Unproven) {
             seen.told += 1;
-            let beside = seen.under_way.clone();
-            seen.tellings.push(Telling { call: before.call, kind: error.kind(), beside });
+            let telling = Telling {
+                call: before.call,
+                kind: error.kind(),
+                seen: seen.floors.clone(),
+                beside: seen.under_way.clone(),
+            };
+            seen.tellings.push(telling);
         }
     }
 
     /// What is to be judged, and what was counted.
     pub fn end(self) -> (Vec<Crossing>, Tally) {
         let Seen { mut crossings, written, tally, .. } = self.0.into_inner().unwrap();
-        for crossing in &mut crossings {
+        for telling in crossings.iter_mut().flat_map(|crossing| &mut crossing.tellings) {
             // What another thread was writing when this one was told.
-            let beside = crossing.tellings.iter().flat_map(|telling| &telling.beside);
-            let written: Vec<Floor> = beside.filter_map(|call| written.get(call)).copied().collect();
-            crossing.told_of = written;
+            telling.seen.extend(telling.beside.iter().filter_map(|call| written.get(call)).copied());
         }
         (crossings, tally)
     }
@@ -194,14 +201,15 @@ impl Player<'_> {
         let (key, mut pipeline) = (FIRST_OWN + self.own, redis::pipe());
         pipeline.set(KEYS[key], value).ignore().get(KEYS[REIGN]);
         let before = self.model.begin();
-        let written: Result<(u64,)> = match way {
+        let written: Result<(Option<u64>,)> = match way {
             0 => self.session.query_pipeline(&pipeline),
             1 => self.session.query_pipeline(pipeline.atomic()),
             _ => pipeline.atomic().query(&mut self.session.connection()).map_err(ours),
         };
         match written {
             Ok((reign,)) => {
-                self.model.wrote(&before, key, value, reign);
+                // None at all: on a master that came back empty.
+                self.model.wrote(&before, key, value, reign.unwrap_or(0));
                 self.progress.written.fetch_add(1, Ordering::SeqCst);
             }
             Err(error) => self.model.failed(&before, &error),
