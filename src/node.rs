@@ -63,7 +63,7 @@ pub struct Node {
     failed: AtomicU64,
     health: Health,
     latency: Latency,
-    /// Every call is timed, for the strategy goes by that.
+    /// The strategy goes by latencies.
     is_timed: bool,
     heartbeat: Heartbeat,
     /// What the server last said of itself, and when. No call on its way takes this lock.
@@ -218,16 +218,17 @@ impl Node {
         self
     }
 
-    /// Has every call timed, or one of eight.
-    pub(crate) fn with_timing(mut self, is_timed: bool) -> Self {
-        self.is_timed = is_timed;
-        self
+    /// Has calls timed more often.
+    pub(crate) fn with_timing(self, is_timed: bool) -> Self {
+        Self { is_timed, ..self }
     }
 
-    /// Tells whether the next answer is to be timed: reading the clock is a good part of what routing costs.
+    /// Tells whether an answer to a call that began `now` is to be timed: reading the clock is a good part of what routing
+    /// costs. One in eight; where the strategy goes by it, one in four, and whenever nothing was heard for a millisecond.
     #[inline]
-    pub(crate) fn is_timed(&self) -> bool {
-        self.is_timed || self.answered() & 7 == 1
+    pub(crate) fn is_timed(&self, now: Instant) -> bool {
+        let turn = self.answered() & 7;
+        turn == 1 || self.is_timed && (turn == 5 || self.measured_at(now.into()).is_none_or(|last| last.age > 0))
     }
 
     pub(crate) fn set_weight(&self, weight: u32) {

@@ -86,7 +86,8 @@ pub trait Strategy: fmt::Debug + Send + Sync + 'static {
     /// candidate is taken instead.
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node;
 
-    /// Tells whether it goes by [`Node::latency_at`]: then every call is timed, and else some. Default: yes.
+    /// Tells whether it goes by [`Node::latency_at`]: then one call in four is timed, and every one that comes a millisecond or
+    /// more after the last; else one in eight. Default: yes.
     fn needs_latency(&self) -> bool {
         true
     }

@@ -32,7 +32,7 @@ pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_mor
     // One that lags behind has answered as well.
     let is_answer = reply.as_ref().map_or_else(|fault| fault.stage == Stage::Unproven, |_| true);
     // What it took to connect says little about the next call.
-    if is_answer && request.is_timed() && !lease.took_time() && member.node.is_timed() {
+    if is_answer && request.is_timed() && !lease.took_time() && member.node.is_timed(clock.now()) {
         let now = Instant::now();
         member.node.record_at(Outcome::Answered, now.saturating_duration_since(clock.now()), now);
     }
