@@ -92,3 +92,27 @@ fn a_pinned_connection_survives_what_the_session_is_told() {
     assert_eq!(redis_replicated::Error::of(&error).unwrap().kind(), ErrorKind::Unacknowledged, "it was executed");
     wait_until("it is there", || session.get::<i32>("n").unwrap() == 1);
 }
+
+#[test]
+fn sessions_are_the_same_over_resp3() {
+    for mode in [SessionMode::Strict, SessionMode::Fence] {
+        let set = Distant::start(1);
+        let url = |server: &Server| format!("{}/?protocol=resp3", server.url());
+        let builder = ReplicatedClient::builder().master(url(set.servers.master()));
+        let client = builder.replica(url(set.servers.replica(0))).session_mode(mode).build().unwrap();
+        let session = client.session();
+        session.hset("h", "field", 1).unwrap();
+        set.servers.wait_until_in_sync().unwrap();
+        set.freeze(0);
+        session.hset("h", "field", 2).unwrap();
+        let all: std::collections::HashMap<String, i32> = session.hget_all("h").unwrap();
+        assert_eq!(all["field"], 2);
+        assert_eq!(session.query_pipeline::<(i32, i32)>(redis::pipe().hget("h", "field").hlen("h")).unwrap(), (2, 1));
+        let atomic: (i32, i32) =
+            session.query_pipeline(redis::pipe().atomic().incr("n", 1).hget("h", "field")).unwrap();
+        assert_eq!(atomic, (1, 2));
+        let error = session.acknowledged_by(1, Duration::from_millis(20)).set("n", 2).unwrap_err();
+        assert_eq!(error.acknowledged(), Some(0));
+        assert_eq!(session.get::<i32>("n").unwrap(), 2);
+    }
+}
