@@ -8,8 +8,8 @@ use crate::classification::{Block, Replies, Request};
 use crate::consistency::Evidence;
 use crate::routing::{Reply, is_not_serving};
 
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+pub(super) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 
 /// A request with questions around it, in one piece: sent by one write, on one connection.

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use redis::{Cmd, ServerError, Value};
 
-use super::envelope::{append_wait, count_of, fold};
+use super::envelope::{EXEC, MULTI, append_wait, count_of, fold};
 use crate::classification::{Block, Request, TransactionStep};
 use crate::consistency::{FENCE_LIVES, Fence, Passed, Raise};
 use crate::node::Role;
 use crate::pool::role_in_greeting;
 use crate::routing::{Reply, is_not_serving};
 
-const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 const HELLO: &[u8] = b"*1\r\n$5\r\nHELLO\r\n";
 
 /// A request with a fence around it, in one piece.

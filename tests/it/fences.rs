@@ -3,30 +3,22 @@
 use std::time::Duration;
 
 use redis::Commands;
-use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
+use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet};
 use redis_replicated::{Builder, ErrorKind, ReadFrom, ReplicatedClient, SessionMode};
 
 use crate::sessions::{check_errors_of_the_application, check_every_way_to_read, succeed, write_in_doubt};
-use crate::support::{Distant, set_with_key, wait_until};
-
-/// Names the servers, with a user who may run little.
-fn as_user(servers: &ReplicaSet, rights: &[&str]) -> Builder {
-    for server in servers.servers() {
-        let mut acl = redis::cmd("ACL");
-        acl.arg("SETUSER").arg("app").arg("on").arg(">secret").arg(rights);
-        acl.exec(&mut server.connection().unwrap()).unwrap();
-    }
-    let url = |server: &Server| format!("redis://app:secret@{}", server.addr());
-    let builder = ReplicatedClient::builder().master(url(servers.master()));
-    builder.replicas(servers.replicas().iter().map(url)).session_mode(SessionMode::Fence)
-}
+use crate::support::{Distant, as_user, set_with_key, wait_until};
 
 /// All that fences need, and no `INFO`.
 const RIGHTS: [&str; 4] = ["~*", "-@all", "+@read", "+@write"];
 const CONTROL: [&str; 4] = ["+multi", "+exec", "+hello", "+wait"];
 
+fn fenced(builder: Builder) -> Builder {
+    builder.session_mode(SessionMode::Fence)
+}
+
 fn strict_user(servers: &ReplicaSet) -> Builder {
-    as_user(servers, &[RIGHTS, CONTROL].concat())
+    fenced(as_user(servers, &[RIGHTS, CONTROL].concat()))
 }
 
 #[test]
@@ -94,7 +86,7 @@ fn a_lost_write_is_told_once_by_a_read() {
 fn a_write_whose_fence_cannot_be_raised_is_not_executed() {
     let servers = set_with_key(1);
     let keys = ["~app:*", "+@all", "-info"];
-    let session = as_user(&servers, &keys).build().unwrap().session();
+    let session = fenced(as_user(&servers, &keys)).build().unwrap().session();
     let error = session.set("app:n", 1).unwrap_err();
     assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Unproven, false), "{error}");
     assert_eq!(error.as_redis().unwrap().code(), Some("NOPERM"));
@@ -108,7 +100,7 @@ fn a_write_whose_fence_cannot_be_raised_is_not_executed() {
 #[test]
 fn without_the_right_to_multi_nothing_is_said_that_is_not_so() {
     let servers = set_with_key(1);
-    let session = as_user(&servers, &["~*", "-@all", "+@read", "+@write", "+hello"]).build().unwrap().session();
+    let session = fenced(as_user(&servers, &["~*", "-@all", "+@read", "+@write", "+hello"])).build().unwrap().session();
     for n in 1..4 {
         assert_eq!(session.incr("n").unwrap(), n);
         assert_eq!(session.get::<i64>("n").unwrap(), n);

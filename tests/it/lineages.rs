@@ -7,7 +7,7 @@ use redis_replicated::testing::{ReplicaSet, Server};
 use redis_replicated::{ErrorKind, ReadFrom, ReplicatedClient, SessionMode};
 
 use crate::sessions::succeed;
-use crate::support::{Distant, set_with_key, wait_until};
+use crate::support::{Distant, as_user, set_with_key, wait_until};
 
 const ROUND: Duration = Duration::from_millis(100);
 
@@ -64,13 +64,7 @@ fn what_no_replica_can_prove_fails_at_once_where_only_replicas_are_read() {
 #[test]
 fn the_reason_of_a_silent_replica_is_told() {
     let servers = set_with_key(1);
-    for server in servers.servers() {
-        let mut acl = redis::cmd("ACL");
-        acl.arg("SETUSER").arg("app").arg("on").arg(">secret").arg("~*").arg("+@all").arg("-info");
-        acl.exec(&mut server.connection().unwrap()).unwrap();
-    }
-    let url = |server: &Server| format!("redis://app:secret@{}", server.addr());
-    let builder = ReplicatedClient::builder().master(url(servers.master())).replica(url(servers.replica(0)));
+    let builder = as_user(&servers, &["~*", "+@all", "-info"]);
     let session = builder.deadline(Duration::from_millis(500)).build().unwrap().session();
     let error = session.read_from(ReadFrom::Replica).get::<String>("k").unwrap_err();
     assert_eq!((error.kind(), error.as_redis().unwrap().code()), (ErrorKind::Unavailable, Some("NOPERM")));

@@ -7,7 +7,7 @@ use redis::{Commands, ConnectionLike, Iter, RedisResult};
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
 use redis_replicated::{Error, ErrorKind, ReadFrom, ReplicatedClient, SessionMode, Token};
 
-use crate::support::{Distant, calls_on_replicas, follow, promote, set_with_key, wait_until};
+use crate::support::{Distant, as_user, calls_on_replicas, follow, promote, set_with_key, wait_until};
 
 /// Writes 2 to `n` without anybody getting to know whether it was applied; the master stays silent.
 pub fn write_in_doubt(session: &ReplicatedClient, proxy: &FaultProxy) {
@@ -329,14 +329,7 @@ fn an_in_doubt_write_leaves_reads_to_the_master_until_it_answers() {
 #[test]
 fn a_user_without_rights_gets_a_clear_error() {
     let servers = set_with_key(1);
-    for server in servers.servers() {
-        let mut acl = redis::cmd("ACL");
-        acl.arg("SETUSER").arg("app").arg("on").arg(">secret").arg("~*").arg("+@all").arg("-info");
-        acl.exec(&mut server.connection().unwrap()).unwrap();
-    }
-    let url = |server: &Server| format!("redis://app:secret@{}", server.addr());
-    let client =
-        ReplicatedClient::builder().master(url(servers.master())).replica(url(servers.replica(0))).build().unwrap();
+    let client = as_user(&servers, &["~*", "+@all", "-info"]).build().unwrap();
     assert_eq!(client.get::<String>("k").unwrap(), "v");
     let session = client.session();
     session.set("n", 1).unwrap();

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
-use redis_replicated::{NodeAddr, ReplicatedClient, Role};
+use redis_replicated::{Builder, NodeAddr, ReplicatedClient, Role};
 
 /// Starts a master with replicas, and sets `k` to `v` on all of them.
 pub fn set_with_key(replicas: usize) -> ReplicaSet {
@@ -223,4 +223,15 @@ impl Distant {
     pub fn freeze(&self, replica: usize) {
         self.proxies[replica].set(NetworkFault::BlackHole).unwrap();
     }
+}
+
+/// Names the servers to a client, with a user who has these rights.
+pub fn as_user(servers: &ReplicaSet, rights: &[&str]) -> Builder {
+    for server in servers.servers() {
+        let mut acl = redis::cmd("ACL");
+        acl.arg("SETUSER").arg("app").arg("on").arg(">secret").arg(rights);
+        acl.exec(&mut server.connection().unwrap()).unwrap();
+    }
+    let url = |server: &Server| format!("redis://app:secret@{}", server.addr());
+    ReplicatedClient::builder().master(url(servers.master())).replicas(servers.replicas().iter().map(url))
 }
