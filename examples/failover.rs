@@ -76,7 +76,7 @@ fn tell(
     for second in 1..=12 {
         thread::sleep(Duration::from_secs(1));
         let snapshot = client.snapshot();
-        let master = snapshot.nodes.iter().find(|node| node.place == Role::Master);
+        let master = snapshot.nodes.iter().find(|node| node.assigned_role == Role::Master);
         let master = master.map_or_else(|| "nobody".to_owned(), |node| node.addr.to_string());
         println!("{second:>6}  {}  {}  {master}", reads.take(), writes.take());
         match second {

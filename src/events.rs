@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `node_ejected` | WARN | `node` `outcome` `cool_down` | a healthy node failed; not again while it stays out |
 //! | `node_returned` | INFO | `node` | a probe found it able to serve |
-//! | `standing_changed` | INFO | `node` `standing` | a replica fell behind, was cut off, or is in step again |
+//! | `sync_state_changed` | INFO | `node` `sync_state` | a replica fell behind, was cut off, or is in step again |
 //! | `role_changed` | WARN | `node` `role` | a server said that it is a replica, or a master, now |
 //! | `topology_changed` | INFO | `generation` `master` `replicas` | nodes joined, left or changed their places |
 //! | `failover` | WARN | `from` `to` | writes go to another master |
@@ -28,8 +28,8 @@ pub(crate) fn returned(node: &NodeAddr) {
 }
 
 #[cold]
-pub(crate) fn standing_changed(node: &NodeAddr, standing: impl Display) {
-    tracing::info!(name: "standing_changed", %node, %standing, "standing in the replication changed");
+pub(crate) fn sync_state_changed(node: &NodeAddr, sync_state: impl Display) {
+    tracing::info!(name: "sync_state_changed", %node, %sync_state, "sync state changed");
 }
 
 #[cold]

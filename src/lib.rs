@@ -90,7 +90,7 @@ pub use self::connection::RoutedConnection;
 pub use self::consistency::{ParseTokenError, SessionMode, Token};
 pub use self::endpoint::Endpoint;
 pub use self::error::{Error, ErrorKind, Result};
-pub use self::node::{InFlight, Node, Outcome, Role, Standing};
+pub use self::node::{InFlight, Node, Outcome, Role, SyncState};
 pub use self::routing::{Decision, Exclusion, Measures, ParseReadFromError, ReadFrom};
 pub use self::topology::{Description, NodeSnapshot, RefreshTrigger, ReplicationSnapshot, Snapshot, TopologyProvider};
 

@@ -23,7 +23,7 @@ mod in_flight;
 mod latency;
 mod report;
 mod role;
-mod standing;
+mod sync_state;
 mod window;
 
 pub use self::health::Outcome;
@@ -31,7 +31,7 @@ pub use self::in_flight::InFlight;
 pub(crate) use self::latency::{Measured, Moment};
 pub(crate) use self::report::{Report, role_of};
 pub use self::role::Role;
-pub use self::standing::Standing;
+pub use self::sync_state::SyncState;
 
 /// One server process of a replicated set, as strategies see it.
 ///
@@ -55,7 +55,7 @@ pub struct Node {
     /// Set once: by hand, or learnt from the server.
     zone: OnceLock<Box<str>>,
     is_master: AtomicBool,
-    standing: AtomicU8,
+    sync_state: AtomicU8,
     /// Several processes answer at this address.
     is_shared: AtomicBool,
     in_flight: AtomicU32,
@@ -81,7 +81,7 @@ impl Node {
             weight: AtomicU32::new(1),
             zone: OnceLock::new(),
             is_master: AtomicBool::new(false),
-            standing: AtomicU8::new(Standing::InStep as u8),
+            sync_state: AtomicU8::new(SyncState::InSync as u8),
             is_shared: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             answered: AtomicU64::new(0),
@@ -287,7 +287,7 @@ impl Node {
     /// Tells whether nothing at all speaks against the node in this place.
     #[inline]
     pub(crate) fn is_sound_as(&self, place: Role) -> bool {
-        let is_in_step = self.standing.load(Ordering::Relaxed) == Standing::InStep as u8;
+        let is_in_step = self.sync_state.load(Ordering::Relaxed) == SyncState::InSync as u8;
         is_in_step && !self.health.is_ejected() && self.role() == place
     }
 
@@ -297,17 +297,17 @@ impl Node {
 
     /// Returns how the node stands in the replication, apart from its health.
     #[inline]
-    pub(crate) fn standing(&self) -> Standing {
-        Standing::of(self.standing.load(Ordering::Relaxed))
+    pub(crate) fn sync_state(&self) -> SyncState {
+        SyncState::of(self.sync_state.load(Ordering::Relaxed))
     }
 
     /// Notes how the node stands in the replication, and whether that is news.
-    pub(crate) fn set_standing(&self, standing: Standing, now: Instant) -> bool {
-        let before = Standing::of(self.standing.swap(standing as u8, Ordering::Relaxed));
-        if before == Standing::Syncing && standing == Standing::InStep {
+    pub(crate) fn set_sync_state(&self, sync_state: SyncState, now: Instant) -> bool {
+        let before = SyncState::of(self.sync_state.swap(sync_state as u8, Ordering::Relaxed));
+        if before == SyncState::Syncing && sync_state == SyncState::InSync {
             self.health.ease_in(now);
         }
-        before != standing
+        before != sync_state
     }
 
     /// Tells whether several processes were seen to answer at this address: connections lead to one or another of them.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::node::{Node, Role, Standing};
+use crate::node::{Node, Role, SyncState};
 use crate::spelling::alike;
 
 mod attempt;
@@ -48,7 +48,7 @@ pub(crate) enum Rank {
     /// Allowed, but only where no preferred node is left.
     Fallback,
     /// A replica that is syncing, or cut off from a master that lives.
-    Behind,
+    OutOfSync,
     /// Ejected: asked only before the call would fail otherwise.
     LastResort,
 }
@@ -90,11 +90,11 @@ fn rank_of_place(place: Role, is_read: bool, read_from: ReadFrom) -> Result<Rank
 /// Ranks a node that is ejected, in another role than its place's, or not in step with the master.
 #[cold]
 fn rank_of_unsound(node: &Node, place: Role, rank: Rank, now: Instant) -> Result<Rank, Exclusion> {
-    match node.standing() {
-        Standing::Stray => Err(Exclusion::Stray),
+    match node.sync_state() {
+        SyncState::Diverged => Err(Exclusion::Diverged),
         _ if node.is_avoided(now) || node.role() != place => Ok(Rank::LastResort),
-        Standing::InStep => Ok(rank),
-        Standing::Syncing | Standing::CutOff => Ok(Rank::Behind),
+        SyncState::InSync => Ok(rank),
+        SyncState::Syncing | SyncState::LinkDown => Ok(Rank::OutOfSync),
     }
 }
 
@@ -132,7 +132,7 @@ impl fmt::Display for ReadFrom {
 #[cfg(test)]
 mod tests {
     use super::{Exclusion, Rank, ReadFrom, rank};
-    use crate::node::{Node, Outcome, Role, Standing};
+    use crate::node::{Node, Outcome, Role, SyncState};
     use std::time::Instant;
 
     #[test]
@@ -153,13 +153,13 @@ mod tests {
             let demoted = rank(&node, Role::Master, true, read_from, now);
             assert!(demoted == Ok(Rank::LastResort) || demoted == master && master.is_err(), "{read_from}");
         }
-        for (standing, expected) in [
-            (Standing::Syncing, Ok(Rank::Behind)),
-            (Standing::CutOff, Ok(Rank::Behind)),
-            (Standing::Stray, Err(Exclusion::Stray)),
-            (Standing::InStep, Ok(Rank::Preferred)),
+        for (sync_state, expected) in [
+            (SyncState::Syncing, Ok(Rank::OutOfSync)),
+            (SyncState::LinkDown, Ok(Rank::OutOfSync)),
+            (SyncState::Diverged, Err(Exclusion::Diverged)),
+            (SyncState::InSync, Ok(Rank::Preferred)),
         ] {
-            node.set_standing(standing, now);
+            node.set_sync_state(sync_state, now);
             assert_eq!(rank(&node, Role::Replica, true, ReadFrom::Any, now), expected);
         }
         node.record_failure(Outcome::Unreachable, now, 0.5);

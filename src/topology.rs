@@ -7,7 +7,7 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 
 use crate::addr::NodeAddr;
-use crate::node::{Node, Role, Standing};
+use crate::node::{Node, Role, SyncState};
 use crate::routing::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
 
@@ -166,7 +166,7 @@ impl Topology {
     /// Tells whether another topology is about to take the place of this one, or has.
     #[cold]
     fn is_outdated(&self) -> bool {
-        self.master().is_some_and(|master| self.members[master].node.standing() == Standing::Stray)
+        self.master().is_some_and(|master| self.members[master].node.sync_state() == SyncState::Diverged)
     }
 
     /// Tells whether a read that the master serves is a fallback read, for want of replicas.
@@ -189,7 +189,7 @@ impl Topology {
         let reason = |member: &Member| match rank(&member.node, member.place, need.is_read, need.read_from, now) {
             Err(exclusion) => exclusion,
             Ok(Rank::LastResort) => Exclusion::Ejected,
-            Ok(Rank::Behind) => Exclusion::Behind,
+            Ok(Rank::OutOfSync) => Exclusion::OutOfSync,
             Ok(Rank::Fallback) if !need.may_fall_back => Exclusion::Protected,
             Ok(_) => Exclusion::Fallback,
         };

@@ -10,7 +10,7 @@ use super::sealed::Unsealed;
 use super::server_error;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind};
-use crate::node::{Outcome, Role, Standing};
+use crate::node::{Outcome, Role, SyncState};
 use crate::pool::Lease;
 use crate::routing::{Fault, Reply, Stage, is_not_serving};
 use crate::topology::Member;
@@ -72,7 +72,7 @@ pub(super) fn prepare(
     clock: &Clock,
     end: Option<Instant>,
 ) -> Result<(), Fault> {
-    if must_be_alive && member.node.standing() == Standing::Stray {
+    if must_be_alive && member.node.sync_state() == SyncState::Diverged {
         // Another master was found since this call began.
         return Err(Fault::new(Stage::WrongRole, None));
     }

@@ -10,7 +10,7 @@ use super::{ReplicatedClient, Served};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::{Outcome, Standing};
+use crate::node::{Outcome, SyncState};
 use crate::pool::Lease;
 use crate::routing::{Fault, Reply, Stage, Verdict, judge};
 use crate::topology::{Member, Topology};
@@ -99,7 +99,7 @@ impl Seat {
     pub(crate) fn run(&mut self, client: &ReplicatedClient, guard: &Guard<'_>, clock: &mut Clock) -> Result<Reply> {
         let request = guard.request();
         let member = &self.topology.members()[self.position];
-        if member.node.standing() == Standing::Stray {
+        if member.node.sync_state() == SyncState::Diverged {
             let text = format!("{request} is not sent any more: another node is the master now");
             return Err(Error::new(ErrorKind::Unavailable, text).on(member.node.addr()));
         }

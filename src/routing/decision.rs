@@ -79,9 +79,9 @@ pub enum Exclusion {
     /// It failed, and is avoided until a probe finds that it serves again.
     Ejected,
     /// It is a replica that is syncing, or cut off from a master that lives: it serves only if nobody else can.
-    Behind,
+    OutOfSync,
     /// It holds other data than the set: it claims mastership beside the master, or follows somebody else.
-    Stray,
+    Diverged,
     /// Enough fallback reads are on the master already.
     Protected,
     /// The session has seen what only the master can prove: a write is in doubt, for example.
@@ -141,8 +141,8 @@ impl fmt::Display for Exclusion {
             Self::Role => "its role may not serve this",
             Self::Fallback => "only if no preferred node can serve",
             Self::Ejected => "ejected after failures",
-            Self::Behind => "syncing, or cut off from the master",
-            Self::Stray => "does not belong to the master's history",
+            Self::OutOfSync => "syncing, or cut off from the master",
+            Self::Diverged => "does not belong to the master's history",
             Self::Protected => "enough fallback reads are on the master",
             Self::Unproven => "cannot prove what the session has seen",
             Self::Refused => "refused, use connection() for scans and dedicated() for the rest",

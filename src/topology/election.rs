@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::addr::NodeAddr;
-use crate::node::{Report, Role, Standing};
+use crate::node::{Report, Role, SyncState};
 
 /// A master pings its replicas every 10 s: one that was not heard for longer may be gone, though no link was closed.
 const HEARD_WITHIN: Duration = Duration::from_secs(11);
@@ -233,17 +233,17 @@ pub(super) fn has_to_wait(claims: &[Claim<'_>], incumbent: Option<&Incumbent>, s
 }
 
 /// Tells how a node that is not the master stands to it; `before` is how it stood until now.
-pub(super) fn standing(claim: &Claim<'_>, master: Option<&Claim<'_>>, lives: bool, before: Standing) -> Standing {
-    let Some(report) = claim.report else { return Standing::InStep };
+pub(super) fn sync_state(claim: &Claim<'_>, master: Option<&Claim<'_>>, lives: bool, before: SyncState) -> SyncState {
+    let Some(report) = claim.report else { return SyncState::InSync };
     if report.role == Some(Role::Master) || master.is_some_and(|master| is_foreign(claim, master, before)) {
-        Standing::Stray
+        SyncState::Diverged
     } else if report.loading || (lives && report.is_syncing()) {
-        Standing::Syncing
+        SyncState::Syncing
     } else if lives && !report.is_linked() {
-        Standing::CutOff
+        SyncState::LinkDown
     } else {
         // Also where no master is left to be in step with: what is there is served.
-        Standing::InStep
+        SyncState::InSync
     }
 }
 
@@ -251,13 +251,13 @@ pub(super) fn standing(claim: &Claim<'_>, master: Option<&Claim<'_>>, lives: boo
 ///
 /// The master's word must be the later one: its history has another name since its promotion, which it tells only when
 /// it is asked again.
-fn is_foreign(claim: &Claim<'_>, master: &Claim<'_>, before: Standing) -> bool {
+fn is_foreign(claim: &Claim<'_>, master: &Claim<'_>, before: SyncState) -> bool {
     let offset = claim.report.and_then(|report| report.offset);
     let differs = match (claim.history(), master.report.and_then(|report| report.history.as_ref())) {
         (Some(id), Some(history)) => !history.contains(id) || history.is_left_at(id, offset),
         _ => false,
     };
-    differs && (before == Standing::Stray || (master.says(Role::Master) && master.asked > claim.asked))
+    differs && (before == SyncState::Diverged || (master.says(Role::Master) && master.asked > claim.asked))
 }
 
 #[cfg(test)]

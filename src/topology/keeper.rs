@@ -22,7 +22,7 @@ use super::{Member, Topology};
 use crate::endpoint::Manner;
 use crate::error::{Error, Result};
 use crate::events;
-use crate::node::{Role, Standing};
+use crate::node::{Role, SyncState};
 
 /// How often nodes and provider are asked while the master is out.
 pub(super) const HURRY: Duration = Duration::from_millis(100);
@@ -139,7 +139,7 @@ impl Keeper {
         for peer in &removed {
             if peer.node.role() == Role::Master {
                 // Calls that still see it there write nothing to it any more.
-                peer.node.set_standing(Standing::Stray, Instant::now());
+                peer.node.set_sync_state(SyncState::Diverged, Instant::now());
             }
             peer.pool.end_generation(Instant::now());
             peer.close();
@@ -187,15 +187,15 @@ impl Keeper {
         let round = if self.is_monitored() { self.interval.min(LONGEST_ROUND) } else { LONGEST_ROUND };
         let now = Instant::now();
         let mut ledger = self.ledger.lock();
-        let Drawing { members, is_settled, mut standings, succession, has_questions } =
+        let Drawing { members, is_settled, mut sync_states, succession, has_questions } =
             ledger.draw(round, self.is_monitored());
         let before = self.current();
         let next = (!before.consists_of(&members, is_settled)).then(|| self.swap(&before, members, is_settled));
-        // Only now: calls that still have the picture before find their master in another standing, and look again.
-        standings.retain(|(peer, standing)| peer.node.set_standing(*standing, now));
+        // Only now: calls that still have the picture before find their master in another sync state, and look again.
+        sync_states.retain(|(peer, sync_state)| peer.node.set_sync_state(*sync_state, now));
         drop(ledger);
         // From here on, nobody is kept waiting by logs, or by the connections of nodes that left.
-        standings.iter().for_each(|(peer, standing)| events::standing_changed(peer.node.addr(), standing));
+        sync_states.iter().for_each(|(peer, sync_state)| events::sync_state_changed(peer.node.addr(), sync_state));
         if let Some(next) = next {
             let replicas = next.members().iter().filter(|member| member.place == Role::Replica);
             let replicas: Vec<_> = replicas.map(|member| member.node.addr()).collect();

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::election::{
-    Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, standing,
+    Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, sync_state,
 };
 use super::peer::{Peer, Workshop, check_together};
 use super::{Member, Topology};
 use crate::endpoint::Place;
 use crate::error::{Error, Result};
-use crate::node::{Report, Role, Standing};
+use crate::node::{Report, Role, SyncState};
 use crate::strategy::MOST_NODES;
 
 /// The books of the keeper. Nothing here does I/O.
@@ -43,7 +43,7 @@ pub(super) struct Drawing {
     pub(super) members: Vec<Member>,
     /// It is known who the master is, as far as anybody can know.
     pub(super) is_settled: bool,
-    pub(super) standings: Vec<(Arc<Peer>, Standing)>,
+    pub(super) sync_states: Vec<(Arc<Peer>, SyncState)>,
     pub(super) succession: Option<Succession>,
     /// Everybody should be asked now, for something depends on it.
     pub(super) has_questions: bool,
@@ -118,19 +118,19 @@ impl Ledger {
             members: Vec::with_capacity(nodes.len()),
             is_settled: elected.is_some() || !is_monitored || claims.iter().all(|claim| claim.asked.is_some()),
             has_questions: false,
-            standings: Vec::with_capacity(nodes.len()),
+            sync_states: Vec::with_capacity(nodes.len()),
             succession: None,
         };
         let lives = elected.is_some_and(|elected| lives(&claims[elected], &claims));
         for (place, (index, claim)) in nodes.iter().zip(&claims).enumerate() {
             let is_master = Some(place) == master;
             let peer = Arc::clone(&self.entries[*index].peer);
-            let standing = if is_master {
-                Standing::InStep
+            let sync_state = if is_master {
+                SyncState::InSync
             } else {
-                standing(claim, elected.map(|elected| &claims[elected]), lives, peer.node.standing())
+                sync_state(claim, elected.map(|elected| &claims[elected]), lives, peer.node.sync_state())
             };
-            drawing.standings.push((Arc::clone(&peer), standing));
+            drawing.sync_states.push((Arc::clone(&peer), sync_state));
             drawing.members.push(Member { peer, place: if is_master { Role::Master } else { Role::Replica } });
         }
         if let Some(since) = emptied.filter(|since| has_to_wait(&claims, self.incumbent.as_ref(), *since)) {
@@ -169,12 +169,12 @@ impl Ledger {
     }
 
     pub(super) fn has_laggards(&self) -> bool {
-        self.peers().any(|peer| peer.node.standing() != Standing::InStep)
+        self.peers().any(|peer| peer.node.sync_state() != SyncState::InSync)
     }
 
     pub(super) fn forgive_laggards(&self, now: Instant) {
         for peer in self.peers() {
-            peer.node.set_standing(Standing::InStep, now);
+            peer.node.set_sync_state(SyncState::InSync, now);
         }
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Member, Peer, Topology};
 use crate::addr::NodeAddr;
-use crate::node::{Node, Report, Role, Standing};
+use crate::node::{Node, Report, Role, SyncState};
 
 /// The state of all nodes at one moment: from [`ReplicatedClient::snapshot`](crate::ReplicatedClient::snapshot).
 ///
@@ -32,9 +32,9 @@ pub struct NodeSnapshot {
     /// The role that it was last seen in; the configured one until a connection has asked.
     pub role: Role,
     /// What it is used as: writes go to the one whose place is the master's.
-    pub place: Role,
+    pub assigned_role: Role,
     /// How it stands in the replication; in step, as long as nothing else is known.
-    pub standing: Standing,
+    pub sync_state: SyncState,
     /// Whether several processes were seen to answer at this address, as behind the name of a service.
     pub shared: bool,
     /// The availability zone, if one was configured or the server named one.
@@ -121,8 +121,8 @@ impl NodeSnapshot {
         Self {
             addr: node.addr().clone(),
             role: node.role(),
-            place: member.place,
-            standing: node.standing(),
+            assigned_role: member.place,
+            sync_state: node.sync_state(),
             shared: node.is_shared(),
             zone: node.zone().map(str::to_owned),
             weight: node.weight(),
@@ -144,18 +144,19 @@ impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<24} {:<8} {:<8} {:<9} {:>7} {:>9} {:>11} {:>10} {:>8}",
-            "node", "place", "health", "standing", "lag", "in flight", "connections", "answered", "failed"
+            "{:<24} {:<8} {:<8} {:<10} {:>7} {:>9} {:>11} {:>10} {:>8}",
+            "node", "role", "health", "sync state", "lag", "in flight", "connections", "answered", "failed"
         )?;
         for node in &self.nodes {
             let health = if node.ejected { "ejected" } else { "healthy" };
             let connections = format!("{}/{}", node.connections_in_use, node.pool_size);
             let lag = node.replication.as_ref().and_then(|replication| replication.lag);
             let lag = lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
-            let (addr, place, standing) = (node.addr.to_string(), node.place.to_string(), node.standing.to_string());
+            let (addr, place, sync_state) =
+                (node.addr.to_string(), node.assigned_role.to_string(), node.sync_state.to_string());
             writeln!(
                 f,
-                "{addr:<24} {place:<8} {health:<8} {standing:<9} {lag:>7} {:>9} {connections:>11} {:>10} {:>8}",
+                "{addr:<24} {place:<8} {health:<8} {sync_state:<10} {lag:>7} {:>9} {connections:>11} {:>10} {:>8}",
                 node.in_flight, node.answered, node.failed
             )?;
         }

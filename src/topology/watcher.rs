@@ -10,7 +10,7 @@ use super::keeper::Keeper;
 use super::peer::Peer;
 use super::refresher::spawn;
 use crate::error::{Error, ErrorKind};
-use crate::node::{Report, Standing};
+use crate::node::{Report, SyncState};
 use crate::pool::{Line, Silence};
 
 /// However often somebody rings, a node is asked at most once in this time.
@@ -138,7 +138,7 @@ impl Watcher {
     fn conclude(&self, answers: bool) {
         let (node, now, chance) = (&self.peer.node, Instant::now(), rand::random());
         let is_loading = node.report().is_some_and(|report| report.loading);
-        let is_fit = !is_loading && node.standing() == Standing::InStep;
+        let is_fit = !is_loading && node.sync_state() == SyncState::InSync;
         match (answers, is_fit) {
             (true, true) => node.come_back(now),
             (true, false) => node.health().probe_came_early(now, chance),

@@ -100,7 +100,7 @@ fn fail_over(by: By) -> Duration {
 }
 
 fn master_of(client: &ReplicatedClient) -> NodeAddr {
-    client.snapshot().nodes.iter().find(|node| node.place == Role::Master).unwrap().addr.clone()
+    client.snapshot().nodes.iter().find(|node| node.assigned_role == Role::Master).unwrap().addr.clone()
 }
 
 /// Waits until the first Sentinel names another master; asks them one by one, on connections of its own.

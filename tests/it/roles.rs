@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server, free_port};
-use redis_replicated::{ErrorKind, ReplicatedClient, Role, Standing, redis};
+use redis_replicated::{ErrorKind, ReplicatedClient, Role, SyncState, redis};
 
 use crate::support::{Load, follow, follow_port, promote, set_with_key, wait_until};
 
@@ -12,7 +12,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// Where writes go, as the client sees it.
 fn place_of_master(client: &ReplicatedClient) -> usize {
-    client.snapshot().nodes.iter().position(|node| node.place == Role::Master).unwrap()
+    client.snapshot().nodes.iter().position(|node| node.assigned_role == Role::Master).unwrap()
 }
 
 /// Swaps the master and its first replica.
@@ -99,7 +99,7 @@ fn a_write_into_a_black_hole_is_in_doubt_and_the_next_goes_to_the_new_master() {
     assert_eq!(servers.replica(0).calls("SET").unwrap(), sets + 1);
     // What the black hole held back arrives at the old master, but nothing new does.
     proxy.set(NetworkFault::None).unwrap();
-    wait_until("the old master is seen", || client.snapshot().nodes[0].standing == Standing::Stray);
+    wait_until("the old master is seen", || client.snapshot().nodes[0].sync_state == SyncState::Diverged);
     let (sets, gets) = (servers.master().calls("SET").unwrap(), servers.master().calls("GET").unwrap());
     for _ in 0..50 {
         client.set("k", "newer").unwrap();
@@ -161,7 +161,7 @@ fn a_replica_that_claims_mastership_serves_nobody_until_it_follows_again() {
     let stray = servers.replica(1);
     client.set("k", "v").unwrap();
     promote(stray);
-    wait_until("it is seen", || client.snapshot().nodes[2].standing == Standing::Stray);
+    wait_until("it is seen", || client.snapshot().nodes[2].sync_state == SyncState::Diverged);
     let calls = |server: &Server| (server.calls("GET").unwrap(), server.calls("SET").unwrap());
     let before = calls(stray);
     for _ in 0..100 {
@@ -176,7 +176,7 @@ fn a_replica_that_claims_mastership_serves_nobody_until_it_follows_again() {
         assert_eq!(client.get::<String>("k").unwrap(), "v");
         client.snapshot().nodes[2].answered > answered
     });
-    assert_eq!(client.snapshot().nodes[2].standing, Standing::InStep);
+    assert_eq!(client.snapshot().nodes[2].sync_state, SyncState::InSync);
 }
 
 #[test]
@@ -186,8 +186,10 @@ fn a_replica_that_is_cut_off_serves_only_where_no_master_lives() {
     let (dead, cut) = (free_port().unwrap(), 0);
     let ((), failures) = Load::run(&client, 4, |load| {
         follow_port(servers.replica(cut), dead);
-        wait_until("it is out", || matches!(client.snapshot().nodes[1].standing, Standing::CutOff | Standing::Stray));
-        println!("standing: {}", client.snapshot().nodes[1].standing);
+        wait_until("it is out", || {
+            matches!(client.snapshot().nodes[1].sync_state, SyncState::LinkDown | SyncState::Diverged)
+        });
+        println!("sync_state: {}", client.snapshot().nodes[1].sync_state);
         load.finish_calls();
         let gets = servers.replica(cut).calls("GET").unwrap();
         load.flow(1000);

@@ -256,8 +256,11 @@ fn tokens_outlive_a_clean_failover_and_are_served_by_replicas() {
     wait_until("the next master is known", || {
         let snapshot = client.snapshot();
         snapshot.settled
-            && snapshot.nodes.iter().any(|node| node.addr == next && node.place == redis_replicated::Role::Master)
-            && snapshot.nodes.iter().all(|node| node.standing == redis_replicated::Standing::InStep)
+            && snapshot
+                .nodes
+                .iter()
+                .any(|node| node.addr == next && node.assigned_role == redis_replicated::Role::Master)
+            && snapshot.nodes.iter().all(|node| node.sync_state == redis_replicated::SyncState::InSync)
     });
     servers.servers().iter().for_each(|server| server.reset_counts().unwrap());
     for (n, token) in &tokens {

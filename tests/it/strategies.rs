@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use redis_replicated::strategy::{LeastOutstanding, PeakEwma, RoundRobin, Strategy, WeightedRoundRobin, ZoneAffinity};
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
-use redis_replicated::{Builder, Endpoint, NodeSnapshot, ReadFrom, ReplicatedClient, Standing};
+use redis_replicated::{Builder, Endpoint, NodeSnapshot, ReadFrom, ReplicatedClient, SyncState};
 
 use crate::support::{Fake, Load, read_command, set_with_key, wait_until, wait_until_set_is};
 
@@ -214,7 +214,7 @@ fn any_of(servers: &ReplicaSet, weights: [u32; 3], strategy: impl Strategy) -> R
     let client = builder.read_from(ReadFrom::Any).strategy(strategy).response_timeout(LONG).build().unwrap();
     let replicas: Vec<_> = servers.replicas().iter().map(Server::addr).collect();
     wait_until_set_is(&client, &servers.master().addr(), &replicas);
-    let serves = |node: &NodeSnapshot| !node.ejected && node.standing == Standing::InStep;
+    let serves = |node: &NodeSnapshot| !node.ejected && node.sync_state == SyncState::InSync;
     wait_until("all serve", || client.snapshot().nodes.iter().all(serves));
     client
 }

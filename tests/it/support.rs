@@ -30,7 +30,8 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 /// Returns the master and the replicas of the client's set, the latter in order; no master until it is known.
 pub fn places(client: &ReplicatedClient) -> (Option<NodeAddr>, Vec<NodeAddr>) {
     let snapshot = client.snapshot();
-    let of = |role: Role| snapshot.nodes.iter().filter(move |node| node.place == role).map(|node| node.addr.clone());
+    let of =
+        |role: Role| snapshot.nodes.iter().filter(move |node| node.assigned_role == role).map(|node| node.addr.clone());
     let mut replicas: Vec<NodeAddr> = of(Role::Replica).collect();
     replicas.sort();
     (of(Role::Master).next().filter(|_| snapshot.settled), replicas)

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
-use redis_replicated::{Builder, ErrorKind, NodeSnapshot, ReplicatedClient, Standing};
+use redis_replicated::{Builder, ErrorKind, NodeSnapshot, ReplicatedClient, SyncState};
 
 use crate::support::{Load, set_with_key, wait_until};
 
@@ -39,7 +39,7 @@ impl Three {
     }
 
     fn wait_until_out(&self) {
-        wait_until("it is out", || self.bad().ejected || self.bad().standing != Standing::InStep);
+        wait_until("it is out", || self.bad().ejected || self.bad().sync_state != SyncState::InSync);
     }
 
     fn wait_until_it_serves(&self) {

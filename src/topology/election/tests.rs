@@ -1,10 +1,10 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, standing,
+    Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, sync_state,
 };
 use crate::addr::NodeAddr;
-use crate::node::{Report, Role, Standing};
+use crate::node::{Report, Role, SyncState};
 
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -240,25 +240,25 @@ fn replicas_stand_as_their_link_and_their_history_say() {
     let later = world.start + ROUND;
     world.nodes[0].asked = Some(later);
     let stands = |world: &World, before| {
-        standing(&world.claims()[1], Some(&world.claims()[0]), lives(&world.claims()[0], &world.claims()), before)
+        sync_state(&world.claims()[1], Some(&world.claims()[0]), lives(&world.claims()[0], &world.claims()), before)
     };
     let syncing = "role:slave\r\nmaster_link_status:down\r\nmaster_sync_in_progress:1\r\nmaster_replid:B\r\n";
     for (report, expected, without_master) in [
-        (replica("B", "up"), Standing::InStep, Standing::InStep),
-        (replica("A", "up"), Standing::InStep, Standing::InStep),
-        (replica("A", "down"), Standing::CutOff, Standing::InStep),
-        (replica("Z", "up"), Standing::Stray, Standing::InStep),
-        (master("b", "B", ""), Standing::Stray, Standing::Stray),
-        (Some(Report::of_info(syncing)), Standing::Syncing, Standing::InStep),
-        (Some(Report::of_info("role:slave\r\nloading:1\r\n")), Standing::Syncing, Standing::Syncing),
-        (Some(Report::default()), Standing::InStep, Standing::InStep),
-        (None, Standing::InStep, Standing::InStep),
+        (replica("B", "up"), SyncState::InSync, SyncState::InSync),
+        (replica("A", "up"), SyncState::InSync, SyncState::InSync),
+        (replica("A", "down"), SyncState::LinkDown, SyncState::InSync),
+        (replica("Z", "up"), SyncState::Diverged, SyncState::InSync),
+        (master("b", "B", ""), SyncState::Diverged, SyncState::Diverged),
+        (Some(Report::of_info(syncing)), SyncState::Syncing, SyncState::InSync),
+        (Some(Report::of_info("role:slave\r\nloading:1\r\n")), SyncState::Syncing, SyncState::Syncing),
+        (Some(Report::default()), SyncState::InSync, SyncState::InSync),
+        (None, SyncState::InSync, SyncState::InSync),
     ] {
         world.says(1, report.clone());
         world.says(0, master("a", "B", "A"));
-        assert_eq!(stands(&world, Standing::InStep), expected, "{report:?}");
+        assert_eq!(stands(&world, SyncState::InSync), expected, "{report:?}");
         world.is_silent(0);
-        assert_eq!(stands(&world, Standing::InStep), without_master, "{report:?} without a master");
+        assert_eq!(stands(&world, SyncState::InSync), without_master, "{report:?} without a master");
     }
 }
 
@@ -266,14 +266,14 @@ fn replicas_stand_as_their_link_and_their_history_say() {
 fn a_history_is_foreign_only_by_the_masters_later_word() {
     let mut world = World::new(vec![master("a", "A", ""), replica("B", "up")]);
     let stands = |world: &World, before| {
-        standing(&world.claims()[1], Some(&world.claims()[0]), lives(&world.claims()[0], &world.claims()), before)
+        sync_state(&world.claims()[1], Some(&world.claims()[0]), lives(&world.claims()[0], &world.claims()), before)
     };
-    assert_eq!(stands(&world, Standing::InStep), Standing::InStep, "the master may have been promoted meanwhile");
-    assert_eq!(stands(&world, Standing::Stray), Standing::Stray, "known to be one");
+    assert_eq!(stands(&world, SyncState::InSync), SyncState::InSync, "the master may have been promoted meanwhile");
+    assert_eq!(stands(&world, SyncState::Diverged), SyncState::Diverged, "known to be one");
     world.nodes[0].asked = Some(world.start + ROUND);
-    assert_eq!(stands(&world, Standing::InStep), Standing::Stray);
+    assert_eq!(stands(&world, SyncState::InSync), SyncState::Diverged);
     world.says(0, master("a", "B", "A"));
-    assert_eq!(stands(&world, Standing::Stray), Standing::InStep);
+    assert_eq!(stands(&world, SyncState::Diverged), SyncState::InSync);
 }
 
 #[test]
@@ -281,11 +281,11 @@ fn a_replica_that_still_hears_a_silent_master_proves_that_it_lives() {
     let mut world = World::new(vec![master("a", "A", ""), replica("A", "up"), replica("A", "down")]);
     let cut = |world: &World| {
         let claims = world.claims();
-        standing(&claims[2], Some(&claims[0]), lives(&claims[0], &claims), Standing::InStep)
+        sync_state(&claims[2], Some(&claims[0]), lives(&claims[0], &claims), SyncState::InSync)
     };
-    assert_eq!(cut(&world), Standing::CutOff);
+    assert_eq!(cut(&world), SyncState::LinkDown);
     world.is_silent(0);
-    assert_eq!(cut(&world), Standing::CutOff, "only this client does not hear the master");
+    assert_eq!(cut(&world), SyncState::LinkDown, "only this client does not hear the master");
     let incumbent = world.incumbent(0);
     let told = |silence: u32| {
         let text = format!(
@@ -307,11 +307,11 @@ fn a_follower_of_a_demoted_master_is_a_stray_from_where_histories_part() {
         "role:master\r\nmaster_replid:B\r\nmaster_replid2:A\r\nsecond_repl_offset:51\r\nmaster_repl_offset:90\r\n";
     world.says(0, Some(Report::of_info(promoted)));
     world.nodes[0].asked = Some(world.start + ROUND);
-    for (offset, expected) in [(50, Standing::InStep), (51, Standing::Stray), (111, Standing::Stray)] {
+    for (offset, expected) in [(50, SyncState::InSync), (51, SyncState::Diverged), (111, SyncState::Diverged)] {
         let text = format!("role:slave\r\nmaster_link_status:up\r\nmaster_replid:A\r\nslave_repl_offset:{offset}\r\n");
         world.says(1, Some(Report::of_info(&text)));
         let claims = world.claims();
-        assert_eq!(standing(&claims[1], Some(&claims[0]), true, Standing::InStep), expected, "{offset}");
+        assert_eq!(sync_state(&claims[1], Some(&claims[0]), true, SyncState::InSync), expected, "{offset}");
     }
 }
 

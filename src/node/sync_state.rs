@@ -1,55 +1,55 @@
-//! How a node stands in the replication.
+//! What the data of a node is worth, compared with the master's.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// How a node stands in the replication, as the monitor sees it; apart from its health.
+/// What the data of a node is worth, compared with the master's, as far as the monitor knows; apart from its health.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
-pub enum Standing {
+pub enum SyncState {
     /// Nothing speaks against it: the master, or a replica that receives what the master writes. Also what is not known.
-    InStep = 0,
+    InSync = 0,
     /// It is taking over the whole data from its master, or loading it.
     Syncing = 1,
     /// Its link to a master that lives is down: what it has gets older.
-    CutOff = 2,
+    LinkDown = 2,
     /// It holds other data: another node claims mastership, or its replication history is not the master's.
-    Stray = 3,
+    Diverged = 3,
 }
 
-impl Standing {
+impl SyncState {
     pub(super) const fn of(number: u8) -> Self {
         match number {
             1 => Self::Syncing,
-            2 => Self::CutOff,
-            3 => Self::Stray,
-            _ => Self::InStep,
+            2 => Self::LinkDown,
+            3 => Self::Diverged,
+            _ => Self::InSync,
         }
     }
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for SyncState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::InStep => "in step",
+            Self::InSync => "in sync",
             Self::Syncing => "syncing",
-            Self::CutOff => "cut off",
-            Self::Stray => "stray",
+            Self::LinkDown => "link down",
+            Self::Diverged => "diverged",
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Standing;
+    use super::SyncState;
 
     #[test]
-    fn standings_survive_as_numbers() {
-        for standing in [Standing::InStep, Standing::Syncing, Standing::CutOff, Standing::Stray] {
-            assert_eq!(Standing::of(standing as u8), standing);
+    fn sync_states_survive_as_numbers() {
+        for sync_state in [SyncState::InSync, SyncState::Syncing, SyncState::LinkDown, SyncState::Diverged] {
+            assert_eq!(SyncState::of(sync_state as u8), sync_state);
         }
     }
 }
