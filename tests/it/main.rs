@@ -28,4 +28,5 @@ mod strategies;
 mod support;
 mod survive;
 mod testing;
+mod time_limits;
 mod transactions;

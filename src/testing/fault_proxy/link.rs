@@ -154,15 +154,13 @@ impl Link {
     /// Waits while nothing gets through; `false` if the connection has ended.
     fn outlives_black_hole(&self) -> bool {
         let mut replies = self.replies.lock();
-        loop {
-            if replies.end.is_some() {
-                return false;
-            }
+        while replies.end.is_none() {
             if self.setting.read().fault != NetworkFault::BlackHole {
                 return true;
             }
             self.changed.wait(&mut replies);
         }
+        false
     }
 
     fn pass_requests(&self, server: &TcpStream) {
