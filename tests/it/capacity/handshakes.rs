@@ -91,7 +91,8 @@ fn storm(clients: usize, set_up: impl Fn(Builder) -> Builder) -> HashMap<String,
     let relay = Relay::start(servers.master());
     let client = |number: usize| {
         let builder = ReplicatedClient::builder().master(relay.front.url()).client_name(format!("client-{number}"));
-        set_up(builder.deadline(Duration::from_secs(10))).build().unwrap()
+        // Nobody gives up a login that the relay still counts.
+        set_up(builder.connect_timeout(Duration::from_secs(10)).deadline(Duration::from_secs(20))).build().unwrap()
     };
     let clients: Vec<_> = (0..clients).map(client).collect();
     let mut administrator = servers.master().connection().unwrap();
