@@ -127,3 +127,12 @@ fn a_client_whose_connections_are_killed_logs_in_twice_at_a_time() {
         }
     }
 }
+
+#[test]
+fn the_number_of_logins_at_a_time_can_be_set() {
+    for most in [1, 5] {
+        let seen = storm(1, |builder| builder.max_connecting(most));
+        let handshakes = seen["client-0"];
+        assert!((1..=most as usize).contains(&handshakes.most), "{most} allowed: {handshakes:?}");
+    }
+}
