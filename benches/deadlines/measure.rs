@@ -1,6 +1,7 @@
 //! How late calls are back.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -54,6 +55,8 @@ pub(super) struct Measured {
     late: usize,
     latest: Duration,
     lost: usize,
+    /// How late a thread woke up at worst that did nothing but sleep meanwhile: the machine's own part.
+    asleep: Duration,
 }
 
 /// Whether what was measured is what has to hold.
@@ -62,13 +65,25 @@ pub(super) struct Verdict(bool);
 impl Fault {
     /// Makes the calls and prints how late they were.
     pub(super) fn measure(self, scale: Scale) -> Verdict {
-        let mut measured = Measured { name: self.name, calls: 0, failed: 0, late: 0, latest: Duration::ZERO, lost: 0 };
+        let mut measured = Measured {
+            name: self.name,
+            calls: 0,
+            failed: 0,
+            late: 0,
+            latest: Duration::ZERO,
+            lost: 0,
+            asleep: Duration::ZERO,
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let sleeper = sleep(Arc::clone(&stop));
         for number in 0.. {
             if measured.calls >= scale.calls() || measured.lost > 0 {
                 break;
             }
             self.make_calls(&(self.client)(number).deadline(self.deadline), &mut measured);
         }
+        stop.store(true, Ordering::SeqCst);
+        measured.asleep = sleeper.join().unwrap();
         measured.print();
         Verdict(measured.holds())
     }
@@ -114,14 +129,27 @@ impl Measured {
     }
 
     fn print(&self) {
-        let Self { name, calls, failed, latest, lost, .. } = self;
+        let Self { name, calls, failed, latest, lost, asleep, .. } = self;
         let share = 100.0 * self.share_in_time();
         let lost = if *lost > 0 { format!(", {lost} never back") } else { String::new() };
         let verdict = if self.holds() { "holds" } else { "FAILS" };
         println!(
-            "  {name:<20} {calls:>6} calls, {failed} failed, {share:.2} % back by + {LATE:?}, latest + {latest:.1?}{lost}: {verdict}"
+            "  {name:<20} {calls:>6} calls, {failed} failed, {share:.2} % back by + {LATE:?}, latest + {latest:.1?} (a sleeping thread + {asleep:.1?}){lost}: {verdict}"
         );
     }
+}
+
+/// Sleeps again and again until it is stopped; returns how late it woke up at worst.
+fn sleep(stop: Arc<AtomicBool>) -> thread::JoinHandle<Duration> {
+    thread::spawn(move || {
+        let (mut latest, time) = (Duration::ZERO, Duration::from_millis(5));
+        while !stop.load(Ordering::SeqCst) {
+            let start = Instant::now();
+            thread::sleep(time);
+            latest = latest.max(start.elapsed().saturating_sub(time));
+        }
+        latest
+    })
 }
 
 impl Verdict {
