@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use self::attempt::{attempt, explain_failure};
 use self::clock::Clock;
-use self::pick::Picked;
+use self::pick::{NoPick, Picked};
+use self::setbacks::Setbacks;
 use crate::addr::NodeAddr;
 use crate::classification::{Classifier, Request};
 use crate::consistency::{Seen, Session, SessionMode};
@@ -33,6 +34,7 @@ mod sealed;
 mod seat;
 mod session;
 mod set;
+mod setbacks;
 
 pub use self::dedicated::Target;
 pub(crate) use self::guard::{Confirmation, Guard};
@@ -123,6 +125,7 @@ impl ReplicatedClient {
         let guard = self.guard(request, aim, &mut clock)?;
         let mut left_out = guard.left_out(&topology);
         let mut earlier: Option<Error> = None;
+        let mut setbacks = Setbacks::default();
         let mut picked: Option<Picked<'_>> = None;
         // Asking on for a node that is not behind is no retry.
         let mut is_free = true;
@@ -130,15 +133,28 @@ impl ReplicatedClient {
             if !clock.goes_on() {
                 return Err(earlier.unwrap_or_else(|| self.no_time(request, &clock)));
             }
-            if picked.is_none() {
-                let none = |error: Error| error.after(earlier.as_ref());
-                picked = self.pick(&topology, &guard, aim, &clock, left_out).map_err(none)?;
-            }
-            let Some(target) = picked.take() else {
-                // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
-                topology = self.wait(&topology, &mut clock);
-                left_out = guard.left_out(&topology);
-                continue;
+            let target = match picked.take().map_or_else(|| self.pick(&topology, &guard, aim, &clock, left_out), Ok) {
+                Ok(target) => target,
+                Err(NoPick::Never(error)) => return Err(error.after(earlier.as_ref())),
+                Err(NoPick::Later) => {
+                    if setbacks.end_round()
+                        && let Some(refused) = earlier
+                    {
+                        return Err(refused);
+                    }
+                    // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
+                    topology = self.wait(&topology, &mut clock);
+                    left_out = guard.left_out(&topology);
+                    continue;
+                }
+                Err(NoPick::Full(error)) => {
+                    if !self.wait_for_room(&mut clock) {
+                        return Err(error.after(earlier.as_ref()));
+                    }
+                    topology = self.shared.keeper.current();
+                    left_out = guard.left_out(&topology);
+                    continue;
+                }
             };
             if !is_free && !self.may_attempt(request, &clock) {
                 // Nothing is held meanwhile.
@@ -148,9 +164,10 @@ impl ReplicatedClient {
             }
             let member = &topology.members()[target.position];
             let attempt = attempt(member, &guard, &clock, target.has_more);
-            let (verdict, outcome) = judge(request, &attempt);
+            let (verdict, outcome) = setbacks.count(member, &attempt, judge(request, &attempt));
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(reply)) => {
+                    setbacks.blame(clock.now());
                     member.record_answer();
                     let (seen, position) = (guard.seen(), target.position);
                     return Ok(Served { reply, seen, topology, position });
@@ -200,6 +217,15 @@ impl ReplicatedClient {
         let next = keeper.wait_for_change(known, clock.next_pause());
         clock.look();
         next
+    }
+
+    /// Waits until there is room for one more fallback read. Returns whether there is.
+    #[cold]
+    fn wait_for_room(&self, clock: &mut Clock) -> bool {
+        let protection = &self.shared.protection;
+        let has_room = protection.wait_for_room(clock.permit_end(protection.patience()));
+        clock.look();
+        has_room
     }
 
     /// Notes what an attempt says about its node, and has the set looked at if it may have changed.

@@ -12,12 +12,14 @@ use crate::spelling::alike;
 mod attempt;
 mod budget;
 mod decision;
+mod obstacle;
 mod protection;
 mod verdict;
 
 pub(crate) use self::attempt::{Fault, Reply, Stage, loss_error};
 pub(crate) use self::budget::Budget;
 pub use self::decision::{Decision, Exclusion, Measures};
+pub(crate) use self::obstacle::{Obstacle, io_error};
 pub(crate) use self::protection::{Permit, Protection};
 pub(crate) use self::verdict::{Verdict, executed_nothing, is_answer, is_not_serving, judge};
 

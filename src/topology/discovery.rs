@@ -12,7 +12,7 @@ use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::node::{Report, Role};
-use crate::pool::{Limits, Line, Login};
+use crate::pool::{Limits, Line, Login, Resolver, line_to};
 use crate::strategy::MOST_NODES;
 
 /// Masters name their replicas and replicas their master: nobody is more than two steps away, replicas of replicas aside.
@@ -27,6 +27,7 @@ pub(crate) struct Discovery {
     manner: Manner,
     map: AddressMap,
     limits: Limits,
+    resolver: Resolver,
     state: Mutex<State>,
 }
 
@@ -55,7 +56,7 @@ impl Discovery {
         let seeds = seeds.iter().map(|seed| seed.found_place(&manner)).collect::<Result<Vec<_>>>()?;
         // Found nodes are reached as the first seed is, unless it is said otherwise.
         let manner = Manner { like: seeds.first().map(|seed| seed.info.clone()), ..manner };
-        Ok(Self { seeds, manner, map, limits, state: Mutex::default() })
+        Ok(Self { seeds, manner, map, limits, resolver: Resolver::new(), state: Mutex::default() })
     }
 
     fn place(&self, addr: &NodeAddr) -> Result<Place> {
@@ -69,7 +70,7 @@ impl Discovery {
         let kept = self.state.lock().lines.remove(addr);
         kept.or_else(|| {
             let login = Login { info: self.place(addr).ok()?.info, client_name: None };
-            Line::new(login, self.limits.connect, self.limits.response).ok()
+            line_to(login, self.limits, &self.resolver).ok()
         })
     }
 
