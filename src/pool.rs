@@ -289,10 +289,13 @@ impl Pool {
         self.access.connector().database()
     }
 
-    /// Returns how many slots are lent.
+    /// Returns how many connections are lent, those of blocking commands included.
     pub(crate) fn lent(&self) -> u32 {
-        let state = self.slots.state();
-        state.connections.saturating_sub(state.idle_connections)
+        let lent = |slots: &r2d2::Pool<Slots>| {
+            let state = slots.state();
+            state.connections.saturating_sub(state.idle_connections)
+        };
+        lent(&self.slots) + self.blocking.get().map_or(0, lent)
     }
 
     #[cold]
