@@ -25,6 +25,7 @@ mod lease;
 mod line;
 mod live;
 mod patience;
+mod resolver;
 mod slots;
 mod wire;
 
@@ -33,6 +34,7 @@ pub(crate) use self::hello::role_in_greeting;
 pub(crate) use self::lease::Lease;
 pub(crate) use self::line::{Line, Silence};
 pub(crate) use self::patience::{Patience, socket_limit};
+pub(crate) use self::resolver::Resolver;
 
 /// The bounds of one pool and the time limits of one attempt. The deadline of the call bounds them all together.
 #[derive(Clone, Copy, Debug)]
