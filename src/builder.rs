@@ -13,7 +13,7 @@ use crate::client::{Options, ReplicatedClient, Shared};
 use crate::consistency::SessionMode;
 use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
-use crate::pool::{Housekeeping, Limits};
+use crate::pool::{Housekeeping, Limits, Resolver};
 use crate::routing::{Budget, Protection, ReadFrom};
 use crate::strategy::{self, LatencyWindow, PeakEwma, Strategy, ZoneAffinity};
 use crate::topology::{Keeper, TopologyProvider, Workshop};
@@ -50,6 +50,8 @@ pub struct Builder {
     monitor_interval: Duration,
     fallback_limit: FallbackLimit,
     session_mode: SessionMode,
+    /// Looks host names up for the client.
+    pub(crate) resolver: Resolver,
 }
 
 /// How many fallback reads there may be at once.
@@ -93,6 +95,7 @@ impl ReplicatedClient {
             monitor_interval: MONITOR_INTERVAL,
             fallback_limit: FallbackLimit::HalfOfPool,
             session_mode: SessionMode::default(),
+            resolver: Resolver::new(),
         }
     }
 }
@@ -301,7 +304,7 @@ impl Builder {
     pub fn build(self) -> Result<ReplicatedClient> {
         check(&self)?;
         let classifier = self.classifier()?;
-        let supply = self.source.supply(self.limits)?;
+        let supply = self.source.supply(self.limits, &self.resolver)?;
         let strategy = match self.strategy {
             Chosen::Made(strategy) => strategy,
             Chosen::Named { name, seed } => named(&name, seed)?,

@@ -19,6 +19,7 @@ mod election;
 mod fixed;
 mod keeper;
 mod ledger;
+mod names;
 mod peer;
 mod progress;
 mod refresher;
