@@ -16,6 +16,8 @@ mod chronicle;
 mod description;
 mod discovery;
 mod election;
+#[cfg(test)]
+mod fake;
 mod fixed;
 mod keeper;
 mod ledger;

@@ -256,3 +256,6 @@ impl fmt::Debug for Discovery {
         f.debug_struct("Discovery").field("seeds", &seeds).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
