@@ -50,6 +50,8 @@ pub struct Builder {
     monitor_interval: Duration,
     fallback_limit: FallbackLimit,
     session_mode: SessionMode,
+    /// Looks host names up for the client.
+    pub(crate) resolver: Resolver,
 }
 
 /// How many fallback reads there may be at once.
@@ -93,6 +95,7 @@ impl ReplicatedClient {
             monitor_interval: MONITOR_INTERVAL,
             fallback_limit: FallbackLimit::HalfOfPool,
             session_mode: SessionMode::default(),
+            resolver: Resolver::new(),
         }
     }
 }
@@ -310,7 +313,7 @@ impl Builder {
     pub fn build(self) -> Result<ReplicatedClient> {
         check(&self)?;
         let classifier = self.classifier()?;
-        let supply = self.source.supply(self.limits)?;
+        let supply = self.source.supply(self.limits, &self.resolver)?;
         let strategy = match self.strategy {
             Chosen::Made(strategy) => strategy,
             Chosen::Named { name, seed } => named(&name, seed)?,
@@ -319,7 +322,7 @@ impl Builder {
         let workshop = Workshop {
             limits: self.limits,
             client_name: self.client_name,
-            resolver: Resolver::new(),
+            resolver: self.resolver,
             housekeeping: Housekeeping::new(),
             is_monitored: !self.monitor_interval.is_zero(),
             is_timed: strategy.needs_latency(),

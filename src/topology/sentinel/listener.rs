@@ -1,11 +1,13 @@
 //! Hears a Sentinel's events, so that a failover is noticed when it happens.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Client, ConnectionInfo, RedisResult};
 
 use super::super::description::RefreshTrigger;
 use super::super::refresher::spawn;
+use super::Sentinel;
 
 /// The events after which the answers of this Sentinel are others. The first two come seconds before `+switch-master`,
 /// which is published only when all replicas follow the new master.
@@ -27,13 +29,15 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// The pause before a Sentinel that hung up is called again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Starts a thread that listens to one Sentinel, and ends with the client.
-pub(super) fn start(info: ConnectionInfo, service: &str, trigger: RefreshTrigger, limit: Duration) {
-    let service = service.to_owned();
+/// Starts a thread that listens to one Sentinel, and ends with it and with the client.
+pub(super) fn start(sentinel: &Arc<Sentinel>, service: &str, trigger: RefreshTrigger, limit: Duration) {
+    let (info, service) = (sentinel.info.clone(), service.to_owned());
+    let sentinel = Arc::downgrade(sentinel);
     let listen = move || {
-        while trigger.is_alive() {
+        let is_wanted = || trigger.is_alive() && sentinel.strong_count() > 0;
+        while is_wanted() {
             // Whatever went wrong, the answer is the same; and the Sentinels are asked at intervals as well.
-            let _ = listen(&info, &service, &trigger, limit);
+            let _ = listen(&info, &service, &trigger, limit, is_wanted);
             std::thread::sleep(PAUSE);
         }
     };
@@ -41,7 +45,13 @@ pub(super) fn start(info: ConnectionInfo, service: &str, trigger: RefreshTrigger
     let _ = spawn("redis-sentinel", listen);
 }
 
-fn listen(info: &ConnectionInfo, service: &str, trigger: &RefreshTrigger, limit: Duration) -> RedisResult<()> {
+fn listen(
+    info: &ConnectionInfo,
+    service: &str,
+    trigger: &RefreshTrigger,
+    limit: Duration,
+    is_wanted: impl Fn() -> bool,
+) -> RedisResult<()> {
     let mut connection = Client::open(info.clone())?.get_connection_with_timeout(limit)?;
     connection.set_read_timeout(Some(GLANCE))?;
     connection.set_write_timeout(Some(limit))?;
@@ -51,7 +61,7 @@ fn listen(info: &ConnectionInfo, service: &str, trigger: &RefreshTrigger, limit:
     trigger.fire();
     let mut heard = Instant::now();
     // A connection that was lost without a word is as silent as a Sentinel to which nothing happens.
-    while trigger.is_alive() && heard.elapsed() < SILENCE {
+    while is_wanted() && heard.elapsed() < SILENCE {
         match events.get_message() {
             Ok(message) => {
                 heard = Instant::now();
