@@ -32,6 +32,7 @@ mod patience;
 mod resolver;
 mod slots;
 mod socket;
+mod talk;
 mod transport;
 mod wire;
 
@@ -41,6 +42,7 @@ pub(crate) use self::lease::Lease;
 pub(crate) use self::line::{Line, Silence};
 pub(crate) use self::patience::Patience;
 pub(crate) use self::resolver::Resolver;
+pub(crate) use self::talk::Talk;
 
 /// The bounds of one pool and the time limits of one attempt. The deadline of the call bounds them all together.
 #[derive(Clone, Copy, Debug)]
@@ -299,11 +301,7 @@ impl Pool {
     }
 
     #[cold]
-    fn wait_for_slot(
-        &self,
-        slots: &r2d2::Pool<Slots>,
-        want: Want,
-    ) -> Result<r2d2::PooledConnection<Slots>, Fault> {
+    fn wait_for_slot(&self, slots: &r2d2::Pool<Slots>, want: Want) -> Result<r2d2::PooledConnection<Slots>, Fault> {
         let (end, term) = (self.end_of_wait(want), self.access.term());
         loop {
             let left = end.saturating_duration_since(Instant::now());

@@ -131,7 +131,8 @@ fn the_only_one(topology: &Topology, guard: &Guard<'_>, node: &NodeAddr) -> Resu
     let request = guard.request();
     let position = topology.find(node).ok_or_else(|| NoPick::Never(gone(request, node)))?;
     if guard.left_out(topology).contains(position) {
-        let text = format!("{request} goes on at a replica, and only the master can prove what the session has seen since");
+        let text =
+            format!("{request} goes on at a replica, and only the master can prove what the session has seen since");
         return Err(NoPick::Never(Error::new(ErrorKind::Unavailable, text).on(node)));
     }
     Ok(position)

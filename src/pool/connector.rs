@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{
-    Client, Connection, ConnectionAddr, ConnectionLike, ProtocolVersion, RedisError, RedisResult, Value, cmd,
-};
+use redis::{Client, Connection, ConnectionAddr, ConnectionLike, ProtocolVersion, RedisError, RedisResult, Value, cmd};
 
 use super::access::Access;
 use super::greeting::{Login, greeting, is_about_login, old_greeting, without_echo};
@@ -61,17 +59,33 @@ impl Connector {
         Ok(Self { socket, whole, resolver, database, client_name, greeting, old_greeting, hello })
     }
 
-    /// Opens a connection, logs in and asks for the role. `is_pooled`: it will be lent.
+    /// Opens a connection to a node, logs in and asks for the role. `is_pooled`: it will be lent.
     pub(super) fn connect(&self, access: &Arc<Access>, is_pooled: bool, end: Instant) -> RedisResult<Live> {
+        match self.connect_to_any(access, is_pooled, end)? {
+            (_, Greeting::Sentinel) => Err(sentinel()),
+            (live, Greeting::Role(_)) => Ok(live),
+        }
+    }
+
+    /// The same, for a server of any kind.
+    pub(super) fn connect_to_any(
+        &self,
+        access: &Arc<Access>,
+        is_pooled: bool,
+        end: Instant,
+    ) -> RedisResult<(Live, Greeting)> {
         let hello = self.hello.load(Ordering::Relaxed);
         let mut live = self.open(access, is_pooled, end)?;
         if hello == REFUSED {
-            self.greet_as_of_old(&mut live, end)?;
-            return Ok(live);
+            let greeting = self.greet_as_of_old(&mut live, end)?;
+            return Ok((live, greeting));
         }
-        let Err(refusal) = self.greet(&mut live, end) else {
-            self.hello.store(WORKS, Ordering::Relaxed);
-            return Ok(live);
+        let refusal = match self.greet(&mut live, end) {
+            Ok(greeting) => {
+                self.hello.store(WORKS, Ordering::Relaxed);
+                return Ok((live, greeting));
+            }
+            Err(refusal) => refusal,
         };
         let is_answer = refusal.code().is_some();
         // A proxy may also close the connection. Where HELLO worked before, a closed connection is a fault like any other.
@@ -88,9 +102,9 @@ impl Connector {
             greeted => greeted,
         };
         match greeted {
-            Ok(()) => {
+            Ok(greeting) => {
                 self.hello.store(REFUSED, Ordering::Relaxed);
-                Ok(live)
+                Ok((live, greeting))
             }
             // What came first says more.
             Err(_) if is_closed => Err(refusal),
@@ -160,23 +174,28 @@ impl Connector {
         Ok((connection, role))
     }
 
+    /// Logs in without `HELLO`, unless the protocol needs it.
+    pub(super) fn go_without_hello(&self) {
+        if self.whole.get_connection_info().redis_settings().protocol() == ProtocolVersion::RESP2 {
+            self.hello.store(REFUSED, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn database(&self) -> i64 {
         self.database
     }
 
-    fn greet(&self, live: &mut Live, end: Instant) -> RedisResult<()> {
+    fn greet(&self, live: &mut Live, end: Instant) -> RedisResult<Greeting> {
         let answers = live.say(&self.greeting, if self.database == 0 { 1 } else { 2 }, end)?;
         let answers = answers.into_iter().map(Value::extract_error).collect::<RedisResult<Vec<_>>>()?;
-        match read_greeting(answers.first().unwrap_or(&Value::Nil)) {
-            Greeting::Sentinel => Err(sentinel()),
-            Greeting::Role(role) => {
-                live.prove(role, true);
-                Ok(())
-            }
+        let greeting = read_greeting(answers.first().unwrap_or(&Value::Nil));
+        if let Greeting::Role(role) = greeting {
+            live.prove(role, true);
         }
+        Ok(greeting)
     }
 
-    fn greet_as_of_old(&self, live: &mut Live, end: Instant) -> RedisResult<()> {
+    fn greet_as_of_old(&self, live: &mut Live, end: Instant) -> RedisResult<Greeting> {
         let settings = self.whole.get_connection_info().redis_settings();
         let needed = usize::from(settings.password().is_some()) + usize::from(self.database != 0);
         let asked = needed + usize::from(self.client_name.is_some()) + 1;
@@ -185,7 +204,7 @@ impl Connector {
         let role = answers.last().and_then(read_role);
         answers.into_iter().take(needed).try_for_each(|answer| answer.extract_error().map(drop))?;
         live.prove(role, false);
-        Ok(())
+        Ok(Greeting::Role(role))
     }
 }
 

@@ -27,6 +27,10 @@ impl Names {
         Self { resolver, limit, several: Mutex::default() }
     }
 
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
     /// Begins to look up the names among these again.
     pub(super) fn begin(&self, places: &[Place]) {
         hosts(places).for_each(|host| self.resolver.look_up_again(host, 0));

@@ -59,7 +59,8 @@ impl Workshop {
     pub(super) fn peer(&self, place: Place, role: Role) -> Result<Arc<Peer>> {
         let Place { addr, info, weight, zone } = place;
         let login = Login { info, client_name: self.client_name.clone() };
-        let pool = Pool::new(login, self.limits, &self.resolver, &self.housekeeping).map_err(|error| error.on(&addr))?;
+        let pool =
+            Pool::new(login, self.limits, &self.resolver, &self.housekeeping).map_err(|error| error.on(&addr))?;
         let node = Node::new(addr).with_role(role).with_weight(weight);
         let mut node = node.with_response_limit(self.limits.response).with_timing(self.is_timed);
         if let Some(zone) = zone {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use redis::{Client, Connection, ConnectionInfo, RedisError, RedisResult, cmd, pipe};
+use redis::{ConnectionInfo, RedisError, RedisResult, Value, cmd};
 
 use self::answer::{Answer, combine};
 use super::description::{Description, RefreshTrigger, TopologyProvider};
@@ -16,7 +16,7 @@ use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Place};
 use crate::error::{Error, Result};
 use crate::node::Role;
-use crate::pool::Resolver;
+use crate::pool::{Resolver, Talk};
 use crate::strategy::MOST_NODES;
 
 mod answer;
@@ -54,16 +54,20 @@ struct Memory {
     named: Vec<(NodeAddr, Instant)>,
 }
 
+/// What is asked about the service, in one round trip.
+const QUESTIONS: [&str; 3] = ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS"];
+
 struct Sentinel {
     addr: NodeAddr,
     info: ConnectionInfo,
+    resolver: Resolver,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     /// Kept open between two questions.
-    connection: Option<Connection>,
+    connection: Option<Talk>,
     is_asked: bool,
     /// Why the last question got no answer.
     failure: Option<RedisError>,
@@ -125,7 +129,8 @@ impl SentinelGroup {
             }
             let known = sentinels.iter().find(|known| known.addr == addr).cloned();
             present.push(known.unwrap_or_else(|| {
-                let sentinel = Arc::new(Sentinel { addr, info, state: Mutex::default() });
+                let sentinel =
+                    Arc::new(Sentinel { addr, info, resolver: self.names.resolver().clone(), state: Mutex::default() });
                 if let Some(trigger) = self.trigger.get() {
                     listener::start(&sentinel, &self.service, trigger.clone(), self.limit);
                 }
@@ -242,9 +247,10 @@ impl Sentinel {
     fn ask(&self, service: &str, limit: Duration) -> bool {
         // A connection that was closed meanwhile says nothing about the Sentinel.
         let kept = self.state.lock().connection.take();
-        let asked = match kept.map(|connection| ask_on(connection, service, limit)) {
+        let end = || Instant::now() + limit;
+        let asked = match kept.map(|connection| ask_on(connection, service, end())) {
             Some(Ok(answered)) => Ok(answered),
-            _ => self.connect(limit).and_then(|fresh| ask_on(fresh, service, limit)),
+            _ => self.connect(end()).and_then(|fresh| ask_on(fresh, service, end())),
         };
         let mut state = self.state.lock();
         state.is_asked = false;
@@ -264,22 +270,19 @@ impl Sentinel {
         }
     }
 
-    fn connect(&self, limit: Duration) -> RedisResult<Connection> {
-        Client::open(self.info.clone())?.get_connection_with_timeout(limit.max(Duration::from_millis(1)))
+    fn connect(&self, end: Instant) -> RedisResult<Talk> {
+        Talk::open(self.info.clone(), &self.resolver, end)
     }
 }
 
 /// Asks one Sentinel, in one round trip. `None`: it does not know the service.
-fn ask_on(mut connection: Connection, service: &str, limit: Duration) -> RedisResult<(Connection, Option<Answer>)> {
-    let limit = Some(limit.max(Duration::from_millis(1)));
-    connection.set_read_timeout(limit)?;
-    connection.set_write_timeout(limit)?;
-    let mut questions = pipe();
-    questions.ignore_errors();
-    for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS"] {
-        questions.add_command(cmd("SENTINEL").arg(question).arg(service).to_owned());
+fn ask_on(mut connection: Talk, service: &str, end: Instant) -> RedisResult<(Talk, Option<Answer>)> {
+    let mut questions = Vec::new();
+    for question in QUESTIONS {
+        cmd("SENTINEL").arg(question).arg(service).write_packed_command(&mut questions);
     }
-    let replies: Vec<RedisResult<redis::Value>> = questions.query(&mut connection)?;
+    let replies = connection.ask(&questions, QUESTIONS.len(), end)?;
+    let replies: Vec<RedisResult<Value>> = replies.into_iter().map(Value::extract_error).collect();
     // A refusal of the first question is one of rights: of a service that is not known, it answers nil.
     if let Some(Err(error)) = replies.first() {
         return Err(error.clone());
