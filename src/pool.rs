@@ -161,7 +161,7 @@ impl Pool {
     /// Opens a connection in an empty slot, or waits for one that comes back where none may be opened now.
     #[cold]
     fn fill(&self, slots: &r2d2::Pool<Slots>, empty: Lease, want: Want) -> Result<Lease, Fault> {
-        let (end, term) = (self.end_of_wait(want), self.access.term());
+        let (end, term) = (self.end_of_wait(want), self.access.term(true));
         let mut empty = Some(empty);
         loop {
             let now = Instant::now();
@@ -302,7 +302,7 @@ impl Pool {
 
     #[cold]
     fn wait_for_slot(&self, slots: &r2d2::Pool<Slots>, want: Want) -> Result<r2d2::PooledConnection<Slots>, Fault> {
-        let (end, term) = (self.end_of_wait(want), self.access.term());
+        let (end, term) = (self.end_of_wait(want), self.access.term(true));
         loop {
             let left = end.saturating_duration_since(Instant::now());
             // r2d2's error is a text; the only reason here is that all slots are lent.

@@ -59,16 +59,14 @@ pub(super) struct Pause {
 }
 
 /// An open connection, counted until dropped.
-pub(super) struct Opened {
-    term: Term,
-    is_pooled: bool,
-}
+pub(super) struct Opened(Term);
 
-/// How long a connection is in service: until its generation ends.
+/// How long a connection is in service: one that is lent, until its generation ends.
 #[derive(Clone)]
 pub(super) struct Term {
     access: Arc<Access>,
     generation: u64,
+    is_pooled: bool,
 }
 
 /// A caller that waits for a connection, counted until dropped.
@@ -99,9 +97,9 @@ impl Access {
         self.changed.notify_all();
     }
 
-    /// Returns the present term: that of a connection which begins to be opened now.
-    pub(super) fn term(self: &Arc<Self>) -> Term {
-        Term { access: Arc::clone(self), generation: self.generation.load(Ordering::Acquire) }
+    /// Returns the present term: that of a connection which begins to be opened now. `is_pooled`: it will be lent.
+    pub(super) fn term(self: &Arc<Self>, is_pooled: bool) -> Term {
+        Term { access: Arc::clone(self), generation: self.generation.load(Ordering::Acquire), is_pooled }
     }
 
     /// Withdraws all connections that are open now from service.
@@ -193,38 +191,38 @@ impl State {
 }
 
 impl Term {
-    /// Counts an open connection; `is_pooled`: it will be lent.
-    pub(super) fn open(self, is_pooled: bool) -> Opened {
-        if is_pooled {
+    /// Counts an open connection.
+    pub(super) fn open(self) -> Opened {
+        if self.is_pooled {
             self.access.open.fetch_add(1, Ordering::Relaxed);
         }
-        Opened { term: self, is_pooled }
+        Opened(self)
     }
 
     /// Returns whether the generation of the connection has ended.
     pub(super) fn is_over(&self) -> bool {
-        self.generation != self.access.generation.load(Ordering::Acquire)
+        self.is_pooled && self.generation != self.access.generation.load(Ordering::Acquire)
     }
 }
 
 impl Opened {
     pub(super) fn term(&self) -> &Term {
-        &self.term
+        &self.0
     }
 
     /// Returns the way to the node, if somebody waits there for a connection that comes back.
     #[inline]
     pub(super) fn awaited(&self) -> Option<Arc<Access>> {
-        let access = &self.term.access;
+        let access = &self.0.access;
         (access.waiting.load(Ordering::Relaxed) > 0).then(|| Arc::clone(access))
     }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        if self.is_pooled {
-            self.term.access.open.fetch_sub(1, Ordering::Relaxed);
-            self.term.access.wake_one();
+        if self.0.is_pooled {
+            self.0.access.open.fetch_sub(1, Ordering::Relaxed);
+            self.0.access.wake_one();
         }
     }
 }

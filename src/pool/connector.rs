@@ -113,7 +113,7 @@ impl Connector {
     }
 
     fn open(&self, access: &Arc<Access>, is_pooled: bool, end: Instant) -> RedisResult<Live> {
-        let term = access.term();
+        let term = access.term(is_pooled);
         let info = self.socket.get_connection_info();
         let socket = match info.addr() {
             ConnectionAddr::Tcp(host, port) if !is_wildcard(host) && is_settable(info.tcp_settings()) => {
@@ -121,9 +121,9 @@ impl Connector {
             }
             #[cfg(unix)]
             ConnectionAddr::Unix(path) => super::socket::connect_unix(path, end)?,
-            _ => return Ok(Live::new(Wire::redis(self.open_by_redis(&self.socket, end, 1)?), term.open(is_pooled))),
+            _ => return Ok(Live::new(Wire::redis(self.open_by_redis(&self.socket, end, 1)?), term.open())),
         };
-        Ok(Live::new(Wire::plain(Transport::new(socket, term.clone())), term.open(is_pooled)))
+        Ok(Live::new(Wire::plain(Transport::new(socket, term.clone())), term.open()))
     }
 
     /// Has the redis crate connect: it tries every address of a name, and waits for each reply, with the whole limit.
