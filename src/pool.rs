@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::RwLock;
 use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
 
 use self::connector::Connector;
@@ -80,12 +81,18 @@ impl fmt::Debug for Housekeeping {
     }
 }
 
+/// How connections are opened.
+#[derive(Clone, Debug)]
+struct Access {
+    connector: Arc<Connector>,
+    login: Login,
+}
+
 /// The pool of one node.
 #[derive(Debug)]
 pub(crate) struct Pool {
     slots: r2d2::Pool<Slots>,
-    connector: Connector,
-    login: Login,
+    access: RwLock<Access>,
     limits: Limits,
     epoch: Instant,
     /// Idle connections last used before this are not trusted; in nanoseconds since `epoch`.
@@ -95,8 +102,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// Makes an empty pool; nothing is connected.
     pub(crate) fn new(login: Login, limits: Limits, housekeeping: &Housekeeping) -> Result<Self> {
-        let connector = Connector::new(login.clone())
-            .map_err(|error| Error::config("an endpoint cannot be used").because(error))?;
+        let access = RwLock::new(Access::new(login)?);
         let slots = r2d2::Pool::builder()
             .max_size(limits.size)
             // All slots exist from the start; they cost nothing while they are empty. With a smaller number r2d2 loses
@@ -108,7 +114,7 @@ impl Pool {
             .thread_pool(Arc::clone(&housekeeping.0))
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(Slots);
-        Ok(Self { slots, connector, login, limits, epoch: Instant::now(), distrusted_until: AtomicU64::new(0) })
+        Ok(Self { slots, access, limits, epoch: Instant::now(), distrusted_until: AtomicU64::new(0) })
     }
 
     /// Lends a live connection, opened now if the slot is empty, by `end` at the latest.
@@ -138,7 +144,7 @@ impl Pool {
     #[cold]
     fn fill(&self, lease: &mut Lease, end: Option<Instant>) -> Result<(), Fault> {
         let limit = within(end, self.limits.connect);
-        lease.fill(self.connector.connect(limit).map_err(|cause| Fault::new(Stage::Connect, cause))?);
+        lease.fill(self.connector().connect(limit).map_err(|cause| Fault::new(Stage::Connect, cause))?);
         Ok(())
     }
 
@@ -158,15 +164,27 @@ impl Pool {
         self.since_epoch(last_used) <= self.distrusted_until.load(Ordering::Relaxed)
     }
 
+    /// Has further connections log in in another way, at once; those that are open stay.
+    pub(crate) fn set_login(&self, info: redis::ConnectionInfo) -> Result<()> {
+        let client_name = self.access.read().login.client_name.clone();
+        let access = Access::new(Login { info, client_name })?;
+        *self.access.write() = access;
+        Ok(())
+    }
+
+    fn connector(&self) -> Arc<Connector> {
+        Arc::clone(&self.access.read().connector)
+    }
+
     /// Returns a line on which the node can be asked how it is, beside the slots. Connects to nothing.
     pub(crate) fn line(&self) -> redis::RedisResult<Line> {
-        Line::new(self.login.clone(), self.limits.connect, self.limits.response)
+        Line::new(self.access.read().login.clone(), self.limits.connect, self.limits.response)
     }
 
     /// Opens a connection that belongs to no pool, and tells the role of the node.
     pub(crate) fn connect_unpooled(&self, end: Option<Instant>) -> Result<(redis::Connection, Option<Role>), Fault> {
         let limit = within(end, self.limits.connect);
-        self.connector.connect_plain(limit).map_err(|cause| Fault::new(Stage::Connect, cause))
+        self.connector().connect_plain(limit).map_err(|cause| Fault::new(Stage::Connect, cause))
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -174,7 +192,7 @@ impl Pool {
     }
 
     pub(crate) fn database(&self) -> i64 {
-        self.connector.database()
+        self.connector().database()
     }
 
     /// Returns how many slots are lent.
@@ -194,6 +212,14 @@ impl Pool {
         // One more, so that 0 always means "never"; 584 years fit.
         let nanos = at.saturating_duration_since(self.epoch).as_nanos();
         u64::try_from(nanos).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
+impl Access {
+    fn new(login: Login) -> Result<Self> {
+        let connector = Connector::new(login.clone())
+            .map_err(|error| Error::config("an endpoint cannot be used").because(error))?;
+        Ok(Self { connector: Arc::new(connector), login })
     }
 }
 
