@@ -27,5 +27,6 @@ mod staleness;
 mod strategies;
 mod support;
 mod survive;
+mod sync_states;
 mod testing;
 mod transactions;
