@@ -145,7 +145,9 @@ impl Builder {
     /// epoch counts, once the node that it names says itself that it is a master. The endpoints of the Sentinels have users,
     /// passwords and TLS of their own; user, password, database and protocol of the nodes are given by
     /// [`login`](Self::login), their TLS by [`tls`](Self::tls). A step of talking to a Sentinel may take as long as
-    /// [`connect_timeout`](Self::connect_timeout); one that hangs delays nobody. With the monitor switched off, they are
+    /// [`connect_timeout`](Self::connect_timeout); one that hangs delays nobody. A host name that stands for several
+    /// addresses is as many Sentinels. Replicas that no Sentinel reaches belong to the set only as long as the client reached
+    /// them in the last 30 s, and again as soon as a Sentinel does. With the monitor switched off, they are
     /// asked after faults only.
     pub fn sentinel<E: Into<Endpoint>>(
         mut self,

@@ -68,6 +68,8 @@ pub struct Description {
     pub(super) is_decided: bool,
     /// All roles are first guesses.
     is_guessed: bool,
+    /// Replicas that an authority knows and does not reach.
+    pub(super) absent: Vec<Endpoint>,
 }
 
 /// Asks a client to describe its set anew: given to [`TopologyProvider::watch`].
@@ -111,6 +113,12 @@ impl Description {
     /// Adds a node whose role is a first guess.
     pub(super) fn guess(mut self, role: Option<Role>, node: Endpoint) -> Self {
         self.nodes.push((role, node));
+        self
+    }
+
+    /// Adds a replica that an authority does not reach: it belongs to the set as long as this client does.
+    pub(super) fn absent(mut self, node: Endpoint) -> Self {
+        self.absent.push(node);
         self
     }
 

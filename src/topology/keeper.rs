@@ -179,7 +179,9 @@ impl Keeper {
 
     fn read(&self, description: &Description) -> Result<Described> {
         let places = description.nodes.iter().map(|(role, node)| Ok((*role, node.found_place(&self.manner)?)));
-        Ok(Described { places: places.collect::<Result<_>>()?, is_decided: description.is_decided })
+        let places = places.collect::<Result<_>>()?;
+        let absent = description.absent.iter().map(|node| node.found_place(&self.manner)).collect::<Result<_>>()?;
+        Ok(Described { places, absent, is_decided: description.is_decided })
     }
 
     /// Draws the picture anew from all that is known, and swaps it in if it is another one.

@@ -9,11 +9,15 @@ use super::election::{
 };
 use super::peer::{Peer, Workshop, check_together};
 use super::{Member, Topology};
+use crate::addr::NodeAddr;
 use crate::consistency::Timeline;
 use crate::endpoint::Place;
 use crate::error::{Error, Result};
 use crate::node::{Report, Role, SyncState};
 use crate::strategy::MOST_NODES;
+
+/// After this time without an answer, a replica leaves the set that an authority does not reach either.
+const ABSENT_FOR: Duration = Duration::from_secs(30);
 
 /// The books of the keeper. Nothing here does I/O.
 #[derive(Debug, Default)]
@@ -37,6 +41,8 @@ struct Entry {
 /// What a provider said, its addresses read.
 pub(super) struct Described {
     pub(super) places: Vec<(Option<Role>, Place)>,
+    /// Replicas that an authority knows and does not reach.
+    pub(super) absent: Vec<Place>,
     pub(super) is_decided: bool,
 }
 
@@ -71,7 +77,9 @@ pub(super) struct Succession {
 impl Ledger {
     /// Takes over a description: makes peers of new nodes and forgets those that are gone. Returns the latter.
     pub(super) fn adopt(&mut self, described: Described, workshop: &Workshop) -> Result<Vec<Arc<Peer>>> {
-        let Described { mut places, is_decided } = described;
+        let Described { mut places, absent, is_decided } = described;
+        let is_present = |place: &Place| self.entries.iter().any(|entry| self.keeps(entry, &place.addr));
+        places.extend(absent.into_iter().filter(is_present).map(|place| (Some(Role::Replica), place)));
         let mut seen = Vec::new();
         // A node that is named twice is the master if it is named so once.
         places.sort_by_key(|(role, _)| *role != Some(Role::Master));
@@ -101,6 +109,15 @@ impl Ledger {
         self.entries = entries;
         self.is_decided = is_decided;
         Ok(removed)
+    }
+
+    /// Returns whether a replica that an authority does not reach stays in the set: this client reached it a short while
+    /// ago. Dead ones that are listed for ever would cost a thread each.
+    fn keeps(&self, entry: &Entry, addr: &NodeAddr) -> bool {
+        let node = &entry.peer.node;
+        let is_gone = || entry.peer.asked().silent_since.is_some_and(|since| since.elapsed() >= ABSENT_FOR);
+        let is_incumbent = || self.incumbent.as_ref().is_some_and(|incumbent| incumbent.addr == *addr);
+        node.addr() == addr && (!is_gone() || is_incumbent())
     }
 
     pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
