@@ -92,7 +92,7 @@ struct Access {
 #[derive(Debug)]
 pub(crate) struct Pool {
     slots: r2d2::Pool<Slots>,
-    access: RwLock<Access>,
+    access: Arc<RwLock<Access>>,
     limits: Limits,
     epoch: Instant,
     /// Idle connections last used before this are not trusted; in nanoseconds since `epoch`.
@@ -102,7 +102,7 @@ pub(crate) struct Pool {
 impl Pool {
     /// Makes an empty pool; nothing is connected.
     pub(crate) fn new(login: Login, limits: Limits, housekeeping: &Housekeeping) -> Result<Self> {
-        let access = RwLock::new(Access::new(login)?);
+        let access = Arc::new(RwLock::new(Access::new(login)?));
         let slots = r2d2::Pool::builder()
             .max_size(limits.size)
             // All slots exist from the start; they cost nothing while they are empty. With a smaller number r2d2 loses
@@ -173,12 +173,12 @@ impl Pool {
     }
 
     fn connector(&self) -> Arc<Connector> {
-        Arc::clone(&self.access.read().connector)
+        self.access.read().connector()
     }
 
     /// Returns a line on which the node can be asked how it is, beside the slots. Connects to nothing.
-    pub(crate) fn line(&self) -> redis::RedisResult<Line> {
-        Line::new(self.access.read().login.clone(), self.limits.connect, self.limits.response)
+    pub(crate) fn line(&self) -> Line {
+        Line::new(Arc::clone(&self.access), self.limits.connect, self.limits.response)
     }
 
     /// Opens a connection that belongs to no pool, and tells the role of the node.
@@ -215,7 +215,16 @@ impl Pool {
     }
 }
 
+/// Returns a line to a node that has no pool.
+pub(crate) fn line_to(login: Login, limits: Limits) -> Result<Line> {
+    Ok(Line::new(Arc::new(RwLock::new(Access::new(login)?)), limits.connect, limits.response))
+}
+
 impl Access {
+    fn connector(&self) -> Arc<Connector> {
+        Arc::clone(&self.connector)
+    }
+
     fn new(login: Login) -> Result<Self> {
         let connector = Connector::new(login.clone())
             .map_err(|error| Error::config("an endpoint cannot be used").because(error))?;

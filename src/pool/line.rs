@@ -1,10 +1,12 @@
 //! A connection outside the slots, on which a server is asked what it is and how it is.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::RwLock;
 use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
-use super::connector::{Connector, Login};
+use super::Access;
 use super::live::Live;
 use crate::addr::NodeAddr;
 use crate::node::{Report, Role, role_of};
@@ -15,7 +17,7 @@ use crate::node::{Report, Role, role_of};
 /// `HELLO`, which needs no rights. What is refused is not known, and does not mean that the node is dead.
 #[derive(Debug)]
 pub(crate) struct Line {
-    connector: Connector,
+    access: Arc<RwLock<Access>>,
     /// Time to connect and log in.
     connect: Duration,
     /// Time for the replies to one set of questions.
@@ -58,10 +60,9 @@ const SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
 const ROLE: &[u8] = b"*1\r\n$4\r\nROLE\r\n";
 
 impl Line {
-    pub(crate) fn new(login: Login, connect: Duration, response: Duration) -> RedisResult<Self> {
-        let connector = Connector::new(login)?;
-        Ok(Self {
-            connector,
+    pub(super) fn new(access: Arc<RwLock<Access>>, connect: Duration, response: Duration) -> Self {
+        Self {
+            access,
             connect,
             response,
             limits: (connect, response),
@@ -72,7 +73,7 @@ impl Line {
             has_looked_beside: false,
             failure: None,
             round_trip: None,
-        })
+        }
     }
 
     /// Closes the connection: the next question goes out on a fresh one.
@@ -102,7 +103,7 @@ impl Line {
     }
 
     fn run_id_beside(&self) -> RedisResult<Option<Box<str>>> {
-        let mut other = self.connector.connect(self.limits.0)?;
+        let mut other = self.access.read().connector().connect(self.limits.0)?;
         let mut told = None;
         other.ask(SERVER, 1, Instant::now() + self.limits.1, |value| told = text(&value).map(Report::of_info))?;
         Ok(told.and_then(|report| report.run_id))
@@ -114,7 +115,7 @@ impl Line {
         self.has_looked_beside = false;
         self.question = Question::Info;
         self.last = Report::default();
-        let live = self.connector.connect(self.limits.0).map_err(|error| {
+        let live = self.access.read().connector().connect(self.limits.0).map_err(|error| {
             self.failure = Some(error);
             Silence::Unreachable
         })?;

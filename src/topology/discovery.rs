@@ -14,7 +14,7 @@ use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::node::{Report, Role};
-use crate::pool::{Limits, Line, Login, Resolver};
+use crate::pool::{Limits, Line, Login, Resolver, line_to};
 use crate::strategy::MOST_NODES;
 
 /// Masters name their replicas and replicas their master: nobody is more than two steps away, replicas of replicas aside.
@@ -101,7 +101,7 @@ impl Discovery {
         let kept = self.state.lock().lines.remove(addr);
         kept.or_else(|| {
             let login = Login { info: self.place(addr).ok()?.info, client_name: None };
-            Line::new(login, self.limits.connect, self.limits.response).ok()
+            line_to(login, self.limits).ok()
         })
     }
 

@@ -214,7 +214,7 @@ impl Peer {
     /// Asks the node once, on a connection opened for that.
     pub(super) fn ask_once(&self, deadline: Instant) {
         let began = Instant::now();
-        let Ok(mut line) = self.pool.line() else { return };
+        let mut line = self.pool.line();
         line.answer_by(deadline);
         match line.ask() {
             Ok(report) => self.heard(report, began),

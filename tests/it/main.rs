@@ -13,6 +13,7 @@ mod faults;
 mod fences;
 mod helpers;
 mod lineages;
+mod names;
 mod nemesis;
 mod outage;
 mod providers;

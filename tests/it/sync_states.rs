@@ -9,12 +9,11 @@ use crate::support::{Distant, follow, set_with_key, wait_until};
 
 /// Holds what a replica applies, while its link stays up.
 fn hold(replica: &Server) {
-    let mut pause = redis::cmd("CLIENT");
-    pause.arg("PAUSE").arg(600_000).arg("WRITE").exec(&mut replica.connection().unwrap()).unwrap();
+    replica.pause_writes(Duration::from_secs(600)).unwrap();
 }
 
 fn release(replica: &Server) {
-    redis::cmd("CLIENT").arg("UNPAUSE").exec(&mut replica.connection().unwrap()).unwrap();
+    replica.unpause().unwrap();
 }
 
 fn state(client: &ReplicatedClient, addr: &NodeAddr) -> SyncState {
