@@ -317,3 +317,6 @@ impl fmt::Debug for Keeper {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

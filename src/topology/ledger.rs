@@ -272,3 +272,6 @@ impl Topology {
             && self.members.iter().zip(members).all(|(one, other)| same(one, other))
     }
 }
+
+#[cfg(test)]
+mod tests;
