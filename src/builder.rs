@@ -50,6 +50,8 @@ pub struct Builder {
     monitor_interval: Duration,
     fallback_limit: FallbackLimit,
     session_mode: SessionMode,
+    /// `None`: replicas may lag as far as they like.
+    lag_limit: Option<Duration>,
     /// Looks host names up for the client.
     pub(crate) resolver: Resolver,
 }
@@ -79,6 +81,7 @@ struct Narrowing {
 /// The deadline of a call, unless another is set.
 const DEADLINE: Duration = Duration::from_secs(3);
 const MONITOR_INTERVAL: Duration = Duration::from_secs(1);
+const LAG_LIMIT: Duration = Duration::from_secs(10);
 
 impl ReplicatedClient {
     /// Starts setting up a client. Without any setting but the nodes, the documented defaults hold.
@@ -95,6 +98,7 @@ impl ReplicatedClient {
             monitor_interval: MONITOR_INTERVAL,
             fallback_limit: FallbackLimit::HalfOfPool,
             session_mode: SessionMode::default(),
+            lag_limit: Some(LAG_LIMIT),
             resolver: Resolver::new(),
         }
     }
@@ -141,7 +145,9 @@ impl Builder {
     /// epoch counts, once the node that it names says itself that it is a master. The endpoints of the Sentinels have users,
     /// passwords and TLS of their own; user, password, database and protocol of the nodes are given by
     /// [`login`](Self::login), their TLS by [`tls`](Self::tls). A step of talking to a Sentinel may take as long as
-    /// [`connect_timeout`](Self::connect_timeout); one that hangs delays nobody. With the monitor switched off, they are
+    /// [`connect_timeout`](Self::connect_timeout); one that hangs delays nobody. A host name that stands for several
+    /// addresses is as many Sentinels. Replicas that no Sentinel reaches belong to the set only as long as the client reached
+    /// them in the last 30 s, and again as soon as a Sentinel does. With the monitor switched off, they are
     /// asked after faults only.
     pub fn sentinel<E: Into<Endpoint>>(
         mut self,
@@ -161,7 +167,7 @@ impl Builder {
     /// Translates the addresses that servers and Sentinels give for each other into those that can be reached from here:
     /// behind NAT, in containers, for the names in TLS certificates. Default: as they are.
     pub fn map_address(mut self, map: impl Fn(&NodeAddr) -> NodeAddr + Send + Sync + 'static) -> Self {
-        self.source.map = AddressMap(Box::new(map));
+        self.source.map = AddressMap(Arc::new(map));
         self
     }
 
@@ -200,6 +206,18 @@ impl Builder {
     /// take the writes along.
     pub fn fallback_limit(mut self, limit: impl Into<Option<u32>>) -> Self {
         self.fallback_limit = limit.into().map_or(FallbackLimit::Off, FallbackLimit::Fixed);
+        self
+    }
+
+    /// Sets how far a replica may lag behind the master before reads go elsewhere: it lags if it has not applied what the
+    /// master wrote longer ago than this. `None`: as far as it likes. Default: 10 s; zero and more than a year fail `build`.
+    ///
+    /// Reads of [`ReadFrom::ReplicaPreferred`] go to replicas in sync, then to the master within its
+    /// [`fallback_limit`](Self::fallback_limit), then to lagging replicas. The limit needs the monitor, which compares
+    /// offsets at its interval: it is a bound for routing, not for each reply, as
+    /// [`max_staleness`](ReplicatedClient::max_staleness) is. While the master is out, nobody lags.
+    pub fn lag_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.lag_limit = limit.into();
         self
     }
 
@@ -326,6 +344,8 @@ impl Builder {
             housekeeping: Housekeeping::new(),
             is_monitored: !self.monitor_interval.is_zero(),
             is_timed: strategy.needs_latency(),
+            map: supply.map,
+            lag_limit: self.lag_limit,
         };
         let limit = match self.fallback_limit {
             FallbackLimit::HalfOfPool => Some((self.limits.size / 2).max(1)),

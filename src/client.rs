@@ -238,7 +238,7 @@ impl ReplicatedClient {
             // Nothing is wrong with it but its place.
             member.node.count_failure();
         } else {
-            member.node.record_failure(outcome, clock.now(), rand::random());
+            member.record_failure(outcome, clock.now());
         }
         if has_moved || (member.place == Role::Master && member.node.is_ejected()) {
             keeper.suspect();

@@ -49,6 +49,8 @@ pub(crate) enum Rank {
     Preferred,
     /// Allowed, but only where no preferred node is left.
     Fallback,
+    /// A replica that lags far behind the master.
+    Lagging,
     /// A replica that is syncing, or cut off from a master that lives.
     OutOfSync,
     /// Ejected: asked only before the call would fail otherwise.
@@ -96,6 +98,7 @@ fn rank_of_unsound(node: &Node, place: Role, rank: Rank, now: Instant) -> Result
         SyncState::Diverged => Err(Exclusion::Diverged),
         _ if node.is_avoided(now) || node.role() != place => Ok(Rank::LastResort),
         SyncState::InSync => Ok(rank),
+        SyncState::Lagging => Ok(Rank::Lagging),
         SyncState::Syncing | SyncState::LinkDown => Ok(Rank::OutOfSync),
     }
 }
@@ -158,6 +161,7 @@ mod tests {
         for (sync_state, expected) in [
             (SyncState::Syncing, Ok(Rank::OutOfSync)),
             (SyncState::LinkDown, Ok(Rank::OutOfSync)),
+            (SyncState::Lagging, Ok(Rank::Lagging)),
             (SyncState::Diverged, Err(Exclusion::Diverged)),
             (SyncState::InSync, Ok(Rank::Preferred)),
         ] {

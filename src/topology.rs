@@ -12,6 +12,7 @@ use crate::routing::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
 
 mod bell;
+mod chain;
 mod chronicle;
 mod description;
 mod discovery;
@@ -123,7 +124,7 @@ impl Topology {
     /// Collects the best-ranked nodes that may serve a read, or anything else, and are not left out.
     #[inline]
     pub(crate) fn choose(&self, need: Need, now: Instant, left_out: LeftOut) -> Result<Choice<'_>, NoChoice> {
-        let mut best = (Rank::LastResort, true);
+        let mut best = (Rank::LastResort, true, true);
         let mut eligible = 0;
         let mut is_eased_in = false;
         let mut is_protected = false;
@@ -139,7 +140,7 @@ impl Topology {
                 continue;
             }
             eligible += 1;
-            let rank = (rank, !member.progress.may_have(need.hint, now));
+            let rank = (rank, member.node.is_unreached(now), !member.progress.may_have(need.hint, now));
             if rank < best {
                 best = rank;
                 nodes.clear();
@@ -151,8 +152,8 @@ impl Topology {
                 let _ = nodes.try_push(&member.node);
             }
         }
-        let (best, _) = best;
-        if is_protected && best == Rank::LastResort {
+        let (best, ..) = best;
+        if is_protected && best > Rank::Lagging {
             return Err(if self.may_still_serve(need, now, left_out) { NoChoice::Later } else { NoChoice::Protected });
         }
         let is_fallback = best == Rank::Fallback && self.falls_back(need);
@@ -193,6 +194,7 @@ impl Topology {
             Err(exclusion) => exclusion,
             Ok(Rank::LastResort) => Exclusion::Ejected,
             Ok(Rank::OutOfSync) => Exclusion::OutOfSync,
+            Ok(Rank::Lagging) => Exclusion::Lagging,
             Ok(Rank::Fallback) if !need.may_fall_back => Exclusion::Protected,
             Ok(_) => Exclusion::Fallback,
         };

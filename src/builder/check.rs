@@ -24,14 +24,16 @@ pub(super) fn check(builder: &Builder) -> Result<()> {
         ("response_timeout", response),
         ("idle_timeout", idle),
     ];
-    let all = [("deadline", builder.deadline), ("monitor_interval", builder.monitor_interval)];
+    let lag_limit = builder.lag_limit.unwrap_or(LONGEST_TIME);
+    let all =
+        [("deadline", builder.deadline), ("monitor_interval", builder.monitor_interval), ("lag_limit", lag_limit)];
     if let Some((name, _)) = times.iter().chain(&all).find(|(_, time)| *time > LONGEST_TIME) {
         return Err(Error::config(format!("{name} is longer than a year")));
     }
     if size > LARGEST_POOL {
         return Err(Error::config(format!("pool_size is {size}: at most {LARGEST_POOL} make sense")));
     }
-    if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+    if let Some((name, _)) = times.iter().chain([&("lag_limit", lag_limit)]).find(|(_, time)| time.is_zero()) {
         return Err(Error::config(format!("{name} is 0: it has to be longer")));
     }
     if builder.deadline <= Duration::from_millis(1) {

@@ -30,6 +30,7 @@ pub(super) struct Supply {
     /// What the provider says may change.
     pub(super) asks_provider: bool,
     pub(super) manner: Manner,
+    pub(super) map: AddressMap,
 }
 
 impl Source {
@@ -47,14 +48,14 @@ impl Source {
         }
         let Self { masters, replicas, seeds, sentinel, provider, map, manner } = self;
         let found = |provider: Arc<dyn TopologyProvider>| {
-            let manner = manner.clone();
-            Supply { provider, first: Description::new(), fixed: None, asks_provider: true, manner }
+            let (manner, map) = (manner.clone(), map.clone());
+            Supply { provider, first: Description::new(), fixed: None, asks_provider: true, manner, map }
         };
         if let Some(seeds) = seeds {
-            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map, resolver, limits)?)));
+            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map.clone(), resolver, limits)?)));
         }
         if let Some((service, sentinels)) = sentinel {
-            let group = SentinelGroup::new(service, &sentinels, map, resolver, limits.connect)?;
+            let group = SentinelGroup::new(service, &sentinels, map.clone(), resolver, limits.connect)?;
             return Ok(found(Arc::new(group)));
         }
         if let Some(provider) = provider {
@@ -64,7 +65,7 @@ impl Source {
         let (first, asks_provider) = (fixed.as_named(), fixed.has_names());
         let provider = Arc::<Fixed>::clone(&fixed);
         // Nodes that are named are reached as they are named.
-        Ok(Supply { provider, first, fixed: Some(fixed), asks_provider, manner: Manner::default() })
+        Ok(Supply { provider, first, fixed: Some(fixed), asks_provider, manner: Manner::default(), map })
     }
 }
 

@@ -59,7 +59,7 @@ impl Setbacks {
     /// Blames the nodes that did not answer what was answered now.
     #[inline]
     pub(super) fn blame(&self, now: Instant) {
-        self.silent.iter().for_each(|peer| peer.node.blame_for_loss(now, rand::random()));
+        self.silent.iter().for_each(|peer| peer.record_loss(now));
     }
 
     /// All candidates were tried. Returns whether each of them refused the login, so that waiting changes nothing.

@@ -46,6 +46,9 @@ pub(crate) struct Health {
     failures_in_a_row: AtomicU32,
     /// When the cool-down ends, in nanoseconds since `epoch`; 0 while the node is healthy.
     ejected_until: AtomicU64,
+    /// From when on a node that nobody has reached yet is asked after others, in nanoseconds since `epoch`; 0 once it was
+    /// reached.
+    unreached_from: AtomicU64,
     /// When the node came back, in nanoseconds since `epoch`; 0 if it gets its full share.
     eased_in_since: AtomicU64,
     /// One probe is under way.
@@ -86,6 +89,7 @@ impl Health {
             epoch,
             failures_in_a_row: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
+            unreached_from: AtomicU64::new(0),
             eased_in_since: AtomicU64::new(0),
             is_probed: AtomicBool::new(false),
             calls_probe: AtomicBool::new(true),
@@ -96,6 +100,27 @@ impl Health {
     /// From now on, only the monitor brings the node back.
     pub(crate) fn leave_probes_to_monitor(&self) {
         self.calls_probe.store(false, Ordering::Relaxed);
+    }
+
+    /// Has the node asked after others from this moment on, unless it is reached before.
+    pub(super) fn await_until(&self, moment: Instant) {
+        self.unreached_from.store(self.since_epoch(moment).max(1), Ordering::Relaxed);
+    }
+
+    /// Records that the node was reached.
+    #[inline]
+    pub(super) fn reached(&self) {
+        // Read before write: healthy nodes share their cache line among all threads.
+        if self.unreached_from.load(Ordering::Relaxed) != 0 {
+            self.unreached_from.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether nobody has reached the node, in the time that it had for that.
+    #[inline]
+    pub(super) fn is_unreached(&self, now: Instant) -> bool {
+        let from = self.unreached_from.load(Ordering::Relaxed);
+        from != 0 && self.since_epoch(now) >= from
     }
 
     #[inline]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::addr::NodeAddr;
+use crate::consistency::Timeline;
 use crate::node::{Report, Role, SyncState};
 
 /// A master pings its replicas every 10 s: one that was not heard for longer may be gone, though no link was closed.
@@ -53,6 +54,20 @@ impl<'a> Claim<'a> {
 
     fn says(&self, role: Role) -> bool {
         self.answers() && self.role() == Some(role)
+    }
+
+    /// Whom it says it replicates from, if it says that it is a replica.
+    pub(super) fn parent(&self) -> Option<&'a NodeAddr> {
+        let report = self.report.filter(|report| report.role == Some(Role::Replica))?;
+        report.link.as_ref()?.master.as_ref()
+    }
+
+    /// Returns whether it had not applied, when it was last asked, what the master had written this long before.
+    pub(super) fn lags(&self, timeline: &Timeline, limit: Duration) -> bool {
+        let asked = self.asked.filter(|_| self.silent_since.is_none());
+        let position = self.report.and_then(Report::position);
+        let moment = asked.and_then(|asked| asked.checked_sub(limit));
+        position.zip(moment).is_some_and(|(position, moment)| timeline.had_left(position, moment))
     }
 
     fn history(&self) -> Option<&'a str> {

@@ -7,6 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Workshop;
+use crate::endpoint::AddressMap;
+use crate::pool::{Housekeeping, Limits, Resolver};
+
 /// What a server answers to a command; `None`: nothing, ever.
 type Answer = Box<dyn Fn(&[String]) -> Option<String> + Send + Sync>;
 
@@ -103,6 +107,24 @@ pub(super) fn node(info: impl Fn() -> String + Send + Sync + 'static) -> Answer 
         "INFO" => Some(bulk("")),
         _ => Some("+OK\r\n".to_owned()),
     })
+}
+
+/// Makes peers whose names nobody can look up.
+pub(super) fn workshop() -> Workshop {
+    Workshop {
+        limits: Limits::default(),
+        client_name: None,
+        housekeeping: Housekeeping::new(),
+        is_monitored: true,
+        is_timed: true,
+        resolver: Resolver::with(|_| {
+            loop {
+                std::thread::park();
+            }
+        }),
+        map: AddressMap::default(),
+        lag_limit: None,
+    }
 }
 
 pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {

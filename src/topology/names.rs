@@ -15,7 +15,7 @@ use crate::pool::Resolver;
 /// The names of a set, and what they stand for.
 #[derive(Debug)]
 pub(super) struct Names {
-    resolver: Resolver,
+    pub(super) resolver: Resolver,
     /// A look-up is waited for no longer than for a connection.
     limit: Duration,
     /// What names of several servers stood for when they were last looked up with success.

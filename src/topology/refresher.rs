@@ -17,7 +17,7 @@ const BREATH: Duration = Duration::from_millis(50);
 const SUSPICION: Duration = Duration::from_millis(100);
 /// The same, after the master was out for long.
 const LONGEST_SUSPICION: Duration = Duration::from_millis(250);
-/// How often it is looked whether nodes are in step again, where no monitor does it.
+/// How often it is looked whether nodes are in sync again, where no monitor does it.
 const LAG: Duration = Duration::from_millis(500);
 /// How long the set is looked at for the faults of calls, where no monitor does it.
 const FOLLOWS_FOR: Duration = Duration::from_secs(30);
@@ -78,10 +78,10 @@ impl Keeper {
             while let Some(keeper) = me.upgrade() {
                 let refreshed = catch_unwind(AssertUnwindSafe(|| keeper.refresh(Instant::now() + DESCRIBES_FOR)));
                 keeper.tell(&refreshed.unwrap_or_else(|_| Err(panicked())));
-                // Nobody else would notice when they are in step again.
-                let goes_on = keeper.has_laggards() && start.elapsed() < FOLLOWS_FOR;
+                // Nobody else would notice when they are in sync again.
+                let goes_on = keeper.has_out_of_sync() && start.elapsed() < FOLLOWS_FOR;
                 if !goes_on {
-                    keeper.forgive_laggards();
+                    keeper.forgive_out_of_sync();
                     keeper.mood.lock().is_followed = false;
                     return;
                 }

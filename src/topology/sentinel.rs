@@ -50,8 +50,8 @@ struct Memory {
     epoch: u64,
     /// Since when all answers are of an earlier epoch.
     outdated_since: Option<Instant>,
-    /// Nodes that were named, and when for the last time.
-    named: Vec<(NodeAddr, Instant)>,
+    /// Nodes that were named, when for the last time, and whether they were down then.
+    named: Vec<(NodeAddr, Instant, bool)>,
 }
 
 /// What is asked about the service, in one round trip.
@@ -177,10 +177,10 @@ impl SentinelGroup {
         }
     }
 
-    /// Compares an answer with earlier ones; returns the other nodes of the set.
+    /// Compares an answer with earlier ones; returns the other nodes of the set, and whether each is down.
     ///
     /// In a failover one Sentinel knows of the new epoch at first. If it falls silent, the others must not lead back.
-    fn remember(&self, answer: &Answer, now: Instant) -> Result<Vec<NodeAddr>> {
+    fn remember(&self, answer: &Answer, now: Instant) -> Result<Vec<(NodeAddr, bool)>> {
         let mut memory = self.memory.lock();
         if answer.epoch < memory.epoch {
             let since = *memory.outdated_since.get_or_insert(now);
@@ -191,13 +191,18 @@ impl SentinelGroup {
         memory.epoch = answer.epoch;
         memory.outdated_since = None;
         // A Sentinel that was reset knows no replicas for some seconds.
-        memory.named.retain(|(addr, at)| {
+        memory.named.retain(|(addr, at, _)| {
             let is_recent = now.saturating_duration_since(*at) < NAMED_FOR || !answer.is_whole;
             is_recent && !answer.others.contains(addr) && *addr != answer.master
         });
-        let missing: Vec<NodeAddr> = memory.named.iter().map(|(addr, _)| addr.clone()).collect();
-        memory.named.extend(answer.others.iter().chain([&answer.master]).map(|addr| (addr.clone(), now)));
-        Ok(answer.others.iter().cloned().chain(missing).take(MOST_NODES - 1).collect())
+        let missing: Vec<_> = memory.named.iter().map(|(addr, _, is_down)| (addr.clone(), *is_down)).collect();
+        let named = answer.others.iter().map(|addr| (addr.clone(), answer.down.contains(addr)));
+        let all = named.clone().chain([(answer.master.clone(), false)]);
+        memory.named.extend(all.map(|(addr, is_down)| (addr, now, is_down)));
+        let mut others: Vec<_> = named.chain(missing).collect();
+        others.sort_by_key(|(_, is_down)| *is_down);
+        others.truncate(MOST_NODES - 1);
+        Ok(others)
     }
 
     #[cold]
@@ -298,7 +303,11 @@ impl TopologyProvider for SentinelGroup {
         let others = self.remember(&answer, Instant::now())?;
         let found = |addr: &NodeAddr| Endpoint::from(self.map.reachable(addr));
         let described = Description::new().master(found(&answer.master));
-        Ok(others.iter().fold(described, |described, addr| described.guess(Some(Role::Replica), found(addr))))
+        let add = |described: Description, (addr, is_down): &(NodeAddr, bool)| {
+            let node = found(addr);
+            if *is_down { described.absent(node) } else { described.guess(Some(Role::Replica), node) }
+        };
+        Ok(others.iter().fold(described, add))
     }
 
     fn interval(&self) -> Duration {

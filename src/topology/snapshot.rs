@@ -31,9 +31,9 @@ pub struct NodeSnapshot {
     pub addr: NodeAddr,
     /// The role that it was last seen in; the configured one until a connection has asked.
     pub role: Role,
-    /// What it is used as: writes go to the one whose place is the master's.
+    /// What the topology takes it for: writes go to the one that is assigned the role of the master.
     pub assigned_role: Role,
-    /// How it stands in the replication; in step, as long as nothing else is known.
+    /// What its data is worth; in sync, as long as nothing else is known.
     pub sync_state: SyncState,
     /// Whether several processes were seen to answer at this address, as behind the name of a service.
     pub shared: bool,

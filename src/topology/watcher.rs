@@ -136,7 +136,7 @@ impl Watcher {
     fn conclude(&self, answers: bool) {
         let (node, now, chance) = (&self.peer.node, Instant::now(), rand::random());
         let is_loading = node.report().is_some_and(|report| report.loading);
-        let is_fit = !is_loading && node.sync_state() == SyncState::InSync;
+        let is_fit = !is_loading && matches!(node.sync_state(), SyncState::InSync | SyncState::Lagging);
         match (answers, is_fit) {
             (true, true) => node.come_back(now),
             (true, false) => node.health().probe_came_early(now, chance),

@@ -12,7 +12,7 @@ use crate::pool::Talk;
 
 /// The events after which the answers of this Sentinel are others. The first two come seconds before `+switch-master`,
 /// which is published only when all replicas follow the new master.
-const EVENTS: [&str; 9] = [
+const EVENTS: [&str; 10] = [
     "+promoted-slave",
     "+failover-state-reconf-slaves",
     "+switch-master",
@@ -21,6 +21,7 @@ const EVENTS: [&str; 9] = [
     "+reboot",
     "+odown",
     "-odown",
+    "-sdown",
     "+failover-end",
 ];
 /// How often the thread looks whether the client still lives.
