@@ -15,7 +15,7 @@ use crate::classification::{Classifier, Request};
 use crate::consistency::{Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Outcome, Role};
-use crate::routing::{Budget, Protection, ReadFrom, Reply, Verdict, judge};
+use crate::routing::{Budget, Protection, ReadFrom, Reply, Setting, Verdict, judge};
 use crate::strategy::Strategy;
 use crate::topology::{Fixed, Keeper, LeftOut, Member, Topology};
 
@@ -31,6 +31,7 @@ mod pick;
 mod query;
 mod sealed;
 mod seat;
+mod second;
 mod session;
 mod set;
 
@@ -123,16 +124,21 @@ impl ReplicatedClient {
         let guard = self.guard(request, aim, &mut clock)?;
         let mut left_out = guard.left_out(&topology);
         let mut earlier: Option<Error> = None;
+        // What a node answered that another one may better.
+        let mut first_answer: Option<Error> = None;
         let mut picked: Option<Picked<'_>> = None;
-        // Asking on for a node that is not behind is no retry.
+        // Asking on for a node that is not behind, or that does what the first one may not, is no retry.
         let mut is_free = true;
         loop {
             if !clock.goes_on() {
                 return Err(earlier.unwrap_or_else(|| self.no_time(request, &clock)));
             }
             if picked.is_none() {
-                let none = |error: Error| error.after(earlier.as_ref());
-                picked = self.pick(&topology, &guard, aim, &clock, left_out).map_err(none)?;
+                let next = self.pick(&topology, &guard, aim, &clock, left_out);
+                if let (Ok(None) | Err(_), Some(answer)) = (&next, &first_answer) {
+                    return Err(answer.clone());
+                }
+                picked = next.map_err(|error| error.after(earlier.as_ref()))?;
             }
             let Some(target) = picked.take() else {
                 // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
@@ -148,23 +154,42 @@ impl ReplicatedClient {
             }
             let member = &topology.members()[target.position];
             let attempt = attempt(member, &guard, &clock, target.has_more);
-            let (verdict, outcome) = judge(request, &attempt);
+            let has_new_master = &|| self.shared.keeper.has_new_master();
+            let setting = Setting { place: member.place, is_second: first_answer.is_some(), has_new_master };
+            let (verdict, outcome) = judge(request, &attempt, setting);
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(reply)) => {
                     member.record_answer();
+                    if let Some(first) = &first_answer {
+                        self.compare(&topology, first, &reply, clock.now());
+                    }
                     let (seen, position) = (guard.seen(), target.position);
                     return Ok(Served { reply, seen, topology, position });
                 }
                 (_, failed) => explain_failure(request, member, failed, earlier),
             };
             clock.tick();
-            is_free = verdict == Verdict::Unproven;
+            is_free = matches!(verdict, Verdict::Unproven | Verdict::Another | Verdict::Master);
             self.note(member, outcome, &clock);
             tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {
                 Verdict::GiveUp | Verdict::Answer => return Err(error),
                 Verdict::SameNode => picked = Some(target),
                 Verdict::Elsewhere => left_out.insert(target.position),
+                Verdict::Another => {
+                    left_out.insert(target.position);
+                    first_answer = Some(error.clone());
+                }
+                Verdict::Master => {
+                    left_out = left_out.and(topology.replicas());
+                    first_answer = Some(error.clone());
+                }
+                Verdict::Write { position } => return self.call_as_write(request, position, &clock, &error),
+                Verdict::Later => {
+                    drop(target);
+                    topology = self.wait(&topology, &mut clock);
+                    left_out = guard.left_out(&topology);
+                }
                 Verdict::Unproven => left_out = self.closer(&topology, left_out, target.position, &clock),
             }
             earlier = Some(error);

@@ -13,13 +13,15 @@ mod attempt;
 mod budget;
 mod decision;
 mod protection;
+mod refusal;
 mod verdict;
 
 pub(crate) use self::attempt::{Fault, Reply, Stage, loss_error};
 pub(crate) use self::budget::Budget;
 pub use self::decision::{Decision, Exclusion, Measures};
 pub(crate) use self::protection::{Permit, Protection};
-pub(crate) use self::verdict::{Verdict, executed_nothing, is_answer, is_not_serving, judge};
+pub(crate) use self::refusal::{Refusal, missing_right};
+pub(crate) use self::verdict::{Setting, Verdict, executed_nothing, is_answer, judge};
 
 /// Which roles may serve a read, and in what order.
 ///

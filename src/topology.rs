@@ -22,6 +22,7 @@ mod ledger;
 mod peer;
 mod progress;
 mod refresher;
+mod refused;
 mod sentinel;
 mod snapshot;
 mod turn;

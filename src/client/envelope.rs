@@ -6,7 +6,7 @@ use redis::{ServerError, Value};
 
 use crate::classification::{Block, Replies, Request};
 use crate::consistency::Evidence;
-use crate::routing::{Reply, is_not_serving};
+use crate::routing::{Refusal, Reply};
 
 pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 pub(super) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -52,8 +52,13 @@ pub(super) struct Opened {
     pub(super) before: Option<Account>,
     pub(super) after: Option<Account>,
     /// How many replicas confirmed it.
-    pub(super) confirmed: Option<u32>,
+    pub(super) confirmed: Option<Confirmed>,
+    /// The transaction around the read was refused, and the read with it.
+    pub(super) is_spoiled: bool,
 }
+
+/// How many replicas confirmed a write; an error, if the server refused to wait for them.
+pub(super) type Confirmed = Result<u32, ServerError>;
 
 impl Envelope {
     /// `replicas`: so many are to confirm the write, within that time.
@@ -73,6 +78,11 @@ impl Envelope {
             append_wait(&mut bytes, count, limit);
         }
         Self { bytes, form, wait: replicas.map(|(_, limit)| limit) }
+    }
+
+    /// Returns the form without a transaction, if this one has one.
+    pub(super) fn without_transaction(&self, request: &Request<'_>) -> Option<Self> {
+        (self.form == Form::Within).then(|| Self::seal(request, Form::Around, None))
     }
 
     /// The request as it is sent.
@@ -104,11 +114,12 @@ impl Envelope {
                 before = if values.is_empty() { None } else { Some(account(values.remove(0))) };
             }
             Form::Within => {
+                let is_spoiled = refuses_transaction(&values);
                 let (value, before) = unfold(values);
-                return Opened { reply: Reply::One(value), before, after, confirmed };
+                return Opened { reply: Reply::One(value), before, after, confirmed, is_spoiled };
             }
         }
-        Opened { reply: fold(request, values), before, after, confirmed }
+        Opened { reply: fold(request, values), before, after, confirmed, is_spoiled: false }
     }
 }
 
@@ -134,6 +145,25 @@ pub(super) fn fold(request: &Request<'_>, mut values: Vec<Value>) -> Reply {
                 _ => None,
             };
             Reply::Many { kept, not_queued: values.into_iter().enumerate().filter_map(refused).collect() }
+        }
+    }
+}
+
+/// Returns whether a read was refused only because a transaction was put around it: the user, or a proxy, knows no `MULTI`
+/// or `EXEC`, or there is no memory left, without which a server queues nothing.
+pub(super) fn refuses_transaction(values: &[Value]) -> bool {
+    let refusal = |value: Option<&Value>| match value {
+        Some(Value::ServerError(error)) => Some(error.clone()),
+        _ => None,
+    };
+    let read = values.len().checked_sub(2).and_then(|read| refusal(values.get(read)));
+    let is = |value: Option<&Value>, what| refusal(value).is_some_and(|error| Refusal::of(&error) == Some(what));
+    match refusal(values.first()) {
+        // Unless whatever is asked is refused, as by one that loads.
+        Some(multi) => read != Some(multi),
+        // The transaction stays open.
+        None => {
+            is(values.last(), Refusal::NoRights) || values.iter().any(|value| is(Some(value), Refusal::OutOfMemory))
         }
     }
 }
@@ -165,7 +195,7 @@ fn unfold(values: Vec<Value>) -> (Value, Option<Account>) {
 
 /// A node that is not ready refuses the questions as well; one that only refuses the questions is silent.
 fn silent_or_out(refusal: ServerError) -> (Value, Option<Account>) {
-    if is_not_serving(&refusal) {
+    if Refusal::of(&refusal).is_some_and(Refusal::is_not_serving) {
         return (Value::ServerError(refusal), None);
     }
     (Value::Nil, Some(Err(Silent { refusal: Some(refusal) })))
@@ -180,11 +210,12 @@ fn account(reply: Value) -> Account {
     told.ok_or_else(|| Silent { refusal: if let Value::ServerError(error) = reply { Some(error) } else { None } })
 }
 
-/// Reads how many replicas confirmed; a server that cannot wait has none.
-pub(super) fn count_of(reply: Value) -> u32 {
+/// Reads how many replicas confirmed.
+pub(super) fn count_of(reply: Value) -> Confirmed {
     match reply {
-        Value::Int(count) => u32::try_from(count).unwrap_or(0),
-        _ => 0,
+        Value::Int(count) => Ok(u32::try_from(count).unwrap_or(0)),
+        Value::ServerError(refusal) => Err(refusal),
+        _ => Ok(0),
     }
 }
 
@@ -328,6 +359,28 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_that_is_refused_spoils_the_read() {
+        let oom = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+        let (info, no_exec) = (told(70), "-ERR EXEC without MULTI\r\n");
+        for answers in [
+            ["+OK\r\n", oom, oom, ABORT],
+            ["-ERR unknown command 'MULTI'\r\n", &info, "$1\r\nv\r\n", "-ERR unknown command 'EXEC'\r\n"],
+            ["-NOPERM no permissions to run the 'multi' command\r\n", &info, "-WRONGTYPE x\r\n", no_exec],
+            ["-NOPERM app has no ACL permissions\r\n", &info, "$1\r\nv\r\n", "-NOPERM app has no ACL permissions\r\n"],
+            ["+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "-NOPERM no permissions to run the 'exec' command\r\n"],
+        ] {
+            assert!(read(&answers).is_spoiled, "{answers:?}");
+        }
+        for answers in [
+            [LOADING; 4],
+            ["+OK\r\n", NOPERM, "+QUEUED\r\n", ABORT],
+            ["+OK\r\n", "+QUEUED\r\n", "-ERR arity\r\n", ABORT],
+        ] {
+            assert!(!read(&answers).is_spoiled, "{answers:?}");
+        }
+    }
+
+    #[test]
     fn a_server_that_refuses_everything_is_not_merely_silent() {
         for error in [LOADING, "-NOAUTH Authentication required.\r\n", "-BUSY Redis is busy running a script.\r\n"] {
             let opened = read(&[error; 4]);
@@ -356,11 +409,12 @@ mod tests {
         let set = Cmd::set("k", "v");
         let opened = command(&set, Form::Behind, WAIT, &["+OK\r\n", &told(70), ":2\r\n"]);
         assert_eq!((one(&opened), offset(opened.after.as_ref())), ("ok".to_owned(), Some(70)));
-        assert_eq!((opened.before.is_none(), opened.confirmed), (true, Some(2)));
+        assert_eq!((opened.before.is_none(), opened.confirmed), (true, Some(Ok(2))));
         let opened =
             command(&set, Form::Bare, WAIT, &["-OOM x\r\n", "-ERR WAIT cannot be used with replica instances\r\n"]);
-        assert_eq!((one(&opened), opened.after.is_none(), opened.confirmed), ("OOM".to_owned(), true, Some(0)));
-        assert_eq!(command(&set, Form::Bare, WAIT, &["+OK\r\n", ":-1\r\n"]).confirmed, Some(0));
+        assert_eq!((one(&opened), opened.after.is_none()), ("OOM".to_owned(), true));
+        assert!(matches!(opened.confirmed, Some(Err(_))));
+        assert_eq!(command(&set, Form::Bare, WAIT, &["+OK\r\n", ":-1\r\n"]).confirmed, Some(Ok(0)));
     }
 
     #[test]
@@ -372,7 +426,7 @@ mod tests {
         let Reply::Many { kept, not_queued } = &opened.reply else { panic!("{opened:?}") };
         assert_eq!(kept[..], [Value::Array(vec![Value::Okay, Value::Int(1)])]);
         assert!(not_queued.is_empty());
-        assert_eq!((offset(opened.after.as_ref()), opened.confirmed), (Some(70), Some(1)));
+        assert_eq!((offset(opened.after.as_ref()), opened.confirmed), (Some(70), Some(Ok(1))));
         let answers = ["+OK\r\n", "+QUEUED\r\n", "-OOM x\r\n", ABORT, &told(70)];
         let opened = pipeline(&transaction, Form::Behind, None, &answers);
         let Reply::Many { kept, not_queued } = &opened.reply else { panic!("{opened:?}") };

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use redis::{Cmd, ServerError, Value};
 
-use super::envelope::{EXEC, MULTI, append_wait, count_of, fold};
+use super::envelope::{Confirmed, EXEC, MULTI, append_wait, count_of, fold, refuses_transaction};
 use crate::classification::{Block, Request, TransactionStep};
 use crate::consistency::{FENCE_LIVES, Fence, Passed, Raise};
 use crate::node::Role;
 use crate::pool::role_in_greeting;
-use crate::routing::{Reply, is_not_serving};
+use crate::routing::{Refusal, Reply};
 
 const HELLO: &[u8] = b"*1\r\n$5\r\nHELLO\r\n";
 
@@ -46,7 +46,9 @@ pub(super) struct OpenedFence {
     pub(super) reply: Reply,
     pub(super) word: Word,
     /// How many replicas confirmed it.
-    pub(super) confirmed: Option<u32>,
+    pub(super) confirmed: Option<Confirmed>,
+    /// The transaction around the read was refused, and the read with it.
+    pub(super) is_spoiled: bool,
 }
 
 /// What the reply says of the fence.
@@ -84,6 +86,11 @@ impl Fenced {
             return Self { bytes, form: Form::ReadWithin, before: 3, behind: 1, wait: None };
         }
         Self { bytes, form: Form::ReadBehind, before: 2, behind: 0, wait: None }
+    }
+
+    /// Returns the form without a transaction, if this one has one.
+    pub(super) fn without_transaction(&self, request: &Request<'_>, fence: Option<Fence>) -> Option<Self> {
+        (self.form == Form::ReadWithin).then(|| Self::read(request, fence, true))
     }
 
     /// Has a write raise a fence.
@@ -146,6 +153,10 @@ impl Fenced {
             Reply::Many { kept, .. } => kept,
         };
         let confirmed = if self.wait.is_some() { values.pop().map(count_of) } else { None };
+        // Without MULTI, they ran one by one, which proves as much.
+        let has_begun = |values: &[Value]| !matches!(values.get(1), Some(Value::ServerError(_)));
+        let is_spoiled =
+            self.form == Form::ReadWithin && has_begun(&values) && values.get(1..).is_some_and(refuses_transaction);
         let (values, word) = match self.form {
             Form::ReadWithin => {
                 let role = values.drain(..1).next();
@@ -169,7 +180,7 @@ impl Fenced {
             }
             Form::Inside(raise) => inside(values, self.before, raise),
         };
-        OpenedFence { reply: fold(request, values), word, confirmed }
+        OpenedFence { reply: fold(request, values), word, confirmed, is_spoiled }
     }
 }
 
@@ -201,7 +212,7 @@ fn unfold(mut values: Vec<Value>, before: usize) -> (Value, Result<Vec<Value>, W
     for (place, value) in values.into_iter().enumerate() {
         let Value::ServerError(error) = value else { continue };
         // The request's own error is its reply, as if there had been no transaction around it.
-        let is_own = place == before + 1 || is_not_serving(&error);
+        let is_own = place == before + 1 || Refusal::of(&error).is_some_and(Refusal::is_not_serving);
         return if is_own { (Value::ServerError(error), Err(Word::None)) } else { refused(error) };
     }
     match exec {
@@ -352,7 +363,7 @@ mod tests {
         let replies = [&queued[..], &["+QUEUED", "*4\r\n$1\r\n3\r\n+OK\r\n:1\r\n:1", ":2"]].concat();
         let opened = renewal.open(&request, values(&replies));
         assert!(matches!(opened.word, Word::Raised { count: 1, before: Some(3), .. }));
-        assert_eq!((one(opened.reply), opened.confirmed), (Value::Okay, Some(2)));
+        assert_eq!((one(opened.reply), opened.confirmed), (Value::Okay, Some(Ok(2))));
     }
 
     #[test]

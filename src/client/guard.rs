@@ -1,8 +1,9 @@
 //! What the reply to one call has to prove, beside being a reply.
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
-use redis::Value;
+use redis::{RedisError, Value};
 
 use super::check::Check;
 use super::clock::Clock;
@@ -24,6 +25,8 @@ use crate::topology::{Hint, LeftOut, Member, Topology};
 pub(crate) struct Guard<'a> {
     request: &'a Request<'a>,
     envelope: Option<Box<Sealed>>,
+    /// For nodes that refuse a transaction around a read; made when it is needed.
+    plain: OnceCell<Option<Box<Sealed>>>,
     check: Option<Check<'a>>,
     /// So many replicas are to confirm a write.
     replicas: u32,
@@ -100,7 +103,13 @@ impl ReplicatedClient {
         let checks = envelope.is_some() && (session.is_some() || staleness.is_some());
         let (keeper, began) = (&*self.shared.keeper, Instant::now());
         let check = checks.then_some(Check { session, demand, staleness, keeper, began });
-        Ok(Guard { request, envelope, check, replicas: asked.map_or(0, |asked| asked.replicas) })
+        Ok(Guard {
+            request,
+            envelope,
+            plain: OnceCell::new(),
+            check,
+            replicas: asked.map_or(0, |asked| asked.replicas),
+        })
     }
 
     /// Puts a request behind the session's fence, or has it raise that.
@@ -152,7 +161,7 @@ impl ReplicatedClient {
 
 impl<'a> Guard<'a> {
     pub(crate) fn unchecked(request: &'a Request<'a>) -> Self {
-        Self { request, envelope: None, check: None, replicas: 0 }
+        Self { request, envelope: None, plain: OnceCell::new(), check: None, replicas: 0 }
     }
 
     #[inline]
@@ -173,9 +182,18 @@ impl<'a> Guard<'a> {
         self.request
     }
 
+    /// The form in which the request is sent to this node.
     #[inline]
-    pub(super) fn envelope(&self) -> Option<&Sealed> {
-        self.envelope.as_deref()
+    pub(super) fn envelope(&self, member: &Member, now: Instant) -> Option<&Sealed> {
+        let envelope = self.envelope.as_deref()?;
+        let plain = if member.refused.transactions(now) { self.plain(envelope) } else { None };
+        plain.or(Some(envelope))
+    }
+
+    #[cold]
+    fn plain(&self, envelope: &Sealed) -> Option<&Sealed> {
+        let fence = self.check.as_ref().and_then(|check| check.demand.seen.fence());
+        self.plain.get_or_init(|| envelope.without_transaction(self.request, fence)).as_deref()
     }
 
     /// What the reply has to contain.
@@ -223,7 +241,10 @@ impl<'a> Guard<'a> {
     }
 
     fn check_closely(&self, member: &Member, opened: Unsealed) -> Result<Reply, Fault> {
-        let Unsealed { reply, told, confirmed } = opened;
+        let Unsealed { reply, told, confirmed, is_spoiled } = opened;
+        if is_spoiled {
+            return Err(Fault::new(Stage::Spoiled, None));
+        }
         if !is_answer(self.request, &reply) {
             // Nothing was executed: there is nothing to prove.
             return Ok(reply);
@@ -231,10 +252,13 @@ impl<'a> Guard<'a> {
         if let Some(check) = &self.check {
             check.proves(member, self.request, told)?;
         }
+        let asked = self.replicas;
         match confirmed {
-            Some(confirmed) if confirmed < self.replicas && !reply.has_error() && !is_void(self.request, &reply) => {
-                Err(Fault::new(Stage::Unacknowledged { confirmed, asked: self.replicas }, None))
+            _ if reply.has_error() || is_void(self.request, &reply) => Ok(reply),
+            Some(Ok(confirmed)) if confirmed < asked => {
+                Err(Fault::new(Stage::Unacknowledged { confirmed, asked }, None))
             }
+            Some(Err(refusal)) => Err(Fault::new(Stage::Unconfirmed, RedisError::from(refusal))),
             _ => Ok(reply),
         }
     }

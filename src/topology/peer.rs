@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::bell::Bell;
 use super::progress::Progress;
+use super::refused::Refused;
 use crate::endpoint::Place;
 use crate::error::{Error, Result};
 use crate::events;
@@ -27,6 +28,7 @@ pub(crate) struct Peer {
     is_watched: AtomicBool,
     asked: Mutex<Asked>,
     pub(crate) progress: Progress,
+    pub(crate) refused: Refused,
 }
 
 /// When the node was asked for its state, and whether it answered.
@@ -69,7 +71,7 @@ impl Workshop {
         }
         let bell = self.is_monitored.then(Bell::default);
         let (is_watched, asked, progress) = (AtomicBool::new(false), Mutex::default(), Progress::default());
-        Ok(Arc::new(Peer { node, pool, bell, is_watched, asked, progress }))
+        Ok(Arc::new(Peer { node, pool, bell, is_watched, asked, progress, refused: Refused::default() }))
     }
 }
 
