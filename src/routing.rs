@@ -26,6 +26,9 @@ pub(crate) use self::verdict::{Setting, Verdict, executed_nothing, is_answer, ju
 /// Which roles may serve a read, and in what order.
 ///
 /// Replicas follow their master asynchronously: only reads from the master are sure to see the latest write.
+///
+/// A read on a replica does not touch the key on the master: with `maxmemory-policy` `allkeys-lru` or `allkeys-lfu`, the
+/// master evicts by what *it* serves. Where that matters, `TOUCH` the keys that are read a lot: it goes to the master.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

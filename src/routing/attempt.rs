@@ -147,8 +147,11 @@ impl Fault {
     /// Says why a node does not tell what proves a reply.
     fn why_silent(&self) -> String {
         match self.missing_right() {
-            Some(right) => format!("does not tell what proves a reply: the user lacks {right}"),
-            None => "does not tell what proves a reply: the user may not ask (+info, or the key of a fence), or it is no server that says so".to_owned(),
+            Some(right) => {
+                let asked = right.trim_start_matches('+').to_ascii_uppercase();
+                format!("does not tell what proves a reply: the user may not ask ({asked}), it lacks {right}")
+            }
+            None => "does not tell what proves a reply: the user may not ask (INFO, or the key of a fence), or it is no server that says so".to_owned(),
         }
     }
 

@@ -16,6 +16,7 @@ mod lineages;
 mod nemesis;
 mod outage;
 mod providers;
+mod refusals;
 mod roles;
 mod routing;
 mod sentinels;
