@@ -146,8 +146,9 @@ impl Classifier {
             found.rule = if found.rule.is_partial() { Rule::Partial } else { found.rule };
         }
         if !self.learned.is_empty() && self.learned.contains(name, second) {
-            found.class = Classification::Write;
-            found.rule = if found.rule.is_partial() { Rule::Partial } else { found.rule };
+            // Scripts that declare that they do not write are still reads.
+            let rule = index::find(name, second).map_or(Rule::Partial, |row| row.rule);
+            found = Found { class: Classification::Write, rule, ..found };
         }
         found
     }

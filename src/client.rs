@@ -121,7 +121,7 @@ impl ReplicatedClient {
     pub(crate) fn call(&self, request: &Request<'_>, aim: Aim<'_>) -> Result<Served> {
         let mut topology = self.shared.keeper.current();
         let mut clock = Clock::start(self.options.deadline);
-        let guard = self.guard(request, aim, &mut clock)?;
+        let mut guard = self.guard(request, aim, &mut clock)?;
         let mut left_out = guard.left_out(&topology);
         let mut earlier: Option<Error> = None;
         // What a node answered that another one may better.
@@ -135,7 +135,7 @@ impl ReplicatedClient {
             }
             if picked.is_none() {
                 let next = self.pick(&topology, &guard, aim, &clock, left_out);
-                if let (Ok(None) | Err(_), Some(answer)) = (&next, &first_answer) {
+                if let (Ok(None) | Err(_), Some(answer), true) = (&next, &first_answer, topology.is_settled()) {
                     return Err(answer.clone());
                 }
                 picked = next.map_err(|error| error.after(earlier.as_ref()))?;
@@ -176,12 +176,9 @@ impl ReplicatedClient {
                 Verdict::GiveUp | Verdict::Answer => return Err(error),
                 Verdict::SameNode => picked = Some(target),
                 Verdict::Elsewhere => left_out.insert(target.position),
-                Verdict::Another => {
-                    left_out.insert(target.position);
-                    first_answer = Some(error.clone());
-                }
-                Verdict::Master => {
-                    left_out = left_out.and(topology.replicas());
+                Verdict::Another | Verdict::Master => {
+                    guard.turn_from(&member.node, verdict == Verdict::Master);
+                    left_out = left_out.and(guard.left_out(&topology));
                     first_answer = Some(error.clone());
                 }
                 Verdict::Write { position } => return self.call_as_write(request, position, &clock, &error),

@@ -215,6 +215,15 @@ impl Topology {
         all
     }
 
+    /// Returns the member at this address, to be left out.
+    pub(crate) fn only(&self, addr: &NodeAddr) -> LeftOut {
+        let mut only = LeftOut::default();
+        if let Some(position) = self.find(addr) {
+            only.insert(position);
+        }
+        only
+    }
+
     pub(crate) fn find(&self, addr: &NodeAddr) -> Option<usize> {
         self.members.iter().position(|member| member.node.addr() == addr)
     }

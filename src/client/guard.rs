@@ -11,9 +11,11 @@ use super::envelope::{Envelope, Form};
 use super::fence::{Fenced, touch};
 use super::sealed::{Sealed, Unsealed};
 use super::{Aim, Options, ReplicatedClient};
+use crate::addr::NodeAddr;
 use crate::classification::{Block, Classification, Request, TransactionStep};
 use crate::consistency::{Demand, Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::node::Node;
 use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
 use crate::topology::{Hint, LeftOut, Member, Topology};
 
@@ -28,8 +30,19 @@ pub(crate) struct Guard<'a> {
     /// For nodes that refuse a transaction around a read; made when it is needed.
     plain: OnceCell<Option<Box<Sealed>>>,
     check: Option<Check<'a>>,
+    /// Who is not asked again, after one node answered what another one may better.
+    turned_from: TurnedFrom,
     /// So many replicas are to confirm a write.
     replicas: u32,
+}
+
+/// Nodes that are not asked again.
+#[derive(Debug, Default)]
+enum TurnedFrom {
+    #[default]
+    Nobody,
+    One(NodeAddr),
+    Replicas,
 }
 
 /// A write waits for so many replicas to confirm it, for so long.
@@ -108,6 +121,7 @@ impl ReplicatedClient {
             envelope,
             plain: OnceCell::new(),
             check,
+            turned_from: TurnedFrom::Nobody,
             replicas: asked.map_or(0, |asked| asked.replicas),
         })
     }
@@ -161,7 +175,14 @@ impl ReplicatedClient {
 
 impl<'a> Guard<'a> {
     pub(crate) fn unchecked(request: &'a Request<'a>) -> Self {
-        Self { request, envelope: None, plain: OnceCell::new(), check: None, replicas: 0 }
+        Self {
+            request,
+            envelope: None,
+            plain: OnceCell::new(),
+            check: None,
+            turned_from: TurnedFrom::Nobody,
+            replicas: 0,
+        }
     }
 
     #[inline]
@@ -201,9 +222,24 @@ impl<'a> Guard<'a> {
         self.check.as_ref().map(|check| check.demand.seen)
     }
 
-    /// The members that cannot prove it: they need not be tried.
+    /// Turns from a node, or from all replicas, to the others.
+    #[cold]
+    pub(super) fn turn_from(&mut self, node: &Node, all_replicas: bool) {
+        self.turned_from = if all_replicas { TurnedFrom::Replicas } else { TurnedFrom::One(node.addr().clone()) };
+    }
+
+    /// The members that cannot prove it, or have refused: they need not be tried.
     #[inline]
     pub(super) fn left_out(&self, topology: &Topology) -> LeftOut {
+        match &self.turned_from {
+            TurnedFrom::Nobody => self.unable(topology),
+            TurnedFrom::Replicas => topology.replicas(),
+            TurnedFrom::One(addr) => self.unable(topology).and(topology.only(addr)),
+        }
+    }
+
+    #[inline]
+    fn unable(&self, topology: &Topology) -> LeftOut {
         match &self.check {
             Some(check) if self.request.is_read() && check.needs_master(self.request) => topology.replicas(),
             _ => LeftOut::default(),

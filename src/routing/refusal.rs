@@ -89,6 +89,11 @@ impl Refusal {
         )
     }
 
+    /// Returns whether the server gives it whatever it is asked, so that it says nothing about one command.
+    pub(crate) fn is_general(self) -> bool {
+        self.is_not_serving() || self == Self::Busy
+    }
+
     /// Returns the refusal of a request: what a script answers counts only in the server's words.
     pub(crate) fn of_request(request: &Request<'_>, error: &ServerError) -> Option<Self> {
         if request.runs_script { Self::of_script(error) } else { Self::of(error) }

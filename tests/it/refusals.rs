@@ -247,6 +247,27 @@ fn writes_wait_for_a_busy_master() {
 }
 
 #[test]
+fn a_master_that_stays_busy_is_told_by_its_own_words() {
+    let servers = set_with_key(1);
+    let client = servers.client_builder().monitor_interval(Duration::from_millis(100)).build().unwrap();
+    client.set("n", 0).unwrap();
+    let busy = keep_busy(servers.master());
+    // Long enough for the monitor to take it for silent.
+    let end = Instant::now() + 6 * SHORT;
+    for handle in [client.clone(), client.session()].iter().cycle() {
+        let error = handle.deadline(SHORT).incr("n").unwrap_err();
+        assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Server, false), "{error:?}");
+        assert_eq!(error.as_redis().unwrap().code(), Some("BUSY"));
+        if Instant::now() > end {
+            break;
+        }
+    }
+    kill_script(servers.master());
+    busy.join().unwrap();
+    wait_until("writes go on", || client.incr("n").is_ok());
+}
+
+#[test]
 fn a_busy_master_is_not_asked_in_a_spin_and_not_ejected() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
@@ -317,6 +338,20 @@ fn reads_of_sessions_go_on_where_memory_is_used_up() {
         let error = session.set("n", 2).unwrap_err();
         assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Server, false), "{error:?}");
         check_that_nobody_is_blamed(&client);
+    }
+}
+
+#[test]
+fn a_new_client_finds_the_node_that_has_the_right() {
+    let servers = set_with_key(1);
+    let builder = || as_user(&servers, &["~*", "+@all"]);
+    let _ = builder();
+    let mut acl = redis::cmd("ACL");
+    acl.arg("SETUSER").arg("app").arg("-get").exec(&mut servers.replica(0).connection().unwrap()).unwrap();
+    for _ in 0..20 {
+        let url = |server: &Server| format!("redis://app:secret@{}", server.addr());
+        let builder = ReplicatedClient::builder().master(url(servers.master())).replica(url(servers.replica(0)));
+        assert_eq!(builder.build().unwrap().get::<String>("k").unwrap(), "v");
     }
 }
 
