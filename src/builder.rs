@@ -13,7 +13,7 @@ use crate::client::{Options, ReplicatedClient, Shared};
 use crate::consistency::SessionMode;
 use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
-use crate::pool::{Housekeeping, Limits};
+use crate::pool::{Housekeeping, Limits, Resolver};
 use crate::routing::{Budget, Protection, ReadFrom};
 use crate::strategy::{self, LatencyWindow, PeakEwma, Strategy, ZoneAffinity};
 use crate::topology::{Keeper, TopologyProvider, Workshop};
@@ -50,6 +50,8 @@ pub struct Builder {
     monitor_interval: Duration,
     fallback_limit: FallbackLimit,
     session_mode: SessionMode,
+    /// Looks host names up for the client.
+    pub(crate) resolver: Resolver,
 }
 
 /// How many fallback reads there may be at once.
@@ -93,6 +95,7 @@ impl ReplicatedClient {
             monitor_interval: MONITOR_INTERVAL,
             fallback_limit: FallbackLimit::HalfOfPool,
             session_mode: SessionMode::default(),
+            resolver: Resolver::new(),
         }
     }
 }
@@ -254,6 +257,15 @@ impl Builder {
         self
     }
 
+    /// Sets how many connections to one node may be opened at a time, the monitor's included. Default: 2; zero fails `build`.
+    ///
+    /// Callers that need a connection meanwhile wait for one that comes back or is ready: so a failover, after which all
+    /// connections are opened anew, does not end in a storm of logins.
+    pub fn max_connecting(mut self, handshakes: u32) -> Self {
+        self.limits.connecting = handshakes;
+        self
+    }
+
     /// Sets how long opening a connection may take, login included. Default: 500 ms; zero fails `build`.
     ///
     /// The limit does not cover the system's name resolution, nor the handshake of native-tls.
@@ -305,7 +317,7 @@ impl Builder {
     pub fn build(self) -> Result<ReplicatedClient> {
         check(&self)?;
         let classifier = self.classifier()?;
-        let supply = self.source.supply(self.limits)?;
+        let supply = self.source.supply(self.limits, &self.resolver)?;
         let strategy = match self.strategy {
             Chosen::Made(strategy) => strategy,
             Chosen::Named { name, seed } => named(&name, seed)?,
@@ -314,6 +326,7 @@ impl Builder {
         let workshop = Workshop {
             limits: self.limits,
             client_name: self.client_name,
+            resolver: self.resolver,
             housekeeping: Housekeeping::new(),
             is_monitored: !self.monitor_interval.is_zero(),
             is_timed: strategy.needs_latency(),
@@ -327,7 +340,7 @@ impl Builder {
         let keeper = Arc::new(keeper);
         keeper.start(supply.asks_provider)?;
         let budget = Budget::new(Instant::now());
-        let protection = Protection::new(limit);
+        let protection = Protection::new(limit, self.limits.checkout);
         let (session_mode, fixed) = (self.session_mode, supply.fixed);
         let shared = Shared { keeper, classifier, strategy, budget, protection, session_mode, fixed };
         let options = Options {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use self::attempt::{attempt, explain_failure};
 use self::clock::Clock;
-use self::pick::Picked;
+use self::pick::{NoPick, Picked};
+use self::setbacks::Setbacks;
 use crate::addr::NodeAddr;
 use crate::classification::{Classifier, Request};
 use crate::consistency::{Seen, Session, SessionMode};
@@ -34,6 +35,7 @@ mod seat;
 mod second;
 mod session;
 mod set;
+mod setbacks;
 
 pub use self::dedicated::Target;
 pub(crate) use self::guard::{Confirmation, Guard};
@@ -124,6 +126,7 @@ impl ReplicatedClient {
         let mut guard = self.guard(request, aim, &mut clock)?;
         let mut left_out = guard.left_out(&topology);
         let mut earlier: Option<Error> = None;
+        let mut setbacks = Setbacks::default();
         // What a node answered that another one may better.
         let mut first_answer: Option<Error> = None;
         let mut picked: Option<Picked<'_>> = None;
@@ -133,18 +136,27 @@ impl ReplicatedClient {
             if !clock.goes_on() {
                 return Err(earlier.unwrap_or_else(|| self.no_time(request, &clock)));
             }
-            if picked.is_none() {
-                let next = self.pick(&topology, &guard, aim, &clock, left_out);
-                if let (Ok(None) | Err(_), Some(answer), true) = (&next, &first_answer, topology.is_settled()) {
-                    return Err(answer.clone());
+            let target = match picked.take().map_or_else(|| self.pick(&topology, &guard, aim, &clock, left_out), Ok) {
+                Ok(target) => target,
+                Err(NoPick::Never(error)) => return Err(first_answer.unwrap_or_else(|| error.after(earlier.as_ref()))),
+                Err(NoPick::Later) => {
+                    let is_over = setbacks.end_round() || (first_answer.is_some() && topology.is_settled());
+                    if is_over && let Some(error) = first_answer.take().or_else(|| earlier.take()) {
+                        return Err(error);
+                    }
+                    // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
+                    topology = self.wait(&topology, &mut clock);
+                    left_out = guard.left_out(&topology);
+                    continue;
                 }
-                picked = next.map_err(|error| error.after(earlier.as_ref()))?;
-            }
-            let Some(target) = picked.take() else {
-                // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
-                topology = self.wait(&topology, &mut clock);
-                left_out = guard.left_out(&topology);
-                continue;
+                Err(NoPick::Full(error)) => {
+                    if !self.wait_for_room(&mut clock) {
+                        return Err(first_answer.unwrap_or_else(|| error.after(earlier.as_ref())));
+                    }
+                    topology = self.shared.keeper.current();
+                    left_out = guard.left_out(&topology);
+                    continue;
+                }
             };
             if !is_free && !self.may_attempt(request, &clock) {
                 // Nothing is held meanwhile.
@@ -156,9 +168,10 @@ impl ReplicatedClient {
             let attempt = attempt(member, &guard, &clock, target.has_more);
             let has_new_master = &|| self.shared.keeper.has_new_master();
             let setting = Setting { place: member.place, is_second: first_answer.is_some(), has_new_master };
-            let (verdict, outcome) = judge(request, &attempt, setting);
+            let (verdict, outcome) = setbacks.count(member, &attempt, judge(request, &attempt, setting));
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(reply)) => {
+                    setbacks.blame(clock.now());
                     member.record_answer();
                     if let Some(first) = &first_answer {
                         self.compare(&topology, first, &reply, clock.now());
@@ -222,6 +235,15 @@ impl ReplicatedClient {
         let next = keeper.wait_for_change(known, clock.next_pause());
         clock.look();
         next
+    }
+
+    /// Waits until there is room for one more fallback read. Returns whether there is.
+    #[cold]
+    fn wait_for_room(&self, clock: &mut Clock) -> bool {
+        let protection = &self.shared.protection;
+        let has_room = protection.wait_for_room(clock.permit_end(protection.patience()));
+        clock.look();
+        has_room
     }
 
     /// Notes what an attempt says about its node, and has the set looked at if it may have changed.

@@ -92,6 +92,8 @@ pub struct Config {
     client_name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pool_size: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_connecting: Option<u32>,
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
     connect_timeout: Option<Duration>,
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
@@ -124,6 +126,7 @@ impl Config {
         builder = set(builder, self.read_from, Builder::read_from);
         builder = set(builder, self.client_name.as_deref(), Builder::client_name);
         builder = set(builder, self.pool_size, Builder::pool_size);
+        builder = set(builder, self.max_connecting, Builder::max_connecting);
         builder = set(builder, self.connect_timeout, Builder::connect_timeout);
         builder = set(builder, self.checkout_timeout, Builder::checkout_timeout);
         builder = set(builder, self.response_timeout, Builder::response_timeout);
@@ -189,6 +192,7 @@ mod tests {
             read_from = "any"
             client_name = "me"
             pool_size = 3
+            max_connecting = 5
             connect_timeout = "10ms"
             checkout_timeout = "20ms"
             response_timeout = "30ms"
@@ -213,7 +217,7 @@ mod tests {
             );
             let times = [limits.connect, limits.checkout, limits.response, limits.idle];
             assert_eq!(times.map(|time| time.as_millis()), [10, 20, 30, 60_000]);
-            assert_eq!(limits.size, 3);
+            assert_eq!((limits.size, limits.connecting), (3, 5));
             assert!(format!("{:?}", client.shared).contains("strategy: ZoneAffinity { zone: \"b\""));
             assert!(format!("{:?}", client.shared.keeper).contains("interval: 120s"));
             assert!(format!("{:?}", client.shared).contains("limit: 3"), "the own zone is saturated with its pools");
@@ -277,6 +281,7 @@ mod tests {
             ("sentinel = { service = 'main', nodes = [] }", "no Sentinel is named"),
             ("master = '127.0.0.1:1'\ndiscover = ['127.0.0.1:1']", "two sources"),
             ("master = '127.0.0.1:1'\nfallback_limit = 0", "fallback_limit is 0"),
+            ("master = '127.0.0.1:1'\nmax_connecting = 0", "max_connecting is 0"),
             ("master = '127.0.0.1:1'\nmonitor_interval = '1ms'", "monitor_interval is less"),
             ("master = '127.0.0.1:1'\nlogin = { password = 'x' }", "login"),
         ] {

@@ -260,6 +260,13 @@ impl Node {
         self.blame(outcome, now, chance);
     }
 
+    /// As [`record_failure`](Self::record_failure), for a loss that was counted when it happened.
+    #[cold]
+    pub(crate) fn blame_for_loss(&self, now: Instant, chance: f64) {
+        self.latency.failed(now);
+        self.blame(Outcome::Failed, now, chance);
+    }
+
     /// Counts a failed attempt that does not speak against the node.
     pub(crate) fn count_failure(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);

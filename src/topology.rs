@@ -16,9 +16,12 @@ mod chronicle;
 mod description;
 mod discovery;
 mod election;
+#[cfg(test)]
+mod fake;
 mod fixed;
 mod keeper;
 mod ledger;
+mod names;
 mod peer;
 mod progress;
 mod refresher;

@@ -11,9 +11,12 @@ const LONGEST_TIME: Duration = Duration::from_secs(366 * 86_400);
 const LARGEST_POOL: u32 = 10_000;
 
 pub(super) fn check(builder: &Builder) -> Result<()> {
-    let Limits { size, connect, checkout, response, idle } = builder.limits;
+    let Limits { size, connecting, connect, checkout, response, idle } = builder.limits;
     if size == 0 {
         return Err(Error::config("pool_size is 0: no call could ever get a connection"));
+    }
+    if connecting == 0 {
+        return Err(Error::config("max_connecting is 0: no connection could ever be made"));
     }
     let times = [
         ("connect_timeout", connect),

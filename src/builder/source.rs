@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::node::Role;
-use crate::pool::Limits;
+use crate::pool::{Limits, Resolver};
 use crate::strategy::MOST_NODES;
 use crate::topology::{Description, Discovery, Fixed, SentinelGroup, TopologyProvider};
 
@@ -33,7 +33,8 @@ pub(super) struct Supply {
 }
 
 impl Source {
-    pub(super) fn supply(self, limits: Limits) -> Result<Supply> {
+    pub(super) fn supply(self, limits: Limits, resolver: &Resolver) -> Result<Supply> {
+        let resolver = Resolver::clone(resolver);
         let is_named = !self.masters.is_empty() || !self.replicas.is_empty();
         let sources = [is_named, self.seeds.is_some(), self.sentinel.is_some(), self.provider.is_some()];
         if sources.into_iter().filter(|used| *used).count() > 1 {
@@ -50,15 +51,16 @@ impl Source {
             Supply { provider, first: Description::new(), fixed: None, asks_provider: true, manner }
         };
         if let Some(seeds) = seeds {
-            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map, limits)?)));
+            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map, resolver, limits)?)));
         }
         if let Some((service, sentinels)) = sentinel {
-            return Ok(found(Arc::new(SentinelGroup::new(service, &sentinels, map, limits.connect)?)));
+            let group = SentinelGroup::new(service, &sentinels, map, resolver, limits.connect)?;
+            return Ok(found(Arc::new(group)));
         }
         if let Some(provider) = provider {
             return Ok(found(provider));
         }
-        let fixed = Arc::new(Fixed::new(named(masters, replicas)?));
+        let fixed = Arc::new(Fixed::new(named(masters, replicas)?, resolver, limits.connect));
         let (first, asks_provider) = (fixed.as_named(), fixed.has_names());
         let provider = Arc::<Fixed>::clone(&fixed);
         // Nodes that are named are reached as they are named.

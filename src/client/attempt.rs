@@ -8,10 +8,10 @@ use super::clock::{Clock, patience};
 use super::guard::Guard;
 use super::sealed::Unsealed;
 use super::server_error;
-use crate::classification::Request;
+use crate::classification::{Block, Request};
 use crate::error::{Error, ErrorKind};
 use crate::node::{Outcome, Role, SyncState};
-use crate::pool::Lease;
+use crate::pool::{Lease, Want};
 use crate::routing::{Fault, Refusal, Reply, Stage};
 use crate::topology::Member;
 
@@ -20,6 +20,17 @@ const PROVEN_FOR: Duration = Duration::from_secs(1);
 /// How long a write tries to connect to a master that is ejected.
 const GLANCE: Duration = Duration::from_millis(100);
 
+/// What a connection is taken for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purpose {
+    /// It must not turn out to be dead: what goes out on it cannot be sent again.
+    pub(super) must_be_alive: bool,
+    /// It will be kept for as long as a command blocks by its own argument.
+    pub(super) blocks: bool,
+    /// There is another node to turn to.
+    pub(super) has_more: bool,
+}
+
 /// Tries one node once.
 #[inline]
 pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_more: bool) -> Result<Reply, Fault> {
@@ -27,7 +38,8 @@ pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_mor
     let _in_flight = member.node.begin();
     let _probe = member.node.admit(clock.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = clock.attempt_end(has_more);
-    let mut lease = take(member, !request.is_read(), clock, end)?;
+    let purpose = Purpose { must_be_alive: !request.is_read(), blocks: request.block != Block::No, has_more };
+    let mut lease = take(member, purpose, clock, end)?;
     let reply = exchange(member, &mut lease, guard, clock, end);
     // One that lags behind has answered as well.
     let is_answer = reply.as_ref().map_or_else(|fault| fault.stage == Stage::Unproven, |_| true);
@@ -41,9 +53,11 @@ pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_mor
 
 /// Takes a connection that leads where the topology says.
 #[inline]
-pub(super) fn take(member: &Member, must_be_alive: bool, clock: &Clock, end: Option<Instant>) -> Result<Lease, Fault> {
+pub(super) fn take(member: &Member, purpose: Purpose, clock: &Clock, end: Option<Instant>) -> Result<Lease, Fault> {
+    let Purpose { must_be_alive, blocks, has_more } = purpose;
     let end = if must_be_alive && member.node.is_ejected() { ready_by(member, clock, end) } else { end };
-    let mut lease = member.pool.checkout(member.node.in_flight(), end).map_err(|fault| blame(member, fault))?;
+    let want = Want { blocks, has_more, in_flight: member.node.in_flight(), end };
+    let mut lease = member.pool.checkout(want).map_err(|fault| blame(member, fault))?;
     prepare(member, &mut lease, must_be_alive, clock, end)?;
     Ok(lease)
 }

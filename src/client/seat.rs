@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::attempt::{exchange, take};
+use super::attempt::{Purpose, exchange, take};
 use super::clock::Clock;
 use super::guard::Guard;
 use super::{ReplicatedClient, Served};
@@ -14,6 +14,9 @@ use crate::node::{Outcome, SyncState};
 use crate::pool::Lease;
 use crate::routing::{Fault, Reply, Setting, Stage, Verdict, judge};
 use crate::topology::{Member, Topology};
+
+/// A connection that is kept.
+const PINNED: Purpose = Purpose { must_be_alive: true, blocks: false, has_more: false };
 
 /// A connection to the master that one handle keeps for its transaction. Dropped before it is released, it is closed.
 pub(crate) struct Seat {
@@ -64,7 +67,7 @@ impl ReplicatedClient {
     fn sit_down(&self, topology: &Topology, position: usize, clock: &mut Clock) -> Result<Lease, Fault> {
         let member = &topology.members()[position];
         let mut take_once = || {
-            let taken = take(member, true, clock, clock.attempt_end(false));
+            let taken = take(member, PINNED, clock, clock.attempt_end(false));
             clock.tick();
             taken
         };

@@ -2,7 +2,7 @@
 
 use redis::{RedisError, ServerError, Value};
 
-use super::missing_right;
+use super::{Obstacle, missing_right};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::consistency::Loss;
@@ -46,6 +46,8 @@ pub(crate) enum Stage {
     Sent,
     /// Answered; what was put around the request had it refused, and is left away the next time.
     Spoiled,
+    /// Sent; the node left its place in the set, or was ejected, before the reply was complete.
+    Withdrawn,
     /// Answered; the node does not prove to contain what the reply has to contain.
     Unproven,
     /// Answered; the node does not tell how far it is.
@@ -101,6 +103,9 @@ impl Fault {
             Stage::Connect | Stage::Idle => (ErrorKind::Checkout, "could not connect".to_owned()),
             Stage::WrongRole => (ErrorKind::Unavailable, format!("not in the role that {request} needs")),
             Stage::Stale | Stage::Sent => (ErrorKind::Interrupted, format!("no complete reply to {request}")),
+            Stage::Withdrawn => {
+                (ErrorKind::Interrupted, format!("left its place in the set before it had answered {request}"))
+            }
             Stage::Unproven if request.is_read() => {
                 let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
                 let text =
@@ -170,10 +175,18 @@ impl Fault {
         self.cause.as_ref().is_some_and(RedisError::is_timeout)
     }
 
-    /// The server took the connection but not the login: waiting will not change that.
+    /// Returns whether the request was sent and got no complete reply.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self.stage, Stage::Sent | Stage::Stale | Stage::Withdrawn)
+    }
+
+    /// Returns what stood in the way of a new connection.
+    pub(crate) fn obstacle(&self) -> Obstacle {
+        self.cause.as_ref().map_or(Obstacle::Node, Obstacle::of)
+    }
+
+    /// Returns whether the server took the connection but not the login: waiting will not change that.
     pub(crate) fn is_refusal_by_server(&self) -> bool {
-        let refuses =
-            |cause: &RedisError| cause.code().is_some() || cause.kind() == redis::ErrorKind::AuthenticationFailed;
-        self.cause.as_ref().is_some_and(refuses)
+        self.stage == Stage::Connect && self.obstacle() == Obstacle::Login
     }
 }

@@ -3,7 +3,7 @@
 use redis::{ServerError, Value};
 
 use super::refusal::{Refusal, stopped_script};
-use super::{Fault, Reply, Stage};
+use super::{Fault, Obstacle, Reply, Stage};
 use crate::classification::Request;
 use crate::node::{Outcome, Role};
 
@@ -105,10 +105,13 @@ fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome
         Stage::Connect if fault.is_refusal_by_server() && !request.is_read() => {
             (Verdict::GiveUp, Some(Outcome::Unreachable))
         }
+        // What this process lacks says nothing about the node.
+        Stage::Connect if fault.obstacle() == Obstacle::Here => (Verdict::Elsewhere, None),
         Stage::Connect => (Verdict::Elsewhere, Some(Outcome::Unreachable)),
         Stage::WrongRole => (Verdict::Elsewhere, Some(Outcome::NotServing)),
+        Stage::Withdrawn if request.is_repeatable() => (Verdict::Elsewhere, None),
         Stage::Stale if request.is_repeatable() => (Verdict::SameNode, None),
-        Stage::Stale => (Verdict::GiveUp, None),
+        Stage::Stale | Stage::Withdrawn => (Verdict::GiveUp, None),
         Stage::Unproven if request.is_repeatable() => (Verdict::Unproven, None),
         Stage::Unproven
         | Stage::Silent

@@ -13,7 +13,7 @@ use crate::endpoint::Place;
 use crate::error::{Error, Result};
 use crate::events;
 use crate::node::{Node, Outcome, Report, Role};
-use crate::pool::{Housekeeping, Limits, Login, Pool, Silence};
+use crate::pool::{Housekeeping, Limits, Login, Pool, Resolver, Silence};
 
 /// An answer that failed to come that long before the deadline was waited for as long as it should be.
 const MARGIN: Duration = Duration::from_millis(5);
@@ -49,6 +49,7 @@ pub(super) struct Asked {
 pub(crate) struct Workshop {
     pub(crate) limits: Limits,
     pub(crate) client_name: Option<String>,
+    pub(crate) resolver: Resolver,
     pub(crate) housekeeping: Housekeeping,
     pub(crate) is_monitored: bool,
     /// The strategy goes by latencies.
@@ -60,7 +61,8 @@ impl Workshop {
     pub(super) fn peer(&self, place: Place, role: Role) -> Result<Arc<Peer>> {
         let Place { addr, info, weight, zone } = place;
         let login = Login { info, client_name: self.client_name.clone() };
-        let pool = Pool::new(login, self.limits, &self.housekeeping).map_err(|error| error.on(&addr))?;
+        let pool =
+            Pool::new(login, self.limits, &self.resolver, &self.housekeeping).map_err(|error| error.on(&addr))?;
         let node = Node::new(addr).with_role(role).with_weight(weight);
         let mut node = node.with_response_limit(self.limits.response).with_timing(self.is_timed);
         if let Some(zone) = zone {
@@ -144,6 +146,10 @@ impl Peer {
         }
         let mut asked = self.asked.lock();
         asked.last = Some(began);
+        if silence == Silence::TurnedAway {
+            // Its open connections are as good as before.
+            return;
+        }
         // If it served calls since it fell silent, its silence begins anew.
         let answered = self.node.answered();
         if asked.silent_since.is_none() || answered > asked.answered {
@@ -153,7 +159,7 @@ impl Peer {
         drop(asked);
         let outcome = match silence {
             Silence::Unreachable => Outcome::Unreachable,
-            Silence::Failed => Outcome::Failed,
+            Silence::Failed | Silence::TurnedAway => Outcome::Failed,
         };
         self.node.blame(outcome, Instant::now(), rand::random());
     }
@@ -178,7 +184,7 @@ impl Peer {
     /// Asks the node once, on a connection opened for that.
     pub(super) fn ask_once(&self, deadline: Instant) {
         let began = Instant::now();
-        let Ok(mut line) = self.pool.line() else { return };
+        let mut line = self.pool.line();
         line.answer_by(deadline);
         match line.ask() {
             Ok(report) => self.heard(report, began),

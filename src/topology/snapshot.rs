@@ -51,7 +51,7 @@ pub struct NodeSnapshot {
     pub heartbeat: Option<Duration>,
     /// Requests of this process that wait for it, or for a connection to it.
     pub in_flight: u32,
-    /// Connections of its pool that are lent right now.
+    /// Connections of its pool that are lent right now; those of blocking commands, which come on top of its size, included.
     pub connections_in_use: u32,
     /// The most connections its pool may have.
     pub pool_size: u32,

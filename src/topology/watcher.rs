@@ -9,7 +9,6 @@ use super::bell::Woken;
 use super::keeper::Keeper;
 use super::peer::Peer;
 use super::refresher::spawn;
-use crate::error::{Error, ErrorKind};
 use crate::node::{Report, SyncState};
 use crate::pool::{Line, Silence};
 
@@ -18,8 +17,7 @@ const BREATH: Duration = Duration::from_millis(20);
 
 /// Starts to watch a node, unless somebody does. The thread ends when the node leaves the set, and with the client.
 pub(super) fn start(peer: &Arc<Peer>, keeper: &Weak<Keeper>) -> crate::Result<()> {
-    let unusable = |error| Error::new(ErrorKind::Config, "an endpoint cannot be used").because(error);
-    let line = peer.pool.line().map_err(unusable)?;
+    let line = peer.pool.line();
     if !peer.begin_watch() {
         return Ok(());
     }

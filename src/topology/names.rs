@@ -1,0 +1,198 @@
+//! Which servers a host name stands for: the one place where the names of nodes, seeds and Sentinels become addresses.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use redis::ConnectionAddr;
+
+use crate::addr::NodeAddr;
+use crate::endpoint::Place;
+use crate::pool::Resolver;
+
+/// The names of a set, and what they stand for.
+#[derive(Debug)]
+pub(super) struct Names {
+    resolver: Resolver,
+    /// A look-up is waited for no longer than for a connection.
+    limit: Duration,
+    /// What names of several servers stood for when they were last looked up with success.
+    several: Mutex<BTreeMap<NodeAddr, Vec<SocketAddr>>>,
+}
+
+impl Names {
+    pub(super) fn new(resolver: Resolver, limit: Duration) -> Self {
+        Self { resolver, limit, several: Mutex::default() }
+    }
+
+    pub(super) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// Begins to look up the names among these again.
+    pub(super) fn begin(&self, places: &[Place]) {
+        hosts(places).for_each(|host| self.resolver.look_up_again(host, 0));
+    }
+
+    /// Looks the names among these up again and waits for that, for the smaller part of the time until `end`: a resolver
+    /// that hangs leaves the rest to the servers.
+    pub(super) fn look_up(&self, places: &[Place], end: Instant) {
+        let now = Instant::now();
+        let wait = self.limit.min(end.saturating_duration_since(now) / 2);
+        self.resolver.look_up_all(hosts(places), now + wait);
+    }
+
+    /// Returns the nodes that a place stands for, as far as is known, in a fixed order: those at the addresses of a name
+    /// of several servers, otherwise the place itself.
+    pub(super) fn nodes(&self, place: &Place) -> Vec<Place> {
+        let Some((host, port)) = name_of(place) else { return vec![place.clone()] };
+        let known = self.resolver.known(host, port).unwrap_or_default();
+        let mut memory = self.several.lock();
+        let before = memory.get(&place.addr);
+        // A name that cannot be looked up stands for what it stood for, and one of several nodes stays addresses.
+        match several(known, before.is_some()).or_else(|| before.cloned()) {
+            Some(now) => {
+                memory.insert(place.addr.clone(), now.clone());
+                at_each(place, now)
+            }
+            None => vec![place.clone()],
+        }
+    }
+
+    /// Returns the place at each address that it stands for, as far as is known: whether two of them lead to one server
+    /// does not matter. A place without a name is itself.
+    ///
+    /// # Errors
+    ///
+    /// Why no address is known.
+    pub(super) fn addresses(&self, place: &Place) -> io::Result<Vec<Place>> {
+        match name_of(place) {
+            Some((host, port)) => Ok(at_each(place, self.resolver.known(host, port)?)),
+            None => Ok(vec![place.clone()]),
+        }
+    }
+
+    /// Returns whether no address is known of one of these.
+    pub(super) fn lacks_any(&self, places: &[Place]) -> bool {
+        hosts(places).any(|host| !self.resolver.knows(host, 0))
+    }
+}
+
+/// Returns whether the place has a name that may stand for other servers from time to time.
+pub(super) fn is_name(place: &Place) -> bool {
+    name_of(place).is_some()
+}
+
+fn hosts(places: &[Place]) -> impl Iterator<Item = &str> + Clone {
+    places.iter().filter_map(name_of).map(|(host, _)| host)
+}
+
+/// The name and port to look up, if the address has a name rather than a number.
+fn name_of(place: &Place) -> Option<(&str, u16)> {
+    match place.info.addr() {
+        // With TLS, the name is what the certificate is checked against: it stays one node.
+        ConnectionAddr::Tcp(host, port) if host.trim_matches(['[', ']']).parse::<IpAddr>().is_err() => {
+            Some((host, *port))
+        }
+        _ => None,
+    }
+}
+
+fn at_each(place: &Place, addresses: Vec<SocketAddr>) -> Vec<Place> {
+    let at = |addr: SocketAddr| place.at(NodeAddr::tcp(&addr.ip().to_string(), addr.port()));
+    addresses.into_iter().map(at).collect()
+}
+
+/// One server often has an address of each family: only several of one family are several servers. `None`: there is but
+/// one, and it was never more.
+fn several(mut all: Vec<SocketAddr>, was_several: bool) -> Option<Vec<SocketAddr>> {
+    all.sort();
+    all.dedup();
+    let fewest = if was_several { 1 } else { 2 };
+    let (v4, v6): (Vec<_>, Vec<_>) = all.into_iter().partition(SocketAddr::is_ipv4);
+    [v4, v6].into_iter().find(|family| family.len() >= fewest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Names, several};
+    use crate::endpoint::Endpoint;
+    use crate::pool::Resolver;
+    use std::io;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use parking_lot::Mutex;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn several_addresses_of_one_family_are_several_nodes_in_a_fixed_order() {
+        let (one, other) = (addresses(&["10.0.0.2:1", "10.0.0.1:1"]), addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
+        assert_eq!(several(one, false), Some(other.clone()));
+        assert_eq!(several(other.clone(), false), Some(other));
+        assert_eq!(
+            several(addresses(&["127.0.0.1:1", "[::1]:1", "127.0.0.1:1"]), false),
+            None,
+            "localhost is one node"
+        );
+        assert_eq!(
+            several(addresses(&["10.0.0.1:1", "[::2]:1", "[::1]:1"]), false),
+            Some(addresses(&["[::1]:1", "[::2]:1"]))
+        );
+        assert_eq!(several(vec![], true), None, "not known");
+        assert_eq!(several(addresses(&["10.0.0.1:1"]), true), Some(addresses(&["10.0.0.1:1"])), "scaled down");
+    }
+
+    #[test]
+    fn a_name_is_the_servers_that_it_stood_for_when_it_was_last_known() {
+        let answer = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&answer);
+        let resolver = Resolver::with(move |host| match host {
+            "redis" => Ok(told.lock().clone()),
+            _ => Err(io::Error::other("no such name")),
+        });
+        let names = Names::new(resolver, Duration::from_secs(60));
+        let place = |text: &str| Endpoint::from(text).place().unwrap();
+        let seeds = ["redis:7", "unknown:7", "10.0.0.9:7", "unix:/tmp/s"].map(place);
+        let nodes = |names: &Names| -> Vec<String> {
+            names.look_up(&seeds, Instant::now() + Duration::from_secs(60));
+            seeds.iter().flat_map(|seed| names.nodes(seed)).map(|place| place.addr.to_string()).collect()
+        };
+        let others = ["unknown:7", "10.0.0.9:7", "unix:/tmp/s"];
+        let expect = |found: &[&'static str]| [found, &others].concat();
+        assert_eq!(nodes(&names), expect(&["redis:7"]));
+        assert!(names.lacks_any(&seeds) && !names.lacks_any(&seeds[2..]));
+        *answer.lock() = addresses(&["10.0.0.1:0"]);
+        assert_eq!(nodes(&names), expect(&["redis:7"]), "one server, under its name");
+        *answer.lock() = addresses(&["10.0.0.2:0", "10.0.0.1:0"]);
+        assert_eq!(nodes(&names), expect(&["10.0.0.1:7", "10.0.0.2:7"]));
+        answer.lock().clear();
+        assert_eq!(nodes(&names), expect(&["10.0.0.1:7", "10.0.0.2:7"]), "what it stood for");
+        *answer.lock() = addresses(&["10.0.0.3:0"]);
+        assert_eq!(nodes(&names), expect(&["10.0.0.3:7"]));
+        assert_eq!(names.addresses(&seeds[0]).unwrap()[0].addr.to_string(), "10.0.0.3:7");
+        assert_eq!(names.addresses(&seeds[1]).unwrap_err().to_string(), "no such name");
+        assert_eq!(names.addresses(&seeds[3]).unwrap()[0].addr, seeds[3].addr);
+    }
+
+    #[test]
+    fn a_resolver_that_hangs_leaves_time_for_the_servers() {
+        let resolver = Resolver::with(|_| {
+            loop {
+                std::thread::park();
+            }
+        });
+        let names = Names::new(resolver, Duration::from_secs(60));
+        let seeds = ["redis:7"].map(|text| Endpoint::from(text).place().unwrap());
+        let end = Instant::now() + Duration::from_secs(2);
+        names.look_up(&seeds, end);
+        assert!(Instant::now() < end, "half of it");
+        assert!(names.lacks_any(&seeds) && names.addresses(&seeds[0]).is_err());
+    }
+}
