@@ -42,6 +42,10 @@ pub(crate) use self::guard::{Confirmation, Guard};
 pub(crate) use self::query::server_error;
 pub(crate) use self::seat::Seat;
 
+/// A request that was refused for now is not sent again with less time left: it is certain that it was not executed, and
+/// would not be once a reply is late.
+const LAST_CHANCE: Duration = Duration::from_millis(100);
+
 /// A handle to a master and its replicas.
 ///
 /// Writes go to the master, reads to the replicas that the read preference and the strategy choose. Handles are cheap to
@@ -198,6 +202,9 @@ impl ReplicatedClient {
                 Verdict::Later => {
                     drop(target);
                     topology = self.wait(&topology, &mut clock);
+                    if clock.left() < LAST_CHANCE.min(self.options.deadline / 8) {
+                        return Err(error);
+                    }
                     left_out = guard.left_out(&topology);
                 }
                 Verdict::Unproven => left_out = self.closer(&topology, left_out, target.position, &clock),

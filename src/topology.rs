@@ -73,6 +73,8 @@ pub(crate) struct Need {
     pub(crate) hint: Hint,
     /// The named master is taken for the master before anybody has said who it is.
     pub(crate) presumes: bool,
+    /// The nodes that are left out would refuse it again.
+    pub(crate) left_for_good: bool,
 }
 
 /// The candidates of one attempt.
@@ -154,7 +156,8 @@ impl Topology {
         }
         let (best, _) = best;
         if is_protected && best == Rank::LastResort {
-            return Err(if self.may_still_serve(need, now, left_out) { NoChoice::Later } else { NoChoice::Protected });
+            let is_for_now = !need.left_for_good && self.may_still_serve(need, now, left_out);
+            return Err(if is_for_now { NoChoice::Later } else { NoChoice::Protected });
         }
         let is_fallback = best == Rank::Fallback && self.falls_back(need);
         match Candidates::of(nodes) {

@@ -8,7 +8,7 @@ use super::clock::{Clock, patience};
 use super::guard::Guard;
 use super::sealed::Unsealed;
 use super::server_error;
-use crate::classification::{Block, Request};
+use crate::classification::{Block, Request, TransactionStep};
 use crate::error::{Error, ErrorKind};
 use crate::node::{Outcome, Role, SyncState};
 use crate::pool::{Lease, Want};
@@ -189,8 +189,10 @@ fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
 /// After a refused write nobody should get this connection before the node was asked again. Returns why it was refused.
 #[inline]
 fn turned_away(request: &Request<'_>, reply: &Reply) -> Option<Refusal> {
+    let ends_transaction = || request.is_transaction() || request.step() == Some(TransactionStep::Exec);
     let refusal = |value: &Value| match value {
         Value::ServerError(error) => turned_away_by(request, error),
+        Value::Array(all) if ends_transaction() => all.iter().find_map(refused_script),
         _ => None,
     };
     match reply {
@@ -206,6 +208,15 @@ fn turned_away(request: &Request<'_>, reply: &Reply) -> Option<Refusal> {
 #[cold]
 fn turned_away_by(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
     Refusal::of_request(request, error).filter(|refusal| refusal.is_not_serving())
+}
+
+/// Inside of an executed transaction, only scripts can be refused.
+#[cold]
+fn refused_script(value: &Value) -> Option<Refusal> {
+    match value {
+        Value::ServerError(error) => Refusal::of_script(error).filter(|refusal| refusal.is_not_serving()),
+        _ => None,
+    }
 }
 
 /// The error for a failed attempt, or for an earlier one if this one only ran out of time.

@@ -228,6 +228,10 @@ impl<'a> Guard<'a> {
         self.turned_from = if all_replicas { TurnedFrom::Replicas } else { TurnedFrom::One(node.addr().clone()) };
     }
 
+    pub(super) fn has_turned_away(&self) -> bool {
+        !matches!(self.turned_from, TurnedFrom::Nobody)
+    }
+
     /// The members that cannot prove it, or have refused: they need not be tried.
     #[inline]
     pub(super) fn left_out(&self, topology: &Topology) -> LeftOut {

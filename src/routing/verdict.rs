@@ -157,8 +157,19 @@ fn refusal(request: &Request<'_>, reply: &Reply) -> Option<Refused> {
             };
             let aborted =
                 matches!(&kept[..], [Value::ServerError(error)] if is_exec_abort(error)) && !not_queued.is_empty();
-            if aborted { every(not_queued.iter().map(in_queue)) } else { every(kept.iter().enumerate().map(in_value)) }
+            if aborted {
+                return every(not_queued.iter().map(in_queue));
+            }
+            every(executed(request, kept).iter().enumerate().map(in_value))
         }
+    }
+}
+
+/// Returns the replies inside of an executed transaction, where it runs scripts: servers refuse those one by one.
+fn executed<'a>(request: &Request<'_>, kept: &'a [Value]) -> &'a [Value] {
+    match kept {
+        [Value::Array(all)] if request.is_transaction() && request.runs_script && !all.is_empty() => all,
+        _ => kept,
     }
 }
 
@@ -270,6 +281,18 @@ mod tests {
             assert_eq!(judge(&request, &attempt, new), (Verdict::Later, None));
             assert_eq!(judge(&request, &attempt, MASTER), (Verdict::Answer, None));
         }
+    }
+
+    #[test]
+    fn scripts_that_were_refused_inside_a_transaction_are_sent_again_if_all_were() {
+        let mut transaction = redis::pipe();
+        transaction.atomic().cmd("EVAL").arg("x").arg(0).cmd("EVAL").arg("y").arg(0);
+        let refused = || error("READONLY You can't write against a read only replica. script: 00, on @user_script:1.");
+        let verdict = |all: Vec<Value>| verdict_on_pipeline(&transaction, vec![Value::Array(all)]);
+        assert_eq!(verdict(vec![refused(), refused()]), Verdict::Elsewhere);
+        assert_eq!(verdict(vec![refused(), Value::Int(1)]), Verdict::Answer);
+        assert_eq!(verdict(vec![error("READONLY x"), error("READONLY x")]), Verdict::Answer);
+        assert_eq!(verdict(Vec::new()), Verdict::Answer);
     }
 
     #[test]

@@ -120,6 +120,32 @@ fn a_script_goes_to_the_new_master_when_the_old_one_refused_it_in_wrapped_words(
 }
 
 #[test]
+fn a_script_in_a_transaction_goes_to_the_new_master() {
+    let servers = set_with_key(1);
+    let client = servers.client_builder().monitor_interval(Duration::ZERO).build().unwrap().deadline(LONG);
+    client.set("warm", 1).unwrap();
+    promote(servers.replica(0));
+    follow(servers.master(), servers.replica(0));
+    let mut transaction = redis::pipe();
+    transaction.atomic().cmd("EVAL").arg("return redis.call('INCR', 'n')").arg(0);
+    assert_eq!(client.query_pipeline::<(i64,)>(&transaction).unwrap(), (1,));
+}
+
+#[test]
+fn a_demotion_shows_in_a_transaction_by_hand() {
+    let servers = set_with_key(1);
+    let client = servers.client_builder().monitor_interval(Duration::ZERO).build().unwrap().deadline(LONG);
+    let mut connection = client.connection();
+    redis::cmd("MULTI").exec(&mut connection).unwrap();
+    redis::cmd("EVAL").arg("return redis.call('INCR', 'n')").arg(0).exec(&mut connection).unwrap();
+    promote(servers.replica(0));
+    follow(servers.master(), servers.replica(0));
+    let error = redis::cmd("EXEC").exec(&mut connection).unwrap_err();
+    assert_eq!(error.code(), Some("READONLY"), "{error:?}");
+    assert_eq!(client.snapshot().nodes[0].role, Role::Replica);
+}
+
+#[test]
 fn what_a_replica_refuses_as_a_write_goes_to_the_master_and_is_remembered() {
     let servers = set_with_key(2);
     let builder = servers.client_builder().classify("SETBIT", Classification::Read);
@@ -179,6 +205,24 @@ fn a_read_only_script_unknown_to_replicas_goes_to_the_master() {
 }
 
 #[test]
+fn many_read_only_scripts_at_once_share_the_room_on_the_master() {
+    let servers = set_with_key(1);
+    let client = servers.client_builder().build().unwrap().deadline(LONG);
+    let script = "return redis.call('GET', KEYS[1])";
+    let sha: String =
+        redis::cmd("SCRIPT").arg("LOAD").arg(script).query(&mut servers.master().connection().unwrap()).unwrap();
+    thread::scope(|scope| {
+        for _ in 0..24 {
+            scope.spawn(|| {
+                let run = redis::cmd("EVALSHA_RO").arg(&sha).arg(1).arg("k").clone();
+                (0..50).for_each(|_| assert_eq!(client.query::<String>(&run).unwrap(), "v"));
+            });
+        }
+    });
+    check_that_nobody_is_blamed(&client);
+}
+
+#[test]
 fn a_right_that_one_replica_lacks_is_found_on_another_node() {
     let servers = set_with_key(2);
     let all = &["~*", "+@all"][..];
@@ -227,11 +271,17 @@ fn writes_wait_for_a_busy_master() {
     let client = servers.client_builder().build().unwrap().deadline(LONG);
     client.set("n", 0).unwrap();
     let busy = keep_busy(servers.master());
-    let began = Instant::now();
-    let error = client.deadline(SHORT).incr("n").unwrap_err();
-    assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Server, false), "{error:?}");
-    assert_eq!(error.as_redis().unwrap().code(), Some("BUSY"));
-    assert!(began.elapsed() >= SHORT - Duration::from_millis(50) && began.elapsed() < 3 * SHORT);
+    // A server that is busy may also be late.
+    wait_until("the master says that it is busy", || {
+        let began = Instant::now();
+        let error = client.deadline(SHORT).query::<()>(&redis::cmd("TIME")).unwrap_err();
+        let is_told = error.as_redis().unwrap().code() == Some("BUSY");
+        if is_told {
+            assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Server, false), "{error:?}");
+            assert!(began.elapsed() >= SHORT / 2 && began.elapsed() < 3 * SHORT, "{:?}", began.elapsed());
+        }
+        is_told
+    });
     thread::scope(|scope| {
         let write = scope.spawn(|| client.incr("n"));
         let publish = scope.spawn(|| client.query::<i64>(redis::cmd("PUBLISH").arg("c").arg("m")));
@@ -254,11 +304,15 @@ fn a_master_that_stays_busy_is_told_by_its_own_words() {
     let busy = keep_busy(servers.master());
     // Long enough for the monitor to take it for silent.
     let end = Instant::now() + 6 * SHORT;
+    let mut told = 0;
     for handle in [client.clone(), client.session()].iter().cycle() {
         let error = handle.deadline(SHORT).incr("n").unwrap_err();
-        assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Server, false), "{error:?}");
-        assert_eq!(error.as_redis().unwrap().code(), Some("BUSY"));
-        if Instant::now() > end {
+        let is_told = error.as_redis().unwrap().code() == Some("BUSY");
+        // A server that is busy may also be late.
+        assert_eq!(error.kind(), if is_told { ErrorKind::Server } else { ErrorKind::Interrupted }, "{error:?}");
+        assert_eq!(error.may_have_executed(), !is_told);
+        told += usize::from(is_told);
+        if Instant::now() > end && told > 2 {
             break;
         }
     }
