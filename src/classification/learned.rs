@@ -7,12 +7,15 @@ const MOST: usize = 64;
 
 /// Names of commands, upper case, with or without a subcommand. Looked up without a lock.
 #[derive(Debug, Default)]
-pub(super) struct Learned(OnceLock<Box<[OnceLock<Box<[u8]>>]>>);
+pub(super) struct Learned(OnceLock<Box<[Name]>>);
+
+/// Set once, from the first on.
+type Name = OnceLock<Box<[u8]>>;
 
 impl Learned {
     /// Remembers a name. Returns whether that is news.
     pub(super) fn remember(&self, name: &[u8]) -> bool {
-        let slots = self.0.get_or_init(|| (0..MOST).map(|_| OnceLock::new()).collect());
+        let slots = self.0.get_or_init(|| (0..MOST).map(|_| Name::new()).collect());
         for slot in slots {
             let mut is_new = false;
             let known = slot.get_or_init(|| {
@@ -42,7 +45,7 @@ impl Learned {
             _ => known.eq_ignore_ascii_case(name),
         };
         let slots = self.0.get().map_or(&[][..], |slots| slots);
-        slots.iter().map_while(OnceLock::get).any(|known| is_it(known))
+        slots.iter().map_while(Name::get).any(|known| is_it(known))
     }
 }
 

@@ -17,6 +17,7 @@ mod nemesis;
 mod outage;
 mod providers;
 mod refusals;
+mod rights;
 mod roles;
 mod routing;
 mod sentinels;

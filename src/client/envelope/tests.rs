@@ -1,5 +1,3 @@
-//! How envelopes are sealed and opened.
-
 use super::{EXEC, Envelope, Form, INFO, MULTI, Opened, Silent};
 use crate::classification::{Block, Classifier, Replies, Request};
 use crate::consistency::Evidence;

@@ -1,5 +1,3 @@
-//! How fences are sent and read.
-
 use super::{Fenced, Word};
 use crate::classification::{Classifier, Request};
 use crate::consistency::{Fence, Passed, Raise};
