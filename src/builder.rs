@@ -254,6 +254,10 @@ impl Builder {
     /// Declares what a command is, whatever the table says: for commands of your own modules.
     ///
     /// `command` is a name in any case, with or without a subcommand (`"OBJECT ENCODING"`). Default: no overrides.
+    ///
+    /// Where a replica refuses as a write (`READONLY`) what is declared a [`Read`](Classification::Read), the server is
+    /// right: that call goes to the master, whatever the read preference, and so does each later call of that name. The event
+    /// `command_reclassified` says so once. At most 64 names are remembered.
     pub fn classify(mut self, command: &str, class: Classification) -> Self {
         self.overrides.push((command.to_owned(), class));
         self

@@ -16,7 +16,7 @@ use crate::classification::{Classifier, Request};
 use crate::consistency::{Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Outcome, Role};
-use crate::routing::{Budget, Protection, ReadFrom, Reply, Verdict, judge};
+use crate::routing::{Budget, Protection, ReadFrom, Reply, Setting, Verdict, judge};
 use crate::strategy::Strategy;
 use crate::topology::{Fixed, Keeper, LeftOut, Member, Topology};
 
@@ -32,6 +32,7 @@ mod pick;
 mod query;
 mod sealed;
 mod seat;
+mod second;
 mod session;
 mod set;
 mod setbacks;
@@ -40,6 +41,10 @@ pub use self::dedicated::Target;
 pub(crate) use self::guard::{Confirmation, Guard};
 pub(crate) use self::query::server_error;
 pub(crate) use self::seat::Seat;
+
+/// A request that was refused for now is not sent again with less time left: it is certain that it was not executed, and
+/// would not be once a reply is late.
+const LAST_CHANCE: Duration = Duration::from_millis(100);
 
 /// A handle to a master and its replicas.
 ///
@@ -122,12 +127,14 @@ impl ReplicatedClient {
     pub(crate) fn call(&self, request: &Request<'_>, aim: Aim<'_>) -> Result<Served> {
         let mut topology = self.shared.keeper.current();
         let mut clock = Clock::start(self.options.deadline);
-        let guard = self.guard(request, aim, &mut clock)?;
+        let mut guard = self.guard(request, aim, &mut clock)?;
         let mut left_out = guard.left_out(&topology);
         let mut earlier: Option<Error> = None;
         let mut setbacks = Setbacks::default();
+        // What a node answered that another one may better.
+        let mut first_answer: Option<Error> = None;
         let mut picked: Option<Picked<'_>> = None;
-        // Asking on for a node that is not behind is no retry.
+        // Asking on for a node that is not behind, or that does what the first one may not, is no retry.
         let mut is_free = true;
         loop {
             if !clock.goes_on() {
@@ -135,12 +142,11 @@ impl ReplicatedClient {
             }
             let target = match picked.take().map_or_else(|| self.pick(&topology, &guard, aim, &clock, left_out), Ok) {
                 Ok(target) => target,
-                Err(NoPick::Never(error)) => return Err(error.after(earlier.as_ref())),
+                Err(NoPick::Never(error)) => return Err(first_answer.unwrap_or_else(|| error.after(earlier.as_ref()))),
                 Err(NoPick::Later) => {
-                    if setbacks.end_round()
-                        && let Some(refused) = earlier
-                    {
-                        return Err(refused);
+                    let is_over = setbacks.end_round() || (first_answer.is_some() && topology.is_settled());
+                    if is_over && let Some(error) = first_answer.take().or_else(|| earlier.take()) {
+                        return Err(error);
                     }
                     // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
                     topology = self.wait(&topology, &mut clock);
@@ -149,7 +155,7 @@ impl ReplicatedClient {
                 }
                 Err(NoPick::Full(error)) => {
                     if !self.wait_for_room(&mut clock) {
-                        return Err(error.after(earlier.as_ref()));
+                        return Err(first_answer.unwrap_or_else(|| error.after(earlier.as_ref())));
                     }
                     topology = self.shared.keeper.current();
                     left_out = guard.left_out(&topology);
@@ -164,24 +170,43 @@ impl ReplicatedClient {
             }
             let member = &topology.members()[target.position];
             let attempt = attempt(member, &guard, &clock, target.has_more);
-            let (verdict, outcome) = setbacks.count(member, &attempt, judge(request, &attempt));
+            let has_new_master = &|| self.shared.keeper.has_new_master();
+            let setting = Setting { place: member.place, is_second: first_answer.is_some(), has_new_master };
+            let (verdict, outcome) = setbacks.count(member, &attempt, judge(request, &attempt, setting));
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(reply)) => {
                     setbacks.blame(clock.now());
                     member.record_answer();
+                    if let Some(first) = &first_answer {
+                        self.compare(&topology, first, &reply, clock.now());
+                    }
                     let (seen, position) = (guard.seen(), target.position);
                     return Ok(Served { reply, seen, topology, position });
                 }
                 (_, failed) => explain_failure(request, member, failed, earlier),
             };
             clock.tick();
-            is_free = verdict == Verdict::Unproven;
+            is_free = matches!(verdict, Verdict::Unproven | Verdict::Another | Verdict::Master);
             self.note(member, outcome, &clock);
             tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {
                 Verdict::GiveUp | Verdict::Answer => return Err(error),
                 Verdict::SameNode => picked = Some(target),
                 Verdict::Elsewhere => left_out.insert(target.position),
+                Verdict::Another | Verdict::Master => {
+                    guard.turn_from(&member.node, verdict == Verdict::Master);
+                    left_out = left_out.and(guard.left_out(&topology));
+                    first_answer = Some(error.clone());
+                }
+                Verdict::Write { position } => return self.call_as_write(request, position, &clock, &error),
+                Verdict::Later => {
+                    drop(target);
+                    topology = self.wait(&topology, &mut clock);
+                    if clock.left() < LAST_CHANCE.min(self.options.deadline / 8) {
+                        return Err(error);
+                    }
+                    left_out = guard.left_out(&topology);
+                }
                 Verdict::Unproven => left_out = self.closer(&topology, left_out, target.position, &clock),
             }
             earlier = Some(error);

@@ -9,6 +9,8 @@
 //! | `topology_changed` | INFO | `generation` `master` `replicas` | nodes joined, left or changed their places |
 //! | `failover` | WARN | `from` `to` | writes go to another master |
 //! | `fallback` | WARN | `node` `reads` | reads went to the master for want of replicas; at most one line in 10 s |
+//! | `command_reclassified` | WARN | `command` `node` | a replica refused a command that was taken for a read: it is a write from now on |
+//! | `node_lacks_rights` | WARN | `node` `right` | a replica refused a read for want of rights, another node served it; at most one line in 10 s a node |
 //! | `provider_failed` | WARN | `error` | the set could not be described; once, until it can be again |
 //! | `session_lost` | WARN | `node` `loss` | a master does not contain what a session has seen (`Lost`), or nobody can tell (`Unproven`) |
 
@@ -55,6 +57,17 @@ pub(crate) fn fallback(node: &NodeAddr, reads: u64) {
 #[cold]
 pub(crate) fn session_lost(node: &NodeAddr, loss: impl Debug) {
     tracing::warn!(name: "session_lost", %node, ?loss, "what a session has seen is not known to be there any more");
+}
+
+#[cold]
+pub(crate) fn command_reclassified(command: &str, node: &NodeAddr) {
+    tracing::warn!(name: "command_reclassified", event = "command_reclassified", command, %node, "a command is a write, not a read");
+}
+
+#[cold]
+pub(crate) fn node_lacks_rights(node: &NodeAddr, right: Option<&str>) {
+    let right = right.unwrap_or("unknown");
+    tracing::warn!(name: "node_lacks_rights", event = "node_lacks_rights", %node, right, "the user lacks a right on one node");
 }
 
 #[cold]

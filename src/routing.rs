@@ -14,6 +14,7 @@ mod budget;
 mod decision;
 mod obstacle;
 mod protection;
+mod refusal;
 mod verdict;
 
 pub(crate) use self::attempt::{Fault, Reply, Stage, loss_error};
@@ -21,11 +22,15 @@ pub(crate) use self::budget::Budget;
 pub use self::decision::{Decision, Exclusion, Measures};
 pub(crate) use self::obstacle::{Obstacle, io_error};
 pub(crate) use self::protection::{Permit, Protection};
-pub(crate) use self::verdict::{Verdict, executed_nothing, is_answer, is_not_serving, judge};
+pub(crate) use self::refusal::{Refusal, missing_right};
+pub(crate) use self::verdict::{Setting, Verdict, executed_nothing, is_answer, judge};
 
 /// Which roles may serve a read, and in what order.
 ///
 /// Replicas follow their master asynchronously: only reads from the master are sure to see the latest write.
+///
+/// A read on a replica does not touch the key on the master: with `maxmemory-policy` `allkeys-lru` or `allkeys-lfu`, the
+/// master evicts by what *it* serves. Where that matters, `TOUCH` the keys that are read a lot: it goes to the master.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -26,6 +26,7 @@ mod names;
 mod peer;
 mod progress;
 mod refresher;
+mod refused;
 mod sentinel;
 mod snapshot;
 mod turn;
@@ -73,6 +74,8 @@ pub(crate) struct Need {
     pub(crate) hint: Hint,
     /// The named master is taken for the master before anybody has said who it is.
     pub(crate) presumes: bool,
+    /// The nodes that are left out would refuse it again.
+    pub(crate) left_for_good: bool,
 }
 
 /// The candidates of one attempt.
@@ -154,7 +157,8 @@ impl Topology {
         }
         let (best, ..) = best;
         if is_protected && best > Rank::Lagging {
-            return Err(if self.may_still_serve(need, now, left_out) { NoChoice::Later } else { NoChoice::Protected });
+            let is_for_now = !need.left_for_good && self.may_still_serve(need, now, left_out);
+            return Err(if is_for_now { NoChoice::Later } else { NoChoice::Protected });
         }
         let is_fallback = best == Rank::Fallback && self.falls_back(need);
         match Candidates::of(nodes) {
@@ -217,6 +221,15 @@ impl Topology {
         let replicas = self.members.iter().enumerate().filter(|(_, member)| member.place == Role::Replica);
         replicas.for_each(|(index, _)| all.insert(index));
         all
+    }
+
+    /// Returns the member at this address, to be left out.
+    pub(crate) fn only(&self, addr: &NodeAddr) -> LeftOut {
+        let mut only = LeftOut::default();
+        if let Some(position) = self.find(addr) {
+            only.insert(position);
+        }
+        only
     }
 
     pub(crate) fn find(&self, addr: &NodeAddr) -> Option<usize> {

@@ -2,17 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{ServerError, ServerErrorKind, Value};
+use redis::{ServerError, Value};
 
 use super::clock::{Clock, patience};
 use super::guard::Guard;
 use super::sealed::Unsealed;
 use super::server_error;
-use crate::classification::{Block, Request};
+use crate::classification::{Block, Request, TransactionStep};
 use crate::error::{Error, ErrorKind};
 use crate::node::{Outcome, Role, SyncState};
 use crate::pool::{Lease, Want};
-use crate::routing::{Fault, Reply, Stage, is_not_serving};
+use crate::routing::{Fault, Refusal, Reply, Stage};
 use crate::topology::Member;
 
 /// A connection idle for this long is proven by one question before a write goes out on it.
@@ -140,18 +140,26 @@ pub(super) fn exchange(
     let send = |lease: &mut Lease, request: &Request<'_>| {
         lease.send(request, patience(member.pool.limits().response, request.block, now, end))
     };
-    let opened = match guard.envelope() {
+    let opened = match guard.envelope(member, now) {
         None => send(lease, request).map(Unsealed::from),
         Some(envelope) => send(lease, &envelope.sealed(request)).map(|reply| envelope.open(request, reply)),
     };
     match &opened {
-        Ok(Unsealed { reply, .. }) if must_close(request, reply) => {
+        Ok(Unsealed { is_spoiled: true, .. }) => {
+            // The transaction may be open still.
             lease.discard();
-            if is_read_only(reply) {
-                member.observe_role(Role::Replica);
-            }
+            member.refused.refuse_transactions(now);
         }
-        Ok(_) => lease.served(now),
+        Ok(Unsealed { reply, .. }) => match turned_away(request, reply) {
+            None => lease.served(now),
+            Some(refusal) => {
+                lease.discard();
+                if refusal == Refusal::ReadOnly {
+                    // It is a replica: every connection to it is now asked before the next write.
+                    member.observe_role(Role::Replica);
+                }
+            }
+        },
         Err(fault) => distrust(member, fault, last_used),
     }
     match opened {
@@ -178,30 +186,37 @@ fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
     }
 }
 
-/// Tells whether the node refused a write because it is a replica: every connection to it is now asked before the next.
-fn is_read_only(reply: &Reply) -> bool {
-    // In the words of EXECABORT, and of Dragonfly's scripts, it comes last.
-    let quotes =
-        |error: &ServerError| error.details().is_some_and(|details| details.contains("READONLY You can't write"));
-    let is_it = |error: &ServerError| error.kind() == Some(ServerErrorKind::ReadOnly) || quotes(error);
-    let says = |value: &Value| matches!(value, Value::ServerError(error) if is_it(error));
+/// After a refused write nobody should get this connection before the node was asked again. Returns why it was refused.
+#[inline]
+fn turned_away(request: &Request<'_>, reply: &Reply) -> Option<Refusal> {
+    let ends_transaction = || request.is_transaction() || request.step() == Some(TransactionStep::Exec);
+    let refusal = |value: &Value| match value {
+        Value::ServerError(error) => turned_away_by(request, error),
+        Value::Array(all) if ends_transaction() => all.iter().find_map(refused_script),
+        _ => None,
+    };
     match reply {
-        Reply::One(value) => says(value),
-        Reply::Many { kept, not_queued } => kept.iter().any(says) || not_queued.iter().any(|(_, error)| is_it(error)),
+        _ if request.is_read() => None,
+        Reply::One(value) => refusal(value),
+        Reply::Many { kept, not_queued } => {
+            let in_queue = || not_queued.iter().find_map(|(_, error)| turned_away_by(request, error));
+            kept.iter().find_map(refusal).or_else(in_queue)
+        }
     }
 }
 
-/// After a refused write nobody should get this connection before the node was asked again.
-#[inline]
-fn must_close(request: &Request<'_>, reply: &Reply) -> bool {
-    let refuses = |value: &Value| matches!(value, Value::ServerError(error) if is_not_serving(error));
-    !request.is_read()
-        && match reply {
-            Reply::One(value) => refuses(value),
-            Reply::Many { kept, not_queued } => {
-                kept.iter().any(refuses) || not_queued.iter().any(|(_, error)| is_not_serving(error))
-            }
-        }
+#[cold]
+fn turned_away_by(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
+    Refusal::of_request(request, error).filter(|refusal| refusal.is_not_serving())
+}
+
+/// Inside of an executed transaction, only scripts can be refused.
+#[cold]
+fn refused_script(value: &Value) -> Option<Refusal> {
+    match value {
+        Value::ServerError(error) => Refusal::of_script(error).filter(|refusal| refusal.is_not_serving()),
+        _ => None,
+    }
 }
 
 /// The error for a failed attempt, or for an earlier one if this one only ran out of time.
@@ -216,6 +231,8 @@ pub(super) fn explain_failure(
     match (failed, earlier) {
         // What is left of the deadline may be too short for anything: the attempts before it say what is wrong.
         (Err(fault), Some(earlier)) if fault.stage == Stage::Connect && fault.is_timeout() => earlier,
+        // So does the answer of a server that is not asked any more.
+        (Err(fault), Some(earlier)) if fault.stage == Stage::Avoided && earlier.kind() == ErrorKind::Server => earlier,
         (Err(fault), _) => fault.into_error(node, request),
         (Ok(reply), _) => refused(request, reply).on(node),
     }

@@ -39,6 +39,11 @@ impl Clock {
         self.now
     }
 
+    /// Returns how much time is left.
+    pub(crate) fn left(&self) -> Duration {
+        self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(self.now))
+    }
+
     /// Returns how many attempts are over.
     pub(crate) fn attempt(&self) -> u32 {
         self.attempt

@@ -83,6 +83,7 @@ impl ReplicatedClient {
                     may_fall_back: false,
                     hint: Hint::None,
                     presumes: false,
+                    left_for_good: false,
                 };
                 match topology.choose(need, clock.now(), left_out) {
                     Ok(mut choice) => return Ok(self.pick_among(topology, &mut choice, None, clock)),

@@ -65,9 +65,11 @@ impl ReplicatedClient {
         left_out: LeftOut,
     ) -> Result<Picked<'a>, NoPick> {
         let (request, read_from, hint) = (guard.request(), self.options.read_from, guard.hint(clock.now()));
+        let left_for_good = guard.has_turned_away();
         // Twice only if others took the last room for fallback reads in between.
         for may_fall_back in [true, false] {
-            let need = Need { is_read: request.is_read(), read_from, may_fall_back, hint, presumes: false };
+            let need =
+                Need { is_read: request.is_read(), read_from, may_fall_back, hint, presumes: false, left_for_good };
             let mut choice = match topology.choose(need, clock.now(), left_out) {
                 Ok(choice) => choice,
                 Err(NoChoice::Later) => return Err(NoPick::Later),

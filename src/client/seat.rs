@@ -12,7 +12,7 @@ use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Outcome, SyncState};
 use crate::pool::Lease;
-use crate::routing::{Fault, Reply, Stage, Verdict, judge};
+use crate::routing::{Fault, Reply, Setting, Stage, Verdict, judge};
 use crate::topology::{Member, Topology};
 
 /// A connection that is kept.
@@ -110,7 +110,9 @@ impl Seat {
         let end = clock.attempt_end(false);
         let attempt = exchange(member, &mut self.lease, guard, clock, end);
         clock.tick();
-        match judge(request, &attempt) {
+        // Whoever holds a connection decides what to do about a refusal.
+        let setting = Setting { place: member.place, is_second: true, has_new_master: &|| false };
+        match judge(request, &attempt, setting) {
             (Verdict::Answer, _) => member.record_answer(),
             (_, outcome) => client.note(member, outcome, clock),
         }

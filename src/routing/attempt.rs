@@ -2,7 +2,7 @@
 
 use redis::{RedisError, ServerError, Value};
 
-use super::Obstacle;
+use super::{Obstacle, missing_right};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::consistency::Loss;
@@ -44,6 +44,8 @@ pub(crate) enum Stage {
     Stale,
     /// Sent; the connection failed before the reply was complete.
     Sent,
+    /// Answered; what was put around the request had it refused, and is left away the next time.
+    Spoiled,
     /// Sent; the node left its place in the set, or was ejected, before the reply was complete.
     Withdrawn,
     /// Answered; the node does not prove to contain what the reply has to contain.
@@ -56,6 +58,8 @@ pub(crate) enum Stage {
     Lost(Loss),
     /// Written, and confirmed by fewer replicas than asked for.
     Unacknowledged { confirmed: u32, asked: u32 },
+    /// Written; the server refused to wait for replicas.
+    Unconfirmed,
 }
 
 impl Reply {
@@ -103,8 +107,9 @@ impl Fault {
                 (ErrorKind::Interrupted, format!("left its place in the set before it had answered {request}"))
             }
             Stage::Unproven if request.is_read() => {
+                let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
                 let text =
-                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough");
+                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough{why}");
                 let error = Error::unproven_read(text).on(node);
                 return match self.cause {
                     Some(cause) => error.because(cause),
@@ -122,23 +127,43 @@ impl Fault {
                     None => error,
                 };
             }
-            Stage::Silent => {
-                let text = "does not tell what proves a reply: the user may not ask (INFO, or the key of a fence), or it is no server that says so";
-                (ErrorKind::Unproven, text.to_owned())
-            }
+            Stage::Silent => (ErrorKind::Unproven, self.why_silent()),
+            Stage::Spoiled => (ErrorKind::Unavailable, format!("refused {request} inside a transaction")),
             Stage::Lost(loss) => return loss_error(loss).on(node),
             Stage::Unacknowledged { confirmed, asked } => {
                 let message =
                     format!("{request} was applied, but only {confirmed} of {asked} replicas confirmed it in time");
                 return Error::new(ErrorKind::Unacknowledged, message).on(node).executed(true).confirmed_by(confirmed);
             }
+            Stage::Unconfirmed => {
+                let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
+                let text = format!("{request} was applied, but the server refused to wait for replicas (WAIT){why}");
+                (ErrorKind::Unacknowledged, text)
+            }
         };
-        let is_sent = matches!(kind, ErrorKind::Interrupted | ErrorKind::Unproven);
+        let is_sent = matches!(kind, ErrorKind::Interrupted | ErrorKind::Unproven | ErrorKind::Unacknowledged);
         let error = Error::new(kind, message).on(node).executed(is_sent && !request.is_read());
         match self.cause {
             Some(cause) => error.because(cause),
             None => error,
         }
+    }
+
+    /// Says why a node does not tell what proves a reply.
+    fn why_silent(&self) -> String {
+        match self.missing_right() {
+            Some(right) => {
+                let asked = right.trim_start_matches('+').to_ascii_uppercase();
+                format!("does not tell what proves a reply: the user may not ask ({asked}), it lacks {right}")
+            }
+            None => "does not tell what proves a reply: the user may not ask (INFO, or the key of a fence), or it is no server that says so".to_owned(),
+        }
+    }
+
+    /// Returns the right for want of which the server refused, if it named it.
+    fn missing_right(&self) -> Option<String> {
+        let errors = self.cause.clone()?.into_server_errors()?;
+        missing_right(&errors.first()?.1)
     }
 
     /// The other side, or the network, closed the connection.

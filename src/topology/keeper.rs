@@ -28,6 +28,8 @@ use crate::node::{Role, SyncState};
 pub(super) const HURRY: Duration = Duration::from_millis(100);
 /// After this time without a master, nobody hurries any more.
 const HURRIES_FOR: Duration = Duration::from_secs(30);
+/// How long after another master took over its replicas may not be attached yet.
+const ATTACHES_FOR: Duration = Duration::from_secs(30);
 /// How long the master must be silent before another may take its place: at most this.
 ///
 /// Less than a second by some hurried questions: a promotion at that moment is noticed within a second.
@@ -60,6 +62,8 @@ pub(crate) struct Keeper {
 pub(super) struct Mood {
     /// Since when the master is out.
     out_since: Option<Instant>,
+    /// When another master last took over.
+    succeeded_at: Option<Instant>,
     /// When a fault of a call last had the set looked at.
     pub(super) suspected: Option<Instant>,
     /// Without a monitor: a thread is looking.
@@ -214,6 +218,7 @@ impl Keeper {
             self.ring();
         }
         if let Some(Succession { from, to }) = succession {
+            self.mood.lock().succeeded_at = Some(now);
             events::failover(from.node.addr(), to.node.addr());
             // It was seen to answer, as the master.
             to.node.come_back(now);
@@ -291,6 +296,11 @@ impl Keeper {
             return None;
         }
         Some(mood.out_since.get_or_insert_with(Instant::now).elapsed())
+    }
+
+    /// Returns whether another master took over a short while ago: replicas may be about to attach to it.
+    pub(crate) fn has_new_master(&self) -> bool {
+        self.mood.lock().succeeded_at.is_some_and(|at| at.elapsed() < ATTACHES_FOR)
     }
 
     pub(super) fn interval(&self) -> Duration {

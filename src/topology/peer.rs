@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::bell::Bell;
 use super::progress::Progress;
+use super::refused::Refused;
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Place};
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ pub(crate) struct Peer {
     /// Translates the addresses that the server tells.
     map: AddressMap,
     resolver: Resolver,
+    pub(crate) refused: Refused,
 }
 
 /// When the node was asked for its state, and whether it answered.
@@ -90,7 +92,8 @@ impl Workshop {
         let bell = self.is_monitored.then(Bell::default);
         let (is_watched, asked, progress) = (AtomicBool::new(false), Mutex::default(), Progress::default());
         let (map, resolver) = (self.map.clone(), self.resolver.clone());
-        Ok(Arc::new(Peer { node, pool, bell, is_watched, asked, progress, described, map, resolver }))
+        let refused = Refused::default();
+        Ok(Arc::new(Peer { node, pool, bell, is_watched, asked, progress, refused, described, map, resolver }))
     }
 }
 

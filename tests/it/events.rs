@@ -217,3 +217,40 @@ fn a_provider_that_fails_is_told_once() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0].level, Level::WARN);
 }
+
+#[test]
+fn a_command_that_is_no_read_is_told_once() {
+    listen();
+    let servers = set_with_key(2);
+    let client = servers.client_builder().classify("PSETEX", redis_replicated::Classification::Read).build().unwrap();
+    for _ in 0..10 {
+        client.query::<()>(redis::cmd("PSETEX").arg("t").arg(60_000).arg("v")).unwrap();
+    }
+    let told = events("command_reclassified", "command", "PSETEX");
+    assert_eq!((told.len(), told[0].level), (1, Level::WARN));
+    assert!(addrs(servers.replicas()).iter().any(|addr| told[0].fields["node"] == addr.to_string()));
+}
+
+#[test]
+fn a_node_that_lacks_rights_is_told_once() {
+    listen();
+    let servers = set_with_key(2);
+    let client = crate::support::as_user(&servers, &["~*", "+@all"]).build().unwrap();
+    acl_without_get(servers.replica(0));
+    let node = servers.replica(0).addr();
+    wait_until("that node was asked", || {
+        assert_eq!(client.get::<String>("k").unwrap(), "v");
+        servers.replica(0).errors("NOPERM").unwrap() >= 3
+    });
+    let told = events("node_lacks_rights", "node", &node.to_string());
+    assert_eq!((told.len(), told[0].level), (1, Level::WARN));
+    assert!(told[0].fields["right"].contains("+get"), "{told:?}");
+    servers.servers().iter().for_each(acl_without_get);
+    assert!(client.get::<String>("k").is_err());
+    assert_eq!(count("node_lacks_rights", &servers.replica(1).addr()), 0, "nobody else had it either");
+}
+
+fn acl_without_get(server: &redis_replicated::testing::Server) {
+    let mut acl = redis::cmd("ACL");
+    acl.arg("SETUSER").arg("app").arg("-get").exec(&mut server.connection().unwrap()).unwrap();
+}

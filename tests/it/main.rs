@@ -17,6 +17,8 @@ mod names;
 mod nemesis;
 mod outage;
 mod providers;
+mod refusals;
+mod rights;
 mod roles;
 mod routing;
 mod sentinels;

@@ -169,6 +169,7 @@ fn nodes_that_nobody_has_reached_come_after_those_of_their_rank() {
             may_fall_back: true,
             hint: Hint::None,
             presumes: false,
+            left_for_good: false,
         };
         let choice = topology.choose(need, now, LeftOut::default()).unwrap();
         choice.candidates.iter().map(|node| node.addr().to_string()).collect()
