@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use self::link::{End, Link, Setting};
+use self::link::{CHUNK, End, Link, Setting};
 use crate::addr::NodeAddr;
 
 /// How long the end of [`NetworkFault::Refuse`] tries to get its port back.
@@ -72,6 +72,15 @@ pub enum NetworkFault {
     Truncate(usize),
     /// What the server sends is passed on one byte at a time, with this pause between.
     SlowBytes(Duration),
+    /// What the client sends is taken this many bytes at a time, with this pause between; replies are passed on at once.
+    ///
+    /// What the buffers of the system hold comes first: several megabytes can be sent before the client has to wait.
+    SlowReader {
+        /// How many bytes are taken at once, at least one.
+        bytes: usize,
+        /// The pause between two of them.
+        pause: Duration,
+    },
 }
 
 /// What the proxy, its acceptor and its connections have in common.
@@ -89,6 +98,16 @@ struct Shared {
 struct Acceptor {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
+}
+
+impl NetworkFault {
+    /// Returns how many bytes of what the client sends are taken at once, at most.
+    fn taken_at_once(self) -> usize {
+        match self {
+            Self::SlowReader { bytes, .. } => bytes.clamp(1, CHUNK),
+            _ => CHUNK,
+        }
+    }
 }
 
 impl FaultProxy {

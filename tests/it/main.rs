@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod capacity;
 mod classification;
 mod confirmations;
 mod connections;
@@ -32,4 +33,5 @@ mod support;
 mod survive;
 mod sync_states;
 mod testing;
+mod time_limits;
 mod transactions;

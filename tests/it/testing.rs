@@ -174,6 +174,25 @@ fn slow_bytes_come_one_by_one() {
 }
 
 #[test]
+fn a_slow_reader_makes_the_client_wait_and_answers_at_once() {
+    let (_server, proxy) = echo();
+    proxy.set(NetworkFault::SlowReader { bytes: 2, pause: SHORT / 5 }).unwrap();
+    let mut stream = connect(&proxy);
+    let start = Instant::now();
+    stream.write_all(b"0123456789").unwrap();
+    stream.read_exact(&mut [0; 2]).unwrap();
+    let first = start.elapsed();
+    stream.read_exact(&mut [0; 8]).unwrap();
+    assert!(start.elapsed() >= 4 * SHORT / 5 && first < start.elapsed() / 2, "{first:?} {:?}", start.elapsed());
+    proxy.set(NetworkFault::SlowReader { bytes: 0, pause: Duration::MAX }).unwrap();
+    let sent = vec![b'x'; 64 << 20];
+    stream.set_write_timeout(Some(SHORT)).unwrap();
+    assert!(stream.write_all(&sent).is_err(), "nobody takes it");
+    proxy.set(NetworkFault::None).unwrap();
+    exchange(&mut connect(&proxy), "after");
+}
+
+#[test]
 fn no_byte_is_lost_or_moved_when_faults_change_while_bytes_flow() {
     let (_server, proxy) = echo();
     let total: usize = 4_000_000;
@@ -190,6 +209,7 @@ fn no_byte_is_lost_or_moved_when_faults_change_while_bytes_flow() {
         let faults = [
             NetworkFault::Delay(Duration::from_millis(3)),
             NetworkFault::BlackHole,
+            NetworkFault::SlowReader { bytes: 9, pause: Duration::from_micros(10) },
             NetworkFault::None,
             NetworkFault::SlowBytes(Duration::from_micros(10)),
         ];

@@ -16,8 +16,8 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::NetworkFault;
 
-/// How much is read at once.
-const CHUNK: usize = 64 * 1024;
+/// How much is read at once, at most.
+pub(super) const CHUNK: usize = 64 * 1024;
 /// How much is held for one client; past it, the server has to wait.
 const MOST_HELD: usize = 16 * 1024 * 1024;
 /// How long a write waits for a receiver that does not read, and with it a change of the fault.
@@ -154,15 +154,13 @@ impl Link {
     /// Waits while nothing gets through; `false` if the connection has ended.
     fn outlives_black_hole(&self) -> bool {
         let mut replies = self.replies.lock();
-        loop {
-            if replies.end.is_some() {
-                return false;
-            }
+        while replies.end.is_none() {
             if self.setting.read().fault != NetworkFault::BlackHole {
                 return true;
             }
             self.changed.wait(&mut replies);
         }
+        false
     }
 
     fn pass_requests(&self, server: &TcpStream) {
@@ -177,7 +175,21 @@ impl Link {
             match self.pass_request(server, seen, &mut buffer, &mut unsent) {
                 Step::Done => return,
                 Step::End(end) => return self.end(end),
-                Step::Passed(_) | Step::Again | Step::HalfClose => {}
+                Step::Passed(_) => self.rest(),
+                Step::Again | Step::HalfClose => {}
+            }
+        }
+    }
+
+    /// Waits before a slow reader takes the next bytes, as long as it is slow.
+    fn rest(&self) {
+        let start = Instant::now();
+        let mut replies = self.replies.lock();
+        while replies.end.is_none() {
+            let NetworkFault::SlowReader { pause, .. } = self.setting.read().fault else { return };
+            match pause.saturating_sub(start.elapsed()) {
+                Duration::ZERO => return,
+                left => _ = self.changed.wait_for(&mut replies, left),
             }
         }
     }
@@ -208,7 +220,7 @@ impl Link {
             _ => {}
         }
         if is_new {
-            match (&self.client).read(buffer) {
+            match (&self.client).read(&mut buffer[..setting.fault.taken_at_once()]) {
                 Ok(read) => *unsent = 0..read,
                 Err(error) if is_passing(&error) => return Step::Again,
                 Err(_) => return Step::End(End::Closed),
@@ -253,7 +265,9 @@ impl Link {
         let setting = self.setting.read();
         match setting.fault {
             // After an error the writer meets it again, and acts on it.
-            NetworkFault::None | NetworkFault::Reset if !bytes.is_empty() => (&self.client).write(bytes).unwrap_or(0),
+            NetworkFault::None | NetworkFault::Reset | NetworkFault::SlowReader { .. } if !bytes.is_empty() => {
+                (&self.client).write(bytes).unwrap_or(0)
+            }
             _ => 0,
         }
     }
