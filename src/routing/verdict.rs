@@ -192,7 +192,8 @@ fn executed_nothing_before(request: &Request<'_>, refusal: Refusal, error: &Serv
         Refusal::OutOfMemory if request.runs_script => {
             !request.may_catch_errors() || stopped_script(error) || is_exec_abort(error)
         }
-        Refusal::NoRights => !request.runs_script,
+        // A refused MULTI lets the commands behind it run one by one.
+        Refusal::NoRights => !request.runs_script && !request.is_transaction(),
         _ => true,
     }
 }
