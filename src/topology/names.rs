@@ -27,9 +27,14 @@ impl Names {
         Self { resolver, limit, several: Mutex::default() }
     }
 
-    /// Begins to look up the names among these again.
-    pub(super) fn begin(&self, places: &[Place]) {
+    /// Begins to look the names among these up again.
+    pub(super) fn look_up_again(&self, places: &[Place]) {
         hosts(places).for_each(|host| self.resolver.look_up_again(host, 0));
+    }
+
+    /// Begins to look up those of the names among these again of which the last look-up is 5 s ago.
+    pub(super) fn keep_fresh(&self, places: &[Place]) {
+        hosts(places).for_each(|host| self.resolver.keep_fresh(host));
     }
 
     /// Looks the names among these up again and waits for that, for the smaller part of the time until `end`: a resolver
