@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{RedisConnectionInfo, TlsMode};
 
 use self::check::check;
+use self::chosen::{Chosen, Narrowing};
 use self::source::Source;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Classifier};
@@ -15,10 +16,11 @@ use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
 use crate::pool::{Housekeeping, Limits, Resolver};
 use crate::routing::{Budget, Protection, ReadFrom};
-use crate::strategy::{self, LatencyWindow, PeakEwma, Strategy, ZoneAffinity};
+use crate::strategy::{PeakEwma, Strategy};
 use crate::topology::{Keeper, TopologyProvider, Workshop};
 
 mod check;
+mod chosen;
 mod source;
 
 /// Sets up a [`ReplicatedClient`].
@@ -62,20 +64,6 @@ enum FallbackLimit {
     HalfOfPool,
     Fixed(u32),
     Off,
-}
-
-/// A strategy, or the name of one that [`Builder::build`] has to know.
-#[derive(Debug)]
-enum Chosen {
-    Made(Box<dyn Strategy>),
-    Named { name: String, seed: Option<u64> },
-}
-
-/// What narrows the candidates before the strategy picks one.
-#[derive(Debug, Default)]
-struct Narrowing {
-    zone: Option<String>,
-    window: Option<Duration>,
 }
 
 /// The deadline of a call, unless another is set.
@@ -131,6 +119,9 @@ impl Builder {
     }
 
     /// Finds the set by asking these nodes, and those that they name: any node of the set will do.
+    ///
+    /// A host name that stands for several addresses is as many seeds; nodes that were found are seeds as well. All have to
+    /// use one database.
     ///
     /// Found nodes are reached as the first seed is (user, password, database, TLS, protocol), unless
     /// [`login`](Self::login) or [`tls`](Self::tls) say otherwise. The set is looked at again every 5 s, and after errors.
@@ -336,11 +327,7 @@ impl Builder {
         check(&self)?;
         let classifier = self.classifier()?;
         let supply = self.source.supply(self.limits, &self.resolver)?;
-        let strategy = match self.strategy {
-            Chosen::Made(strategy) => strategy,
-            Chosen::Named { name, seed } => named(&name, seed)?,
-        };
-        let strategy = self.narrowing.around(strategy, self.limits.size);
+        let strategy = self.narrowing.around(self.strategy.made()?, self.limits.size);
         let workshop = Workshop {
             limits: self.limits,
             client_name: self.client_name,
@@ -381,27 +368,6 @@ impl Builder {
             })
         })
     }
-}
-
-impl Narrowing {
-    /// The zone first, then the near ones of it.
-    fn around(self, strategy: Box<dyn Strategy>, pool_size: u32) -> Box<dyn Strategy> {
-        let near: Box<dyn Strategy> = match self.window {
-            Some(window) => Box::new(LatencyWindow::new(strategy).within(window)),
-            None => strategy,
-        };
-        match self.zone {
-            Some(zone) => Box::new(ZoneAffinity::new(zone, near).saturated_at(pool_size)),
-            None => near,
-        }
-    }
-}
-
-fn named(name: &str, seed: Option<u64>) -> Result<Box<dyn Strategy>> {
-    strategy::by_name(name, seed).ok_or_else(|| {
-        let (name, known) = (name.escape_debug(), strategy::NAMES.join(", "));
-        Error::config(format!("unknown strategy \"{name}\": expected one of {known}"))
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `node_ejected` | WARN | `node` `outcome` `cool_down` | a healthy node failed; not again while it stays out |
 //! | `node_returned` | INFO | `node` | a probe found it able to serve |
-//! | `sync_state_changed` | INFO | `node` `sync_state` | a replica fell behind, was cut off, or is in step again |
+//! | `sync_state_changed` | INFO | `node` `sync_state` | a replica lags, syncs, is cut off or diverged, or is in sync again |
 //! | `role_changed` | WARN | `node` `role` | a server said that it is a replica, or a master, now |
 //! | `topology_changed` | INFO | `generation` `master` `replicas` | nodes joined, left or changed their places |
 //! | `failover` | WARN | `from` `to` | writes go to another master |

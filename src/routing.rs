@@ -96,7 +96,7 @@ fn rank_of_place(place: Role, is_read: bool, read_from: ReadFrom) -> Result<Rank
     }
 }
 
-/// Ranks a node that is ejected, in another role than its place's, or not in step with the master.
+/// Ranks a node that is ejected, in another role than its place's, or not in sync with the master.
 #[cold]
 fn rank_of_unsound(node: &Node, place: Role, rank: Rank, now: Instant) -> Result<Rank, Exclusion> {
     match node.sync_state() {

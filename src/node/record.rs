@@ -79,8 +79,8 @@ impl Node {
     /// Tells whether nothing at all speaks against the node in this place.
     #[inline]
     pub(crate) fn is_sound_as(&self, place: Role) -> bool {
-        let is_in_step = self.sync_state.load(Ordering::Relaxed) == SyncState::InSync as u8;
-        is_in_step && !self.health.is_ejected() && self.role() == place
+        let is_in_sync = self.sync_state.load(Ordering::Relaxed) == SyncState::InSync as u8;
+        is_in_sync && !self.health.is_ejected() && self.role() == place
     }
 
     pub(crate) fn is_ejected(&self) -> bool {

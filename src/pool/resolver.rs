@@ -103,11 +103,20 @@ impl Resolver {
 
     /// Looks a name up again, on another thread, unless a look-up of it is under way or has just ended.
     pub(crate) fn look_up_again(&self, host: &str, _port: u16) {
+        self.look_up_after(PAUSE, host);
+    }
+
+    /// Looks a name up again, on another thread, if what is known of it is older than 5 s.
+    pub(crate) fn keep_fresh(&self, host: &str) {
+        self.look_up_after(FRESH, host);
+    }
+
+    fn look_up_after(&self, pause: Duration, host: &str) {
         if literal(host).is_none() {
             let now = Instant::now();
             let mut known = self.0.known.lock();
             let name = entry(&mut known, host, now);
-            if !name.ended_within(PAUSE, now) {
+            if !name.ended_within(pause, now) {
                 self.begin(name, host, now);
             }
         }

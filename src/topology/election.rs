@@ -1,4 +1,4 @@
-//! Who is the master, when nodes say different things; and how the others stand to it. Decisions only, no I/O.
+//! Who is the master, when nodes say different things; and what the data of the others is worth. Decisions only, no I/O.
 
 use std::time::{Duration, Instant};
 
@@ -247,7 +247,7 @@ pub(super) fn has_to_wait(claims: &[Claim<'_>], incumbent: Option<&Incumbent>, s
     })
 }
 
-/// Tells how a node that is not the master stands to it; `before` is how it stood until now.
+/// Returns what the data of a node that is not the master is worth, by its own account; `before` is what it was until now.
 pub(super) fn sync_state(claim: &Claim<'_>, master: Option<&Claim<'_>>, lives: bool, before: SyncState) -> SyncState {
     let Some(report) = claim.report else { return SyncState::InSync };
     if report.role == Some(Role::Master) || master.is_some_and(|master| is_foreign(claim, master, before)) {
@@ -257,7 +257,7 @@ pub(super) fn sync_state(claim: &Claim<'_>, master: Option<&Claim<'_>>, lives: b
     } else if lives && !report.is_linked() {
         SyncState::LinkDown
     } else {
-        // Also where no master is left to be in step with: what is there is served.
+        // Also where no master is left: what is there is served.
         SyncState::InSync
     }
 }

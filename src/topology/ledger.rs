@@ -128,7 +128,7 @@ impl Ledger {
         self.incumbent.is_some()
     }
 
-    /// Works out who is the master and how the others stand, from what all have said of themselves.
+    /// Works out who is the master and what the data of the others is worth, from what all have said of themselves.
     pub(super) fn draw(&mut self, terms: Terms<'_>) -> Drawing {
         let Terms { round, is_monitored, .. } = terms;
         let reports: Vec<Option<Arc<Report>>> = self.entries.iter().map(|entry| entry.peer.node.report()).collect();

@@ -31,9 +31,14 @@ impl Names {
         &self.resolver
     }
 
-    /// Begins to look up the names among these again.
-    pub(super) fn begin(&self, places: &[Place]) {
+    /// Begins to look the names among these up again.
+    pub(super) fn look_up_again(&self, places: &[Place]) {
         hosts(places).for_each(|host| self.resolver.look_up_again(host, 0));
+    }
+
+    /// Begins to look up those of the names among these again of which the last look-up is 5 s ago.
+    pub(super) fn keep_fresh(&self, places: &[Place]) {
+        hosts(places).for_each(|host| self.resolver.keep_fresh(host));
     }
 
     /// Looks the names among these up again and waits for that, for the smaller part of the time until `end`: a resolver
@@ -116,83 +121,4 @@ fn several(mut all: Vec<SocketAddr>, was_several: bool) -> Option<Vec<SocketAddr
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Names, several};
-    use crate::endpoint::Endpoint;
-    use crate::pool::Resolver;
-    use std::io;
-    use std::net::SocketAddr;
-    use std::sync::Arc;
-    use std::time::{Duration, Instant};
-
-    use parking_lot::Mutex;
-
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn several_addresses_of_one_family_are_several_nodes_in_a_fixed_order() {
-        let (one, other) = (addresses(&["10.0.0.2:1", "10.0.0.1:1"]), addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
-        assert_eq!(several(one, false), Some(other.clone()));
-        assert_eq!(several(other.clone(), false), Some(other));
-        assert_eq!(
-            several(addresses(&["127.0.0.1:1", "[::1]:1", "127.0.0.1:1"]), false),
-            None,
-            "localhost is one node"
-        );
-        assert_eq!(
-            several(addresses(&["10.0.0.1:1", "[::2]:1", "[::1]:1"]), false),
-            Some(addresses(&["[::1]:1", "[::2]:1"]))
-        );
-        assert_eq!(several(vec![], true), None, "not known");
-        assert_eq!(several(addresses(&["10.0.0.1:1"]), true), Some(addresses(&["10.0.0.1:1"])), "scaled down");
-    }
-
-    #[test]
-    fn a_name_is_the_servers_that_it_stood_for_when_it_was_last_known() {
-        let answer = Arc::new(Mutex::new(Vec::new()));
-        let told = Arc::clone(&answer);
-        let resolver = Resolver::with(move |host| match host {
-            "redis" => Ok(told.lock().clone()),
-            _ => Err(io::Error::other("no such name")),
-        });
-        let names = Names::new(resolver, Duration::from_secs(60));
-        let place = |text: &str| Endpoint::from(text).place().unwrap();
-        let seeds = ["redis:7", "unknown:7", "10.0.0.9:7", "unix:/tmp/s"].map(place);
-        let nodes = |names: &Names| -> Vec<String> {
-            names.look_up(&seeds, Instant::now() + Duration::from_secs(60));
-            seeds.iter().flat_map(|seed| names.nodes(seed)).map(|place| place.addr.to_string()).collect()
-        };
-        let others = ["unknown:7", "10.0.0.9:7", "unix:/tmp/s"];
-        let expect = |found: &[&'static str]| [found, &others].concat();
-        assert_eq!(nodes(&names), expect(&["redis:7"]));
-        assert!(names.lacks_any(&seeds) && !names.lacks_any(&seeds[2..]));
-        *answer.lock() = addresses(&["10.0.0.1:0"]);
-        assert_eq!(nodes(&names), expect(&["redis:7"]), "one server, under its name");
-        *answer.lock() = addresses(&["10.0.0.2:0", "10.0.0.1:0"]);
-        assert_eq!(nodes(&names), expect(&["10.0.0.1:7", "10.0.0.2:7"]));
-        answer.lock().clear();
-        assert_eq!(nodes(&names), expect(&["10.0.0.1:7", "10.0.0.2:7"]), "what it stood for");
-        *answer.lock() = addresses(&["10.0.0.3:0"]);
-        assert_eq!(nodes(&names), expect(&["10.0.0.3:7"]));
-        assert_eq!(names.addresses(&seeds[0]).unwrap()[0].addr.to_string(), "10.0.0.3:7");
-        assert_eq!(names.addresses(&seeds[1]).unwrap_err().to_string(), "no such name");
-        assert_eq!(names.addresses(&seeds[3]).unwrap()[0].addr, seeds[3].addr);
-    }
-
-    #[test]
-    fn a_resolver_that_hangs_leaves_time_for_the_servers() {
-        let resolver = Resolver::with(|_| {
-            loop {
-                std::thread::park();
-            }
-        });
-        let names = Names::new(resolver, Duration::from_secs(60));
-        let seeds = ["redis:7"].map(|text| Endpoint::from(text).place().unwrap());
-        let end = Instant::now() + Duration::from_secs(2);
-        names.look_up(&seeds, end);
-        assert!(Instant::now() < end, "half of it");
-        assert!(names.lacks_any(&seeds) && names.addresses(&seeds[0]).is_err());
-    }
-}
+mod tests;

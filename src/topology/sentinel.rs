@@ -106,7 +106,13 @@ impl SentinelGroup {
     /// name, delays those that answer.
     fn ask_all(&self, deadline: Instant) {
         let (done, answered) = channel();
-        self.names.begin(&self.named);
+        // Where one cannot be asked, its name may lead elsewhere by now.
+        let has_failed = self.sentinels.lock().iter().any(|sentinel| sentinel.state.lock().failure.is_some());
+        if has_failed {
+            self.names.look_up_again(&self.named);
+        } else {
+            self.names.keep_fresh(&self.named);
+        }
         self.ask(&done);
         if self.names.lacks_any(&self.named) {
             self.wait_for(&answered, deadline.min(Instant::now() + HEAD_START));

@@ -145,6 +145,7 @@ fn old_addresses_are_used_while_they_are_looked_up_again() {
     system.addresses(&["127.0.0.1"]);
     resolver.addresses("name", 1, soon()).unwrap();
     resolver.addresses("name", 1, soon()).unwrap();
+    resolver.keep_fresh("name");
     assert_eq!(system.asked(), 1, "they are fresh");
     age(&resolver, "name", super::FRESH);
     for _ in 0..3 {
