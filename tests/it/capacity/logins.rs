@@ -114,7 +114,7 @@ fn rotate(provider_first: bool) {
         many.assert_untroubled("password rotated, more threads");
     });
     few.assert_untroubled("password rotated");
-    // Not one of the old connections is left: each call needs a new one.
+    // Not one of the old connections is left: each call needs a new one. A reply may get lost meanwhile.
     for connection in &mut administrators {
         redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").exec(connection).unwrap();
     }
