@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use self::frame::{Frames, Words};
 use self::rule::Rule;
 
+mod echo;
 mod frame;
 mod index;
 mod request;

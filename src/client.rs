@@ -36,7 +36,7 @@ mod set;
 
 pub use self::dedicated::Target;
 pub(crate) use self::guard::{Confirmation, Guard};
-pub(crate) use self::query::server_error;
+pub(crate) use self::query::{server_error, type_name};
 pub(crate) use self::seat::Seat;
 
 /// A handle to a master and its replicas.
@@ -150,8 +150,9 @@ impl ReplicatedClient {
             let attempt = attempt(member, &guard, &clock, target.has_more);
             let (verdict, outcome) = judge(request, &attempt);
             let error = match (verdict, attempt) {
-                (Verdict::Answer, Ok(reply)) => {
+                (Verdict::Answer, Ok(mut reply)) => {
                     member.record_answer();
+                    reply.hide_arguments(request);
                     let (seen, position) = (guard.seen(), target.position);
                     return Ok(Served { reply, seen, topology, position });
                 }
@@ -228,14 +229,16 @@ impl ReplicatedClient {
         if !clock.has_waited() {
             return Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"));
         }
-        let missing = format!("no node that may serve {request} was found in time");
+        self.missing(format!("no node that may serve {request} was found in time"))
+    }
+
+    /// The error where nobody is there, with the reason why the set could not be described if there is one.
+    #[cold]
+    fn missing(&self, missing: String) -> Error {
         match self.shared.keeper.failure() {
             Some(failure) => {
                 let error = Error::new(ErrorKind::Unavailable, format!("{missing} ({failure})"));
-                match failure.as_redis() {
-                    Some(cause) => error.because(cause.clone()),
-                    None => error,
-                }
+                error.caused_by(failure.as_redis().cloned())
             }
             None => Error::new(ErrorKind::Unavailable, missing),
         }

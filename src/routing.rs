@@ -15,7 +15,7 @@ mod decision;
 mod protection;
 mod verdict;
 
-pub(crate) use self::attempt::{Fault, Reply, Stage, loss_error};
+pub(crate) use self::attempt::{Fault, Reply, Stage, Waited, loss_error};
 pub(crate) use self::budget::Budget;
 pub use self::decision::{Decision, Exclusion, Measures};
 pub(crate) use self::protection::{Permit, Protection};

@@ -148,7 +148,7 @@ pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
 }
 
 fn cannot_start(cause: std::io::Error) -> Error {
-    Error::config("no thread can be started").because(cause.into())
+    Error::config("no thread can be started").because(redis::RedisError::from(cause))
 }
 
 fn panicked() -> Error {
