@@ -170,7 +170,9 @@ impl Error {
     pub(crate) fn after(mut self, earlier: Option<&Self>) -> Self {
         if let Some(earlier) = earlier.filter(|_| self.cause.is_none()) {
             self.cause = earlier.cause.clone();
-            self.report.earlier = Some(earlier.what().to_string());
+            let what = || earlier.what().to_string();
+            // Of several, the first says what is wrong.
+            self.report.earlier = earlier.report.earlier.clone().or_else(|| Some(what()));
         }
         self
     }

@@ -164,21 +164,21 @@ pub(super) fn exchange(
             // The node is another one than that which the connection led to: its end says nothing about it.
             let is_of_old = last_used.is_some_and(|last_used| member.pool.is_of_old(last_used));
             let stage = if fault.stage == Stage::Sent && is_of_old { Stage::Stale } else { fault.stage };
-            Err(unanswered(member, request, Fault { stage, ..fault }, now, end))
+            Err(unanswered(member, request, Fault { stage, ..fault }, clock, end))
         }
     }
 }
 
-/// Records which limit the wait for a reply met that began `now`.
+/// Records which limit the wait for a reply met.
 #[cold]
-fn unanswered(member: &Member, request: &Request<'_>, fault: Fault, now: Instant, end: Option<Instant>) -> Fault {
+fn unanswered(member: &Member, request: &Request<'_>, fault: Fault, clock: &Clock, end: Option<Instant>) -> Fault {
     let response = member.pool.limits().response;
     let (time, blocked) = match request.block {
         Block::For(block) => (response + block, block),
         Block::No | Block::Forever => (response, Duration::ZERO),
     };
     let end = end.and_then(|end| end.checked_add(blocked)).map(|end| (end, DEADLINE));
-    fault.after_waiting(Waited { setting: "response_timeout", time }, now, end)
+    fault.after_waiting(Waited { setting: "response_timeout", time }, clock.now(), end)
 }
 
 /// A connection was found dead that had been idle: those idle for as long are not lent any more, and the node is asked
@@ -229,12 +229,24 @@ pub(super) fn explain_failure(
 ) -> Error {
     match (failed, earlier) {
         // What is left of the deadline may be too short for anything: the attempts before it say what is wrong.
-        (Err(fault), Some(earlier)) if fault.stage == Stage::Connect && fault.is_timeout() => earlier,
+        (Err(fault), Some(earlier)) if says_less(request, member, &fault, &earlier) => earlier,
         (Err(fault), earlier) if fault.stage == Stage::Avoided => {
             failure(member, request, fault).after(earlier.as_ref())
         }
         (Err(fault), _) => failure(member, request, fault),
         (Ok(reply), _) => refused(request, reply).on(member.node.addr()),
+    }
+}
+
+/// Returns whether an attempt says less than the one before it: it had only the rest of the deadline, or none was made.
+fn says_less(request: &Request<'_>, member: &Member, fault: &Fault, earlier: &Error) -> bool {
+    let is_cut = fault.waited.is_some_and(|waited| waited.setting == DEADLINE);
+    match fault.stage {
+        Stage::Avoided => true,
+        Stage::Connect => fault.is_timeout(),
+        Stage::Checkout => is_cut,
+        Stage::Sent => is_cut && request.is_repeatable() && earlier.node() == Some(member.node.addr()),
+        _ => false,
     }
 }
 
