@@ -209,8 +209,8 @@ impl ReplicatedClient {
         let Some(outcome) = outcome else { return };
         let keeper = &self.shared.keeper;
         let has_moved = member.node.role() != member.place;
-        if has_moved && (member.place == Role::Master || !keeper.current().places(member)) {
-            // Nothing is wrong with it but its place.
+        if has_moved {
+            // Nothing is wrong with it but its place: it is asked last as long as that is another than its role.
             member.node.count_failure();
         } else {
             member.node.record_failure(outcome, clock.now(), rand::random());
@@ -271,9 +271,13 @@ impl fmt::Debug for ReplicatedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let topology = self.shared.keeper.current();
         let nodes: Vec<_> = topology.members().iter().map(|member| &member.node).collect();
-        f.debug_struct("ReplicatedClient")
-            .field("nodes", &nodes)
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        let mut out = f.debug_struct("ReplicatedClient");
+        if nodes.is_empty() {
+            // It has not told of a node yet.
+            out.field("provider", self.shared.keeper.provider());
+        } else {
+            out.field("nodes", &nodes);
+        }
+        out.field("options", &self.options).finish_non_exhaustive()
     }
 }

@@ -17,6 +17,7 @@ mod description;
 mod discovery;
 mod election;
 mod fixed;
+mod herald;
 mod keeper;
 mod ledger;
 mod peer;

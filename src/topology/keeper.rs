@@ -14,6 +14,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::bell::Bell;
 use super::chronicle::Chronicle;
 use super::description::{Description, TopologyProvider};
+use super::herald::Herald;
 use super::ledger::{Described, Drawing, Ledger, Succession};
 use super::peer::{Peer, Workshop};
 use super::turn::Turn;
@@ -44,6 +45,7 @@ pub(crate) struct Keeper {
     manner: Manner,
     workshop: Workshop,
     chronicle: Chronicle,
+    herald: Herald,
     /// Zero: nothing is asked unless somebody calls.
     interval: Duration,
     /// Wakes the thread that asks the provider.
@@ -88,6 +90,7 @@ impl Keeper {
             manner,
             workshop,
             chronicle: Chronicle::default(),
+            herald: Herald::default(),
             interval,
             bell: Arc::default(),
             turn: Turn::default(),
@@ -187,20 +190,19 @@ impl Keeper {
         let round = if self.is_monitored() { self.interval.min(LONGEST_ROUND) } else { LONGEST_ROUND };
         let now = Instant::now();
         let mut ledger = self.ledger.lock();
-        let Drawing { members, is_settled, mut sync_states, succession, has_questions } =
+        let Drawing { members, is_settled, sync_states, succession, has_questions } =
             ledger.draw(round, self.is_monitored());
         let before = self.current();
         let next = (!before.consists_of(&members, is_settled)).then(|| self.swap(&before, members, is_settled));
         // Only now: calls that still have the picture before find their master in another sync state, and look again.
-        sync_states.retain(|(peer, sync_state)| peer.node.set_sync_state(*sync_state, now));
+        for (peer, sync_state) in &sync_states {
+            peer.node.set_sync_state(*sync_state, now);
+        }
         drop(ledger);
         // From here on, nobody is kept waiting by logs, or by the connections of nodes that left.
-        sync_states.iter().for_each(|(peer, sync_state)| events::sync_state_changed(peer.node.addr(), sync_state));
+        self.herald.sync_states(&sync_states, now, self.is_monitored());
         if let Some(next) = next {
-            let replicas = next.members().iter().filter(|member| member.place == Role::Replica);
-            let replicas: Vec<_> = replicas.map(|member| member.node.addr()).collect();
-            let master = next.master().map(|master| next.members()[master].node.addr());
-            events::topology_changed(next.generation(), master, &replicas);
+            self.herald.topology_changed(&next);
         }
         if has_questions {
             self.ring();
@@ -229,6 +231,10 @@ impl Keeper {
     /// Forgets that nodes are not in step with the master: nobody would notice when they are again.
     pub(super) fn forgive_laggards(&self) {
         self.ledger.lock().forgive_laggards(Instant::now());
+    }
+
+    pub(crate) fn provider(&self) -> &dyn TopologyProvider {
+        &*self.provider
     }
 
     pub(crate) fn chronicle(&self) -> &Chronicle {

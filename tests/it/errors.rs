@@ -101,7 +101,7 @@ fn every_mistake_with_a_connection_has_its_reason_in_words() {
     let client = client.connect_timeout(SHORT).deadline(3 * SHORT / 2).build().unwrap();
     let error = client.set("k", SECRET).unwrap_err();
     check("no greeting", &error, Checkout, "could not connect within 200 ms (connect_timeout)");
-    let closing = Fake::start("master", |mut stream| drop(read_some(&mut stream)));
+    let closing = Fake::start("master", |mut stream| assert!(read_some(&mut stream) > 0));
     let error = unwatched(closing.url()).set("k", SECRET).unwrap_err();
     check("closed", &error, Interrupted, "SET got no complete reply: connection closed");
     let babbling = Fake::start("master", |mut stream| {
