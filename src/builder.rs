@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::pool::{Housekeeping, Limits};
 use crate::routing::{Budget, Protection, ReadFrom};
 use crate::strategy::{self, LatencyWindow, PeakEwma, Strategy, ZoneAffinity};
-use crate::topology::{Keeper, TopologyProvider, Workshop};
+use crate::topology::{Keeper, TopologyProvider, Workshop, cannot_start};
 
 mod check;
 mod source;
@@ -310,7 +310,7 @@ impl Builder {
         let workshop = Workshop {
             limits: self.limits,
             client_name: self.client_name,
-            housekeeping: Housekeeping::new(),
+            housekeeping: Housekeeping::start().map_err(|cause| cannot_start(&cause))?,
             is_monitored: !self.monitor_interval.is_zero(),
             is_timed: strategy.needs_latency(),
         };

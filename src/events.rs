@@ -15,20 +15,43 @@
 //! | `fallback` | WARN | `node` `reads` | reads went to the master for want of replicas; at most one line in 10 s |
 //! | `provider_failed` | WARN | `error` | the set could not be described; once, until it can be again |
 //! | `session_lost` | WARN | `node` `loss` | a master does not contain what a session has seen (`lost`), or nobody can tell (`unproven`) |
-//! | `monitor_panicked` | ERROR | `thread` `reason` | code of a subscriber, a provider or a dependency panicked on a thread of the monitor, which goes on; once for each thread |
+//! | `monitor_panicked` | ERROR | `thread` `node` `reason` | code of a provider, a subscriber or a dependency panicked on a thread of the monitor, or while it was told something; all goes on; at most once a minute for each place |
 
+use std::any::Any;
 use std::fmt::Display;
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::addr::NodeAddr;
 use crate::error::Time;
 
+/// How long a panic is not told again that came from the same place.
+const QUIET: Duration = Duration::from_secs(60);
+/// How many places of panics are remembered.
+const MOST_PLACES: usize = 64;
+
+/// Where panics came from of late.
+static PANICS: Mutex<Vec<(String, Instant)>> = Mutex::new(Vec::new());
+
 /// Writes one event: its name stands in a field, because few subscribers show the name of the metadata.
+///
+/// A subscriber that panics stops nobody: what follows on the telling is done.
 macro_rules! tell {
     ($level:ident, $name:literal, $message:literal, $($field:tt)*) => {
-        tracing::$level!(
+        if let Err(panic) = emit!($level, $name, $message, $($field)*) {
+            panicked(None, &*panic);
+        }
+    };
+}
+
+macro_rules! emit {
+    ($level:ident, $name:literal, $message:literal, $($field:tt)*) => {
+        catch_unwind(AssertUnwindSafe(|| tracing::$level!(
             name: $name, target: "redis_replicated::events", event = %$name, $($field)*, $message
-        )
+        )))
     };
 }
 
@@ -81,9 +104,30 @@ pub(crate) fn provider_failed(error: &dyn Display) {
     tell!(warn, "provider_failed", "the set could not be described", %error);
 }
 
+/// Tells of a panic on a thread of the monitor, or of a subscriber.
 #[cold]
-pub(crate) fn monitor_panicked(thread: &str, reason: &str) {
-    tell!(error, "monitor_panicked", "a thread of the monitor panicked, and goes on", %thread, %reason);
+pub(crate) fn panicked(node: Option<&NodeAddr>, panic: &(dyn Any + Send)) {
+    let current = thread::current();
+    let (thread, node) =
+        (current.name().unwrap_or("none"), node.map_or_else(|| "none".to_owned(), ToString::to_string));
+    if !is_news(format!("{thread} {node}"), Instant::now()) {
+        return;
+    }
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let reason = text.unwrap_or("unknown");
+    // If this panics as well, there is nobody to tell.
+    let _ = emit!(error, "monitor_panicked", "a panic was caught, and all goes on", %thread, %node, %reason);
+}
+
+/// Returns whether no panic was told from that place a short while ago.
+fn is_news(place: String, now: Instant) -> bool {
+    let mut panics = PANICS.lock();
+    panics.retain(|(_, at)| now.saturating_duration_since(*at) < QUIET);
+    if panics.iter().any(|(known, _)| *known == place) || panics.len() >= MOST_PLACES {
+        return false;
+    }
+    panics.push((place, now));
+    true
 }
 
 fn list<'a>(nodes: impl IntoIterator<Item = &'a NodeAddr>) -> String {

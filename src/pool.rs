@@ -7,8 +7,11 @@
 //! across I/O.
 
 use std::fmt;
+use std::io;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
@@ -61,14 +64,22 @@ impl Default for Limits {
 pub(crate) struct Housekeeping(Arc<ScheduledThreadPool>);
 
 impl Housekeeping {
-    pub(crate) fn new() -> Self {
-        let thread = ScheduledThreadPool::builder()
-            .num_threads(1)
-            .thread_name_pattern("redis-replicated")
-            // The thread ends with the last handle instead of waiting for the next round.
-            .on_drop_behavior(OnPoolDropBehavior::DiscardPendingScheduled)
-            .build();
-        Self(Arc::new(thread))
+    /// Starts the thread; the error is the system's, where it starts none.
+    pub(crate) fn start() -> io::Result<Self> {
+        // The pool of threads panics where its thread cannot be started. So it is found out first whether one can.
+        let probe = thread::Builder::new().name("redis-replicated".to_owned()).spawn(|| ())?;
+        let _ = probe.join();
+        let start = || {
+            ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("redis-replicated")
+                // The thread ends with the last handle instead of waiting for the next round.
+                .on_drop_behavior(OnPoolDropBehavior::DiscardPendingScheduled)
+                .build()
+        };
+        // Others may have taken the last thread meanwhile.
+        let started = catch_unwind(start).map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        Ok(Self(Arc::new(started)))
     }
 }
 

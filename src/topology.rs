@@ -25,6 +25,7 @@ mod progress;
 mod refresher;
 mod sentinel;
 mod snapshot;
+mod thread;
 mod turn;
 mod watcher;
 
@@ -36,6 +37,7 @@ pub(crate) use self::peer::{Peer, Workshop};
 pub(crate) use self::progress::Hint;
 pub(crate) use self::sentinel::SentinelGroup;
 pub use self::snapshot::{NodeSnapshot, ReplicationSnapshot, Snapshot};
+pub(crate) use self::thread::cannot_start;
 
 /// A node with its pool, and its place in this topology.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use redis::{Client, Connection, ConnectionInfo, RedisError, RedisResult, cmd, pi
 
 use self::answer::{Answer, combine};
 use super::description::{Description, RefreshTrigger, TopologyProvider};
-use super::refresher::spawn;
+use super::thread::{guarded, spawn};
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Place};
 use crate::error::{Error, Result};
@@ -91,7 +91,8 @@ impl SentinelGroup {
             let (asked, service, limit) = (Arc::clone(sentinel), Arc::clone(&self.service), self.limit);
             let (done, trigger): (Sender<()>, _) = (done.clone(), Arc::clone(&self.trigger));
             let ask = move || {
-                let is_news = asked.ask(&service, limit);
+                let is_news = guarded(Some(&asked.addr), || asked.ask(&service, limit));
+                let is_news = is_news.unwrap_or_else(|| asked.panicked());
                 // Whoever waited may have gone.
                 if done.send(()).is_err()
                     && is_news
@@ -192,6 +193,15 @@ impl Sentinel {
                 false
             }
         }
+    }
+
+    /// A panic ended the question: it may be asked again. Nothing is new.
+    fn panicked(&self) -> bool {
+        let mut state = self.state.lock();
+        state.is_asked = false;
+        state.connection = None;
+        state.failure = Some((redis::ErrorKind::Client, "asking it panicked").into());
+        false
     }
 
     fn connect(&self, limit: Duration) -> RedisResult<Connection> {

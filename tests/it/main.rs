@@ -15,6 +15,7 @@ mod helpers;
 mod lineages;
 mod nemesis;
 mod outage;
+mod panics;
 mod providers;
 mod roles;
 mod routing;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::{Client, ConnectionInfo, RedisResult};
 
 use super::super::description::RefreshTrigger;
-use super::super::refresher::spawn;
+use super::super::thread::{guarded, spawn};
 
 /// The events after which the answers of this Sentinel are others. The first two come seconds before `+switch-master`,
 /// which is published only when all replicas follow the new master.
@@ -33,7 +33,7 @@ pub(super) fn start(info: ConnectionInfo, service: &str, trigger: RefreshTrigger
     let listen = move || {
         while trigger.is_alive() {
             // Whatever went wrong, the answer is the same; and the Sentinels are asked at intervals as well.
-            let _ = listen(&info, &service, &trigger, limit);
+            let _ = guarded(None, || listen(&info, &service, &trigger, limit));
             std::thread::sleep(PAUSE);
         }
     };
