@@ -44,6 +44,13 @@ pub(crate) use self::seat::Seat;
 /// Writes go to the master, reads to the replicas that the read preference and the strategy choose. Handles are cheap to
 /// clone, share their pools, and may be used by many threads at once; each carries its own options.
 ///
+/// # Processes that fork
+///
+/// Build the client in the process that uses it. After a `fork` without `exec`, parent and child hold the same sockets: each
+/// reads replies that belong to the other, and *returns them as its own*. The child also has none of the threads that watch the
+/// nodes. Servers that fork workers (prefork) build one client in each worker, after the fork. Nothing checks this: asking for
+/// the process id before each call would be a system call on each call.
+///
 /// ```no_run
 /// use redis_replicated::ReplicatedClient;
 ///

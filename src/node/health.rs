@@ -31,7 +31,7 @@ pub enum Outcome {
     Failed,
     /// No connection: refused, unreachable, timed out, login refused. Ejects the node.
     Unreachable,
-    /// Up, but not ready to serve: LOADING, MASTERDOWN, or not in the role it was taken for. Ejects the node.
+    /// Up, but not ready to serve: LOADING, MASTERDOWN. Ejects the node. One in another role than it was taken for is asked last.
     NotServing,
 }
 
