@@ -134,3 +134,24 @@ fn list<'a>(nodes: impl IntoIterator<Item = &'a NodeAddr>) -> String {
     let nodes: Vec<String> = nodes.into_iter().map(ToString::to_string).collect();
     if nodes.is_empty() { "none".to_owned() } else { nodes.join(",") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{is_news, list};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_panic_is_told_once_a_minute_for_each_place() {
+        let now = Instant::now();
+        assert!(is_news("a test".to_owned(), now));
+        assert!(!is_news("a test".to_owned(), now + Duration::from_secs(59)));
+        assert!(is_news("another test".to_owned(), now + Duration::from_secs(59)));
+        assert!(is_news("a test".to_owned(), now + Duration::from_secs(61)));
+    }
+
+    #[test]
+    fn nodes_are_a_list_for_people() {
+        let nodes = ["a:1".parse().unwrap(), "[::1]:2".parse().unwrap()];
+        assert_eq!((list(&nodes), list([])), ("a:1,[::1]:2".to_owned(), "none".to_owned()));
+    }
+}

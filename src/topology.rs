@@ -11,13 +11,13 @@ use crate::node::{Node, Role, SyncState};
 use crate::routing::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
 
+mod announced;
 mod bell;
 mod chronicle;
 mod description;
 mod discovery;
 mod election;
 mod fixed;
-mod herald;
 mod keeper;
 mod ledger;
 mod peer;

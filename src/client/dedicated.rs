@@ -38,7 +38,8 @@ impl ReplicatedClient {
         let mut topology = self.shared.keeper.current();
         let mut earlier: Option<Error> = None;
         loop {
-            let Some(position) = self.position_of(&topology, &target, &clock, left_out)? else {
+            let position = self.position_of(&topology, &target, &clock, left_out);
+            let Some(position) = position.map_err(|error| error.after(earlier.as_ref()))? else {
                 left_out = LeftOut::default();
                 topology = self.wait(&topology, &mut clock);
                 if !clock.goes_on() {
@@ -55,8 +56,13 @@ impl ReplicatedClient {
             if member.place == Role::Master {
                 self.shared.keeper.suspect();
             }
-            if error.kind() == ErrorKind::Server || !clock.goes_on() {
+            if error.kind() == ErrorKind::Server {
                 return Err(error);
+            }
+            if !clock.goes_on() {
+                // What is left of the deadline may be too short for anything.
+                let is_late = error.as_redis().is_some_and(redis::RedisError::is_timeout);
+                return Err(earlier.filter(|_| is_late).unwrap_or(error));
             }
             earlier = Some(error);
             left_out.insert(position);

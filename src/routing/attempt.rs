@@ -230,7 +230,7 @@ impl Fault {
     }
 }
 
-/// Tells whether a server refused who wants to log in, and not everybody.
+/// Returns whether a server refused who wants to log in, and not everybody.
 fn is_about_login(refusal: &RedisError) -> bool {
     let says = |text: &str| refusal.detail().is_some_and(|details| details.contains(text));
     match refusal.code() {

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::announced::Announced;
 use super::bell::Bell;
 use super::chronicle::Chronicle;
 use super::description::{Description, TopologyProvider};
-use super::herald::Herald;
 use super::ledger::{Described, Drawing, Ledger, Succession};
 use super::peer::{Peer, Workshop};
 use super::turn::Turn;
@@ -45,7 +45,7 @@ pub(crate) struct Keeper {
     manner: Manner,
     workshop: Workshop,
     chronicle: Chronicle,
-    herald: Herald,
+    announced: Announced,
     /// Zero: nothing is asked unless somebody calls.
     interval: Duration,
     /// Wakes the thread that asks the provider.
@@ -90,7 +90,7 @@ impl Keeper {
             manner,
             workshop,
             chronicle: Chronicle::default(),
-            herald: Herald::default(),
+            announced: Announced::default(),
             interval,
             bell: Arc::default(),
             turn: Turn::default(),
@@ -200,9 +200,9 @@ impl Keeper {
         }
         drop(ledger);
         // From here on, nobody is kept waiting by logs, or by the connections of nodes that left.
-        self.herald.sync_states(&sync_states, now, self.is_monitored());
+        self.announced.sync_states(&sync_states, now, self.is_monitored());
         if let Some(next) = next {
-            self.herald.topology_changed(&next);
+            self.announced.topology_changed(&next);
         }
         if has_questions {
             self.ring();
