@@ -57,14 +57,14 @@ fn client_of(master: impl Into<redis_replicated::Endpoint>) -> ReplicatedClient 
 
 #[test]
 fn every_mistake_with_a_connection_has_its_reason_in_words() {
-    use ErrorKind::{Checkout, Interrupted, Server, Unavailable};
+    use ErrorKind::{Checkout, Server, Unavailable};
     let nobody = ("127.0.0.1", free_port().unwrap());
     let client = client_of(nobody);
     check("wrong port, write", &client.set("k", SECRET).unwrap_err(), Checkout, "connection refused");
     check("wrong port, read", &client.get::<String>("k").unwrap_err(), Checkout, "connection refused");
     let dedicated = client.dedicated(Target::Master).err().unwrap();
     check("wrong port, dedicated", &dedicated, Checkout, "connection refused");
-    let client = client_of(nobody.clone()).dedicated(Target::Node(format!("127.0.0.1:{}", nobody.1).parse().unwrap()));
+    let client = client_of(nobody).dedicated(Target::Node(format!("127.0.0.1:{}", nobody.1).parse().unwrap()));
     check("wrong port, dedicated to a node", &client.err().unwrap(), Checkout, "connection refused");
     let (one, other) = (("127.0.0.1", free_port().unwrap()), ("127.0.0.1", free_port().unwrap()));
     let client = ReplicatedClient::builder().master(one).replica(other).deadline(2 * SHORT).build().unwrap();
@@ -89,7 +89,11 @@ fn every_mistake_with_a_connection_has_its_reason_in_words() {
     let alone = ReplicatedClient::builder().master(servers.master().url()).read_from(ReadFrom::Replica);
     let error = alone.deadline(SHORT).build().unwrap().get::<String>("k").unwrap_err();
     check("no replica", &error, Unavailable, "no node may serve GET (read from Replica)");
+}
 
+#[test]
+fn every_limit_is_named_with_its_setting_and_its_time() {
+    use ErrorKind::{Checkout, Interrupted};
     let hung = Fake::start("master", never_answer);
     let builder = || ReplicatedClient::builder().master(hung.url()).monitor_interval(Duration::ZERO);
     let client = builder().response_timeout(SHORT).build().unwrap();
