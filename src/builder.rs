@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::pool::{Housekeeping, Limits, Resolver};
 use crate::routing::{Budget, Protection, ReadFrom};
 use crate::strategy::{PeakEwma, Strategy};
-use crate::topology::{Keeper, TopologyProvider, Workshop};
+use crate::topology::{Keeper, TopologyProvider, Workshop, cannot_start};
 
 mod check;
 mod chosen;
@@ -332,7 +332,7 @@ impl Builder {
             limits: self.limits,
             client_name: self.client_name,
             resolver: self.resolver,
-            housekeeping: Housekeeping::new(),
+            housekeeping: Housekeeping::start().map_err(|cause| cannot_start(&cause))?,
             is_monitored: !self.monitor_interval.is_zero(),
             is_timed: strategy.needs_latency(),
             map: supply.map,

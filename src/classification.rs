@@ -13,6 +13,7 @@ use self::frame::{Frames, Words};
 use self::learned::Learned;
 use self::rule::Rule;
 
+mod echo;
 mod frame;
 mod index;
 mod learned;

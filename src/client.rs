@@ -39,7 +39,7 @@ mod setbacks;
 
 pub use self::dedicated::Target;
 pub(crate) use self::guard::{Confirmation, Guard};
-pub(crate) use self::query::server_error;
+pub(crate) use self::query::{server_error, type_name};
 pub(crate) use self::seat::Seat;
 
 /// A request that was refused for now is not sent again with less time left: it is certain that it was not executed, and
@@ -50,6 +50,13 @@ const LAST_CHANCE: Duration = Duration::from_millis(100);
 ///
 /// Writes go to the master, reads to the replicas that the read preference and the strategy choose. Handles are cheap to
 /// clone, share their pools, and may be used by many threads at once; each carries its own options.
+///
+/// # Processes that fork
+///
+/// Build the client in the process that uses it. After a `fork` without `exec`, parent and child hold the same sockets: each
+/// reads replies that belong to the other, and *returns them as its own*. The child also has none of the threads that watch the
+/// nodes. Servers that fork workers (prefork) build one client in each worker, after the fork. Nothing checks this: asking for
+/// the process id before each call would be a system call on each call.
 ///
 /// ```no_run
 /// use redis_replicated::ReplicatedClient;
@@ -174,12 +181,13 @@ impl ReplicatedClient {
             let setting = Setting { place: member.place, is_second: first_answer.is_some(), has_new_master };
             let (verdict, outcome) = setbacks.count(member, &attempt, judge(request, &attempt, setting));
             let error = match (verdict, attempt) {
-                (Verdict::Answer, Ok(reply)) => {
+                (Verdict::Answer, Ok(mut reply)) => {
                     setbacks.blame(clock.now());
                     member.record_answer();
                     if let Some(first) = &first_answer {
                         self.compare(&topology, first, &reply, clock.now());
                     }
+                    reply.hide_arguments(request);
                     let (seen, position) = (guard.seen(), target.position);
                     return Ok(Served { reply, seen, topology, position });
                 }
@@ -259,8 +267,8 @@ impl ReplicatedClient {
         let Some(outcome) = outcome else { return };
         let keeper = &self.shared.keeper;
         let has_moved = member.node.role() != member.place;
-        if has_moved && (member.place == Role::Master || !keeper.current().places(member)) {
-            // Nothing is wrong with it but its place.
+        if has_moved {
+            // Nothing is wrong with it but its place: it is asked last as long as that is another than its role.
             member.node.count_failure();
         } else {
             member.record_failure(outcome, clock.now());
@@ -279,14 +287,16 @@ impl ReplicatedClient {
         if !clock.has_waited() {
             return Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"));
         }
-        let missing = format!("no node that may serve {request} was found in time");
+        self.missing(format!("no node that may serve {request} was found in time"))
+    }
+
+    /// The error where nobody is there, with the reason why the set could not be described if there is one.
+    #[cold]
+    fn missing(&self, missing: String) -> Error {
         match self.shared.keeper.failure() {
             Some(failure) => {
                 let error = Error::new(ErrorKind::Unavailable, format!("{missing} ({failure})"));
-                match failure.as_redis() {
-                    Some(cause) => error.because(cause.clone()),
-                    None => error,
-                }
+                error.caused_by(failure.as_redis().cloned())
             }
             None => Error::new(ErrorKind::Unavailable, missing),
         }
@@ -319,9 +329,13 @@ impl fmt::Debug for ReplicatedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let topology = self.shared.keeper.current();
         let nodes: Vec<_> = topology.members().iter().map(|member| &member.node).collect();
-        f.debug_struct("ReplicatedClient")
-            .field("nodes", &nodes)
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        let mut out = f.debug_struct("ReplicatedClient");
+        if nodes.is_empty() {
+            // It has not told of a node yet.
+            out.field("provider", self.shared.keeper.provider());
+        } else {
+            out.field("nodes", &nodes);
+        }
+        out.field("options", &self.options).finish_non_exhaustive()
     }
 }

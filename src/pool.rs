@@ -7,9 +7,11 @@
 //! across I/O.
 
 use std::fmt;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
@@ -74,14 +76,22 @@ impl Default for Limits {
 pub(crate) struct Housekeeping(Arc<ScheduledThreadPool>);
 
 impl Housekeeping {
-    pub(crate) fn new() -> Self {
-        let thread = ScheduledThreadPool::builder()
-            .num_threads(1)
-            .thread_name_pattern("redis-replicated")
-            // The thread ends with the last handle instead of waiting for the next round.
-            .on_drop_behavior(OnPoolDropBehavior::DiscardPendingScheduled)
-            .build();
-        Self(Arc::new(thread))
+    /// Starts the thread; the error is the system's, where it starts none.
+    pub(crate) fn start() -> io::Result<Self> {
+        // The pool of threads panics where its thread cannot be started. So it is found out first whether one can.
+        let probe = thread::Builder::new().name("redis-replicated".to_owned()).spawn(|| ())?;
+        let _ = probe.join();
+        let start = || {
+            ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("redis-replicated")
+                // The thread ends with the last handle instead of waiting for the next round.
+                .on_drop_behavior(OnPoolDropBehavior::DiscardPendingScheduled)
+                .build()
+        };
+        // Others may have taken the last thread meanwhile.
+        let started = catch_unwind(start).map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        Ok(Self(Arc::new(started)))
     }
 }
 
@@ -170,10 +180,11 @@ impl Pool {
             let pause = state.pause(now).cloned();
             let may_connect = empty.is_some() && self.access.begin(&mut state, now);
             drop(state);
-            if let Some(lease) = empty.take_if(|_| may_connect) {
-                match self.connect(lease, want.end) {
-                    Err((lease, cause)) if self.waits_after(&cause) => empty = Some(lease),
-                    connected => return connected.map_err(|(_, cause)| Fault::new(Stage::Connect, cause)),
+            if let Some(mut lease) = empty.take_if(|_| may_connect) {
+                match self.connect(&mut lease, want.end) {
+                    Ok(()) => return Ok(lease),
+                    Err(cause) if !self.waits_after(&cause) => return Err(Fault::new(Stage::Connect, cause)),
+                    Err(_) => empty = Some(lease),
                 }
                 continue;
             }
@@ -200,19 +211,13 @@ impl Pool {
     }
 
     /// Opens a connection in a slot, in a turn that was begun.
-    fn connect(&self, mut lease: Lease, end: Option<Instant>) -> Result<Lease, (Lease, redis::RedisError)> {
+    fn connect(&self, lease: &mut Lease, end: Option<Instant>) -> redis::RedisResult<()> {
         let connect = || self.access.connector().connect(&self.access, true, self.end_of_connect(end));
         // A turn that does not end would be missing for ever.
         let connected = catch_unwind(AssertUnwindSafe(connect)).unwrap_or_else(|_| Err(panicked()));
         let refusal = connected.as_ref().err().filter(|cause| Obstacle::of(cause).spares_the_node());
         self.access.end(refusal, Instant::now(), rand::random());
-        match connected {
-            Ok(live) => {
-                lease.fill(live);
-                Ok(lease)
-            }
-            Err(cause) => Err((lease, cause)),
-        }
+        connected.map(|live| lease.fill(live))
     }
 
     /// Returns whether a caller that was refused a new connection waits for an open one.

@@ -17,7 +17,7 @@ mod protection;
 mod refusal;
 mod verdict;
 
-pub(crate) use self::attempt::{Fault, Reply, Stage, loss_error};
+pub(crate) use self::attempt::{Fault, Reply, Stage, Waited, loss_error};
 pub(crate) use self::budget::Budget;
 pub use self::decision::{Decision, Exclusion, Measures};
 pub(crate) use self::obstacle::{Obstacle, io_error};

@@ -11,6 +11,7 @@ use crate::node::{Node, Role, SyncState};
 use crate::routing::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
 
+mod announced;
 mod bell;
 mod chain;
 mod chronicle;
@@ -29,6 +30,7 @@ mod refresher;
 mod refused;
 mod sentinel;
 mod snapshot;
+mod thread;
 mod turn;
 mod watcher;
 
@@ -40,6 +42,7 @@ pub(crate) use self::peer::{Peer, Workshop};
 pub(crate) use self::progress::Hint;
 pub(crate) use self::sentinel::SentinelGroup;
 pub use self::snapshot::{NodeSnapshot, ReplicationSnapshot, Snapshot};
+pub(crate) use self::thread::cannot_start;
 
 /// A node with its pool, and its place in this topology.
 #[derive(Clone, Debug)]

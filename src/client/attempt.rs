@@ -12,13 +12,15 @@ use crate::classification::{Block, Request, TransactionStep};
 use crate::error::{Error, ErrorKind};
 use crate::node::{Outcome, Role, SyncState};
 use crate::pool::{Lease, Want};
-use crate::routing::{Fault, Refusal, Reply, Stage};
+use crate::routing::{Fault, Refusal, Reply, Stage, Waited};
 use crate::topology::Member;
 
 /// A connection idle for this long is proven by one question before a write goes out on it.
 const PROVEN_FOR: Duration = Duration::from_secs(1);
 /// How long a write tries to connect to a master that is ejected.
 const GLANCE: Duration = Duration::from_millis(100);
+/// Named where an attempt was over because the call was.
+const DEADLINE: &str = "deadline";
 
 /// What a connection is taken for.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +57,10 @@ pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_mor
 #[inline]
 pub(super) fn take(member: &Member, purpose: Purpose, clock: &Clock, end: Option<Instant>) -> Result<Lease, Fault> {
     let Purpose { must_be_alive, blocks, has_more } = purpose;
-    let end = if must_be_alive && member.node.is_ejected() { ready_by(member, clock, end) } else { end };
-    let want = Want { blocks, has_more, in_flight: member.node.in_flight(), end };
-    let mut lease = member.pool.checkout(want).map_err(|fault| blame(member, fault))?;
+    let by = if must_be_alive && member.node.is_ejected() { ready_by(member, clock, end) } else { end };
+    let want = Want { blocks, has_more, in_flight: member.node.in_flight(), end: by };
+    let mut lease = member.pool.checkout(want).map_err(|fault| blame(member, fault, clock, (end, by)))?;
+    let end = by;
     prepare(member, &mut lease, must_be_alive, clock, end)?;
     Ok(lease)
 }
@@ -70,9 +73,17 @@ fn ready_by(member: &Member, clock: &Clock, end: Option<Instant>) -> Option<Inst
     if member.bell.is_some() { Some(end.map_or(soon, |end| end.min(soon))) } else { end }
 }
 
-/// Where others wait for a node that is out, it is not this process's doing that no connection is free.
+/// Where others wait for a node that is out, it is not this process's doing that no connection is free. `end`: of the
+/// attempt; `by`: when the connection had to be there.
 #[cold]
-fn blame(member: &Member, fault: Fault) -> Fault {
+fn blame(member: &Member, fault: Fault, clock: &Clock, (end, by): (Option<Instant>, Option<Instant>)) -> Fault {
+    let limits = member.pool.limits();
+    let limit = match fault.stage {
+        Stage::Checkout => Waited { setting: "checkout_timeout", time: limits.checkout },
+        _ => Waited { setting: "connect_timeout", time: limits.connect },
+    };
+    let reason = if by == end { DEADLINE } else { "the node is ejected" };
+    let fault = fault.after_waiting(limit, clock.now(), by.map(|by| (by, reason)));
     let is_out = member.node.is_ejected() || member.node.role() != member.place;
     if fault.stage == Stage::Checkout && is_out { Fault { stage: Stage::Avoided, ..fault } } else { fault }
 }
@@ -112,9 +123,14 @@ fn has_rested(lease: &Lease, clock: &Clock) -> bool {
 fn prove(member: &Member, lease: &mut Lease, clock: &Clock, end: Option<Instant>) -> Result<(), Fault> {
     if lease.has_served() {
         let last_used = lease.last_used();
-        let limit = clock.now() + member.pool.limits().response;
-        let end = end.map_or(limit, |end| end.min(limit));
-        lease.ask_role(end).inspect_err(|fault| distrust(member, fault, last_used))?;
+        let response = member.pool.limits().response;
+        let limit = clock.now() + response;
+        let by = end.map_or(limit, |end| end.min(limit));
+        let waited = Waited { setting: "response_timeout", time: response };
+        lease.ask_role(by).map_err(|fault| {
+            distrust(member, &fault, last_used);
+            fault.after_waiting(waited, clock.now(), end.map(|end| (end, DEADLINE)))
+        })?;
     }
     let Some(role) = lease.role() else { return Ok(()) };
     member.observe_role(role);
@@ -169,9 +185,21 @@ pub(super) fn exchange(
             // The node is another one than that which the connection led to: its end says nothing about it.
             let is_of_old = last_used.is_some_and(|last_used| member.pool.is_of_old(last_used));
             let stage = if fault.stage == Stage::Sent && is_of_old { Stage::Stale } else { fault.stage };
-            Err(Fault { stage, ..fault })
+            Err(unanswered(member, request, Fault { stage, ..fault }, clock, end))
         }
     }
+}
+
+/// Records which limit the wait for a reply met.
+#[cold]
+fn unanswered(member: &Member, request: &Request<'_>, fault: Fault, clock: &Clock, end: Option<Instant>) -> Fault {
+    let response = member.pool.limits().response;
+    let (time, blocked) = match request.block {
+        Block::For(block) => (response + block, block),
+        Block::No | Block::Forever => (response, Duration::ZERO),
+    };
+    let end = end.and_then(|end| end.checked_add(blocked)).map(|end| (end, DEADLINE));
+    fault.after_waiting(Waited { setting: "response_timeout", time }, clock.now(), end)
 }
 
 /// A connection was found dead that had been idle: those idle for as long are not lent any more, and the node is asked
@@ -227,18 +255,36 @@ pub(super) fn explain_failure(
     failed: Result<Reply, Fault>,
     earlier: Option<Error>,
 ) -> Error {
-    let node = member.node.addr();
     match (failed, earlier) {
         // What is left of the deadline may be too short for anything: the attempts before it say what is wrong.
-        (Err(fault), Some(earlier)) if fault.stage == Stage::Connect && fault.is_timeout() => earlier,
-        // So does the answer of a server that is not asked any more.
-        (Err(fault), Some(earlier)) if fault.stage == Stage::Avoided && earlier.kind() == ErrorKind::Server => earlier,
-        (Err(fault), _) => fault.into_error(node, request),
-        (Ok(reply), _) => refused(request, reply).on(node),
+        (Err(fault), Some(earlier)) if says_less(request, member, &fault, &earlier) => earlier,
+        (Err(fault), earlier) if fault.stage == Stage::Avoided => {
+            failure(member, request, fault).after(earlier.as_ref())
+        }
+        (Err(fault), _) => failure(member, request, fault),
+        (Ok(reply), _) => refused(request, reply).on(member.node.addr()),
     }
 }
 
-fn refused(request: &Request<'_>, reply: Reply) -> Error {
+/// Returns whether an attempt says less than the one before it: it had only the rest of the deadline, or none was made.
+fn says_less(request: &Request<'_>, member: &Member, fault: &Fault, earlier: &Error) -> bool {
+    let is_cut = fault.waited.is_some_and(|waited| waited.setting == DEADLINE);
+    match fault.stage {
+        Stage::Avoided => true,
+        Stage::Connect => fault.is_timeout(),
+        Stage::Checkout => is_cut,
+        Stage::Sent => is_cut && request.is_repeatable() && earlier.node() == Some(member.node.addr()),
+        _ => false,
+    }
+}
+
+/// The error for an attempt without a complete reply.
+pub(super) fn failure(member: &Member, request: &Request<'_>, fault: Fault) -> Error {
+    fault.into_error(&member.node, member.pool.limits().size, request)
+}
+
+fn refused(request: &Request<'_>, mut reply: Reply) -> Error {
+    reply.hide_arguments(request);
     let values = match reply {
         Reply::One(value) => vec![value],
         Reply::Many { kept, not_queued } => {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::attempt::{Purpose, exchange, take};
+use super::attempt::{Purpose, exchange, failure, take};
 use super::clock::Clock;
 use super::guard::Guard;
 use super::{ReplicatedClient, Served};
@@ -40,7 +40,7 @@ impl ReplicatedClient {
                 Some(position) => match self.sit_down(&topology, position, clock) {
                     Ok(lease) => return Ok(Seat { topology, position, lease }),
                     Err(fault) => {
-                        let error = |fault: Fault| fault.into_error(topology.members()[position].node.addr(), request);
+                        let error = |fault: Fault| failure(&topology.members()[position], request, fault);
                         if fault.stage == Stage::Checkout || fault.is_refusal_by_server() {
                             return Err(error(fault));
                         }
@@ -59,7 +59,7 @@ impl ReplicatedClient {
     pub(crate) fn take_seat_beside(&self, served: &Served, request: &Request<'_>) -> Result<Seat> {
         let (topology, position) = (Arc::clone(&served.topology), served.position);
         let lease = self.sit_down(&topology, position, &mut self.clock());
-        let lease = lease.map_err(|fault| fault.into_error(served.node(), request))?;
+        let lease = lease.map_err(|fault| failure(&topology.members()[position], request, fault))?;
         Ok(Seat { topology, position, lease })
     }
 
@@ -116,7 +116,13 @@ impl Seat {
             (Verdict::Answer, _) => member.record_answer(),
             (_, outcome) => client.note(member, outcome, clock),
         }
-        attempt.map_err(|fault: Fault| fault.into_error(member.node.addr(), request))
+        match attempt {
+            Ok(mut reply) => {
+                reply.hide_arguments(request);
+                Ok(reply)
+            }
+            Err(fault) => Err(failure(member, request, fault)),
+        }
     }
 
     pub(crate) fn node(&self) -> &NodeAddr {

@@ -3,6 +3,7 @@
 //! All times are given by the caller, and so is chance. Reading changes nothing. What a healthy call touches are two
 //! atomics; the rest is behind a lock that only failures take.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,20 @@ pub enum Outcome {
     Failed,
     /// No connection: refused, unreachable, timed out, login refused. Ejects the node.
     Unreachable,
-    /// Up, but not ready to serve: LOADING, MASTERDOWN, or not in the role it was taken for. Ejects the node.
+    /// Up, but not ready to serve: LOADING, MASTERDOWN. Ejects the node. One in another role than it was taken for is asked last.
     NotServing,
+}
+
+impl fmt::Display for Outcome {
+    /// One word, such as `not_serving`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Unreachable => "unreachable",
+            Self::NotServing => "not_serving",
+        })
+    }
 }
 
 /// What a failed attempt changed.

@@ -10,6 +10,7 @@ use redis::RedisConnectionInfo;
 
 use super::description::{Description, TopologyProvider};
 use super::names::Names;
+use super::thread::guarded;
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
@@ -114,7 +115,10 @@ impl Discovery {
                 let (addr, mut line) = (addr.clone(), self.line(addr)?);
                 line.answer_by(deadline);
                 let ask = move || {
-                    let report = line.ask().ok();
+                    let report = guarded(Some(&addr), || line.ask().ok()).unwrap_or_else(|| {
+                        line.hang_up();
+                        None
+                    });
                     Asked { addr, line, report }
                 };
                 thread::Builder::new().spawn_scoped(scope, ask).ok()

@@ -114,7 +114,7 @@ pub(super) fn workshop() -> Workshop {
     Workshop {
         limits: Limits::default(),
         client_name: None,
-        housekeeping: Housekeeping::new(),
+        housekeeping: Housekeeping::start().unwrap(),
         is_monitored: true,
         is_timed: true,
         resolver: Resolver::with(|_| {

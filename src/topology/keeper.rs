@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::announced::Announced;
 use super::bell::Bell;
 use super::chronicle::Chronicle;
 use super::description::{Description, TopologyProvider};
@@ -46,6 +47,7 @@ pub(crate) struct Keeper {
     manner: Manner,
     workshop: Workshop,
     chronicle: Chronicle,
+    announced: Announced,
     /// Zero: nothing is asked unless somebody calls.
     interval: Duration,
     /// Wakes the thread that asks the provider.
@@ -92,6 +94,7 @@ impl Keeper {
             manner,
             workshop,
             chronicle: Chronicle::default(),
+            announced: Announced::default(),
             interval,
             bell: Arc::default(),
             turn: Turn::default(),
@@ -192,14 +195,15 @@ impl Keeper {
     pub(crate) fn reconcile(&self) {
         let now = Instant::now();
         let mut ledger = self.ledger.lock();
-        let Drawing { members, is_settled, mut sync_states, succession, has_questions } = ledger.draw(self.terms());
+        let Drawing { members, is_settled, sync_states, succession, has_questions } = ledger.draw(self.terms());
         let before = self.current();
         let next = (!before.consists_of(&members, is_settled)).then(|| self.swap(&before, members, is_settled));
         // Only now: calls that still have the picture before find their master in another sync state, and look again.
-        sync_states.retain(|(peer, sync_state)| peer.node.set_sync_state(*sync_state, now));
+        let is_news = |(peer, sync_state): &&(Arc<Peer>, SyncState)| peer.node.set_sync_state(*sync_state, now);
+        let changed: Vec<_> = sync_states.iter().filter(is_news).collect();
         drop(ledger);
         // From here on, nobody is kept waiting by logs, or by the connections of nodes that left.
-        let diverged = sync_states.iter().filter(|(_, sync_state)| *sync_state == SyncState::Diverged);
+        let diverged = changed.iter().filter(|(_, sync_state)| *sync_state == SyncState::Diverged);
         let mut ended: Vec<&Arc<Peer>> = diverged.map(|(peer, _)| peer).collect();
         if let Some(Succession { from, .. }) = succession.as_ref()
             && !ended.iter().any(|peer| Arc::ptr_eq(peer, from))
@@ -207,12 +211,9 @@ impl Keeper {
             ended.push(from);
         }
         ended.iter().for_each(|peer| peer.pool.end_generation(now));
-        sync_states.iter().for_each(|(peer, sync_state)| events::sync_state_changed(peer.node.addr(), sync_state));
+        self.announced.sync_states(&sync_states, now, self.is_monitored());
         if let Some(next) = next {
-            let replicas = next.members().iter().filter(|member| member.place == Role::Replica);
-            let replicas: Vec<_> = replicas.map(|member| member.node.addr()).collect();
-            let master = next.master().map(|master| next.members()[master].node.addr());
-            events::topology_changed(next.generation(), master, &replicas);
+            self.announced.topology_changed(&next);
         }
         if has_questions {
             self.ring();
@@ -252,6 +253,10 @@ impl Keeper {
     /// Forgets that nodes are not in sync with the master: nobody would notice when they are again.
     pub(super) fn forgive_out_of_sync(&self) {
         self.ledger.lock().forgive_out_of_sync(Instant::now());
+    }
+
+    pub(crate) fn provider(&self) -> &dyn TopologyProvider {
+        &*self.provider
     }
 
     pub(crate) fn chronicle(&self) -> &Chronicle {

@@ -11,7 +11,7 @@ use redis::{ConnectionInfo, RedisError, RedisResult, Value, cmd};
 use self::answer::{Answer, combine};
 use super::description::{Description, RefreshTrigger, TopologyProvider};
 use super::names::Names;
-use super::refresher::spawn;
+use super::thread::{guarded, spawn};
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Place};
 use crate::error::{Error, Result};
@@ -156,7 +156,8 @@ impl SentinelGroup {
             let (asked, service, limit) = (Arc::clone(&sentinel), Arc::clone(&self.service), self.limit);
             let (done, trigger) = (done.clone(), Arc::clone(&self.trigger));
             let ask = move || {
-                let is_news = asked.ask(&service, limit);
+                let is_news = guarded(Some(&asked.addr), || asked.ask(&service, limit));
+                let is_news = is_news.unwrap_or_else(|| asked.panicked());
                 // Whoever waited may have gone.
                 if done.send(()).is_err()
                     && is_news
@@ -279,6 +280,15 @@ impl Sentinel {
                 false
             }
         }
+    }
+
+    /// A panic ended the question: it may be asked again. Nothing is new.
+    fn panicked(&self) -> bool {
+        let mut state = self.state.lock();
+        state.is_asked = false;
+        state.connection = None;
+        state.failure = Some((redis::ErrorKind::Client, "asking it panicked").into());
+        false
     }
 
     fn connect(&self, end: Instant) -> RedisResult<Talk> {

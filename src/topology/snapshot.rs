@@ -144,19 +144,22 @@ impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<24} {:<8} {:<8} {:<10} {:>7} {:>9} {:>11} {:>10} {:>8}",
+            "{:<24} {:<8} {:<10} {:<10} {:>7} {:>9} {:>11} {:>10} {:>8}",
             "node", "role", "health", "sync state", "lag", "in flight", "connections", "answered", "failed"
         )?;
         for node in &self.nodes {
-            let health = if node.ejected { "ejected" } else { "healthy" };
+            let health = match (node.ejected, node.role == node.assigned_role) {
+                (true, _) => "ejected",
+                (false, false) => "wrong role",
+                (false, true) => "healthy",
+            };
             let connections = format!("{}/{}", node.connections_in_use, node.pool_size);
             let lag = node.replication.as_ref().and_then(|replication| replication.lag);
             let lag = lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
-            let (addr, place, sync_state) =
-                (node.addr.to_string(), node.assigned_role.to_string(), node.sync_state.to_string());
+            let (addr, role, sync_state) = (node.addr.to_string(), node.role.to_string(), node.sync_state.to_string());
             writeln!(
                 f,
-                "{addr:<24} {place:<8} {health:<8} {sync_state:<10} {lag:>7} {:>9} {connections:>11} {:>10} {:>8}",
+                "{addr:<24} {role:<8} {health:<10} {sync_state:<10} {lag:>7} {:>9} {connections:>11} {:>10} {:>8}",
                 node.in_flight, node.answered, node.failed
             )?;
         }

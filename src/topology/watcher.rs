@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::bell::Woken;
 use super::keeper::Keeper;
 use super::peer::Peer;
-use super::refresher::spawn;
+use super::thread::{guarded, spawn};
 use crate::node::{Report, SyncState};
 use crate::pool::{Line, Silence};
 
@@ -46,8 +46,12 @@ impl Watcher {
             {
                 std::thread::sleep(early);
             }
-            last = Some(Instant::now());
-            self.look();
+            let began = Instant::now();
+            last = Some(began);
+            let peer = Arc::clone(&self.peer);
+            if guarded(Some(peer.node.addr()), || self.look()).is_none() {
+                self.recover(began);
+            }
             let Some(keeper) = self.keeper.upgrade() else { return };
             wait = keeper.next_round(self.peer.node.health().cools_down_for(Instant::now()));
             if keeper.is_master(&self.peer) {
@@ -92,6 +96,17 @@ impl Watcher {
         if answers {
             self.look_around(was_silent);
         }
+    }
+
+    /// A panic ended the look that began then: what the node would have said is not known.
+    fn recover(&mut self, began: Instant) {
+        self.line.hang_up();
+        self.peer.node.health().end_probe();
+        let peer = Arc::clone(&self.peer);
+        guarded(Some(peer.node.addr()), || {
+            peer.heard_nothing(Silence::Failed, began);
+            self.reconcile();
+        });
     }
 
     fn ask(&mut self) -> Result<Report, Silence> {

@@ -17,6 +17,7 @@ mod lineages;
 mod names;
 mod nemesis;
 mod outage;
+mod panics;
 mod providers;
 mod refusals;
 mod rights;

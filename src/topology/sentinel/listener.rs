@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{RedisResult, Value, cmd};
 
 use super::super::description::RefreshTrigger;
-use super::super::refresher::spawn;
+use super::super::thread::{guarded, spawn};
 use super::Sentinel;
 use crate::pool::Talk;
 
@@ -41,7 +41,8 @@ pub(super) fn start(sentinel: &Arc<Sentinel>, service: &str, trigger: RefreshTri
             // Let go of: the thread ends with the Sentinel.
             drop(sentinel);
             let is_wanted = || trigger.is_alive() && known.strong_count() > 0;
-            let _ = connected.and_then(|connection| listen(connection, &service, &trigger, is_wanted));
+            let _ =
+                guarded(None, || connected.and_then(|connection| listen(connection, &service, &trigger, is_wanted)));
             std::thread::sleep(PAUSE);
         }
     };
