@@ -51,17 +51,34 @@ fn assert_ends_in_doubt(
     assert_in_doubt(errors[0].as_ref().unwrap());
 }
 
+/// Sends a command that was packed beforehand: a debug build takes its time for that.
+fn send(command: &redis::Cmd) -> impl Fn(&ReplicatedClient) -> Result<()> + Clone + Send + 'static {
+    let packed = Arc::new(command.get_packed_command());
+    move |client| client.connection().req_packed_command(&packed).map(drop).map_err(own)
+}
+
+/// Sends a pipeline that was packed beforehand.
+fn send_all(pipeline: &redis::Pipeline) -> impl Fn(&ReplicatedClient) -> Result<()> + Clone + Send + 'static {
+    let (packed, count) = (Arc::new(pipeline.get_packed_pipeline()), pipeline.len());
+    move |client| client.connection().req_packed_commands(&packed, 0, count).map(drop).map_err(own)
+}
+
+fn own(error: redis::RedisError) -> Error {
+    Error::of(&error).unwrap().clone()
+}
+
+fn set_of(bytes: usize) -> redis::Cmd {
+    let mut command = redis::cmd("SET");
+    command.arg("k").arg("x".repeat(bytes));
+    command
+}
+
 #[test]
 fn a_large_request_to_a_slow_reader_ends_by_the_deadline() {
-    fn large_set(client: &ReplicatedClient) -> Result<()> {
-        client.set("k", "x".repeat(24 << 20))
-    }
-    fn large_pipeline(client: &ReplicatedClient) -> Result<()> {
-        let mut pipeline = redis::pipe();
-        let value = "x".repeat(1 << 20);
-        (0..48).for_each(|key| _ = pipeline.set(key, &value).ignore());
-        client.query_pipeline(&pipeline)
-    }
+    let mut pipeline = redis::pipe();
+    let value = "x".repeat(1 << 20);
+    (0..48).for_each(|key| _ = pipeline.set(key, &value));
+    let (one, many) = (send(&set_of(24 << 20)), send_all(&pipeline));
     let servers = ReplicaSet::start(0).unwrap();
     let proxy = FaultProxy::start(&servers.master().addr()).unwrap();
     let builder = ReplicatedClient::builder().master(proxy.url());
@@ -69,10 +86,8 @@ fn a_large_request_to_a_slow_reader_ends_by_the_deadline() {
     client.set("k", "v").unwrap();
     proxy.set(NetworkFault::SlowReader { bytes: 64 << 10, pause: SECOND / 10 }).unwrap();
     thread::scope(|scope| {
-        for (what, call) in [("SET of 24 MB", large_set as fn(&_) -> _), ("pipeline of 48 x 1 MB", large_pipeline)] {
-            let client = client.clone();
-            scope.spawn(move || assert_ends_in_doubt(what, 2 * SECOND, client, call));
-        }
+        scope.spawn(|| assert_ends_in_doubt("SET of 24 MB", 2 * SECOND, client.clone(), one));
+        scope.spawn(|| assert_ends_in_doubt("pipeline of 48 x 1 MB", 2 * SECOND, client.clone(), many));
     });
 }
 
@@ -83,27 +98,19 @@ fn a_pipeline_to_a_server_that_works_ends_by_the_deadline() {
     let script = format!("{spin} --{}", "x".repeat(200_000));
     let mut pipeline = redis::pipe();
     (0..100).for_each(|_| _ = pipeline.cmd("EVAL").arg(&script).arg(0));
-    // Packed beforehand: a debug build takes its time for that.
-    let packed = Arc::new(pipeline.get_packed_pipeline());
-    let scripts = move |client: &ReplicatedClient| {
-        let replies = client.connection().req_packed_commands(&packed, 0, 100);
-        replies.map(drop).map_err(|error| Error::of(&error).unwrap().clone())
-    };
     let servers = ReplicaSet::start(0).unwrap();
     let client = servers.client_builder().response_timeout(20 * SECOND).build().unwrap();
     client.set("k", "v").unwrap();
-    assert_ends_in_doubt("100 scripts", SECOND, client, scripts);
+    assert_ends_in_doubt("100 scripts", SECOND, client, send_all(&pipeline));
 }
 
 #[test]
 fn five_hundred_calls_to_a_slow_reader_are_back_in_time() {
-    fn large_set(client: &ReplicatedClient) -> Result<()> {
-        client.set("k", "x".repeat(6 << 20))
-    }
     let peer = slow_taker();
     // Fewer threads, as each of them sends megabytes.
     let calls = Calls { deadline: SECOND / 4, threads: 20, each: 25 };
-    let errors = assert_each_back_in_time("slow reader", calls, || client_of(peer.url(), SECOND), large_set);
+    let client = || client_of(peer.url(), SECOND);
+    let errors = assert_each_back_in_time("slow reader", calls, client, send(&set_of(6 << 20)));
     let sent: Vec<_> = errors.iter().flatten().filter(|error| error.may_have_executed()).collect();
     assert!(sent.len() > 250, "only {} of the calls were sent", sent.len());
     sent.into_iter().for_each(assert_in_doubt);
@@ -153,9 +160,14 @@ fn five_hundred_calls_that_get_pushes_without_end_are_back_in_time() {
     let resp3 = |peer: &Fake| format!("{}?protocol=resp3", peer.url());
     let peer = pushing(Duration::from_millis(10));
     assert_each_back_in_time("pushes", Calls::MANY, || client_of(resp3(&peer), SECOND), get);
-    // As fast as they can be read: the socket never has to wait.
+    // As fast as they can be read: the socket never has to wait. A few, for it takes all processors.
     let flood = pushing(Duration::ZERO);
-    assert_each_back_in_time("flood of pushes", Calls::FEW, || client_of(resp3(&flood), SECOND), set);
+    assert_each_back_in_time(
+        "flood of pushes",
+        Calls { threads: 3, ..Calls::FEW },
+        || client_of(resp3(&flood), SECOND),
+        set,
+    );
 }
 
 #[test]

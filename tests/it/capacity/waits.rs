@@ -31,6 +31,8 @@ fn readers_wait_their_turn_at_the_master_while_all_replicas_load() {
     let servers = set_with_key(0);
     let replicas = [loading(), loading()];
     let builder = ReplicatedClient::builder().master(servers.master().url());
+    // However slow the machine is: each of them gets its turn.
+    let builder = builder.checkout_timeout(Duration::from_secs(10)).deadline(Duration::from_secs(20));
     let client = builder.replicas(replicas.iter().map(Fake::url)).build().unwrap();
     let traffic = Traffic::run(&client, 12, |traffic| traffic.flow(5000));
     // Loading replicas may well be ejected.
@@ -66,7 +68,8 @@ fn slow_master(read: Duration) -> (Fake, Arc<AtomicUsize>) {
 fn a_reader_without_a_turn_has_waited_as_long_as_for_a_connection() {
     let (master, most) = slow_master(Duration::from_millis(500));
     let dead = (0..2).map(|_| ("127.0.0.1", free_port().unwrap()));
-    let client = ReplicatedClient::builder().master(master.url()).replicas(dead).build().unwrap();
+    let builder = ReplicatedClient::builder().master(master.url()).replicas(dead);
+    let client = builder.deadline(40 * CHECKOUT).build().unwrap();
     wait_until("the replicas are known to be out", || {
         client.get::<String>("k").unwrap();
         client.snapshot().nodes[1..].iter().all(|node| node.ejected)
@@ -81,7 +84,7 @@ fn a_reader_without_a_turn_has_waited_as_long_as_for_a_connection() {
             let Err(error) = read else { continue };
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
             // Between a call that gives up at once, and one that waits for all of its deadline.
-            assert!(took >= CHECKOUT * 9 / 10 && took < CHECKOUT * 4, "Unavailable after {took:?}");
+            assert!(took >= CHECKOUT * 9 / 10 && took < CHECKOUT * 20, "Unavailable after {took:?}");
             refused.fetch_add(1, Ordering::SeqCst);
         }
     };
@@ -109,7 +112,7 @@ fn assert_calls_wait_for_a_connection(held: &str, call: impl Fn(&ReplicatedClien
     // All connections are opened: logins are held as well where everything is.
     pause(&mut administrator, 2 * CHECKOUT, "WRITE");
     thread::scope(|scope| (0..10).for_each(|_| _ = scope.spawn(|| client.set("k", "v").unwrap())));
-    let time = 4 * CHECKOUT;
+    let time = 8 * CHECKOUT;
     pause(&mut administrator, time, held);
     let start = Instant::now();
     thread::scope(|scope| {

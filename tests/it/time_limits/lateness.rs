@@ -30,7 +30,7 @@ impl Calls {
 
 /// How late threads wake up at worst that do nothing but sleep, while others use the processors, too.
 ///
-/// What is late by no more than that says nothing about a call.
+/// What is late by a few times of that says nothing about a call.
 struct Sleepers {
     stop: Arc<AtomicBool>,
     threads: Vec<thread::JoinHandle<Duration>>,
@@ -116,7 +116,7 @@ fn make_calls(
         thread::sleep(stagger);
     }
     drop(sender);
-    let end = Instant::now() + calls.longest() + Duration::from_secs(1);
+    let end = Instant::now() + calls.longest() + Duration::from_secs(3);
     let (mut errors, mut longest) = (Vec::new(), Duration::ZERO);
     while let Ok((took, error)) = receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
         longest = longest.max(took);
@@ -129,6 +129,7 @@ fn make_calls(
     assert_eq!(back, count, "{what}: {back} of {count} calls are back, the latest of them {late:?} after its deadline");
     let said =
         format!("the latest of {count} calls was back {late:?} after its deadline, a thread that slept {asleep:?}");
-    assert!(late <= SLACK + asleep, "{what}: {said}");
+    // A call has more to do than a thread that sleeps, and waits for a processor each time.
+    assert!(late <= SLACK + 4 * asleep, "{what}: {said}");
     errors
 }
