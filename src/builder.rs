@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use redis::{RedisConnectionInfo, TlsMode};
 
 use self::check::check;
+use self::chosen::{Chosen, Narrowing};
 use self::source::Source;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Classifier};
@@ -13,12 +14,13 @@ use crate::client::{Options, ReplicatedClient, Shared};
 use crate::consistency::SessionMode;
 use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
-use crate::pool::{Housekeeping, Limits};
+use crate::pool::{Housekeeping, Limits, Resolver};
 use crate::routing::{Budget, Protection, ReadFrom};
-use crate::strategy::{self, LatencyWindow, PeakEwma, Strategy, ZoneAffinity};
-use crate::topology::{Keeper, TopologyProvider, Workshop};
+use crate::strategy::{PeakEwma, Strategy};
+use crate::topology::{Keeper, TopologyProvider, Workshop, cannot_start};
 
 mod check;
+mod chosen;
 mod source;
 
 /// Sets up a [`ReplicatedClient`].
@@ -50,6 +52,10 @@ pub struct Builder {
     monitor_interval: Duration,
     fallback_limit: FallbackLimit,
     session_mode: SessionMode,
+    /// `None`: replicas may lag as far as they like.
+    lag_limit: Option<Duration>,
+    /// Looks host names up for the client.
+    pub(crate) resolver: Resolver,
 }
 
 /// How many fallback reads there may be at once.
@@ -60,23 +66,10 @@ enum FallbackLimit {
     Off,
 }
 
-/// A strategy, or the name of one that [`Builder::build`] has to know.
-#[derive(Debug)]
-enum Chosen {
-    Made(Box<dyn Strategy>),
-    Named { name: String, seed: Option<u64> },
-}
-
-/// What narrows the candidates before the strategy picks one.
-#[derive(Debug, Default)]
-struct Narrowing {
-    zone: Option<String>,
-    window: Option<Duration>,
-}
-
 /// The deadline of a call, unless another is set.
 const DEADLINE: Duration = Duration::from_secs(3);
 const MONITOR_INTERVAL: Duration = Duration::from_secs(1);
+const LAG_LIMIT: Duration = Duration::from_secs(10);
 
 impl ReplicatedClient {
     /// Starts setting up a client. Without any setting but the nodes, the documented defaults hold.
@@ -93,6 +86,8 @@ impl ReplicatedClient {
             monitor_interval: MONITOR_INTERVAL,
             fallback_limit: FallbackLimit::HalfOfPool,
             session_mode: SessionMode::default(),
+            lag_limit: Some(LAG_LIMIT),
+            resolver: Resolver::new(),
         }
     }
 }
@@ -125,6 +120,9 @@ impl Builder {
 
     /// Finds the set by asking these nodes, and those that they name: any node of the set will do.
     ///
+    /// A host name that stands for several addresses is as many seeds; nodes that were found are seeds as well. All have to
+    /// use one database.
+    ///
     /// Found nodes are reached as the first seed is (user, password, database, TLS, protocol), unless
     /// [`login`](Self::login) or [`tls`](Self::tls) say otherwise. The set is looked at again every 5 s, and after errors.
     pub fn discover<E: Into<Endpoint>>(mut self, seeds: impl IntoIterator<Item = E>) -> Self {
@@ -138,7 +136,9 @@ impl Builder {
     /// epoch counts, once the node that it names says itself that it is a master. The endpoints of the Sentinels have users,
     /// passwords and TLS of their own; user, password, database and protocol of the nodes are given by
     /// [`login`](Self::login), their TLS by [`tls`](Self::tls). A step of talking to a Sentinel may take as long as
-    /// [`connect_timeout`](Self::connect_timeout); one that hangs delays nobody. With the monitor switched off, they are
+    /// [`connect_timeout`](Self::connect_timeout); one that hangs delays nobody. A host name that stands for several
+    /// addresses is as many Sentinels. Replicas that no Sentinel reaches belong to the set only as long as the client reached
+    /// them in the last 30 s, and again as soon as a Sentinel does. With the monitor switched off, they are
     /// asked after faults only.
     pub fn sentinel<E: Into<Endpoint>>(
         mut self,
@@ -158,7 +158,7 @@ impl Builder {
     /// Translates the addresses that servers and Sentinels give for each other into those that can be reached from here:
     /// behind NAT, in containers, for the names in TLS certificates. Default: as they are.
     pub fn map_address(mut self, map: impl Fn(&NodeAddr) -> NodeAddr + Send + Sync + 'static) -> Self {
-        self.source.map = AddressMap(Box::new(map));
+        self.source.map = AddressMap(Arc::new(map));
         self
     }
 
@@ -200,6 +200,18 @@ impl Builder {
         self
     }
 
+    /// Sets how far a replica may lag behind the master before reads go elsewhere: it lags if it has not applied what the
+    /// master wrote longer ago than this. `None`: as far as it likes. Default: 10 s; zero and more than a year fail `build`.
+    ///
+    /// Reads of [`ReadFrom::ReplicaPreferred`] go to replicas in sync, then to the master within its
+    /// [`fallback_limit`](Self::fallback_limit), then to lagging replicas. The limit needs the monitor, which compares
+    /// offsets at its interval: it is a bound for routing, not for each reply, as
+    /// [`max_staleness`](ReplicatedClient::max_staleness) is. While the master is out, nobody lags.
+    pub fn lag_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.lag_limit = limit.into();
+        self
+    }
+
     /// Sets how sessions prove what they read. Default: [`SessionMode::Strict`].
     pub fn session_mode(mut self, mode: SessionMode) -> Self {
         self.session_mode = mode;
@@ -233,6 +245,10 @@ impl Builder {
     /// Declares what a command is, whatever the table says: for commands of your own modules.
     ///
     /// `command` is a name in any case, with or without a subcommand (`"OBJECT ENCODING"`). Default: no overrides.
+    ///
+    /// Where a replica refuses as a write (`READONLY`) what is declared a [`Read`](Classification::Read), the server is
+    /// right: that call goes to the master, whatever the read preference, and so does each later call of that name. The event
+    /// `command_reclassified` says so once. At most 64 names are remembered.
     pub fn classify(mut self, command: &str, class: Classification) -> Self {
         self.overrides.push((command.to_owned(), class));
         self
@@ -247,6 +263,15 @@ impl Builder {
     /// Sets how many connections to each node may be open at once. Default: 10; zero fails `build`.
     pub fn pool_size(mut self, size: u32) -> Self {
         self.limits.size = size;
+        self
+    }
+
+    /// Sets how many connections to one node may be opened at a time, the monitor's included. Default: 2; zero fails `build`.
+    ///
+    /// Callers that need a connection meanwhile wait for one that comes back or is ready: so a failover, after which all
+    /// connections are opened anew, does not end in a storm of logins.
+    pub fn max_connecting(mut self, handshakes: u32) -> Self {
+        self.limits.connecting = handshakes;
         self
     }
 
@@ -301,18 +326,17 @@ impl Builder {
     pub fn build(self) -> Result<ReplicatedClient> {
         check(&self)?;
         let classifier = self.classifier()?;
-        let supply = self.source.supply(self.limits)?;
-        let strategy = match self.strategy {
-            Chosen::Made(strategy) => strategy,
-            Chosen::Named { name, seed } => named(&name, seed)?,
-        };
-        let strategy = self.narrowing.around(strategy, self.limits.size);
+        let supply = self.source.supply(self.limits, &self.resolver)?;
+        let strategy = self.narrowing.around(self.strategy.made()?, self.limits.size);
         let workshop = Workshop {
             limits: self.limits,
             client_name: self.client_name,
-            housekeeping: Housekeeping::new(),
+            resolver: self.resolver,
+            housekeeping: Housekeeping::start().map_err(|cause| cannot_start(&cause))?,
             is_monitored: !self.monitor_interval.is_zero(),
             is_timed: strategy.needs_latency(),
+            map: supply.map,
+            lag_limit: self.lag_limit,
         };
         let limit = match self.fallback_limit {
             FallbackLimit::HalfOfPool => Some((self.limits.size / 2).max(1)),
@@ -323,7 +347,7 @@ impl Builder {
         let keeper = Arc::new(keeper);
         keeper.start(supply.asks_provider)?;
         let budget = Budget::new(Instant::now());
-        let protection = Protection::new(limit);
+        let protection = Protection::new(limit, self.limits.checkout);
         let (session_mode, fixed) = (self.session_mode, supply.fixed);
         let shared = Shared { keeper, classifier, strategy, budget, protection, session_mode, fixed };
         let options = Options {
@@ -344,27 +368,6 @@ impl Builder {
             })
         })
     }
-}
-
-impl Narrowing {
-    /// The zone first, then the near ones of it.
-    fn around(self, strategy: Box<dyn Strategy>, pool_size: u32) -> Box<dyn Strategy> {
-        let near: Box<dyn Strategy> = match self.window {
-            Some(window) => Box::new(LatencyWindow::new(strategy).within(window)),
-            None => strategy,
-        };
-        match self.zone {
-            Some(zone) => Box::new(ZoneAffinity::new(zone, near).saturated_at(pool_size)),
-            None => near,
-        }
-    }
-}
-
-fn named(name: &str, seed: Option<u64>) -> Result<Box<dyn Strategy>> {
-    strategy::by_name(name, seed).ok_or_else(|| {
-        let (name, known) = (name.escape_debug(), strategy::NAMES.join(", "));
-        Error::config(format!("unknown strategy \"{name}\": expected one of {known}"))
-    })
 }
 
 #[cfg(test)]

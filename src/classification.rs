@@ -10,10 +10,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use self::frame::{Frames, Words};
+use self::learned::Learned;
 use self::rule::Rule;
 
+mod echo;
 mod frame;
 mod index;
+mod learned;
 mod request;
 mod rule;
 mod table;
@@ -52,6 +55,8 @@ pub enum Classification {
 pub struct Classifier {
     /// By upper-case name, with or without a subcommand.
     overrides: HashMap<Box<[u8]>, Classification>,
+    /// What servers took for writes.
+    learned: Learned,
 }
 
 /// The longest name that can be overridden, both words and the space between them.
@@ -141,7 +146,34 @@ impl Classifier {
             // The override decides, not the first line of the script.
             found.rule = if found.rule.is_partial() { Rule::Partial } else { found.rule };
         }
+        if !self.learned.is_empty() && self.learned.contains(name, second) {
+            // Scripts that declare that they do not write are still reads.
+            let rule = index::find(name, second).map_or(Rule::Partial, |row| row.rule);
+            found = Found { class: Classification::Write, rule, ..found };
+        }
         found
+    }
+
+    /// Remembers that servers take the command at this position of a request for a write. Returns its name if that is
+    /// news.
+    pub(crate) fn learn_write(&self, request: &Request<'_>, position: usize) -> Option<String> {
+        let words = Frames::new(request.bytes).nth(position)?.ok()?;
+        let mut name = words.name().to_owned();
+        if name.to_ascii_uppercase().ends_with(b"_RO") {
+            // What it runs writes, by mistake: that says nothing about other scripts.
+            return None;
+        }
+        let is_one_word = self.overrides.contains_key(&name.to_ascii_uppercase()[..]);
+        let is_container = index::find(words.name(), None).is_some_and(|row| matches!(row.rule, Rule::Container));
+        if let Some(second) = words.second() {
+            let both = [words.name(), b" ", second].concat();
+            let is_declared = self.overrides.contains_key(&both.to_ascii_uppercase()[..]);
+            if is_declared || (is_container && !is_one_word) {
+                name = both;
+            }
+        }
+        let is_news = name.len() <= LONGEST_NAME && self.learned.remember(&name);
+        is_news.then(|| name.escape_ascii().to_string().to_ascii_uppercase())
     }
 
     fn overridden(&self, name: &[u8], second: Option<&[u8]>) -> Option<Classification> {

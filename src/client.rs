@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use self::attempt::{attempt, explain_failure};
 use self::clock::Clock;
-use self::pick::Picked;
+use self::pick::{NoPick, Picked};
+use self::setbacks::Setbacks;
 use crate::addr::NodeAddr;
 use crate::classification::{Classifier, Request};
 use crate::consistency::{Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Outcome, Role};
-use crate::routing::{Budget, Protection, ReadFrom, Reply, Verdict, judge};
+use crate::routing::{Budget, Protection, ReadFrom, Reply, Setting, Verdict, judge};
 use crate::strategy::Strategy;
 use crate::topology::{Fixed, Keeper, LeftOut, Member, Topology};
 
@@ -31,18 +32,31 @@ mod pick;
 mod query;
 mod sealed;
 mod seat;
+mod second;
 mod session;
 mod set;
+mod setbacks;
 
 pub use self::dedicated::Target;
 pub(crate) use self::guard::{Confirmation, Guard};
-pub(crate) use self::query::server_error;
+pub(crate) use self::query::{server_error, type_name};
 pub(crate) use self::seat::Seat;
+
+/// A request that was refused for now is not sent again with less time left: it is certain that it was not executed, and
+/// would not be once a reply is late.
+const LAST_CHANCE: Duration = Duration::from_millis(100);
 
 /// A handle to a master and its replicas.
 ///
 /// Writes go to the master, reads to the replicas that the read preference and the strategy choose. Handles are cheap to
 /// clone, share their pools, and may be used by many threads at once; each carries its own options.
+///
+/// # Processes that fork
+///
+/// Build the client in the process that uses it. After a `fork` without `exec`, parent and child hold the same sockets: each
+/// reads replies that belong to the other, and *returns them as its own*. The child also has none of the threads that watch the
+/// nodes. Servers that fork workers (prefork) build one client in each worker, after the fork. Nothing checks this: asking for
+/// the process id before each call would be a system call on each call.
 ///
 /// ```no_run
 /// use redis_replicated::ReplicatedClient;
@@ -120,25 +134,40 @@ impl ReplicatedClient {
     pub(crate) fn call(&self, request: &Request<'_>, aim: Aim<'_>) -> Result<Served> {
         let mut topology = self.shared.keeper.current();
         let mut clock = Clock::start(self.options.deadline);
-        let guard = self.guard(request, aim, &mut clock)?;
+        let mut guard = self.guard(request, aim, &mut clock)?;
         let mut left_out = guard.left_out(&topology);
         let mut earlier: Option<Error> = None;
+        let mut setbacks = Setbacks::default();
+        // What a node answered that another one may better.
+        let mut first_answer: Option<Error> = None;
         let mut picked: Option<Picked<'_>> = None;
-        // Asking on for a node that is not behind is no retry.
+        // Asking on for a node that is not behind, or that does what the first one may not, is no retry.
         let mut is_free = true;
         loop {
             if !clock.goes_on() {
                 return Err(earlier.unwrap_or_else(|| self.no_time(request, &clock)));
             }
-            if picked.is_none() {
-                let none = |error: Error| error.after(earlier.as_ref());
-                picked = self.pick(&topology, &guard, aim, &clock, left_out).map_err(none)?;
-            }
-            let Some(target) = picked.take() else {
-                // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
-                topology = self.wait(&topology, &mut clock);
-                left_out = guard.left_out(&topology);
-                continue;
+            let target = match picked.take().map_or_else(|| self.pick(&topology, &guard, aim, &clock, left_out), Ok) {
+                Ok(target) => target,
+                Err(NoPick::Never(error)) => return Err(first_answer.unwrap_or_else(|| error.after(earlier.as_ref()))),
+                Err(NoPick::Later) => {
+                    let is_over = setbacks.end_round() || (first_answer.is_some() && topology.is_settled());
+                    if is_over && let Some(error) = first_answer.take().or_else(|| earlier.take()) {
+                        return Err(error);
+                    }
+                    // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
+                    topology = self.wait(&topology, &mut clock);
+                    left_out = guard.left_out(&topology);
+                    continue;
+                }
+                Err(NoPick::Full(error)) => {
+                    if !self.wait_for_room(&mut clock) {
+                        return Err(first_answer.unwrap_or_else(|| error.after(earlier.as_ref())));
+                    }
+                    topology = self.shared.keeper.current();
+                    left_out = guard.left_out(&topology);
+                    continue;
+                }
             };
             if !is_free && !self.may_attempt(request, &clock) {
                 // Nothing is held meanwhile.
@@ -148,23 +177,44 @@ impl ReplicatedClient {
             }
             let member = &topology.members()[target.position];
             let attempt = attempt(member, &guard, &clock, target.has_more);
-            let (verdict, outcome) = judge(request, &attempt);
+            let has_new_master = &|| self.shared.keeper.has_new_master();
+            let setting = Setting { place: member.place, is_second: first_answer.is_some(), has_new_master };
+            let (verdict, outcome) = setbacks.count(member, &attempt, judge(request, &attempt, setting));
             let error = match (verdict, attempt) {
-                (Verdict::Answer, Ok(reply)) => {
+                (Verdict::Answer, Ok(mut reply)) => {
+                    setbacks.blame(clock.now());
                     member.record_answer();
+                    if let Some(first) = &first_answer {
+                        self.compare(&topology, first, &reply, clock.now());
+                    }
+                    reply.hide_arguments(request);
                     let (seen, position) = (guard.seen(), target.position);
                     return Ok(Served { reply, seen, topology, position });
                 }
                 (_, failed) => explain_failure(request, member, failed, earlier),
             };
             clock.tick();
-            is_free = verdict == Verdict::Unproven;
+            is_free = matches!(verdict, Verdict::Unproven | Verdict::Another | Verdict::Master);
             self.note(member, outcome, &clock);
             tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {
                 Verdict::GiveUp | Verdict::Answer => return Err(error),
                 Verdict::SameNode => picked = Some(target),
                 Verdict::Elsewhere => left_out.insert(target.position),
+                Verdict::Another | Verdict::Master => {
+                    guard.turn_from(&member.node, verdict == Verdict::Master);
+                    left_out = left_out.and(guard.left_out(&topology));
+                    first_answer = Some(error.clone());
+                }
+                Verdict::Write { position } => return self.call_as_write(request, position, &clock, &error),
+                Verdict::Later => {
+                    drop(target);
+                    topology = self.wait(&topology, &mut clock);
+                    if clock.left() < LAST_CHANCE.min(self.options.deadline / 8) {
+                        return Err(error);
+                    }
+                    left_out = guard.left_out(&topology);
+                }
                 Verdict::Unproven => left_out = self.closer(&topology, left_out, target.position, &clock),
             }
             earlier = Some(error);
@@ -202,17 +252,26 @@ impl ReplicatedClient {
         next
     }
 
+    /// Waits until there is room for one more fallback read. Returns whether there is.
+    #[cold]
+    fn wait_for_room(&self, clock: &mut Clock) -> bool {
+        let protection = &self.shared.protection;
+        let has_room = protection.wait_for_room(clock.permit_end(protection.patience()));
+        clock.look();
+        has_room
+    }
+
     /// Notes what an attempt says about its node, and has the set looked at if it may have changed.
     #[cold]
     fn note(&self, member: &Member, outcome: Option<Outcome>, clock: &Clock) {
         let Some(outcome) = outcome else { return };
         let keeper = &self.shared.keeper;
         let has_moved = member.node.role() != member.place;
-        if has_moved && (member.place == Role::Master || !keeper.current().places(member)) {
-            // Nothing is wrong with it but its place.
+        if has_moved {
+            // Nothing is wrong with it but its place: it is asked last as long as that is another than its role.
             member.node.count_failure();
         } else {
-            member.node.record_failure(outcome, clock.now(), rand::random());
+            member.record_failure(outcome, clock.now());
         }
         if has_moved || (member.place == Role::Master && member.node.is_ejected()) {
             keeper.suspect();
@@ -228,14 +287,16 @@ impl ReplicatedClient {
         if !clock.has_waited() {
             return Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"));
         }
-        let missing = format!("no node that may serve {request} was found in time");
+        self.missing(format!("no node that may serve {request} was found in time"))
+    }
+
+    /// The error where nobody is there, with the reason why the set could not be described if there is one.
+    #[cold]
+    fn missing(&self, missing: String) -> Error {
         match self.shared.keeper.failure() {
             Some(failure) => {
                 let error = Error::new(ErrorKind::Unavailable, format!("{missing} ({failure})"));
-                match failure.as_redis() {
-                    Some(cause) => error.because(cause.clone()),
-                    None => error,
-                }
+                error.caused_by(failure.as_redis().cloned())
             }
             None => Error::new(ErrorKind::Unavailable, missing),
         }
@@ -268,9 +329,13 @@ impl fmt::Debug for ReplicatedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let topology = self.shared.keeper.current();
         let nodes: Vec<_> = topology.members().iter().map(|member| &member.node).collect();
-        f.debug_struct("ReplicatedClient")
-            .field("nodes", &nodes)
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        let mut out = f.debug_struct("ReplicatedClient");
+        if nodes.is_empty() {
+            // It has not told of a node yet.
+            out.field("provider", self.shared.keeper.provider());
+        } else {
+            out.field("nodes", &nodes);
+        }
+        out.field("options", &self.options).finish_non_exhaustive()
     }
 }

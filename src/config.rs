@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use self::endpoint::EndpointData;
 use self::source::{FallbackData, LoginData, SentinelData};
+use self::time::TimeOrOff;
 use crate::builder::Builder;
 use crate::classification::Classification;
 use crate::client::ReplicatedClient;
@@ -45,6 +46,7 @@ mod time;
 ///     monitor_interval = "1s"            # "0s" switches the monitor off
 ///     fallback_limit = 8                 # or "off"; half of pool_size (default)
 ///     session_mode = "strict"            # strict (default), fence
+///     lag_limit = "10s"                  # or "off"
 ///
 ///     [classify]                         # commands of your own modules
 ///     "MY.LOOKUP" = "read"
@@ -92,6 +94,8 @@ pub struct Config {
     client_name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pool_size: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_connecting: Option<u32>,
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
     connect_timeout: Option<Duration>,
     #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
@@ -108,6 +112,8 @@ pub struct Config {
     fallback_limit: Option<FallbackData>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     session_mode: Option<SessionMode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lag_limit: Option<TimeOrOff>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     classify: BTreeMap<String, Classification>,
 }
@@ -124,6 +130,7 @@ impl Config {
         builder = set(builder, self.read_from, Builder::read_from);
         builder = set(builder, self.client_name.as_deref(), Builder::client_name);
         builder = set(builder, self.pool_size, Builder::pool_size);
+        builder = set(builder, self.max_connecting, Builder::max_connecting);
         builder = set(builder, self.connect_timeout, Builder::connect_timeout);
         builder = set(builder, self.checkout_timeout, Builder::checkout_timeout);
         builder = set(builder, self.response_timeout, Builder::response_timeout);
@@ -132,6 +139,7 @@ impl Config {
         builder = set(builder, self.monitor_interval, Builder::monitor_interval);
         builder = set(builder, self.fallback_limit, |builder, limit| builder.fallback_limit(limit.reads()));
         builder = set(builder, self.session_mode, Builder::session_mode);
+        builder = set(builder, self.lag_limit, |builder, limit| builder.lag_limit(limit.0));
         self.classify.iter().fold(builder, |builder, (command, class)| builder.classify(command, *class))
     }
 
@@ -189,6 +197,7 @@ mod tests {
             read_from = "any"
             client_name = "me"
             pool_size = 3
+            max_connecting = 5
             connect_timeout = "10ms"
             checkout_timeout = "20ms"
             response_timeout = "30ms"
@@ -197,6 +206,7 @@ mod tests {
             monitor_interval = "2m"
             fallback_limit = 2
             session_mode = "fence"
+            lag_limit = "4s"
             [classify]
             "MY.READ" = "read"
         "#;
@@ -213,11 +223,12 @@ mod tests {
             );
             let times = [limits.connect, limits.checkout, limits.response, limits.idle];
             assert_eq!(times.map(|time| time.as_millis()), [10, 20, 30, 60_000]);
-            assert_eq!(limits.size, 3);
+            assert_eq!((limits.size, limits.connecting), (3, 5));
             assert!(format!("{:?}", client.shared).contains("strategy: ZoneAffinity { zone: \"b\""));
             assert!(format!("{:?}", client.shared.keeper).contains("interval: 120s"));
             assert!(format!("{:?}", client.shared).contains("limit: 3"), "the own zone is saturated with its pools");
             assert_eq!(client.shared.session_mode, crate::SessionMode::Fence);
+            assert_eq!(client.shared.keeper.lag_limit(), Some(Duration::from_secs(4)));
             assert!(format!("{:?}", client.shared.protection).contains("limit: Some(2)"));
             assert_eq!(client.explain(&redis::cmd("MY.READ")).classification(), crate::Classification::Read);
         }
@@ -228,6 +239,7 @@ mod tests {
         let sentinel = r#"
             monitor_interval = "0s"
             fallback_limit = "off"
+            lag_limit = "off"
             [sentinel]
             service = "main"
             nodes = ["127.0.0.1:1", { url = "redis://:watch@127.0.0.1:2" }]
@@ -247,6 +259,7 @@ mod tests {
                 assert!(said.iter().all(|said| shown.contains(said)), "{shown}");
                 assert_eq!(shown.contains("limit: None"), text == sentinel, "{shown}");
                 assert_eq!(client.shared.keeper.is_monitored(), text == discover);
+                assert_eq!(client.shared.keeper.lag_limit().is_some(), text == discover);
             }
         }
     }
@@ -261,6 +274,7 @@ mod tests {
             ("fallback_limit = -1", "a number, or \"off\""),
             ("monitor_interval = 1", "monitor_interval"),
             ("master = '127.0.0.1:1'\ndeadline = 'soon'", "deadline"),
+            ("lag_limit = 'none'", "or \"off\""),
             ("master = '127.0.0.1:1'\ndeadline = 3", "deadline"),
             ("master = '127.0.0.1:1'\nread_from = 'secondary'", "not a read preference"),
             ("master = { adress = '127.0.0.1:1' }", "table of url, weight and zone"),
@@ -277,6 +291,8 @@ mod tests {
             ("sentinel = { service = 'main', nodes = [] }", "no Sentinel is named"),
             ("master = '127.0.0.1:1'\ndiscover = ['127.0.0.1:1']", "two sources"),
             ("master = '127.0.0.1:1'\nfallback_limit = 0", "fallback_limit is 0"),
+            ("master = '127.0.0.1:1'\nmax_connecting = 0", "max_connecting is 0"),
+            ("master = '127.0.0.1:1'\nlag_limit = '0s'", "lag_limit is 0"),
             ("master = '127.0.0.1:1'\nmonitor_interval = '1ms'", "monitor_interval is less"),
             ("master = '127.0.0.1:1'\nlogin = { password = 'x' }", "login"),
         ] {

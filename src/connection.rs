@@ -2,17 +2,14 @@
 
 use std::fmt;
 
-use redis::{
-    Cmd, ConnectionLike, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd,
-    parse_redis_value,
-};
+use redis::{Cmd, ConnectionLike, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 
 use self::scans::Scans;
 use self::transaction::Transaction;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Request, TransactionStep};
-use crate::client::{Aim, ReplicatedClient, Seat, Served, server_error};
-use crate::error::{Error, ErrorKind, Result};
+use crate::client::{Aim, ReplicatedClient, Seat, Served, server_error, type_name};
+use crate::error::{Error, Result, server_error_of};
 use crate::routing::{Reply, executed_nothing};
 
 mod scans;
@@ -72,7 +69,7 @@ impl ReplicatedClient {
     /// As [`query`](Self::query). [`Error::may_have_executed`] tells whether a part of it may have been applied.
     pub fn query_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T> {
         let mut connection = self.connection();
-        pipeline.query(&mut connection).map_err(|cause| connection.understand(pipeline, cause))
+        pipeline.query(&mut connection).map_err(|cause| connection.understand::<T>(pipeline, cause))
     }
 }
 
@@ -191,7 +188,7 @@ impl RoutedConnection {
     }
 
     /// Makes of the redis crate's error for a pipeline one that tells how far the pipeline got.
-    fn understand(&mut self, pipeline: &Pipeline, cause: RedisError) -> Error {
+    fn understand<T>(&mut self, pipeline: &Pipeline, cause: RedisError) -> Error {
         if let Some(failure) = self.failure.take() {
             return failure;
         }
@@ -206,8 +203,8 @@ impl RoutedConnection {
                 server_error(&request, cause).executed(!request.is_read() && !all)
             }
             None => {
-                let message = format!("the replies to {request} are not of the type asked for");
-                Error::new(ErrorKind::Conversion, message).executed(!request.is_read()).because(cause)
+                let message = format!("the replies to {request} are no {}", type_name::<T>());
+                Error::conversion(message).executed(!request.is_read())
             }
         };
         match &self.served_by {
@@ -293,10 +290,7 @@ fn aborted(not_queued: Vec<(usize, redis::ServerError)>) -> RedisError {
             format!("command {index}: {code} {}", error.details().unwrap_or_default())
         })
         .collect();
-    let line = format!("-EXECABORT Transaction discarded because of previous errors: {}", reasons.join(", "));
-    let line = line.replace(['\r', '\n'], " ") + "\r\n";
-    match parse_redis_value(line.as_bytes()).and_then(Value::extract_error) {
-        Err(error) => error,
-        Ok(_) => (redis::ErrorKind::Server(ServerErrorKind::ExecAbort), "transaction aborted").into(),
-    }
+    let details = format!("Transaction discarded because of previous errors: {}", reasons.join(", "));
+    let unreadable = || (redis::ErrorKind::Server(ServerErrorKind::ExecAbort), "transaction aborted").into();
+    server_error_of("EXECABORT", &details).map_or_else(unreadable, Into::into)
 }

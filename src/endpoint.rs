@@ -1,6 +1,7 @@
 //! How to reach a node: address, login, database, protocol, and what is known of it beforehand.
 
 use std::fmt;
+use std::sync::Arc;
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsMode};
 
@@ -46,7 +47,8 @@ pub(crate) struct Manner {
 }
 
 /// Translates what servers say of each other into what can be reached from here.
-pub(crate) struct AddressMap(pub(crate) Box<dyn Fn(&NodeAddr) -> NodeAddr + Send + Sync>);
+#[derive(Clone)]
+pub(crate) struct AddressMap(pub(crate) Arc<dyn Fn(&NodeAddr) -> NodeAddr + Send + Sync>);
 
 impl AddressMap {
     pub(crate) fn reachable(&self, addr: &NodeAddr) -> NodeAddr {
@@ -56,7 +58,7 @@ impl AddressMap {
 
 impl Default for AddressMap {
     fn default() -> Self {
-        Self(Box::new(NodeAddr::clone))
+        Self(Arc::new(NodeAddr::clone))
     }
 }
 
@@ -144,6 +146,25 @@ impl Endpoint {
 impl Place {
     pub(crate) fn database(&self) -> i64 {
         self.info.redis_settings().db()
+    }
+
+    /// Returns whether connections to the other place are of another kind: by other means, or to another database.
+    pub(crate) fn is_elsewhere(&self, other: &Self) -> bool {
+        let transport = |place: &Self| match place.info.addr() {
+            ConnectionAddr::TcpTls { insecure, .. } => Some(*insecure),
+            _ => None,
+        };
+        self.database() != other.database() || transport(self) != transport(other) || self.zone != other.zone
+    }
+
+    /// Returns whether the other place is logged in at differently.
+    pub(crate) fn logs_in_otherwise(&self, other: &Self) -> bool {
+        let login = |place: &Self| {
+            let settings = place.info.redis_settings();
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            (text(settings.username()), text(settings.password()), settings.protocol())
+        };
+        login(self) != login(other)
     }
 
     /// The same node under one of the addresses that its name stands for.

@@ -8,7 +8,12 @@ use std::sync::Arc;
 
 use redis::RedisError;
 
+use self::reason::{Reason, without_values};
 use crate::addr::NodeAddr;
+
+mod reason;
+
+pub(crate) use self::reason::{Time, server_error_of, without_echo, words_of};
 
 /// The result of a call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,14 +22,16 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// It says what happened ([`kind`](Self::kind)), on which node ([`node`](Self::node)) and whether the server may have
 /// executed the command ([`may_have_executed`](Self::may_have_executed)): only where that is `false` is it safe to send
-/// a write again. It never contains a password or a value.
+/// a write again. It never contains a password or a value, nor does what it was made of.
+///
+/// `Display` says it all on one line: the node, the reason in words, the limit that was met with its setting. So there is
+/// no [`source`](std::error::Error::source), which would say the same again; [`as_redis`](Self::as_redis) is what the redis
+/// crate reported.
 ///
 /// It converts into a [`redis::RedisError`], and [`Error::of`] finds it again inside of one.
-#[derive(Clone, thiserror::Error)]
-#[error("{report}")]
+#[derive(Clone)]
 pub struct Error {
     report: Box<Report>,
-    #[source]
     cause: Option<RedisError>,
 }
 
@@ -33,6 +40,12 @@ struct Report {
     kind: ErrorKind,
     node: Option<NodeAddr>,
     message: Cow<'static, str>,
+    /// The message goes on with the node as its subject: `127.0.0.1:6380 is a replica`.
+    is_about_node: bool,
+    /// The message does not say what the cause is.
+    lacks_reason: bool,
+    /// What the attempt before it came to.
+    earlier: Option<String>,
     may_have_executed: bool,
     /// A read was answered, but not by a node whose answer would do.
     was_answered: bool,
@@ -81,8 +94,17 @@ impl Error {
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        let (node, may_have_executed, was_answered, acknowledged) = (None, false, false, None);
-        let report = Report { kind, node, message, may_have_executed, was_answered, acknowledged };
+        let report = Report {
+            kind,
+            node: None,
+            message,
+            is_about_node: false,
+            lacks_reason: false,
+            earlier: None,
+            may_have_executed: false,
+            was_answered: false,
+            acknowledged: None,
+        };
         Self { report: Box::new(report), cause: None }
     }
 
@@ -117,15 +139,47 @@ impl Error {
         self
     }
 
-    pub(crate) fn because(mut self, cause: RedisError) -> Self {
-        self.cause = Some(cause);
+    /// As [`on`](Self::on), where the message is a sentence about the node.
+    pub(crate) fn about(mut self, node: &NodeAddr) -> Self {
+        self.report.is_about_node = true;
+        self.on(node)
+    }
+
+    /// Adds the cause, and its words to the message.
+    pub(crate) fn because(mut self, cause: impl Into<Option<RedisError>>) -> Self {
+        self = self.caused_by(cause);
+        self.report.lacks_reason = self.cause.is_some();
         self
+    }
+
+    /// Adds the cause of a message that says it already.
+    pub(crate) fn caused_by(mut self, cause: impl Into<Option<RedisError>>) -> Self {
+        self.cause = cause.into().map(without_values);
+        self
+    }
+
+    /// Makes the error for a reply of another type than asked for. `message` names types, never values.
+    pub(crate) fn conversion(message: String) -> Self {
+        let cause = redis::ParsingError::from(message.as_str());
+        let mut error = Self::new(ErrorKind::Conversion, message);
+        error.cause = Some(cause.into());
+        error
     }
 
     /// Keeps what an earlier attempt came to, where nothing else is known to be the cause.
     pub(crate) fn after(mut self, earlier: Option<&Self>) -> Self {
-        self.cause = self.cause.or_else(|| earlier?.cause.clone());
+        if let Some(earlier) = earlier.filter(|_| self.cause.is_none()) {
+            self.cause = earlier.cause.clone();
+            let what = || earlier.what().to_string();
+            // Of several, the first says what is wrong.
+            self.report.earlier = earlier.report.earlier.clone().or_else(|| Some(what()));
+        }
         self
+    }
+
+    /// Says what happened, without what follows from it.
+    fn what(&self) -> What<'_> {
+        What(&self.report, self.cause.as_ref().filter(|_| self.report.lacks_reason))
     }
 
     pub(crate) fn executed(mut self, may_have_executed: bool) -> Self {
@@ -160,7 +214,8 @@ impl Error {
         self.report.acknowledged
     }
 
-    /// Returns what the redis crate or the server reported.
+    /// Returns what the redis crate or the server reported: without the bytes of replies that could not be read, and
+    /// without the arguments that servers repeat.
     #[must_use]
     pub fn as_redis(&self) -> Option<&RedisError> {
         self.cause.as_ref()
@@ -194,14 +249,32 @@ impl Error {
     }
 }
 
-impl fmt::Display for Report {
+/// What happened, and the words of its cause where the message lacks them.
+struct What<'a>(&'a Report, Option<&'a RedisError>);
+
+impl fmt::Display for What<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(node) = &self.node {
-            write!(f, "{node}: ")?;
+        let Self(report, cause) = self;
+        if let Some(node) = &report.node {
+            write!(f, "{node}{}", if report.is_about_node { " " } else { ": " })?;
         }
-        f.write_str(&self.message)?;
-        match (self.kind, self.may_have_executed) {
-            (ErrorKind::Unavailable, _) if self.was_answered => Ok(()),
+        f.write_str(&report.message)?;
+        if let Some(cause) = cause {
+            write!(f, ": {}", Reason(cause))?;
+        }
+        match &report.earlier {
+            Some(earlier) => write!(f, " (the attempt before: {earlier})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.what().fmt(f)?;
+        let report = &self.report;
+        match (report.kind, report.may_have_executed) {
+            (ErrorKind::Unavailable, _) if report.was_answered => Ok(()),
             (ErrorKind::Unavailable | ErrorKind::Checkout | ErrorKind::Refused, _) => f.write_str("; nothing was sent"),
             (ErrorKind::Interrupted | ErrorKind::Unproven, true) => f.write_str("; a write may have been applied"),
             (ErrorKind::Server, true) => f.write_str("; a part of it may have been applied"),
@@ -211,11 +284,15 @@ impl fmt::Display for Report {
     }
 }
 
+impl StdError for Error {}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Error");
         out.field("kind", &self.report.kind).field("message", &self.to_string());
-        out.field("may_have_executed", &self.report.may_have_executed).field("cause", &self.cause).finish()
+        out.field("may_have_executed", &self.report.may_have_executed);
+        // The message has its words.
+        out.field("cause", &self.cause.as_ref().map(RedisError::kind)).finish()
     }
 }
 

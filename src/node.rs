@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use self::health::{Avoided, Health, Probe};
+use self::health::Health;
 use self::heartbeat::Heartbeat;
 use self::latency::Latency;
 use crate::addr::NodeAddr;
-use crate::events;
 use crate::hash::Fnv;
 
 mod health;
 mod heartbeat;
 mod in_flight;
 mod latency;
+mod record;
 mod report;
 mod role;
 mod sync_state;
@@ -244,64 +244,13 @@ impl Node {
         news
     }
 
-    /// Notes that the node gave a complete reply; an error of the application is one. Returns whether it did so although
-    /// it is ejected.
-    #[inline]
-    pub(crate) fn record_answer(&self) -> bool {
-        self.answered.fetch_add(1, Ordering::Relaxed);
-        self.health.answered()
-    }
-
-    /// Notes that an attempt failed in a way that speaks against the node. `chance`, 0 to 1, spreads the cool-down.
-    #[cold]
-    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant, chance: f64) {
-        self.count_failure();
-        self.latency.failed(now);
-        self.blame(outcome, now, chance);
-    }
-
-    /// Counts a failed attempt that does not speak against the node.
-    pub(crate) fn count_failure(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// As [`record_failure`](Self::record_failure), for what the monitor found out.
-    pub(crate) fn blame(&self, outcome: Outcome, now: Instant, chance: f64) {
-        if let Some(ejection) = self.health.fail(outcome, now, self.answered(), chance) {
-            events::ejected(&self.addr, outcome, ejection.cool_down);
-        }
-    }
-
-    /// Lets a call through to the node, unless it is ejected and another call is finding out whether it is back.
-    #[inline]
-    pub(crate) fn admit(&self, now: Instant) -> Result<Option<Probe<'_>>, Avoided> {
-        self.health.admit(now)
-    }
-
-    /// Tells whether calls should go elsewhere because of what became of the last ones.
-    #[inline]
-    pub(crate) fn is_avoided(&self, now: Instant) -> bool {
-        self.health.is_avoided(now)
-    }
-
-    /// Tells whether nothing at all speaks against the node in this place.
-    #[inline]
-    pub(crate) fn is_sound_as(&self, place: Role) -> bool {
-        let is_in_step = self.sync_state.load(Ordering::Relaxed) == SyncState::InSync as u8;
-        is_in_step && !self.health.is_ejected() && self.role() == place
-    }
-
-    pub(crate) fn is_ejected(&self) -> bool {
-        self.health.is_ejected()
-    }
-
-    /// Returns how the node stands in the replication, apart from its health.
+    /// Returns what the data of the node is worth, apart from its health.
     #[inline]
     pub(crate) fn sync_state(&self) -> SyncState {
         SyncState::of(self.sync_state.load(Ordering::Relaxed))
     }
 
-    /// Notes how the node stands in the replication, and whether that is news.
+    /// Records what the data of the node is worth. Returns whether that is news.
     pub(crate) fn set_sync_state(&self, sync_state: SyncState, now: Instant) -> bool {
         let before = SyncState::of(self.sync_state.swap(sync_state as u8, Ordering::Relaxed));
         if before == SyncState::Syncing && sync_state == SyncState::InSync {
@@ -354,15 +303,6 @@ impl Node {
 
     pub(crate) fn health(&self) -> &Health {
         &self.health
-    }
-
-    /// The node serves again: probed, or chosen as the master.
-    pub(crate) fn come_back(&self, now: Instant) {
-        if self.health.come_back(now) {
-            // It is as good as the others, until it is known better.
-            self.latency.forget();
-            events::returned(&self.addr);
-        }
     }
 
     pub(crate) fn answered(&self) -> u64 {

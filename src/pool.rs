@@ -7,37 +7,51 @@
 //! across I/O.
 
 use std::fmt;
-use std::sync::Arc;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
 
+use self::access::Access;
 use self::connector::Connector;
 use self::slots::Slots;
 use crate::error::{Error, Result};
 use crate::node::Role;
-use crate::routing::{Fault, Stage};
+use crate::routing::{Fault, Obstacle, Stage};
 
+mod access;
 mod connector;
+mod greeting;
 mod hello;
 mod lease;
 mod line;
 mod live;
 mod patience;
+mod resolver;
 mod slots;
+mod socket;
+mod talk;
+mod transport;
 mod wire;
 
-pub(crate) use self::connector::Login;
+pub(crate) use self::greeting::Login;
 pub(crate) use self::hello::role_in_greeting;
 pub(crate) use self::lease::Lease;
 pub(crate) use self::line::{Line, Silence};
-pub(crate) use self::patience::{Patience, socket_limit};
+pub(crate) use self::patience::Patience;
+pub(crate) use self::resolver::Resolver;
+pub(crate) use self::talk::Talk;
 
 /// The bounds of one pool and the time limits of one attempt. The deadline of the call bounds them all together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) size: u32,
+    /// Handshakes under way at a time.
+    pub(crate) connecting: u32,
     pub(crate) connect: Duration,
     pub(crate) checkout: Duration,
     pub(crate) response: Duration,
@@ -48,6 +62,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             size: 10,
+            connecting: 2,
             connect: Duration::from_millis(500),
             checkout: Duration::from_millis(250),
             response: Duration::from_secs(1),
@@ -61,14 +76,22 @@ impl Default for Limits {
 pub(crate) struct Housekeeping(Arc<ScheduledThreadPool>);
 
 impl Housekeeping {
-    pub(crate) fn new() -> Self {
-        let thread = ScheduledThreadPool::builder()
-            .num_threads(1)
-            .thread_name_pattern("redis-replicated")
-            // The thread ends with the last handle instead of waiting for the next round.
-            .on_drop_behavior(OnPoolDropBehavior::DiscardPendingScheduled)
-            .build();
-        Self(Arc::new(thread))
+    /// Starts the thread; the error is the system's, where it starts none.
+    pub(crate) fn start() -> io::Result<Self> {
+        // The pool of threads panics where its thread cannot be started. So it is found out first whether one can.
+        let probe = thread::Builder::new().name("redis-replicated".to_owned()).spawn(|| ())?;
+        let _ = probe.join();
+        let start = || {
+            ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("redis-replicated")
+                // The thread ends with the last handle instead of waiting for the next round.
+                .on_drop_behavior(OnPoolDropBehavior::DiscardPendingScheduled)
+                .build()
+        };
+        // Others may have taken the last thread meanwhile.
+        let started = catch_unwind(start).map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        Ok(Self(Arc::new(started)))
     }
 }
 
@@ -82,43 +105,58 @@ impl fmt::Debug for Housekeeping {
 #[derive(Debug)]
 pub(crate) struct Pool {
     slots: r2d2::Pool<Slots>,
-    connector: Connector,
-    login: Login,
+    /// For commands that block, so that those which wake them always get a connection. Made when the first one comes.
+    blocking: OnceLock<r2d2::Pool<Slots>>,
+    access: Arc<Access>,
+    resolver: Resolver,
+    client_name: Option<String>,
     limits: Limits,
+    housekeeping: Housekeeping,
     epoch: Instant,
     /// Idle connections last used before this are not trusted; in nanoseconds since `epoch`.
     distrusted_until: AtomicU64,
 }
 
+/// What a caller wants a connection for, and how long it waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Want {
+    /// The command blocks by its own argument.
+    pub(crate) blocks: bool,
+    /// There is another node to turn to: a free connection is waited for no longer than the checkout limit.
+    pub(crate) has_more: bool,
+    /// Requests that have or want a connection, as far as they are counted.
+    pub(crate) in_flight: u32,
+    /// When the attempt must be over. `None`: never.
+    pub(crate) end: Option<Instant>,
+}
+
 impl Pool {
     /// Makes an empty pool; nothing is connected.
-    pub(crate) fn new(login: Login, limits: Limits, housekeeping: &Housekeeping) -> Result<Self> {
-        let connector = Connector::new(login.clone())
-            .map_err(|error| Error::config("an endpoint cannot be used").because(error))?;
-        let slots = r2d2::Pool::builder()
-            .max_size(limits.size)
-            // All slots exist from the start; they cost nothing while they are empty. With a smaller number r2d2 loses
-            // wake-ups of waiting callers.
-            .min_idle(None)
-            .test_on_check_out(false)
-            .idle_timeout(Some(limits.idle))
-            .max_lifetime(None)
-            .thread_pool(Arc::clone(&housekeeping.0))
-            .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(Slots);
-        Ok(Self { slots, connector, login, limits, epoch: Instant::now(), distrusted_until: AtomicU64::new(0) })
+    pub(crate) fn new(login: Login, limits: Limits, resolver: &Resolver, housekeeping: &Housekeeping) -> Result<Self> {
+        let client_name = login.client_name.clone();
+        let access = access_to(login, limits, resolver)?;
+        Ok(Self {
+            slots: slots(limits, housekeeping),
+            blocking: OnceLock::new(),
+            access,
+            resolver: resolver.clone(),
+            client_name,
+            limits,
+            housekeeping: housekeeping.clone(),
+            epoch: Instant::now(),
+            distrusted_until: AtomicU64::new(0),
+        })
     }
 
-    /// Lends a live connection, opened now if the slot is empty, by `end` at the latest.
-    ///
-    /// `in_flight` is the number of requests that have or want a connection, as far as they are counted.
+    /// Lends a live connection: one that is idle, one opened now if the slot is empty, or one that comes back.
     #[inline]
-    pub(crate) fn checkout(&self, in_flight: u32, end: Option<Instant>) -> Result<Lease, Fault> {
+    pub(crate) fn checkout(&self, want: Want) -> Result<Lease, Fault> {
+        let slots = if want.blocks { self.blocking_slots() } else { &self.slots };
         // With more requests than slots a look would mostly be in vain, and cost everybody the lock.
-        let look = if in_flight > self.limits.size { None } else { self.slots.try_get() };
+        let look = if want.in_flight > self.limits.size { None } else { slots.try_get() };
         let mut lease = match look {
             Some(slot) => Lease::new(slot, false),
-            None => Lease::new(self.wait_for_slot(end)?, true),
+            None => Lease::new(self.wait_for_slot(slots, want)?, true),
         };
         if let Some(last_used) = lease.last_used() {
             // 0 until the first connection died while idle: no clock is read on the way of a healthy call.
@@ -127,16 +165,93 @@ impl Pool {
                 lease.discard();
             }
         }
-        if !lease.is_live() {
-            self.fill(&mut lease, end)?;
-        }
-        Ok(lease)
+        if lease.is_live() { Ok(lease) } else { self.fill(slots, lease, want) }
     }
 
+    /// Opens a connection in an empty slot, or waits for one that comes back where none may be opened now.
     #[cold]
-    fn fill(&self, lease: &mut Lease, end: Option<Instant>) -> Result<(), Fault> {
-        let limit = within(end, self.limits.connect);
-        lease.fill(self.connector.connect(limit).map_err(|cause| Fault::new(Stage::Connect, cause))?);
+    fn fill(&self, slots: &r2d2::Pool<Slots>, empty: Lease, want: Want) -> Result<Lease, Fault> {
+        let (end, term) = (self.end_of_wait(want), self.access.term(true));
+        let mut empty = Some(empty);
+        loop {
+            let now = Instant::now();
+            let mut state = self.access.state();
+            let returned = state.returned;
+            let pause = state.pause(now).cloned();
+            let may_connect = empty.is_some() && self.access.begin(&mut state, now);
+            drop(state);
+            if let Some(mut lease) = empty.take_if(|_| may_connect) {
+                match self.connect(&mut lease, want.end) {
+                    Ok(()) => return Ok(lease),
+                    Err(cause) if !self.waits_after(&cause) => return Err(Fault::new(Stage::Connect, cause)),
+                    Err(_) => empty = Some(lease),
+                }
+                continue;
+            }
+            let refusal = pause.map(|pause| pause.cause);
+            if let Some(cause) = refusal.clone().filter(|_| !self.access.has_open()) {
+                return Err(Fault::new(Stage::Connect, cause));
+            }
+            if term.is_over() {
+                return Err(Fault::new(Stage::Avoided, None));
+            }
+            if now >= end {
+                return Err(Fault::new(Stage::Checkout, refusal));
+            }
+            let _waiting = self.access.wait_from_now();
+            // Others may need the slot for a connection that comes back.
+            drop(empty.take());
+            let (live, slot) = self.look_for_live(slots);
+            if let Some(live) = live {
+                return Ok(live);
+            }
+            empty = slot;
+            self.access.wait(returned, end);
+        }
+    }
+
+    /// Opens a connection in a slot, in a turn that was begun.
+    fn connect(&self, lease: &mut Lease, end: Option<Instant>) -> redis::RedisResult<()> {
+        let connect = || self.access.connector().connect(&self.access, true, self.end_of_connect(end));
+        // A turn that does not end would be missing for ever.
+        let connected = catch_unwind(AssertUnwindSafe(connect)).unwrap_or_else(|_| Err(panicked()));
+        let refusal = connected.as_ref().err().filter(|cause| Obstacle::of(cause).spares_the_node());
+        self.access.end(refusal, Instant::now(), rand::random());
+        connected.map(|live| lease.fill(live))
+    }
+
+    /// Returns whether a caller that was refused a new connection waits for an open one.
+    fn waits_after(&self, cause: &redis::RedisError) -> bool {
+        Obstacle::of(cause).spares_the_node() && self.access.has_open()
+    }
+
+    /// Looks for a live connection among the idle ones, which may lie below empty slots. Returns an empty slot beside, if
+    /// there is no live one.
+    fn look_for_live(&self, slots: &r2d2::Pool<Slots>) -> (Option<Lease>, Option<Lease>) {
+        let mut empty = Vec::new();
+        while let Some(slot) = slots.try_get() {
+            let lease = Lease::new(slot, true);
+            let is_old = lease.last_used().is_some_and(|last_used| self.is_of_old(last_used));
+            if lease.is_live() && !is_old {
+                return (Some(lease), None);
+            }
+            empty.push(lease);
+        }
+        let mut one = empty.pop();
+        if let Some(lease) = &mut one {
+            lease.discard();
+        }
+        (None, one)
+    }
+
+    fn blocking_slots(&self) -> &r2d2::Pool<Slots> {
+        self.blocking.get_or_init(|| slots(self.limits, &self.housekeeping))
+    }
+
+    /// Has further connections log in in another way, at once; those that are open stay.
+    pub(crate) fn set_login(&self, info: redis::ConnectionInfo) -> Result<()> {
+        let login = Login { info, client_name: self.client_name.clone() };
+        self.access.set_connector(connector(login, &self.resolver)?);
         Ok(())
     }
 
@@ -145,26 +260,32 @@ impl Pool {
         self.distrusted_until.fetch_max(self.since_epoch(last_used), Ordering::Relaxed);
     }
 
-    /// Ends a generation of connections, because the node is not what it was when they were opened: they are not lent any
-    /// more, and what becomes of those that are lent says nothing about the node.
+    /// Ends a generation of connections, because the node is not what it was when they were opened: idle ones are closed,
+    /// calls that wait on others end within half a second, and what becomes of those says nothing about the node.
+    #[cold]
     pub(crate) fn end_generation(&self, now: Instant) {
         self.distrust_until(now);
+        self.access.end_generation();
+        for slots in [Some(&self.slots), self.blocking.get()].into_iter().flatten() {
+            let idle: Vec<Lease> = std::iter::from_fn(|| slots.try_get()).map(|slot| Lease::new(slot, false)).collect();
+            idle.into_iter().filter(Lease::is_withdrawn).for_each(|mut lease| lease.discard());
+        }
     }
 
-    /// Tells whether a connection that was last used, or opened, at this time is of an earlier generation.
+    /// Returns whether a connection that was last used, or opened, at this time is of an earlier generation.
     pub(crate) fn is_of_old(&self, last_used: Instant) -> bool {
         self.since_epoch(last_used) <= self.distrusted_until.load(Ordering::Relaxed)
     }
 
     /// Returns a line on which the node can be asked how it is, beside the slots. Connects to nothing.
-    pub(crate) fn line(&self) -> redis::RedisResult<Line> {
-        Line::new(self.login.clone(), self.limits.connect, self.limits.response)
+    pub(crate) fn line(&self) -> Line {
+        Line::new(Arc::clone(&self.access), self.limits.connect, self.limits.response)
     }
 
-    /// Opens a connection that belongs to no pool, and tells the role of the node.
+    /// Opens a connection that belongs to no pool, and returns it with the role of the node.
     pub(crate) fn connect_unpooled(&self, end: Option<Instant>) -> Result<(redis::Connection, Option<Role>), Fault> {
-        let limit = within(end, self.limits.connect);
-        self.connector.connect_plain(limit).map_err(|cause| Fault::new(Stage::Connect, cause))
+        let connected = self.access.connector().connect_plain(self.end_of_connect(end));
+        connected.map_err(|cause| Fault::new(Stage::Connect, cause))
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -172,20 +293,47 @@ impl Pool {
     }
 
     pub(crate) fn database(&self) -> i64 {
-        self.connector.database()
+        self.access.connector().database()
     }
 
-    /// Returns how many slots are lent.
+    /// Returns how many connections are lent, those of blocking commands included.
     pub(crate) fn lent(&self) -> u32 {
-        let state = self.slots.state();
-        state.connections.saturating_sub(state.idle_connections)
+        let lent = |slots: &r2d2::Pool<Slots>| {
+            let state = slots.state();
+            state.connections.saturating_sub(state.idle_connections)
+        };
+        lent(&self.slots) + self.blocking.get().map_or(0, lent)
     }
 
     #[cold]
-    fn wait_for_slot(&self, end: Option<Instant>) -> Result<r2d2::PooledConnection<Slots>, Fault> {
-        let limit = within(end, self.limits.checkout);
-        // r2d2's error is a text; the only reason here is that all slots are lent.
-        self.slots.get_timeout(limit).map_err(|_| Fault::new(Stage::Checkout, None))
+    fn wait_for_slot(&self, slots: &r2d2::Pool<Slots>, want: Want) -> Result<r2d2::PooledConnection<Slots>, Fault> {
+        let (end, term) = (self.end_of_wait(want), self.access.term(true));
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            // r2d2's error is a text; the only reason here is that all slots are lent.
+            let slot = slots.get_timeout(left.min(LOOKS_UP_EVERY));
+            if term.is_over() {
+                return Err(Fault::new(Stage::Avoided, None));
+            }
+            match slot {
+                Ok(slot) => return Ok(slot),
+                Err(_) if left > LOOKS_UP_EVERY => {}
+                Err(_) => return Err(Fault::new(Stage::Checkout, None)),
+            }
+        }
+    }
+
+    /// When a caller stops waiting for a connection that somebody else has. Where there is no other node, nothing is gained
+    /// by giving up early; but one that blocks may keep its connection for ever.
+    fn end_of_wait(&self, want: Want) -> Instant {
+        let now = Instant::now();
+        let limit = if want.has_more || want.blocks { self.limits.checkout } else { LONGEST_WAIT };
+        want.end.map_or(now + limit, |end| end.min(now + limit))
+    }
+
+    fn end_of_connect(&self, end: Option<Instant>) -> Instant {
+        let limit = Instant::now() + self.limits.connect;
+        end.map_or(limit, |end| limit.min(end))
     }
 
     fn since_epoch(&self, at: Instant) -> u64 {
@@ -195,7 +343,39 @@ impl Pool {
     }
 }
 
-/// The limit, cut to what is left until `end`.
-fn within(end: Option<Instant>, limit: Duration) -> Duration {
-    end.map_or(limit, |end| limit.min(end.saturating_duration_since(Instant::now())))
+/// How often a caller that waits for a slot looks whether the node is still in its place.
+const LOOKS_UP_EVERY: Duration = Duration::from_millis(250);
+/// Where a call has no end.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
+
+fn slots(limits: Limits, housekeeping: &Housekeeping) -> r2d2::Pool<Slots> {
+    r2d2::Pool::builder()
+        .max_size(limits.size)
+        // All slots exist from the start; they cost nothing while they are empty. With a smaller number r2d2 loses
+        // wake-ups of waiting callers.
+        .min_idle(None)
+        .test_on_check_out(false)
+        .idle_timeout(Some(limits.idle))
+        .max_lifetime(None)
+        .thread_pool(Arc::clone(&housekeeping.0))
+        .error_handler(Box::new(r2d2::NopErrorHandler))
+        .build_unchecked(Slots)
+}
+
+/// The way to a node that belongs to no pool: for questions to whoever is there.
+pub(crate) fn line_to(login: Login, limits: Limits, resolver: &Resolver) -> Result<Line> {
+    Ok(Line::new(access_to(login, limits, resolver)?, limits.connect, limits.response))
+}
+
+fn access_to(login: Login, limits: Limits, resolver: &Resolver) -> Result<Arc<Access>> {
+    Ok(Arc::new(Access::new(connector(login, resolver)?, limits.connecting)))
+}
+
+fn connector(login: Login, resolver: &Resolver) -> Result<Connector> {
+    let unusable = |error| Error::config("an endpoint cannot be used").because(error);
+    Connector::new(login, resolver.clone()).map_err(unusable)
+}
+
+fn panicked() -> redis::RedisError {
+    (redis::ErrorKind::Client, "panicked while connecting").into()
 }

@@ -12,18 +12,25 @@ use crate::spelling::alike;
 mod attempt;
 mod budget;
 mod decision;
+mod obstacle;
 mod protection;
+mod refusal;
 mod verdict;
 
-pub(crate) use self::attempt::{Fault, Reply, Stage, loss_error};
+pub(crate) use self::attempt::{Fault, Reply, Stage, Waited, loss_error};
 pub(crate) use self::budget::Budget;
 pub use self::decision::{Decision, Exclusion, Measures};
+pub(crate) use self::obstacle::{Obstacle, io_error};
 pub(crate) use self::protection::{Permit, Protection};
-pub(crate) use self::verdict::{Verdict, executed_nothing, is_answer, is_not_serving, judge};
+pub(crate) use self::refusal::{Refusal, missing_right};
+pub(crate) use self::verdict::{Setting, Verdict, executed_nothing, is_answer, judge};
 
 /// Which roles may serve a read, and in what order.
 ///
 /// Replicas follow their master asynchronously: only reads from the master are sure to see the latest write.
+///
+/// A read on a replica does not touch the key on the master: with `maxmemory-policy` `allkeys-lru` or `allkeys-lfu`, the
+/// master evicts by what *it* serves. Where that matters, `TOUCH` the keys that are read a lot: it goes to the master.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,6 +54,8 @@ pub(crate) enum Rank {
     Preferred,
     /// Allowed, but only where no preferred node is left.
     Fallback,
+    /// A replica that lags far behind the master.
+    Lagging,
     /// A replica that is syncing, or cut off from a master that lives.
     OutOfSync,
     /// Ejected: asked only before the call would fail otherwise.
@@ -87,13 +96,14 @@ fn rank_of_place(place: Role, is_read: bool, read_from: ReadFrom) -> Result<Rank
     }
 }
 
-/// Ranks a node that is ejected, in another role than its place's, or not in step with the master.
+/// Ranks a node that is ejected, in another role than its place's, or not in sync with the master.
 #[cold]
 fn rank_of_unsound(node: &Node, place: Role, rank: Rank, now: Instant) -> Result<Rank, Exclusion> {
     match node.sync_state() {
         SyncState::Diverged => Err(Exclusion::Diverged),
         _ if node.is_avoided(now) || node.role() != place => Ok(Rank::LastResort),
         SyncState::InSync => Ok(rank),
+        SyncState::Lagging => Ok(Rank::Lagging),
         SyncState::Syncing | SyncState::LinkDown => Ok(Rank::OutOfSync),
     }
 }
@@ -156,6 +166,7 @@ mod tests {
         for (sync_state, expected) in [
             (SyncState::Syncing, Ok(Rank::OutOfSync)),
             (SyncState::LinkDown, Ok(Rank::OutOfSync)),
+            (SyncState::Lagging, Ok(Rank::Lagging)),
             (SyncState::Diverged, Err(Exclusion::Diverged)),
             (SyncState::InSync, Ok(Rank::Preferred)),
         ] {

@@ -11,19 +11,26 @@ use crate::node::{Node, Role, SyncState};
 use crate::routing::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
 
+mod announced;
 mod bell;
+mod chain;
 mod chronicle;
 mod description;
 mod discovery;
 mod election;
+#[cfg(test)]
+mod fake;
 mod fixed;
 mod keeper;
 mod ledger;
+mod names;
 mod peer;
 mod progress;
 mod refresher;
+mod refused;
 mod sentinel;
 mod snapshot;
+mod thread;
 mod turn;
 mod watcher;
 
@@ -35,6 +42,7 @@ pub(crate) use self::peer::{Peer, Workshop};
 pub(crate) use self::progress::Hint;
 pub(crate) use self::sentinel::SentinelGroup;
 pub use self::snapshot::{NodeSnapshot, ReplicationSnapshot, Snapshot};
+pub(crate) use self::thread::cannot_start;
 
 /// A node with its pool, and its place in this topology.
 #[derive(Clone, Debug)]
@@ -69,6 +77,8 @@ pub(crate) struct Need {
     pub(crate) hint: Hint,
     /// The named master is taken for the master before anybody has said who it is.
     pub(crate) presumes: bool,
+    /// The nodes that are left out would refuse it again.
+    pub(crate) left_for_good: bool,
 }
 
 /// The candidates of one attempt.
@@ -120,7 +130,7 @@ impl Topology {
     /// Collects the best-ranked nodes that may serve a read, or anything else, and are not left out.
     #[inline]
     pub(crate) fn choose(&self, need: Need, now: Instant, left_out: LeftOut) -> Result<Choice<'_>, NoChoice> {
-        let mut best = (Rank::LastResort, true);
+        let mut best = (Rank::LastResort, true, true);
         let mut eligible = 0;
         let mut is_eased_in = false;
         let mut is_protected = false;
@@ -136,7 +146,7 @@ impl Topology {
                 continue;
             }
             eligible += 1;
-            let rank = (rank, !member.progress.may_have(need.hint, now));
+            let rank = (rank, member.node.is_unreached(now), !member.progress.may_have(need.hint, now));
             if rank < best {
                 best = rank;
                 nodes.clear();
@@ -148,9 +158,10 @@ impl Topology {
                 let _ = nodes.try_push(&member.node);
             }
         }
-        let (best, _) = best;
-        if is_protected && best == Rank::LastResort {
-            return Err(if self.may_still_serve(need, now, left_out) { NoChoice::Later } else { NoChoice::Protected });
+        let (best, ..) = best;
+        if is_protected && best > Rank::Lagging {
+            let is_for_now = !need.left_for_good && self.may_still_serve(need, now, left_out);
+            return Err(if is_for_now { NoChoice::Later } else { NoChoice::Protected });
         }
         let is_fallback = best == Rank::Fallback && self.falls_back(need);
         match Candidates::of(nodes) {
@@ -190,6 +201,7 @@ impl Topology {
             Err(exclusion) => exclusion,
             Ok(Rank::LastResort) => Exclusion::Ejected,
             Ok(Rank::OutOfSync) => Exclusion::OutOfSync,
+            Ok(Rank::Lagging) => Exclusion::Lagging,
             Ok(Rank::Fallback) if !need.may_fall_back => Exclusion::Protected,
             Ok(_) => Exclusion::Fallback,
         };
@@ -212,6 +224,15 @@ impl Topology {
         let replicas = self.members.iter().enumerate().filter(|(_, member)| member.place == Role::Replica);
         replicas.for_each(|(index, _)| all.insert(index));
         all
+    }
+
+    /// Returns the member at this address, to be left out.
+    pub(crate) fn only(&self, addr: &NodeAddr) -> LeftOut {
+        let mut only = LeftOut::default();
+        if let Some(position) = self.find(addr) {
+            only.insert(position);
+        }
+        only
     }
 
     pub(crate) fn find(&self, addr: &NodeAddr) -> Option<usize> {

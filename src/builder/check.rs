@@ -11,9 +11,12 @@ const LONGEST_TIME: Duration = Duration::from_secs(366 * 86_400);
 const LARGEST_POOL: u32 = 10_000;
 
 pub(super) fn check(builder: &Builder) -> Result<()> {
-    let Limits { size, connect, checkout, response, idle } = builder.limits;
+    let Limits { size, connecting, connect, checkout, response, idle } = builder.limits;
     if size == 0 {
         return Err(Error::config("pool_size is 0: no call could ever get a connection"));
+    }
+    if connecting == 0 {
+        return Err(Error::config("max_connecting is 0: no connection could ever be made"));
     }
     let times = [
         ("connect_timeout", connect),
@@ -21,14 +24,16 @@ pub(super) fn check(builder: &Builder) -> Result<()> {
         ("response_timeout", response),
         ("idle_timeout", idle),
     ];
-    let all = [("deadline", builder.deadline), ("monitor_interval", builder.monitor_interval)];
+    let lag_limit = builder.lag_limit.unwrap_or(LONGEST_TIME);
+    let all =
+        [("deadline", builder.deadline), ("monitor_interval", builder.monitor_interval), ("lag_limit", lag_limit)];
     if let Some((name, _)) = times.iter().chain(&all).find(|(_, time)| *time > LONGEST_TIME) {
         return Err(Error::config(format!("{name} is longer than a year")));
     }
     if size > LARGEST_POOL {
         return Err(Error::config(format!("pool_size is {size}: at most {LARGEST_POOL} make sense")));
     }
-    if let Some((name, _)) = times.iter().find(|(_, time)| time.is_zero()) {
+    if let Some((name, _)) = times.iter().chain([&("lag_limit", lag_limit)]).find(|(_, time)| time.is_zero()) {
         return Err(Error::config(format!("{name} is 0: it has to be longer")));
     }
     if builder.deadline <= Duration::from_millis(1) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::node::Role;
-use crate::pool::Limits;
+use crate::pool::{Limits, Resolver};
 use crate::strategy::MOST_NODES;
 use crate::topology::{Description, Discovery, Fixed, SentinelGroup, TopologyProvider};
 
@@ -30,10 +30,12 @@ pub(super) struct Supply {
     /// What the provider says may change.
     pub(super) asks_provider: bool,
     pub(super) manner: Manner,
+    pub(super) map: AddressMap,
 }
 
 impl Source {
-    pub(super) fn supply(self, limits: Limits) -> Result<Supply> {
+    pub(super) fn supply(self, limits: Limits, resolver: &Resolver) -> Result<Supply> {
+        let resolver = Resolver::clone(resolver);
         let is_named = !self.masters.is_empty() || !self.replicas.is_empty();
         let sources = [is_named, self.seeds.is_some(), self.sentinel.is_some(), self.provider.is_some()];
         if sources.into_iter().filter(|used| *used).count() > 1 {
@@ -46,23 +48,24 @@ impl Source {
         }
         let Self { masters, replicas, seeds, sentinel, provider, map, manner } = self;
         let found = |provider: Arc<dyn TopologyProvider>| {
-            let manner = manner.clone();
-            Supply { provider, first: Description::new(), fixed: None, asks_provider: true, manner }
+            let (manner, map) = (manner.clone(), map.clone());
+            Supply { provider, first: Description::new(), fixed: None, asks_provider: true, manner, map }
         };
         if let Some(seeds) = seeds {
-            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map, limits)?)));
+            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map.clone(), resolver, limits)?)));
         }
         if let Some((service, sentinels)) = sentinel {
-            return Ok(found(Arc::new(SentinelGroup::new(service, &sentinels, map, limits.connect)?)));
+            let group = SentinelGroup::new(service, &sentinels, map.clone(), resolver, limits.connect)?;
+            return Ok(found(Arc::new(group)));
         }
         if let Some(provider) = provider {
             return Ok(found(provider));
         }
-        let fixed = Arc::new(Fixed::new(named(masters, replicas)?));
+        let fixed = Arc::new(Fixed::new(named(masters, replicas)?, resolver, limits.connect));
         let (first, asks_provider) = (fixed.as_named(), fixed.has_names());
         let provider = Arc::<Fixed>::clone(&fixed);
         // Nodes that are named are reached as they are named.
-        Ok(Supply { provider, first, fixed: Some(fixed), asks_provider, manner: Manner::default() })
+        Ok(Supply { provider, first, fixed: Some(fixed), asks_provider, manner: Manner::default(), map })
     }
 }
 

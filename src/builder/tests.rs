@@ -48,6 +48,22 @@ fn bad_settings_are_refused_with_their_name() {
         (ReplicatedClient::builder().sentinel("main", ["redis://me:secret@"]), "bad address"),
         (good().monitor_interval(Duration::from_millis(1)), "monitor_interval"),
         (good().fallback_limit(0), "fallback_limit"),
+        (good().lag_limit(zero), "lag_limit is 0"),
+        (good().lag_limit(Duration::MAX), "lag_limit is longer"),
+        (
+            ReplicatedClient::builder().sentinel("main", ["redis://127.0.0.1:3/1"]),
+            "127.0.0.1:3: sentinel: a Sentinel has no databases",
+        ),
+        (
+            ReplicatedClient::builder().discover(["redis://127.0.0.1:3/1", "redis://127.0.0.1:4/2"]),
+            "127.0.0.1:4: discover: this seed is to use another database",
+        ),
+        (
+            ReplicatedClient::builder()
+                .discover(["redis://127.0.0.1:3/1"])
+                .login(redis::RedisConnectionInfo::default().set_db(2)),
+            "127.0.0.1:3: discover: this seed is to use another database",
+        ),
         (good().replica("redis://me:secret@"), "bad address \"redis://***@\""),
     ] {
         let refusal = refusal(builder);
@@ -75,6 +91,8 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(limits.idle, Duration::from_secs(600));
     assert!(format!("{:?}", client.shared).contains("strategy: PeakEwma"));
     assert_eq!(client.shared.session_mode, crate::SessionMode::Strict);
+    assert_eq!(client.shared.keeper.lag_limit(), Some(Duration::from_secs(10)));
+    assert!(good().lag_limit(None).build().unwrap().shared.keeper.lag_limit().is_none());
     assert!(
         client.token().is_none() && client.options.max_staleness.is_none() && client.options.confirmation.is_none()
     );

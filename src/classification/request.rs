@@ -134,6 +134,12 @@ impl<'a> Request<'a> {
         Request { bytes, replies, block: self.block.then(block), ..*self }
     }
 
+    /// The same, where a server takes it for a write.
+    pub(crate) fn as_write(&self) -> Self {
+        let partial = self.partial || self.runs_script;
+        Self { class: Classification::Write, continues_scan: false, partial, ..*self }
+    }
+
     /// The cursor of a single command that scans.
     pub(crate) fn cursor(&self) -> Option<Cursor<'a>> {
         if self.class != Classification::Cursor || self.replies != Replies::One {
@@ -171,6 +177,18 @@ impl<'a> Request<'a> {
             (Replies::One, Rule::Step(step)) => Some(step),
             _ => None,
         }
+    }
+
+    /// Returns whether it runs a script that may go on after an error: one that does not declare what it does, so that
+    /// servers refuse it command by command, and not as a whole.
+    pub(crate) fn may_catch_errors(&self) -> bool {
+        let may_catch = |words: Words<'_>| match words.name() {
+            name if name.eq_ignore_ascii_case(b"EVAL") => {
+                !words.second().is_some_and(|script| script.starts_with(b"#!"))
+            }
+            name => name.eq_ignore_ascii_case(b"EVALSHA"),
+        };
+        Frames::new(self.bytes).flatten().any(may_catch)
     }
 
     /// The steps of each command of a pipeline, or of the only command, in order.

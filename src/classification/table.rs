@@ -2,8 +2,9 @@
 //! Dragonfly is.
 //!
 //! A row is `Read` only where the servers flag the command READONLY *and* any replica can answer it. Commands that only
-//! do not write (PUBLISH, CONFIG SET, SHUTDOWN) are not reads. Sorted by name; `tests/it/table.rs` holds the rows against
-//! the live `COMMAND` of the installed server.
+//! do not write (PUBLISH, CONFIG SET, SHUTDOWN) are not reads, nor is TOUCH, which steers the master's eviction. Sorted by
+//! name; `tests/it/classification.rs` holds the rows against `tests/it/oracle.tsv` and the live `COMMAND` of the installed
+//! server.
 
 use super::Classification::{self, Connection, Cursor, Master, Read, Write};
 use super::rule::Key::{self, After, At, None as NoKey, Streams};
@@ -307,6 +308,8 @@ pub(super) const ROWS: &[Row] = &[
     row("GETEX", Write, At(1), Plain),
     row("GETRANGE", Read, At(1), Plain),
     row("GETSET", Write, At(1), Plain),
+    row("GRAPH.QUERY", Write, At(1), Plain),
+    row("GRAPH.RO_QUERY", Read, At(1), Plain),
     row("HDEL", Write, At(1), Plain),
     row("HELLO", Connection, NoKey, Plain),
     row("HEXISTS", Read, At(1), Plain),
@@ -548,6 +551,7 @@ pub(super) const ROWS: &[Row] = &[
     row("SSCAN", Cursor, At(1), Scan(2)),
     row("SSUBSCRIBE", Connection, At(1), Plain),
     row("STICK", Write, At(1), Plain),
+    row("STRALGO", Read, NoKey, Plain),
     row("STRLEN", Read, At(1), Plain),
     row("SUBSCRIBE", Connection, NoKey, Plain),
     row("SUBSTR", Read, At(1), Plain),
@@ -575,13 +579,13 @@ pub(super) const ROWS: &[Row] = &[
     row("TIMESERIES.CLUSTERSET", Master, NoKey, Plain),
     row("TIMESERIES.REFRESHCLUSTER", Master, NoKey, Plain),
     row("TOPK.ADD", Write, At(1), Plain),
-    row("TOPK.COUNT", Read, At(1), Plain),
+    row("TOPK.COUNT", Write, At(1), Plain),
     row("TOPK.INCRBY", Write, At(1), Plain),
     row("TOPK.INFO", Read, At(1), Plain),
     row("TOPK.LIST", Read, At(1), Plain),
     row("TOPK.QUERY", Read, At(1), Plain),
     row("TOPK.RESERVE", Write, At(1), Plain),
-    row("TOUCH", Read, At(1), Plain),
+    row("TOUCH", Master, At(1), Plain),
     row("TRIMSLOTS", Write, NoKey, Plain),
     row("TS.ADD", Write, At(1), Plain),
     row("TS.ALTER", Write, At(1), Plain),

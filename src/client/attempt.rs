@@ -2,23 +2,36 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{ServerError, ServerErrorKind, Value};
+use redis::{ServerError, Value};
 
 use super::clock::{Clock, patience};
 use super::guard::Guard;
 use super::sealed::Unsealed;
 use super::server_error;
-use crate::classification::Request;
+use crate::classification::{Block, Request, TransactionStep};
 use crate::error::{Error, ErrorKind};
 use crate::node::{Outcome, Role, SyncState};
-use crate::pool::Lease;
-use crate::routing::{Fault, Reply, Stage, is_not_serving};
+use crate::pool::{Lease, Want};
+use crate::routing::{Fault, Refusal, Reply, Stage, Waited};
 use crate::topology::Member;
 
 /// A connection idle for this long is proven by one question before a write goes out on it.
 const PROVEN_FOR: Duration = Duration::from_secs(1);
 /// How long a write tries to connect to a master that is ejected.
 const GLANCE: Duration = Duration::from_millis(100);
+/// Named where an attempt was over because the call was.
+const DEADLINE: &str = "deadline";
+
+/// What a connection is taken for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purpose {
+    /// It must not turn out to be dead: what goes out on it cannot be sent again.
+    pub(super) must_be_alive: bool,
+    /// It will be kept for as long as a command blocks by its own argument.
+    pub(super) blocks: bool,
+    /// There is another node to turn to.
+    pub(super) has_more: bool,
+}
 
 /// Tries one node once.
 #[inline]
@@ -27,7 +40,8 @@ pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_mor
     let _in_flight = member.node.begin();
     let _probe = member.node.admit(clock.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = clock.attempt_end(has_more);
-    let mut lease = take(member, !request.is_read(), clock, end)?;
+    let purpose = Purpose { must_be_alive: !request.is_read(), blocks: request.block != Block::No, has_more };
+    let mut lease = take(member, purpose, clock, end)?;
     let reply = exchange(member, &mut lease, guard, clock, end);
     // One that lags behind has answered as well.
     let is_answer = reply.as_ref().map_or_else(|fault| fault.stage == Stage::Unproven, |_| true);
@@ -41,9 +55,12 @@ pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_mor
 
 /// Takes a connection that leads where the topology says.
 #[inline]
-pub(super) fn take(member: &Member, must_be_alive: bool, clock: &Clock, end: Option<Instant>) -> Result<Lease, Fault> {
-    let end = if must_be_alive && member.node.is_ejected() { ready_by(member, clock, end) } else { end };
-    let mut lease = member.pool.checkout(member.node.in_flight(), end).map_err(|fault| blame(member, fault))?;
+pub(super) fn take(member: &Member, purpose: Purpose, clock: &Clock, end: Option<Instant>) -> Result<Lease, Fault> {
+    let Purpose { must_be_alive, blocks, has_more } = purpose;
+    let by = if must_be_alive && member.node.is_ejected() { ready_by(member, clock, end) } else { end };
+    let want = Want { blocks, has_more, in_flight: member.node.in_flight(), end: by };
+    let mut lease = member.pool.checkout(want).map_err(|fault| blame(member, fault, clock, (end, by)))?;
+    let end = by;
     prepare(member, &mut lease, must_be_alive, clock, end)?;
     Ok(lease)
 }
@@ -56,9 +73,17 @@ fn ready_by(member: &Member, clock: &Clock, end: Option<Instant>) -> Option<Inst
     if member.bell.is_some() { Some(end.map_or(soon, |end| end.min(soon))) } else { end }
 }
 
-/// Where others wait for a node that is out, it is not this process's doing that no connection is free.
+/// Where others wait for a node that is out, it is not this process's doing that no connection is free. `end`: of the
+/// attempt; `by`: when the connection had to be there.
 #[cold]
-fn blame(member: &Member, fault: Fault) -> Fault {
+fn blame(member: &Member, fault: Fault, clock: &Clock, (end, by): (Option<Instant>, Option<Instant>)) -> Fault {
+    let limits = member.pool.limits();
+    let limit = match fault.stage {
+        Stage::Checkout => Waited { setting: "checkout_timeout", time: limits.checkout },
+        _ => Waited { setting: "connect_timeout", time: limits.connect },
+    };
+    let reason = if by == end { DEADLINE } else { "the node is ejected" };
+    let fault = fault.after_waiting(limit, clock.now(), by.map(|by| (by, reason)));
     let is_out = member.node.is_ejected() || member.node.role() != member.place;
     if fault.stage == Stage::Checkout && is_out { Fault { stage: Stage::Avoided, ..fault } } else { fault }
 }
@@ -98,9 +123,14 @@ fn has_rested(lease: &Lease, clock: &Clock) -> bool {
 fn prove(member: &Member, lease: &mut Lease, clock: &Clock, end: Option<Instant>) -> Result<(), Fault> {
     if lease.has_served() {
         let last_used = lease.last_used();
-        let limit = clock.now() + member.pool.limits().response;
-        let end = end.map_or(limit, |end| end.min(limit));
-        lease.ask_role(end).inspect_err(|fault| distrust(member, fault, last_used))?;
+        let response = member.pool.limits().response;
+        let limit = clock.now() + response;
+        let by = end.map_or(limit, |end| end.min(limit));
+        let waited = Waited { setting: "response_timeout", time: response };
+        lease.ask_role(by).map_err(|fault| {
+            distrust(member, &fault, last_used);
+            fault.after_waiting(waited, clock.now(), end.map(|end| (end, DEADLINE)))
+        })?;
     }
     let Some(role) = lease.role() else { return Ok(()) };
     member.observe_role(role);
@@ -126,18 +156,26 @@ pub(super) fn exchange(
     let send = |lease: &mut Lease, request: &Request<'_>| {
         lease.send(request, patience(member.pool.limits().response, request.block, now, end))
     };
-    let opened = match guard.envelope() {
+    let opened = match guard.envelope(member, now) {
         None => send(lease, request).map(Unsealed::from),
         Some(envelope) => send(lease, &envelope.sealed(request)).map(|reply| envelope.open(request, reply)),
     };
     match &opened {
-        Ok(Unsealed { reply, .. }) if must_close(request, reply) => {
+        Ok(Unsealed { is_spoiled: true, .. }) => {
+            // The transaction may be open still.
             lease.discard();
-            if is_read_only(reply) {
-                member.observe_role(Role::Replica);
-            }
+            member.refused.refuse_transactions(now);
         }
-        Ok(_) => lease.served(now),
+        Ok(Unsealed { reply, .. }) => match turned_away(request, reply) {
+            None => lease.served(now),
+            Some(refusal) => {
+                lease.discard();
+                if refusal == Refusal::ReadOnly {
+                    // It is a replica: every connection to it is now asked before the next write.
+                    member.observe_role(Role::Replica);
+                }
+            }
+        },
         Err(fault) => distrust(member, fault, last_used),
     }
     match opened {
@@ -147,9 +185,21 @@ pub(super) fn exchange(
             // The node is another one than that which the connection led to: its end says nothing about it.
             let is_of_old = last_used.is_some_and(|last_used| member.pool.is_of_old(last_used));
             let stage = if fault.stage == Stage::Sent && is_of_old { Stage::Stale } else { fault.stage };
-            Err(Fault { stage, ..fault })
+            Err(unanswered(member, request, Fault { stage, ..fault }, clock, end))
         }
     }
+}
+
+/// Records which limit the wait for a reply met.
+#[cold]
+fn unanswered(member: &Member, request: &Request<'_>, fault: Fault, clock: &Clock, end: Option<Instant>) -> Fault {
+    let response = member.pool.limits().response;
+    let (time, blocked) = match request.block {
+        Block::For(block) => (response + block, block),
+        Block::No | Block::Forever => (response, Duration::ZERO),
+    };
+    let end = end.and_then(|end| end.checked_add(blocked)).map(|end| (end, DEADLINE));
+    fault.after_waiting(Waited { setting: "response_timeout", time }, clock.now(), end)
 }
 
 /// A connection was found dead that had been idle: those idle for as long are not lent any more, and the node is asked
@@ -164,30 +214,37 @@ fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
     }
 }
 
-/// Tells whether the node refused a write because it is a replica: every connection to it is now asked before the next.
-fn is_read_only(reply: &Reply) -> bool {
-    // In the words of EXECABORT, and of Dragonfly's scripts, it comes last.
-    let quotes =
-        |error: &ServerError| error.details().is_some_and(|details| details.contains("READONLY You can't write"));
-    let is_it = |error: &ServerError| error.kind() == Some(ServerErrorKind::ReadOnly) || quotes(error);
-    let says = |value: &Value| matches!(value, Value::ServerError(error) if is_it(error));
+/// After a refused write nobody should get this connection before the node was asked again. Returns why it was refused.
+#[inline]
+fn turned_away(request: &Request<'_>, reply: &Reply) -> Option<Refusal> {
+    let ends_transaction = || request.is_transaction() || request.step() == Some(TransactionStep::Exec);
+    let refusal = |value: &Value| match value {
+        Value::ServerError(error) => turned_away_by(request, error),
+        Value::Array(all) if ends_transaction() => all.iter().find_map(refused_script),
+        _ => None,
+    };
     match reply {
-        Reply::One(value) => says(value),
-        Reply::Many { kept, not_queued } => kept.iter().any(says) || not_queued.iter().any(|(_, error)| is_it(error)),
+        _ if request.is_read() => None,
+        Reply::One(value) => refusal(value),
+        Reply::Many { kept, not_queued } => {
+            let in_queue = || not_queued.iter().find_map(|(_, error)| turned_away_by(request, error));
+            kept.iter().find_map(refusal).or_else(in_queue)
+        }
     }
 }
 
-/// After a refused write nobody should get this connection before the node was asked again.
-#[inline]
-fn must_close(request: &Request<'_>, reply: &Reply) -> bool {
-    let refuses = |value: &Value| matches!(value, Value::ServerError(error) if is_not_serving(error));
-    !request.is_read()
-        && match reply {
-            Reply::One(value) => refuses(value),
-            Reply::Many { kept, not_queued } => {
-                kept.iter().any(refuses) || not_queued.iter().any(|(_, error)| is_not_serving(error))
-            }
-        }
+#[cold]
+fn turned_away_by(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
+    Refusal::of_request(request, error).filter(|refusal| refusal.is_not_serving())
+}
+
+/// Inside of an executed transaction, only scripts can be refused.
+#[cold]
+fn refused_script(value: &Value) -> Option<Refusal> {
+    match value {
+        Value::ServerError(error) => Refusal::of_script(error).filter(|refusal| refusal.is_not_serving()),
+        _ => None,
+    }
 }
 
 /// The error for a failed attempt, or for an earlier one if this one only ran out of time.
@@ -198,16 +255,36 @@ pub(super) fn explain_failure(
     failed: Result<Reply, Fault>,
     earlier: Option<Error>,
 ) -> Error {
-    let node = member.node.addr();
     match (failed, earlier) {
         // What is left of the deadline may be too short for anything: the attempts before it say what is wrong.
-        (Err(fault), Some(earlier)) if fault.stage == Stage::Connect && fault.is_timeout() => earlier,
-        (Err(fault), _) => fault.into_error(node, request),
-        (Ok(reply), _) => refused(request, reply).on(node),
+        (Err(fault), Some(earlier)) if says_less(request, member, &fault, &earlier) => earlier,
+        (Err(fault), earlier) if fault.stage == Stage::Avoided => {
+            failure(member, request, fault).after(earlier.as_ref())
+        }
+        (Err(fault), _) => failure(member, request, fault),
+        (Ok(reply), _) => refused(request, reply).on(member.node.addr()),
     }
 }
 
-fn refused(request: &Request<'_>, reply: Reply) -> Error {
+/// Returns whether an attempt says less than the one before it: it had only the rest of the deadline, or none was made.
+fn says_less(request: &Request<'_>, member: &Member, fault: &Fault, earlier: &Error) -> bool {
+    let is_cut = fault.waited.is_some_and(|waited| waited.setting == DEADLINE);
+    match fault.stage {
+        Stage::Avoided => true,
+        Stage::Connect => fault.is_timeout(),
+        Stage::Checkout => is_cut,
+        Stage::Sent => is_cut && request.is_repeatable() && earlier.node() == Some(member.node.addr()),
+        _ => false,
+    }
+}
+
+/// The error for an attempt without a complete reply.
+pub(super) fn failure(member: &Member, request: &Request<'_>, fault: Fault) -> Error {
+    fault.into_error(&member.node, member.pool.limits().size, request)
+}
+
+fn refused(request: &Request<'_>, mut reply: Reply) -> Error {
+    reply.hide_arguments(request);
     let values = match reply {
         Reply::One(value) => vec![value],
         Reply::Many { kept, not_queued } => {

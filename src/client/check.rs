@@ -230,6 +230,10 @@ fn heard(member: &Member, account: Account) -> Result<Evidence, Fault> {
 /// Tells the world what a session has lost.
 fn tell(member: &Member, loss: Option<Loss>) {
     if let Some(loss) = loss {
+        let loss = match loss {
+            Loss::Lost => "lost",
+            Loss::Unproven => "unproven",
+        };
         events::session_lost(member.node.addr(), loss);
     }
 }

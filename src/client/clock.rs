@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rand::Rng;
 
 use crate::classification::Block;
-use crate::pool::{Patience, socket_limit};
+use crate::pool::Patience;
 
 /// The pause after the first round of attempts; it doubles with each round.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -19,12 +19,14 @@ pub(crate) struct Clock {
     end: Option<Instant>,
     attempt: u32,
     rounds: u32,
+    /// When the call stops waiting for a permit, once it waits.
+    permit_end: Option<Instant>,
 }
 
 impl Clock {
     pub(crate) fn start(deadline: Duration) -> Self {
         let now = Instant::now();
-        Self { now, end: now.checked_add(deadline), attempt: 0, rounds: 0 }
+        Self { now, end: now.checked_add(deadline), attempt: 0, rounds: 0, permit_end: None }
     }
 
     /// An attempt is over.
@@ -35,6 +37,11 @@ impl Clock {
 
     pub(crate) fn now(&self) -> Instant {
         self.now
+    }
+
+    /// Returns how much time is left.
+    pub(crate) fn left(&self) -> Duration {
+        self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(self.now))
     }
 
     /// Returns how many attempts are over.
@@ -65,6 +72,12 @@ impl Clock {
         self.end.map_or(pause, |end| end.saturating_duration_since(self.now).min(pause))
     }
 
+    /// Returns when the call stops waiting for a permit: so long after it first waited for one, and not past the deadline.
+    pub(crate) fn permit_end(&mut self, patience: Duration) -> Instant {
+        let end = *self.permit_end.get_or_insert(self.now + patience);
+        self.end.map_or(end, |deadline| end.min(deadline))
+    }
+
     /// Waits before the next round.
     pub(crate) fn pause(&mut self) {
         std::thread::sleep(self.next_pause());
@@ -82,38 +95,26 @@ impl Clock {
     }
 }
 
-/// Returns how long an exchange that begins `now` and must be over by `end` may wait for its reply.
+/// Returns how long an exchange that begins `now` may wait for its reply, if the attempt must be over by `end`.
 #[inline]
 pub(super) fn patience(response: Duration, block: Block, now: Instant, end: Option<Instant>) -> Patience {
-    let limit = match end.map(|end| end.saturating_duration_since(now)) {
-        // Usually there is ample time.
-        Some(left) if left < response + response / 4 + Duration::from_millis(10) => cut(response, left),
-        _ => response,
+    let own = match block {
+        Block::No => now.checked_add(response),
+        Block::For(block) => now.checked_add(response.saturating_add(block)),
+        Block::Forever => None,
     };
-    match block {
-        Block::No => Patience { limit: Some(limit), until: end },
-        Block::For(block) => Patience { limit: Some(limit + block), until: end.and_then(|end| end.checked_add(block)) },
-        Block::Forever => Patience { limit: None, until: None },
-    }
-}
-
-/// The limit, so that even a late timer ends the wait within what is left.
-fn cut(limit: Duration, left: Duration) -> Duration {
-    let left = socket_limit(left);
-    if left < limit { coarse(left) } else { limit }
-}
-
-/// Rounds a limit down to five significant bits, so that calls of the same deadline set their socket to the same value
-/// and need no system call for it; at least 1 ms.
-fn coarse(limit: Duration) -> Duration {
-    let micros = u64::try_from(limit.as_micros()).unwrap_or(u64::MAX);
-    let dropped = (u64::BITS - micros.leading_zeros()).saturating_sub(5);
-    Duration::from_micros(micros >> dropped << dropped).max(Duration::from_millis(1))
+    // What a command blocks by its own argument comes on top.
+    let end = match block {
+        Block::No => end,
+        Block::For(block) => end.and_then(|end| end.checked_add(block)),
+        Block::Forever => None,
+    };
+    Patience::until(own.into_iter().chain(end).min(), now)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Clock, coarse, patience};
+    use super::{Clock, patience};
     use crate::classification::Block;
     use std::time::Duration;
 
@@ -128,29 +129,15 @@ mod tests {
     }
 
     #[test]
-    fn the_response_limit_is_the_smaller_of_the_setting_and_what_is_left() {
+    fn an_exchange_ends_with_its_limit_or_its_attempt() {
         let clock = Clock::start(3 * SECOND);
-        let end = clock.attempt_end(true);
-        assert_eq!(patience(SECOND, Block::No, clock.now(), end).limit, Some(SECOND));
-        let limit = patience(5 * SECOND, Block::No, clock.now(), end).limit.unwrap();
-        assert!(limit < 3 * SECOND / 2 && limit > SECOND, "{limit:?}");
-    }
-
-    #[test]
-    fn a_blocking_command_extends_the_wait_for_its_reply_only() {
-        let clock = Clock::start(SECOND);
-        let end = clock.attempt_end(false);
-        let long = patience(SECOND / 2, Block::For(10 * SECOND), clock.now(), end);
-        assert_eq!((long.limit, long.until), (Some(21 * SECOND / 2), Some(clock.now() + 11 * SECOND)));
-        let forever = patience(SECOND, Block::Forever, clock.now(), end);
-        assert_eq!((forever.limit, forever.until), (None, None));
-    }
-
-    #[test]
-    fn limits_are_rounded_so_that_they_repeat() {
-        let same = [249_999_u64, 249_000, 246_000].map(|micros| coarse(Duration::from_micros(micros)));
-        assert!(same.iter().all(|limit| *limit == same[0]), "{same:?}");
-        assert_eq!(coarse(Duration::ZERO), Duration::from_millis(1));
+        let (now, end) = (clock.now(), clock.attempt_end(true));
+        let left = |response, block, end| patience(response, block, now, end).left(now);
+        assert_eq!(left(SECOND, Block::No, end), Some(SECOND));
+        assert_eq!(left(5 * SECOND, Block::No, end), Some(3 * SECOND / 2));
+        assert_eq!(left(SECOND, Block::For(10 * SECOND), end), Some(11 * SECOND));
+        assert_eq!(left(5 * SECOND, Block::For(10 * SECOND), end), Some(23 * SECOND / 2));
+        assert_eq!(left(SECOND, Block::Forever, end), Some(Duration::MAX));
     }
 
     #[test]

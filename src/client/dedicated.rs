@@ -7,7 +7,7 @@ use super::clock::Clock;
 use crate::addr::NodeAddr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Role;
-use crate::routing::ReadFrom;
+use crate::routing::{ReadFrom, Waited};
 use crate::topology::{Hint, LeftOut, Member, Need, NoChoice, Topology};
 
 /// The node that a dedicated connection leads to.
@@ -36,12 +36,14 @@ impl ReplicatedClient {
         let mut clock = Clock::start(self.options.deadline);
         let mut left_out = LeftOut::default();
         let mut topology = self.shared.keeper.current();
+        let mut earlier: Option<Error> = None;
         loop {
-            let Some(position) = self.position_of(&topology, &target, &clock, left_out)? else {
+            let position = self.position_of(&topology, &target, &clock, left_out);
+            let Some(position) = position.map_err(|error| error.after(earlier.as_ref()))? else {
                 left_out = LeftOut::default();
                 topology = self.wait(&topology, &mut clock);
                 if !clock.goes_on() {
-                    return Err(Error::new(ErrorKind::Unavailable, "no node was found that could be connected to"));
+                    return Err(earlier.unwrap_or_else(|| self.none_found(&target)));
                 }
                 continue;
             };
@@ -54,11 +56,27 @@ impl ReplicatedClient {
             if member.place == Role::Master {
                 self.shared.keeper.suspect();
             }
-            if error.kind() == ErrorKind::Server || !clock.goes_on() {
+            if error.kind() == ErrorKind::Server {
                 return Err(error);
             }
+            if !clock.goes_on() {
+                // What is left of the deadline may be too short for anything.
+                let is_late = error.as_redis().is_some_and(redis::RedisError::is_timeout);
+                return Err(earlier.filter(|_| is_late).unwrap_or(error));
+            }
+            earlier = Some(error);
             left_out.insert(position);
         }
+    }
+
+    /// The error where no node was tried.
+    fn none_found(&self, target: &Target) -> Error {
+        let what = match target {
+            Target::Master => "no master was found in time".to_owned(),
+            Target::Replica => "no replica was found in time".to_owned(),
+            Target::Node(addr) => format!("{addr} was not found in time"),
+        };
+        self.missing(what)
     }
 
     /// Finds the next member to try. `None`: all were tried, or it is not known yet.
@@ -83,6 +101,7 @@ impl ReplicatedClient {
                     may_fall_back: false,
                     hint: Hint::None,
                     presumes: false,
+                    left_for_good: false,
                 };
                 match topology.choose(need, clock.now(), left_out) {
                     Ok(mut choice) => return Ok(self.pick_among(topology, &mut choice, None, clock)),
@@ -97,18 +116,15 @@ impl ReplicatedClient {
 
 fn open(target: &Target, member: &Member, clock: &Clock) -> Result<Connection> {
     let addr = member.node.addr();
-    let opened = member.pool.connect_unpooled(clock.attempt_end(false));
-    let (connection, role) = opened.map_err(|fault| {
-        let kind = if fault.is_refusal_by_server() { ErrorKind::Server } else { ErrorKind::Checkout };
-        let error = Error::new(kind, "could not open a connection").on(addr);
-        match fault.cause {
-            Some(cause) => error.because(cause),
-            None => error,
-        }
+    let end = clock.attempt_end(false);
+    let (connection, role) = member.pool.connect_unpooled(end).map_err(|fault| {
+        let limit = Waited { setting: "connect_timeout", time: member.pool.limits().connect };
+        let fault = fault.after_waiting(limit, clock.now(), end.map(|end| (end, "deadline")));
+        fault.into_connect_error(&member.node)
     })?;
     match role {
         Some(role) if role != member.place && !matches!(target, Target::Node(_)) => {
-            Err(Error::new(ErrorKind::Unavailable, format!("this is a {role} now")).on(addr))
+            Err(Error::new(ErrorKind::Unavailable, format!("is a {role} now")).about(addr))
         }
         _ => Ok(connection),
     }

@@ -31,7 +31,14 @@ impl ReplicatedClient {
             return nowhere(request.class, request.to_string());
         }
         let may_fall_back = self.shared.protection.has_room();
-        let need = Need { is_read: request.is_read(), read_from, may_fall_back, hint: Hint::None, presumes: true };
+        let need = Need {
+            is_read: request.is_read(),
+            read_from,
+            may_fall_back,
+            hint: Hint::None,
+            presumes: true,
+            left_for_good: false,
+        };
         let needs_master =
             need.is_read && self.options.session.as_ref().is_some_and(|session| session.demand().needs_master);
         let left_out = if needs_master { topology.replicas() } else { LeftOut::default() };

@@ -1,8 +1,9 @@
 //! What the reply to one call has to prove, beside being a reply.
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
-use redis::Value;
+use redis::{RedisError, Value};
 
 use super::check::Check;
 use super::clock::Clock;
@@ -10,9 +11,11 @@ use super::envelope::{Envelope, Form};
 use super::fence::{Fenced, touch};
 use super::sealed::{Sealed, Unsealed};
 use super::{Aim, Options, ReplicatedClient};
+use crate::addr::NodeAddr;
 use crate::classification::{Block, Classification, Request, TransactionStep};
 use crate::consistency::{Demand, Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::node::Node;
 use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
 use crate::topology::{Hint, LeftOut, Member, Topology};
 
@@ -24,9 +27,22 @@ use crate::topology::{Hint, LeftOut, Member, Topology};
 pub(crate) struct Guard<'a> {
     request: &'a Request<'a>,
     envelope: Option<Box<Sealed>>,
+    /// For nodes that refuse a transaction around a read; made when it is needed.
+    plain: OnceCell<Option<Box<Sealed>>>,
     check: Option<Check<'a>>,
+    /// Who is not asked again, after one node answered what another one may better.
+    turned_from: TurnedFrom,
     /// So many replicas are to confirm a write.
     replicas: u32,
+}
+
+/// Nodes that are not asked again.
+#[derive(Debug, Default)]
+enum TurnedFrom {
+    #[default]
+    Nobody,
+    One(NodeAddr),
+    Replicas,
 }
 
 /// A write waits for so many replicas to confirm it, for so long.
@@ -100,7 +116,14 @@ impl ReplicatedClient {
         let checks = envelope.is_some() && (session.is_some() || staleness.is_some());
         let (keeper, began) = (&*self.shared.keeper, Instant::now());
         let check = checks.then_some(Check { session, demand, staleness, keeper, began });
-        Ok(Guard { request, envelope, check, replicas: asked.map_or(0, |asked| asked.replicas) })
+        Ok(Guard {
+            request,
+            envelope,
+            plain: OnceCell::new(),
+            check,
+            turned_from: TurnedFrom::Nobody,
+            replicas: asked.map_or(0, |asked| asked.replicas),
+        })
     }
 
     /// Puts a request behind the session's fence, or has it raise that.
@@ -152,7 +175,14 @@ impl ReplicatedClient {
 
 impl<'a> Guard<'a> {
     pub(crate) fn unchecked(request: &'a Request<'a>) -> Self {
-        Self { request, envelope: None, check: None, replicas: 0 }
+        Self {
+            request,
+            envelope: None,
+            plain: OnceCell::new(),
+            check: None,
+            turned_from: TurnedFrom::Nobody,
+            replicas: 0,
+        }
     }
 
     #[inline]
@@ -173,9 +203,18 @@ impl<'a> Guard<'a> {
         self.request
     }
 
+    /// The form in which the request is sent to this node.
     #[inline]
-    pub(super) fn envelope(&self) -> Option<&Sealed> {
-        self.envelope.as_deref()
+    pub(super) fn envelope(&self, member: &Member, now: Instant) -> Option<&Sealed> {
+        let envelope = self.envelope.as_deref()?;
+        let plain = if member.refused.transactions(now) { self.plain(envelope) } else { None };
+        plain.or(Some(envelope))
+    }
+
+    #[cold]
+    fn plain(&self, envelope: &Sealed) -> Option<&Sealed> {
+        let fence = self.check.as_ref().and_then(|check| check.demand.seen.fence());
+        self.plain.get_or_init(|| envelope.without_transaction(self.request, fence)).as_deref()
     }
 
     /// What the reply has to contain.
@@ -183,9 +222,28 @@ impl<'a> Guard<'a> {
         self.check.as_ref().map(|check| check.demand.seen)
     }
 
-    /// The members that cannot prove it: they need not be tried.
+    /// Turns from a node, or from all replicas, to the others.
+    #[cold]
+    pub(super) fn turn_from(&mut self, node: &Node, all_replicas: bool) {
+        self.turned_from = if all_replicas { TurnedFrom::Replicas } else { TurnedFrom::One(node.addr().clone()) };
+    }
+
+    pub(super) fn has_turned_away(&self) -> bool {
+        !matches!(self.turned_from, TurnedFrom::Nobody)
+    }
+
+    /// The members that cannot prove it, or have refused: they need not be tried.
     #[inline]
     pub(super) fn left_out(&self, topology: &Topology) -> LeftOut {
+        match &self.turned_from {
+            TurnedFrom::Nobody => self.unable(topology),
+            TurnedFrom::Replicas => topology.replicas(),
+            TurnedFrom::One(addr) => self.unable(topology).and(topology.only(addr)),
+        }
+    }
+
+    #[inline]
+    fn unable(&self, topology: &Topology) -> LeftOut {
         match &self.check {
             Some(check) if self.request.is_read() && check.needs_master(self.request) => topology.replicas(),
             _ => LeftOut::default(),
@@ -223,7 +281,10 @@ impl<'a> Guard<'a> {
     }
 
     fn check_closely(&self, member: &Member, opened: Unsealed) -> Result<Reply, Fault> {
-        let Unsealed { reply, told, confirmed } = opened;
+        let Unsealed { reply, told, confirmed, is_spoiled } = opened;
+        if is_spoiled {
+            return Err(Fault::new(Stage::Spoiled, None));
+        }
         if !is_answer(self.request, &reply) {
             // Nothing was executed: there is nothing to prove.
             return Ok(reply);
@@ -231,10 +292,13 @@ impl<'a> Guard<'a> {
         if let Some(check) = &self.check {
             check.proves(member, self.request, told)?;
         }
+        let asked = self.replicas;
         match confirmed {
-            Some(confirmed) if confirmed < self.replicas && !reply.has_error() && !is_void(self.request, &reply) => {
-                Err(Fault::new(Stage::Unacknowledged { confirmed, asked: self.replicas }, None))
+            _ if reply.has_error() || is_void(self.request, &reply) => Ok(reply),
+            Some(Ok(confirmed)) if confirmed < asked => {
+                Err(Fault::new(Stage::Unacknowledged { confirmed, asked }, None))
             }
+            Some(Err(refusal)) => Err(Fault::new(Stage::Unconfirmed, RedisError::from(refusal))),
             _ => Ok(reply),
         }
     }

@@ -5,10 +5,21 @@ use super::guard::Guard;
 use super::{Aim, ReplicatedClient};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 use crate::routing::{Permit, ReadFrom};
 use crate::strategy::Candidates;
 use crate::topology::{Choice, LeftOut, Need, NoChoice, Topology};
+
+/// Why there is no node for an attempt now.
+#[derive(Debug)]
+pub(super) enum NoPick {
+    /// All were tried, or nobody is known yet: after a wait there may be one.
+    Later,
+    /// Only the master can serve this, and has enough of such reads at the moment; the error if that stays so.
+    Full(Error),
+    /// There will be none.
+    Never(Error),
+}
 
 /// The node of an attempt.
 #[derive(Debug)]
@@ -22,7 +33,7 @@ pub(super) struct Picked<'a> {
 }
 
 impl ReplicatedClient {
-    /// Picks the node of the next attempt. `None`: later there may be one; an error: there will be none.
+    /// Picks the node of the next attempt.
     #[inline]
     pub(super) fn pick<'a>(
         &'a self,
@@ -31,16 +42,16 @@ impl ReplicatedClient {
         aim: Aim<'_>,
         clock: &Clock,
         left_out: LeftOut,
-    ) -> Result<Option<Picked<'a>>> {
+    ) -> Result<Picked<'a>, NoPick> {
         let is_new = |position: &usize| clock.attempt() == 0 && !left_out.contains(*position);
         let (aimed, is_free) = match aim {
             Aim::Any => (None, true),
             Aim::First(addr) => (topology.find(addr).filter(is_new), true),
-            Aim::Only { node, .. } => (Some(topology.find(node).ok_or_else(|| gone(guard.request(), node))?), false),
+            Aim::Only { node, .. } => (Some(the_only_one(topology, guard, node)?), false),
         };
         if let Some(position) = aimed {
             let picked = Picked { position, has_more: is_free && topology.members().len() > 1, _permit: None };
-            return Ok(Some(picked).filter(|picked| !left_out.contains(picked.position)));
+            return Some(picked).filter(|picked| !left_out.contains(picked.position)).ok_or(NoPick::Later);
         }
         self.pick_any(topology, guard, clock, left_out)
     }
@@ -52,16 +63,18 @@ impl ReplicatedClient {
         guard: &Guard<'_>,
         clock: &Clock,
         left_out: LeftOut,
-    ) -> Result<Option<Picked<'a>>> {
+    ) -> Result<Picked<'a>, NoPick> {
         let (request, read_from, hint) = (guard.request(), self.options.read_from, guard.hint(clock.now()));
+        let left_for_good = guard.has_turned_away();
         // Twice only if others took the last room for fallback reads in between.
         for may_fall_back in [true, false] {
-            let need = Need { is_read: request.is_read(), read_from, may_fall_back, hint, presumes: false };
+            let need =
+                Need { is_read: request.is_read(), read_from, may_fall_back, hint, presumes: false, left_for_good };
             let mut choice = match topology.choose(need, clock.now(), left_out) {
                 Ok(choice) => choice,
-                Err(NoChoice::Later) => return Ok(None),
-                Err(NoChoice::Protected) => return Err(protected(request)),
-                Err(NoChoice::Nobody) => return Err(nobody(request, read_from)),
+                Err(NoChoice::Later) => return Err(NoPick::Later),
+                Err(NoChoice::Protected) => return Err(NoPick::Full(protected(request))),
+                Err(NoChoice::Nobody) => return Err(NoPick::Never(nobody(request, read_from))),
             };
             let permit = if choice.is_fallback {
                 let permit = self.shared.protection.begin(choice.candidates.at(0).addr(), clock.now());
@@ -74,9 +87,10 @@ impl ReplicatedClient {
             };
             choice.ease_in(clock.now(), self.shared.strategy.needs_latency(), rand::random);
             let position = self.pick_among(topology, &mut choice, request.key, clock);
-            return Ok(position.map(|position| Picked { position, has_more: choice.has_more, _permit: permit }));
+            let picked = |position| Picked { position, has_more: choice.has_more, _permit: permit };
+            return position.map(picked).ok_or(NoPick::Later);
         }
-        Err(protected(request))
+        Err(NoPick::Full(protected(request)))
     }
 
     /// Lets the strategy pick, and checks that it picked a candidate. Candidates are members: there always is a position.
@@ -112,6 +126,18 @@ fn nobody(request: &Request<'_>, read_from: ReadFrom) -> Error {
 fn protected(request: &Request<'_>) -> Error {
     let text = format!("no replica can serve {request}, and the master has enough of such reads (fallback_limit)");
     Error::new(ErrorKind::Unavailable, text)
+}
+
+/// Finds the node that a call has to go to.
+fn the_only_one(topology: &Topology, guard: &Guard<'_>, node: &NodeAddr) -> Result<usize, NoPick> {
+    let request = guard.request();
+    let position = topology.find(node).ok_or_else(|| NoPick::Never(gone(request, node)))?;
+    if guard.left_out(topology).contains(position) {
+        let text =
+            format!("{request} goes on at a replica, and only the master can prove what the session has seen since");
+        return Err(NoPick::Never(Error::new(ErrorKind::Unavailable, text).on(node)));
+    }
+    Ok(position)
 }
 
 #[cold]

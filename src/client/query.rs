@@ -1,10 +1,10 @@
 //! One command of any kind: what a call on its own cannot serve, and what the caller gets to know.
 
-use redis::{Cmd, FromRedisValue, ParsingError, RedisError, Value};
+use redis::{Cmd, FromRedisValue, RedisError, Value};
 
 use super::{Aim, ReplicatedClient, Served};
 use crate::classification::{Classification, Request};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, words_of};
 use crate::routing::{Reply, executed_nothing};
 
 impl ReplicatedClient {
@@ -23,7 +23,9 @@ impl ReplicatedClient {
         }
         let mut served = self.call(&request, Aim::Any)?;
         let value = served.take_value().extract_error().map_err(|cause| failure(&request, &served, cause))?;
-        T::from_redis_value(value).map_err(|cause| misfit(&request, &served, cause))
+        let what = kind_of(&value);
+        // The redis crate's error quotes the value.
+        T::from_redis_value(value).map_err(|_| misfit::<T>(&request, &served, what))
     }
 }
 
@@ -62,17 +64,48 @@ fn failure(request: &Request<'_>, served: &Served, cause: RedisError) -> Error {
 }
 
 #[cold]
-fn misfit(request: &Request<'_>, served: &Served, cause: ParsingError) -> Error {
-    let message = format!("the reply to {request} is not of the type asked for");
-    let error = Error::new(ErrorKind::Conversion, message).on(served.node());
-    error.executed(!request.is_read()).because(cause.into())
+fn misfit<T>(request: &Request<'_>, served: &Served, what: &str) -> Error {
+    let error = Error::conversion(format!("the reply to {request} is {what}, which is no {}", type_name::<T>()));
+    error.on(served.node()).executed(!request.is_read())
+}
+
+/// What a reply is, without what it says.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Nil => "nil",
+        Value::Int(_) => "an integer",
+        Value::BulkString(_) => "a bulk string",
+        Value::SimpleString(_) | Value::Okay => "a status",
+        Value::VerbatimString { .. } => "a text",
+        Value::Array(_) => "an array",
+        Value::Map(_) => "a map",
+        Value::Set(_) => "a set",
+        Value::Attribute { .. } => "a reply with attributes",
+        Value::Double(_) => "a double",
+        Value::Boolean(_) => "a boolean",
+        Value::BigNumber(_) => "a big number",
+        Value::Push { .. } => "a push message",
+        _ => "of another type",
+    }
+}
+
+/// The name of a type without the paths of its parts: `Vec<String>`.
+pub(crate) fn type_name<T>() -> String {
+    let whole = std::any::type_name::<T>();
+    let mut name = String::with_capacity(whole.len());
+    for part in whole.split_inclusive(|letter: char| !letter.is_alphanumeric() && letter != '_') {
+        match part.strip_suffix(':') {
+            Some(_) => {}
+            None => name.push_str(part),
+        }
+    }
+    name
 }
 
 /// The error for an answer of the server that is an error.
 pub(crate) fn server_error(request: &Request<'_>, cause: RedisError) -> Error {
-    let code = cause.code().unwrap_or("an error");
-    let error = Error::new(ErrorKind::Server, format!("{request} was answered with {code}"));
     let errors = cause.clone().into_server_errors();
     let untouched = errors.is_some_and(|errors| errors.iter().all(|(_, error)| executed_nothing(request, error)));
-    error.executed(request.partial && !request.is_read() && !untouched).because(cause)
+    let error = Error::new(ErrorKind::Server, format!("{request} was answered with {}", words_of(&cause)));
+    error.executed(request.partial && !request.is_read() && !untouched).caused_by(cause)
 }

@@ -1,8 +1,9 @@
 //! A request in the form in which its session sends it.
 
-use super::envelope::{Account, Envelope, Opened};
+use super::envelope::{Account, Confirmed, Envelope, Opened};
 use super::fence::{Fenced, OpenedFence, Word};
 use crate::classification::Request;
+use crate::consistency::Fence;
 use crate::routing::Reply;
 
 /// A request with what proves its reply.
@@ -18,7 +19,9 @@ pub(super) struct Unsealed {
     pub(super) reply: Reply,
     pub(super) told: Told,
     /// How many replicas confirmed it.
-    pub(super) confirmed: Option<u32>,
+    pub(super) confirmed: Option<Confirmed>,
+    /// It was refused only because a transaction was put around it.
+    pub(super) is_spoiled: bool,
 }
 
 /// What a server said beside its reply.
@@ -30,6 +33,15 @@ pub(super) enum Told {
 }
 
 impl Sealed {
+    /// Returns the form without a transaction, if this one has one.
+    pub(super) fn without_transaction(&self, request: &Request<'_>, fence: Option<Fence>) -> Option<Box<Self>> {
+        let plain = match self {
+            Self::Account(envelope) => Self::Account(envelope.without_transaction(request)?),
+            Self::Fence(fenced) => Self::Fence(fenced.without_transaction(request, fence)?),
+        };
+        Some(Box::new(plain))
+    }
+
     pub(super) fn sealed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
         match self {
             Self::Account(envelope) => envelope.sealed(request),
@@ -40,12 +52,12 @@ impl Sealed {
     pub(super) fn open(&self, request: &Request<'_>, reply: Reply) -> Unsealed {
         match self {
             Self::Account(envelope) => {
-                let Opened { reply, before, after, confirmed } = envelope.open(request, reply);
-                Unsealed { reply, told: Told::Accounts { before, after }, confirmed }
+                let Opened { reply, before, after, confirmed, is_spoiled } = envelope.open(request, reply);
+                Unsealed { reply, told: Told::Accounts { before, after }, confirmed, is_spoiled }
             }
             Self::Fence(fenced) => {
-                let OpenedFence { reply, word, confirmed } = fenced.open(request, reply);
-                Unsealed { reply, told: Told::Fence(word), confirmed }
+                let OpenedFence { reply, word, confirmed, is_spoiled } = fenced.open(request, reply);
+                Unsealed { reply, told: Told::Fence(word), confirmed, is_spoiled }
             }
         }
     }
@@ -55,6 +67,6 @@ impl From<Reply> for Unsealed {
     /// Of a request that was sent as it was.
     #[inline]
     fn from(reply: Reply) -> Self {
-        Self { reply, told: Told::Nothing, confirmed: None }
+        Self { reply, told: Told::Nothing, confirmed: None, is_spoiled: false }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::attempt::{exchange, take};
+use super::attempt::{Purpose, exchange, failure, take};
 use super::clock::Clock;
 use super::guard::Guard;
 use super::{ReplicatedClient, Served};
@@ -12,8 +12,11 @@ use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Outcome, SyncState};
 use crate::pool::Lease;
-use crate::routing::{Fault, Reply, Stage, Verdict, judge};
+use crate::routing::{Fault, Reply, Setting, Stage, Verdict, judge};
 use crate::topology::{Member, Topology};
+
+/// A connection that is kept.
+const PINNED: Purpose = Purpose { must_be_alive: true, blocks: false, has_more: false };
 
 /// A connection to the master that one handle keeps for its transaction. Dropped before it is released, it is closed.
 pub(crate) struct Seat {
@@ -37,7 +40,7 @@ impl ReplicatedClient {
                 Some(position) => match self.sit_down(&topology, position, clock) {
                     Ok(lease) => return Ok(Seat { topology, position, lease }),
                     Err(fault) => {
-                        let error = |fault: Fault| fault.into_error(topology.members()[position].node.addr(), request);
+                        let error = |fault: Fault| failure(&topology.members()[position], request, fault);
                         if fault.stage == Stage::Checkout || fault.is_refusal_by_server() {
                             return Err(error(fault));
                         }
@@ -56,7 +59,7 @@ impl ReplicatedClient {
     pub(crate) fn take_seat_beside(&self, served: &Served, request: &Request<'_>) -> Result<Seat> {
         let (topology, position) = (Arc::clone(&served.topology), served.position);
         let lease = self.sit_down(&topology, position, &mut self.clock());
-        let lease = lease.map_err(|fault| fault.into_error(served.node(), request))?;
+        let lease = lease.map_err(|fault| failure(&topology.members()[position], request, fault))?;
         Ok(Seat { topology, position, lease })
     }
 
@@ -64,7 +67,7 @@ impl ReplicatedClient {
     fn sit_down(&self, topology: &Topology, position: usize, clock: &mut Clock) -> Result<Lease, Fault> {
         let member = &topology.members()[position];
         let mut take_once = || {
-            let taken = take(member, true, clock, clock.attempt_end(false));
+            let taken = take(member, PINNED, clock, clock.attempt_end(false));
             clock.tick();
             taken
         };
@@ -107,11 +110,19 @@ impl Seat {
         let end = clock.attempt_end(false);
         let attempt = exchange(member, &mut self.lease, guard, clock, end);
         clock.tick();
-        match judge(request, &attempt) {
+        // Whoever holds a connection decides what to do about a refusal.
+        let setting = Setting { place: member.place, is_second: true, has_new_master: &|| false };
+        match judge(request, &attempt, setting) {
             (Verdict::Answer, _) => member.record_answer(),
             (_, outcome) => client.note(member, outcome, clock),
         }
-        attempt.map_err(|fault: Fault| fault.into_error(member.node.addr(), request))
+        match attempt {
+            Ok(mut reply) => {
+                reply.hide_arguments(request);
+                Ok(reply)
+            }
+            Err(fault) => Err(failure(member, request, fault)),
+        }
     }
 
     pub(crate) fn node(&self) -> &NodeAddr {

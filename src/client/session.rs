@@ -80,6 +80,7 @@ impl ReplicatedClient {
     ///
     /// The limit is rounded up to a millisecond, and comes on top of response limit and deadline. Too few is
     /// [`ErrorKind::Unacknowledged`](crate::ErrorKind::Unacknowledged) with their number; the write itself has been applied.
+    /// So it is, without a number, where the server refuses `WAIT`: the user needs the right `+wait`.
     /// A confirmed write survives the loss of the master if one of those replicas takes its place: nobody makes sure that
     /// one of them does. What a transaction or a pipeline wrote is confirmed as a whole.
     #[must_use]

@@ -31,7 +31,8 @@ impl ReplicatedClient {
     /// [`ErrorKind::Conversion`], with nothing sent, if the value has no JSON form; else as [`query`](Self::query).
     pub fn set_json<T: Serialize + ?Sized>(&self, key: impl ToSingleRedisArg, value: &T) -> Result<()> {
         let text = serde_json::to_vec(value)
-            .map_err(|error| Error::new(ErrorKind::Conversion, format!("the value has no JSON form: {error}")))?;
+            // What went wrong may be said with the value.
+            .map_err(|_| Error::new(ErrorKind::Conversion, "the value has no JSON form"))?;
         self.query(&Cmd::set(key, text))
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A time, or `"off"`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeOrOff(pub(super) Option<Duration>);
 
 pub(super) fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
@@ -15,4 +19,24 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
     let expected = |error| de::Error::custom(format!("{error}: expected a time such as \"250ms\" or \"3s\""));
     humantime::parse_duration(&text).map(Some).map_err(expected)
+}
+
+impl Serialize for TimeOrOff {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(time) => serializer.collect_str(&humantime::format_duration(time)),
+            None => serializer.serialize_str("off"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for TimeOrOff {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let expected = |error| de::Error::custom(format!("{error}: expected a time such as \"10s\", or \"off\""));
+        humantime::parse_duration(&text).map(|time| Self(Some(time))).map_err(expected)
+    }
 }

@@ -20,19 +20,21 @@ pub(crate) struct Timeline(Mutex<VecDeque<Sample>>);
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     asked: Instant,
+    answered: Instant,
     position: Position,
 }
 
 impl Timeline {
-    /// Notes how far the master had written, by its answer to a question that was sent at `asked` or later.
-    pub(crate) fn note(&self, asked: Instant, position: Position) {
+    /// Records how far the master had written, by its answer to a question that was sent at `asked` or later, and answered
+    /// at `answered` or before.
+    pub(crate) fn note(&self, asked: Instant, answered: Instant, position: Position) {
         let mut samples = self.0.lock();
         if let Some(last) = samples.back() {
             if last.asked >= asked {
                 return;
             }
-            if last.position.history != position.history {
-                // What only the master before had is not committed any more.
+            if last.position.history != position.history || last.position.offset > position.offset {
+                // What only the master before had, or had before it was reset, is not committed any more.
                 samples.clear();
             }
         }
@@ -44,7 +46,7 @@ impl Timeline {
                 is_kept
             });
         }
-        samples.push_back(Sample { asked, position });
+        samples.push_back(Sample { asked, answered, position });
     }
 
     /// Returns what a node must contain so that it has everything that was written before `moment`; `None` if the master
@@ -52,6 +54,15 @@ impl Timeline {
     pub(crate) fn at(&self, moment: Instant) -> Option<Position> {
         // The oldest that is young enough demands the least.
         self.0.lock().iter().find(|sample| sample.asked >= moment).map(|sample| sample.position)
+    }
+
+    /// Returns whether the master had gone beyond this position by `moment`, as far as it was asked.
+    pub(crate) fn had_left(&self, position: Position, moment: Instant) -> bool {
+        let samples = self.0.lock();
+        let latest = samples.iter().rev().find(|sample| sample.answered <= moment);
+        latest.is_some_and(|sample| {
+            sample.position.history == position.history && sample.position.offset > position.offset
+        })
     }
 }
 
@@ -66,22 +77,38 @@ mod tests {
         let (timeline, start) = (Timeline::default(), Instant::now());
         let after = |millis| start + Duration::from_millis(millis);
         assert_eq!(timeline.at(start), None);
-        timeline.note(after(100), at(1, 10));
-        timeline.note(after(200), at(1, 20));
-        timeline.note(after(150), at(1, 15));
+        timeline.note(after(100), after(100), at(1, 10));
+        timeline.note(after(200), after(200), at(1, 20));
+        timeline.note(after(150), after(150), at(1, 15));
         assert_eq!(timeline.at(after(50)), Some(at(1, 10)));
         assert_eq!(timeline.at(after(101)), Some(at(1, 20)));
         assert_eq!(timeline.at(after(201)), None);
     }
 
     #[test]
+    fn a_position_is_left_once_the_master_has_written_more() {
+        let (timeline, start) = (Timeline::default(), Instant::now());
+        let after = |millis| start + Duration::from_millis(millis);
+        assert!(!timeline.had_left(at(1, 0), after(1000)), "nobody asked");
+        for (asked, answered, offset) in [(0, 5, 10), (100, 105, 10), (200, 205, 20)] {
+            timeline.note(after(asked), after(answered), at(1, offset));
+        }
+        assert!(!timeline.had_left(at(1, 10), after(204)), "it stood still");
+        assert!(timeline.had_left(at(1, 10), after(205)) && timeline.had_left(at(1, 9), after(5)));
+        assert!(!timeline.had_left(at(1, 9), after(4)), "not known yet");
+        assert!(!timeline.had_left(at(1, 20), after(9999)) && !timeline.had_left(at(2, 1), after(9999)));
+        timeline.note(after(300), after(305), at(1, 5));
+        assert!(!timeline.had_left(at(1, 10), after(9999)), "it was reset");
+    }
+
+    #[test]
     fn another_history_begins_anew_and_memory_is_bounded() {
         let (timeline, start) = (Timeline::default(), Instant::now());
         let after = |millis| start + Duration::from_millis(millis);
-        timeline.note(after(1), at(1, 10));
-        timeline.note(after(2), at(2, 5));
+        timeline.note(after(1), after(1), at(1, 10));
+        timeline.note(after(2), after(2), at(2, 5));
         assert_eq!(timeline.at(start), Some(at(2, 5)));
-        (0..1000).for_each(|n| timeline.note(after(10 + n), at(2, 100 + n)));
+        (0..1000).for_each(|n| timeline.note(after(10 + n), after(10 + n), at(2, 100 + n)));
         assert!(timeline.0.lock().len() <= KEPT);
         assert_eq!(timeline.at(start), Some(at(2, 5)), "long bounds are kept");
         assert_eq!(timeline.at(after(1009)), Some(at(2, 1099)), "and short ones");

@@ -3,6 +3,7 @@
 //! All times are given by the caller, and so is chance. Reading changes nothing. What a healthy call touches are two
 //! atomics; the rest is behind a lock that only failures take.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -30,8 +31,20 @@ pub enum Outcome {
     Failed,
     /// No connection: refused, unreachable, timed out, login refused. Ejects the node.
     Unreachable,
-    /// Up, but not ready to serve: LOADING, MASTERDOWN, or not in the role it was taken for. Ejects the node.
+    /// Up, but not ready to serve: LOADING, MASTERDOWN. Ejects the node. One in another role than it was taken for is asked last.
     NotServing,
+}
+
+impl fmt::Display for Outcome {
+    /// One word, such as `not_serving`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Unreachable => "unreachable",
+            Self::NotServing => "not_serving",
+        })
+    }
 }
 
 /// What a failed attempt changed.
@@ -46,6 +59,9 @@ pub(crate) struct Health {
     failures_in_a_row: AtomicU32,
     /// When the cool-down ends, in nanoseconds since `epoch`; 0 while the node is healthy.
     ejected_until: AtomicU64,
+    /// From when on a node that nobody has reached yet is asked after others, in nanoseconds since `epoch`; 0 once it was
+    /// reached.
+    unreached_from: AtomicU64,
     /// When the node came back, in nanoseconds since `epoch`; 0 if it gets its full share.
     eased_in_since: AtomicU64,
     /// One probe is under way.
@@ -86,6 +102,7 @@ impl Health {
             epoch,
             failures_in_a_row: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
+            unreached_from: AtomicU64::new(0),
             eased_in_since: AtomicU64::new(0),
             is_probed: AtomicBool::new(false),
             calls_probe: AtomicBool::new(true),
@@ -96,6 +113,27 @@ impl Health {
     /// From now on, only the monitor brings the node back.
     pub(crate) fn leave_probes_to_monitor(&self) {
         self.calls_probe.store(false, Ordering::Relaxed);
+    }
+
+    /// Has the node asked after others from this moment on, unless it is reached before.
+    pub(super) fn await_until(&self, moment: Instant) {
+        self.unreached_from.store(self.since_epoch(moment).max(1), Ordering::Relaxed);
+    }
+
+    /// Records that the node was reached.
+    #[inline]
+    pub(super) fn reached(&self) {
+        // Read before write: healthy nodes share their cache line among all threads.
+        if self.unreached_from.load(Ordering::Relaxed) != 0 {
+            self.unreached_from.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether nobody has reached the node, in the time that it had for that.
+    #[inline]
+    pub(super) fn is_unreached(&self, now: Instant) -> bool {
+        let from = self.unreached_from.load(Ordering::Relaxed);
+        from != 0 && self.since_epoch(now) >= from
     }
 
     #[inline]

@@ -127,6 +127,12 @@ impl Report {
         self
     }
 
+    /// Translates the addresses that it names.
+    pub(crate) fn translate(&mut self, reachable: impl Fn(&NodeAddr) -> NodeAddr) {
+        let master = self.link.as_mut().and_then(|link| link.master.as_mut());
+        self.followers.iter_mut().chain(master).for_each(|addr| *addr = reachable(addr));
+    }
+
     /// Tells whether it is a replica that receives what its master writes, as far as it says so.
     pub(crate) fn is_linked(&self) -> bool {
         self.link.as_ref().is_none_or(|link| link.is_up && !link.is_syncing)

@@ -10,14 +10,17 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum SyncState {
-    /// Nothing speaks against it: the master, or a replica that receives what the master writes. Also what is not known.
+    /// The master, or a replica that applies what the master writes. Also what is not known.
     InSync = 0,
     /// It is taking over the whole data from its master, or loading it.
     Syncing = 1,
-    /// Its link to a master that lives is down: what it has gets older.
+    /// Its link to a master that lives is down, or that of a node through which it replicates: what it has gets older.
     LinkDown = 2,
+    /// Its link is up, but it has not applied what its master wrote more than
+    /// [`Builder::lag_limit`](crate::Builder::lag_limit) ago: what it has is right, and old.
+    Lagging = 3,
     /// It holds other data: another node claims mastership, or its replication history is not the master's.
-    Diverged = 3,
+    Diverged = 4,
 }
 
 impl SyncState {
@@ -25,7 +28,8 @@ impl SyncState {
         match number {
             1 => Self::Syncing,
             2 => Self::LinkDown,
-            3 => Self::Diverged,
+            3 => Self::Lagging,
+            4 => Self::Diverged,
             _ => Self::InSync,
         }
     }
@@ -37,6 +41,7 @@ impl fmt::Display for SyncState {
             Self::InSync => "in sync",
             Self::Syncing => "syncing",
             Self::LinkDown => "link down",
+            Self::Lagging => "lagging",
             Self::Diverged => "diverged",
         })
     }
@@ -48,7 +53,9 @@ mod tests {
 
     #[test]
     fn sync_states_survive_as_numbers() {
-        for sync_state in [SyncState::InSync, SyncState::Syncing, SyncState::LinkDown, SyncState::Diverged] {
+        for sync_state in
+            [SyncState::InSync, SyncState::Syncing, SyncState::LinkDown, SyncState::Lagging, SyncState::Diverged]
+        {
             assert_eq!(SyncState::of(sync_state as u8), sync_state);
         }
     }

@@ -1,45 +1,50 @@
-//! Opens connections: socket, login, database, role, all within one limit.
+//! Opens connections: socket, login, database, role, all of it by one end.
 
 use std::fmt;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{
-    Client, Connection, ConnectionAddr, ConnectionInfo, ConnectionLike, ProtocolVersion, RedisConnectionInfo,
-    RedisError, RedisResult, Value, cmd, pipe,
-};
+use redis::{Client, Connection, ConnectionAddr, ConnectionLike, ProtocolVersion, RedisError, RedisResult, Value, cmd};
 
+use super::access::Access;
+use super::greeting::{Login, greeting, is_about_login, old_greeting, without_echo};
 use super::hello::{Greeting, read_greeting, read_role};
 use super::live::Live;
+use super::resolver::Resolver;
+use super::socket::{connect_tcp, is_settable};
+use super::transport::Transport;
 use super::wire::Wire;
 use crate::node::Role;
-
-/// How to log in at a node.
-#[derive(Clone)]
-pub(crate) struct Login {
-    pub(crate) info: ConnectionInfo,
-    pub(crate) client_name: Option<String>,
-}
+use crate::routing::io_error;
 
 /// Opens connections to one node.
 ///
 /// The handshake of the redis crate waits the whole limit for each of its replies. So it is left with nothing to do, and
-/// the handshake is done here, its replies all within one limit.
+/// the handshake is done here, its replies all by one end.
 pub(super) struct Connector {
     /// Opens sockets, with TLS where asked for, and says nothing on them.
     socket: Client,
     /// Does everything the redis crate does; for connections handed to users.
     whole: Client,
+    resolver: Resolver,
     database: i64,
     client_name: Option<String>,
     /// `HELLO …`, then `SELECT` where another database than 0 is used.
     greeting: Vec<u8>,
     /// The same for servers and proxies that do not know `HELLO`.
     old_greeting: Vec<u8>,
+    hello: AtomicU8,
 }
 
+/// What is known of `HELLO` on this node.
+const NOT_KNOWN: u8 = 0;
+const WORKS: u8 = 1;
+const REFUSED: u8 = 2;
+
 impl Connector {
-    pub(super) fn new(login: Login) -> RedisResult<Self> {
+    pub(super) fn new(login: Login, resolver: Resolver) -> RedisResult<Self> {
         let Login { info, client_name } = login;
         let tcp = info.tcp_settings().clone().set_nodelay(true);
         let settings = info.redis_settings().clone().set_skip_set_lib_name();
@@ -47,35 +52,115 @@ impl Connector {
         let greeting = greeting(&settings, client_name.as_deref());
         let old_greeting = old_greeting(&settings, client_name.as_deref());
         let info = info.set_tcp_settings(tcp);
-        let bare = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let bare = redis::RedisConnectionInfo::default().set_skip_set_lib_name();
         let socket = Client::open(info.clone().set_redis_settings(bare))?;
         let whole = Client::open(info.set_redis_settings(settings))?;
-        Ok(Self { socket, whole, database, client_name, greeting, old_greeting })
+        let hello = AtomicU8::new(NOT_KNOWN);
+        Ok(Self { socket, whole, resolver, database, client_name, greeting, old_greeting, hello })
     }
 
-    /// Opens a connection, logs in and asks for the role.
-    pub(super) fn connect(&self, limit: Duration) -> RedisResult<Live> {
-        let end = Instant::now() + limit;
-        let mut live = Live::new(Wire::open(&self.socket, self.limit_per_address(limit))?);
-        match self.greet(&mut live, end) {
-            Err(error) if is_unknown(&error) => self.greet_as_of_old(&mut live, end)?,
-            greeted => greeted?,
+    /// Opens a connection to a node, logs in and asks for the role. `is_pooled`: it will be lent.
+    pub(super) fn connect(&self, access: &Arc<Access>, is_pooled: bool, end: Instant) -> RedisResult<Live> {
+        match self.connect_to_any(access, is_pooled, end)? {
+            (_, Greeting::Sentinel) => Err(sentinel()),
+            (live, Greeting::Role(_)) => Ok(live),
         }
-        Ok(live)
+    }
+
+    /// The same, for a server of any kind.
+    pub(super) fn connect_to_any(
+        &self,
+        access: &Arc<Access>,
+        is_pooled: bool,
+        end: Instant,
+    ) -> RedisResult<(Live, Greeting)> {
+        let hello = self.hello.load(Ordering::Relaxed);
+        let mut live = self.open(access, is_pooled, end)?;
+        if hello == REFUSED {
+            let greeting = self.greet_as_of_old(&mut live, end)?;
+            return Ok((live, greeting));
+        }
+        let refusal = match self.greet(&mut live, end) {
+            Ok(greeting) => {
+                self.hello.store(WORKS, Ordering::Relaxed);
+                return Ok((live, greeting));
+            }
+            Err(refusal) => refusal,
+        };
+        let is_answer = refusal.code().is_some();
+        // A proxy may also close the connection. Where HELLO worked before, a closed connection is a fault like any other.
+        let is_closed = hello == NOT_KNOWN && refusal.is_connection_dropped();
+        if (is_answer && is_about_login(&refusal)) || !(is_answer || is_closed) {
+            return Err(refusal);
+        }
+        let greeted = if is_closed { Err(refusal.clone()) } else { self.greet_as_of_old(&mut live, end) };
+        let greeted = match greeted {
+            Err(error) if error.is_connection_dropped() => {
+                live = self.open(access, is_pooled, end)?;
+                self.greet_as_of_old(&mut live, end)
+            }
+            greeted => greeted,
+        };
+        match greeted {
+            Ok(greeting) => {
+                self.hello.store(REFUSED, Ordering::Relaxed);
+                Ok((live, greeting))
+            }
+            // What came first says more.
+            Err(_) if is_closed => Err(refusal),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(&self, access: &Arc<Access>, is_pooled: bool, end: Instant) -> RedisResult<Live> {
+        let term = access.term(is_pooled);
+        let info = self.socket.get_connection_info();
+        let socket = match info.addr() {
+            ConnectionAddr::Tcp(host, port) if !is_wildcard(host) && is_settable(info.tcp_settings()) => {
+                connect_tcp((host, *port), &self.resolver, info.tcp_settings(), end)?
+            }
+            #[cfg(unix)]
+            ConnectionAddr::Unix(path) => super::socket::connect_unix(path, end)?,
+            _ => return Ok(Live::new(Wire::redis(self.open_by_redis(&self.socket, end, 1)?), term.open())),
+        };
+        Ok(Live::new(Wire::plain(Transport::new(socket, term.clone())), term.open()))
+    }
+
+    /// Has the redis crate connect: it tries every address of a name, and waits for each reply, with the whole limit.
+    fn open_by_redis(&self, client: &Client, end: Instant, steps: u32) -> RedisResult<Connection> {
+        let addresses = match client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                self.resolver.addresses(host, *port, Some(end))?.len()
+            }
+            _ => 1,
+        };
+        let parts = u32::try_from(addresses).unwrap_or(u32::MAX).saturating_mul(steps).max(1);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            }
+            match client.get_connection_with_timeout((left / parts).max(Duration::from_millis(1))) {
+                // A signal is no error.
+                Err(error) if is_interrupted(&error) => {}
+                done => return done,
+            }
+        }
     }
 
     /// Opens a connection for a user, with the handshake of the redis crate and without time limits, and asks for the
     /// role of the node.
-    pub(super) fn connect_plain(&self, limit: Duration) -> RedisResult<(Connection, Option<Role>)> {
+    pub(super) fn connect_plain(&self, end: Instant) -> RedisResult<(Connection, Option<Role>)> {
         let info = self.whole.get_connection_info().redis_settings();
         let logs_in = info.password().is_some() || info.protocol() == ProtocolVersion::RESP3;
-        // The redis crate waits the whole limit for each reply; these are all replies there are.
+        // All replies there are.
         let replies = u32::from(logs_in) + u32::from(self.database != 0) + u32::from(self.client_name.is_some()) + 1;
-        let limit = (self.limit_per_address(limit) / replies).max(Duration::from_millis(1));
-        let mut connection = self.whole.get_connection_with_timeout(limit).map_err(without_echo)?;
-        connection.set_read_timeout(Some(limit))?;
+        let mut connection = self.open_by_redis(&self.whole, end, replies).map_err(without_echo)?;
+        let left = (end.saturating_duration_since(Instant::now()) / replies).max(Duration::from_millis(1));
+        connection.set_read_timeout(Some(left))?;
         if let Some(name) = &self.client_name {
-            cmd("CLIENT").arg("SETNAME").arg(name).exec(&mut connection)?;
+            // A user without rights for CLIENT goes without a name.
+            let _ = connection.req_command(cmd("CLIENT").arg("SETNAME").arg(name))?;
         }
         let role = match connection.req_command(&cmd("HELLO"))? {
             Value::ServerError(error) if error.code() == "NOAUTH" => return Err(error.into()),
@@ -89,59 +174,37 @@ impl Connector {
         Ok((connection, role))
     }
 
+    /// Logs in without `HELLO`, unless the protocol needs it.
+    pub(super) fn go_without_hello(&self) {
+        if self.whole.get_connection_info().redis_settings().protocol() == ProtocolVersion::RESP2 {
+            self.hello.store(REFUSED, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn database(&self) -> i64 {
         self.database
     }
 
-    fn greet(&self, live: &mut Live, end: Instant) -> RedisResult<()> {
-        let replies = if self.database == 0 { 1 } else { 2 };
-        let mut answers = Vec::with_capacity(replies);
-        // All of them are read, also behind an error: none may be left to whoever uses the connection next.
-        live.ask(&self.greeting, replies, end, |value| answers.push(value))?;
+    fn greet(&self, live: &mut Live, end: Instant) -> RedisResult<Greeting> {
+        let answers = live.say(&self.greeting, if self.database == 0 { 1 } else { 2 }, end)?;
         let answers = answers.into_iter().map(Value::extract_error).collect::<RedisResult<Vec<_>>>()?;
-        match read_greeting(answers.first().unwrap_or(&Value::Nil)) {
-            Greeting::Sentinel => Err(sentinel()),
-            Greeting::Role(role) => {
-                live.prove(role, true);
-                Ok(())
-            }
+        let greeting = read_greeting(answers.first().unwrap_or(&Value::Nil));
+        if let Greeting::Role(role) = greeting {
+            live.prove(role, true);
         }
+        Ok(greeting)
     }
 
-    fn greet_as_of_old(&self, live: &mut Live, end: Instant) -> RedisResult<()> {
+    fn greet_as_of_old(&self, live: &mut Live, end: Instant) -> RedisResult<Greeting> {
         let settings = self.whole.get_connection_info().redis_settings();
         let needed = usize::from(settings.password().is_some()) + usize::from(self.database != 0);
         let asked = needed + usize::from(self.client_name.is_some()) + 1;
-        let mut answers = Vec::with_capacity(asked);
-        live.ask(&self.old_greeting, asked, end, |value| answers.push(value))?;
+        let answers = live.say(&self.old_greeting, asked, end)?;
         // Refused by rights or a proxy: not known.
         let role = answers.last().and_then(read_role);
         answers.into_iter().take(needed).try_for_each(|answer| answer.extract_error().map(drop))?;
         live.prove(role, false);
-        Ok(())
-    }
-
-    /// The redis crate tries every address of a name, each with the whole limit.
-    fn limit_per_address(&self, limit: Duration) -> Duration {
-        let addresses = match self.socket.get_connection_info().addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-                if host.parse::<IpAddr>().is_ok() {
-                    1
-                } else {
-                    (host.as_str(), *port).to_socket_addrs().map_or(1, Iterator::count)
-                }
-            }
-            _ => 1,
-        };
-        let addresses = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
-        (limit / addresses).max(Duration::from_millis(1))
-    }
-}
-
-impl fmt::Debug for Login {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Nothing secret.
-        f.debug_struct("Login").field("addr", &self.info.addr().to_string()).finish_non_exhaustive()
+        Ok(Greeting::Role(role))
     }
 }
 
@@ -154,51 +217,15 @@ impl fmt::Debug for Connector {
     }
 }
 
-fn greeting(settings: &RedisConnectionInfo, client_name: Option<&str>) -> Vec<u8> {
-    let mut hello = cmd("HELLO");
-    hello.arg(if settings.protocol() == ProtocolVersion::RESP3 { 3 } else { 2 });
-    if let Some(password) = settings.password() {
-        hello.arg("AUTH").arg(settings.username().unwrap_or("default")).arg(password);
-    }
-    if let Some(name) = client_name {
-        hello.arg("SETNAME").arg(name);
-    }
-    let mut greeting = hello.get_packed_command();
-    if settings.db() != 0 {
-        cmd("SELECT").arg(settings.db()).write_packed_command(&mut greeting);
-    }
-    greeting
+/// The redis crate refuses to connect to these.
+fn is_wildcard(host: &str) -> bool {
+    host == "0.0.0.0" || host == "::"
 }
 
-fn old_greeting(settings: &RedisConnectionInfo, client_name: Option<&str>) -> Vec<u8> {
-    let mut greeting = pipe();
-    if let Some(password) = settings.password() {
-        greeting.cmd("AUTH").arg(settings.username()).arg(password);
-    }
-    if settings.db() != 0 {
-        greeting.cmd("SELECT").arg(settings.db());
-    }
-    if let Some(name) = client_name {
-        greeting.cmd("CLIENT").arg("SETNAME").arg(name);
-    }
-    greeting.cmd("ROLE");
-    greeting.get_packed_pipeline()
+fn is_interrupted(error: &RedisError) -> bool {
+    io_error(error).is_some_and(|error| error.kind() == io::ErrorKind::Interrupted)
 }
 
 fn sentinel() -> RedisError {
     (redis::ErrorKind::InvalidClientConfig, "this is a Sentinel, not a data node").into()
-}
-
-/// Old servers echo the arguments of a command that they do not know: of `HELLO 3 AUTH`, the password.
-fn without_echo(error: RedisError) -> RedisError {
-    if is_unknown(&error) {
-        return (redis::ErrorKind::RESP3NotSupported, "the server does not know HELLO, which RESP3 needs").into();
-    }
-    error
-}
-
-/// The server does not know `HELLO`, or not the protocol that was asked for.
-fn is_unknown(error: &RedisError) -> bool {
-    let detail = error.detail().unwrap_or_default();
-    error.code() == Some("ERR") && detail.to_ascii_lowercase().contains("unknown command")
 }

@@ -6,7 +6,7 @@ use redis::RedisResult;
 
 use super::live::Live;
 use super::patience::Patience;
-use super::slots::{Slot, Slots};
+use super::slots::Slots;
 use crate::classification::Request;
 use crate::node::Role;
 use crate::routing::{Fault, Reply, Stage};
@@ -17,7 +17,8 @@ use crate::routing::{Fault, Reply, Stage};
 /// and if a transaction or a watch is open on it.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    slot: r2d2::PooledConnection<Slots>,
+    /// `None` only while it is given back.
+    slot: Option<r2d2::PooledConnection<Slots>>,
     /// Nothing is owed: the next user finds the connection as the first one did.
     is_settled: bool,
     /// Getting it ready took time: the clock is to be read again.
@@ -27,45 +28,64 @@ pub(crate) struct Lease {
 impl Lease {
     #[inline]
     pub(super) fn new(slot: r2d2::PooledConnection<Slots>, took_time: bool) -> Self {
-        Self { slot, is_settled: true, took_time }
+        Self { slot: Some(slot), is_settled: true, took_time }
     }
 
     pub(super) fn fill(&mut self, live: Live) {
-        self.slot.live = Some(Box::new(live));
+        if let Some(slot) = &mut self.slot {
+            slot.live = Some(Box::new(live));
+        }
         self.took_time = true;
     }
 
     #[inline]
-    pub(crate) fn is_live(&self) -> bool {
-        self.slot.live.is_some()
+    fn live(&self) -> Option<&Live> {
+        self.slot.as_ref()?.live.as_deref()
     }
 
-    /// Tells whether the caller waited for the slot, for the connection or for a proof.
+    #[inline]
+    fn live_mut(&mut self) -> Option<&mut Live> {
+        self.slot.as_mut()?.live.as_deref_mut()
+    }
+
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.live().is_some()
+    }
+
+    /// Returns whether the caller waited for the slot, for the connection or for a proof.
     pub(crate) fn took_time(&self) -> bool {
         self.took_time
     }
 
     /// Closes the connection.
     pub(crate) fn discard(&mut self) {
-        self.slot.live = None;
+        if let Some(slot) = &mut self.slot {
+            slot.live = None;
+        }
     }
 
     /// Returns when the connection was last used, or opened.
     #[inline]
     pub(crate) fn last_used(&self) -> Option<Instant> {
-        self.slot.live.as_ref().map(|live| live.last_used)
+        self.live().map(|live| live.last_used)
     }
 
-    /// Tells whether the connection has answered before.
+    /// Returns whether the connection has answered before.
     #[inline]
     pub(crate) fn has_served(&self) -> bool {
-        self.slot.live.as_ref().is_some_and(|live| live.has_served)
+        self.live().is_some_and(|live| live.has_served)
     }
 
     /// Returns what the server last said it was, if it said so.
     #[inline]
     pub(crate) fn role(&self) -> Option<Role> {
-        self.slot.live.as_ref().and_then(|live| live.role)
+        self.live().and_then(|live| live.role)
+    }
+
+    /// Returns whether the node left its place in the set since the connection was opened.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.live().is_some_and(Live::is_withdrawn)
     }
 
     /// Keeps the connection from being lent again while a transaction or a watch is open on it.
@@ -93,15 +113,15 @@ impl Lease {
     pub(crate) fn send(&mut self, request: &Request<'_>, patience: Patience) -> Result<Reply, Fault> {
         let has_served = self.has_served();
         self.exchange(Stage::Sent, |live| live.send(request, patience)).map_err(|fault| {
-            let stage = if has_served && fault.was_closed() { Stage::Stale } else { Stage::Sent };
-            Fault { stage, ..fault }
+            let is_stale = fault.stage == Stage::Sent && has_served && fault.was_closed();
+            if is_stale { Fault { stage: Stage::Stale, ..fault } } else { fault }
         })
     }
 
-    /// Notes that a request was answered at `now`.
+    /// Records that a request was answered at `now`.
     #[inline]
     pub(crate) fn served(&mut self, now: Instant) {
-        if let Slot { live: Some(live) } = &mut *self.slot {
+        if let Some(live) = self.live_mut() {
             live.has_served = true;
             live.last_used = now;
         }
@@ -111,15 +131,16 @@ impl Lease {
     #[inline]
     fn exchange<T>(&mut self, stage: Stage, io: impl FnOnce(&mut Live) -> RedisResult<T>) -> Result<T, Fault> {
         let was_settled = std::mem::replace(&mut self.is_settled, false);
-        let Some(live) = self.slot.live.as_mut() else { return Err(Fault::new(stage, None)) };
+        let Some(live) = self.live_mut() else { return Err(Fault::new(stage, None)) };
         match io(live) {
             Ok(done) => {
                 self.is_settled = was_settled;
                 Ok(done)
             }
             Err(cause) => {
+                let is_withdrawn = stage == Stage::Sent && self.is_withdrawn();
                 self.discard();
-                Err(Fault::new(stage, cause))
+                Err(Fault::new(if is_withdrawn { Stage::Withdrawn } else { stage }, cause))
             }
         }
     }
@@ -130,6 +151,12 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if !self.is_settled {
             self.discard();
+        }
+        let awaited = self.live().and_then(Live::awaited);
+        // Given back first: whoever is woken has to find it.
+        self.slot = None;
+        if let Some(access) = awaited {
+            access.wake_one();
         }
     }
 }

@@ -1,13 +1,15 @@
 //! A connection outside the slots, on which a server is asked what it is and how it is.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
-use super::connector::{Connector, Login};
+use super::access::Access;
 use super::live::Live;
 use crate::addr::NodeAddr;
 use crate::node::{Report, Role, role_of};
+use crate::routing::Obstacle;
 
 /// Asks one server for its state, on a connection of its own that is kept open.
 ///
@@ -15,13 +17,13 @@ use crate::node::{Report, Role, role_of};
 /// `HELLO`, which needs no rights. What is refused is not known, and does not mean that the node is dead.
 #[derive(Debug)]
 pub(crate) struct Line {
-    connector: Connector,
+    access: Arc<Access>,
     /// Time to connect and log in.
     connect: Duration,
-    /// Time for the replies to one set of questions.
+    /// Time for the replies to all that is asked at once.
     response: Duration,
-    /// The same two, for the next question.
-    limits: (Duration, Duration),
+    /// When all of it must be over, if that is earlier.
+    end: Option<Instant>,
     live: Option<Live>,
     question: Question,
     last: Report,
@@ -41,6 +43,8 @@ pub(crate) enum Silence {
     Unreachable,
     /// It greeted, and then did not answer.
     Failed,
+    /// It, or this process, takes no further connection: nothing is known of those that are open.
+    TurnedAway,
 }
 
 /// How much the server tells.
@@ -58,13 +62,12 @@ const SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
 const ROLE: &[u8] = b"*1\r\n$4\r\nROLE\r\n";
 
 impl Line {
-    pub(crate) fn new(login: Login, connect: Duration, response: Duration) -> RedisResult<Self> {
-        let connector = Connector::new(login)?;
-        Ok(Self {
-            connector,
+    pub(super) fn new(access: Arc<Access>, connect: Duration, response: Duration) -> Self {
+        Self {
+            access,
             connect,
             response,
-            limits: (connect, response),
+            end: None,
             live: None,
             question: Question::Info,
             last: Report::default(),
@@ -72,7 +75,7 @@ impl Line {
             has_looked_beside: false,
             failure: None,
             round_trip: None,
-        })
+        }
     }
 
     /// Closes the connection: the next question goes out on a fresh one.
@@ -102,10 +105,14 @@ impl Line {
     }
 
     fn run_id_beside(&self) -> RedisResult<Option<Box<str>>> {
-        let mut other = self.connector.connect(self.limits.0)?;
+        let mut other = self.open()?;
         let mut told = None;
-        other.ask(SERVER, 1, Instant::now() + self.limits.1, |value| told = text(&value).map(Report::of_info))?;
+        other.ask(SERVER, 1, self.end_of(self.response), |value| told = text(&value).map(Report::of_info))?;
         Ok(told.and_then(|report| report.run_id))
+    }
+
+    fn open(&self) -> RedisResult<Live> {
+        self.access.connect_for_monitor(self.end_of(self.connect))
     }
 
     /// Opens a fresh connection; returns the role that the server gives in its greeting.
@@ -114,9 +121,14 @@ impl Line {
         self.has_looked_beside = false;
         self.question = Question::Info;
         self.last = Report::default();
-        let live = self.connector.connect(self.limits.0).map_err(|error| {
+        let live = self.open().map_err(|error| {
+            let is_elsewhere = match Obstacle::of(&error) {
+                Obstacle::Node => false,
+                Obstacle::Here => true,
+                Obstacle::Full | Obstacle::Login => self.access.has_open(),
+            };
             self.failure = Some(error);
-            Silence::Unreachable
+            if is_elsewhere { Silence::TurnedAway } else { Silence::Unreachable }
         })?;
         Ok(self.live.insert(live).role)
     }
@@ -146,10 +158,14 @@ impl Line {
         Silence::Failed
     }
 
-    /// Lets the next question take no longer than until this time.
+    /// Has everything that is asked from now on, connecting included, be over at this time.
     pub(crate) fn answer_by(&mut self, end: Instant) {
-        let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        self.limits = (self.connect.min(left), self.response.min(left));
+        self.end = Some(end);
+    }
+
+    fn end_of(&self, limit: Duration) -> Instant {
+        let end = Instant::now() + limit;
+        self.end.map_or(end, |latest| latest.min(end))
     }
 
     /// Returns how long the last question took, unless a connection had to be made for it.
@@ -159,7 +175,7 @@ impl Line {
 
     fn ask_on_this(&mut self) -> RedisResult<Report> {
         let start = Instant::now();
-        let end = start + self.limits.1;
+        let end = self.end_of(self.response);
         self.round_trip = None;
         let Some(live) = &mut self.live else { return Ok(Report::default()) };
         let is_fresh = !live.has_served;

@@ -1,57 +1,68 @@
-//! The bytes of one connection: what is sent, what is read, and by how many system calls.
+//! The values of one connection: what is sent, what is read, and by how many system calls.
 //!
 //! A plain socket is read here, and only parsed by the redis crate. Its connections fill a buffer to the last byte before
 //! they begin anew, so that a reply which does not fit in what is left takes a second read: one in twenty of 800 bytes, one in
 //! three of 4 KiB.
 
 use std::io::{self, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-#[cfg(unix)]
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redis::io::tcp::{TcpSettings, socket2::SockRef};
-use redis::{Client, Connection, ConnectionAddr, Parser, RedisResult, Value};
+use redis::{Connection, Parser, RedisResult, Value};
+
+use super::patience::{Patience, next_timer};
+use super::transport::Transport;
 
 /// Bytes that one read takes: a value of 4 KiB, and what the server says beside it.
 const READ_AT_ONCE: usize = 8192;
 
-/// An open socket.
+/// An open connection on which values come back.
 pub(super) enum Wire {
-    Tcp(Plain<TcpStream>),
-    #[cfg(unix)]
-    Unix(Plain<UnixStream>),
+    Plain(Plain<Transport>),
     /// TLS keeps what it has read by itself.
-    Redis(Box<Connection>),
+    Redis(Box<Tls>),
 }
 
-/// A socket whose bytes are the protocol's.
+/// A stream whose bytes are the protocol's.
 pub(super) struct Plain<S> {
-    socket: BufReader<S>,
+    stream: BufReader<S>,
     parser: Parser,
 }
 
+/// A connection of the redis crate. Its time limit is one for each system call, cut before each value.
+pub(super) struct Tls {
+    connection: Connection,
+    limit: Option<Duration>,
+    patience: Patience,
+    has_begun: bool,
+}
+
 impl Wire {
-    /// Connects, and says nothing. `limit`: for each address of the name.
-    pub(super) fn open(client: &Client, limit: Duration) -> RedisResult<Self> {
-        let info = client.get_connection_info();
-        match info.addr() {
-            ConnectionAddr::Tcp(host, port) if is_plain(host, info.tcp_settings()) => {
-                Ok(Self::Tcp(Plain::new(connect(host, *port, limit, info.tcp_settings())?)))
-            }
-            #[cfg(unix)]
-            ConnectionAddr::Unix(path) => Ok(Self::Unix(Plain::new(UnixStream::connect(path)?))),
-            _ => Ok(Self::Redis(Box::new(client.get_connection_with_timeout(limit)?))),
+    pub(super) fn plain(transport: Transport) -> Self {
+        Self::Plain(Plain::new(transport))
+    }
+
+    pub(super) fn redis(connection: Connection) -> Self {
+        let patience = Patience::until(None, Instant::now());
+        Self::Redis(Box::new(Tls { connection, limit: None, patience, has_begun: false }))
+    }
+
+    /// Begins an exchange: all that is sent and received from now on has to be over when the patience ends.
+    #[inline]
+    pub(super) fn begin(&mut self, patience: Patience) {
+        match self {
+            Self::Plain(plain) => plain.stream.get_mut().begin(patience),
+            Self::Redis(tls) => (tls.patience, tls.has_begun) = (patience, false),
         }
     }
 
     #[inline]
     pub(super) fn send(&mut self, bytes: &[u8]) -> RedisResult<()> {
         match self {
-            Self::Tcp(plain) => plain.send(bytes),
-            #[cfg(unix)]
-            Self::Unix(plain) => plain.send(bytes),
-            Self::Redis(connection) => connection.send_packed_command(bytes),
+            Self::Plain(plain) => plain.send(bytes),
+            Self::Redis(tls) => {
+                tls.cut()?;
+                tls.connection.send_packed_command(bytes)
+            }
         }
     }
 
@@ -59,88 +70,52 @@ impl Wire {
     #[inline]
     pub(super) fn receive(&mut self) -> RedisResult<Value> {
         match self {
-            Self::Tcp(plain) => plain.receive(),
-            #[cfg(unix)]
-            Self::Unix(plain) => plain.receive(),
-            Self::Redis(connection) => connection.recv_response(),
+            Self::Plain(plain) => plain.receive(),
+            Self::Redis(tls) => {
+                tls.cut()?;
+                tls.connection.recv_response()
+            }
         }
     }
+}
 
-    /// Limits each system call. `None`: no limit.
-    pub(super) fn set_limit(&self, limit: Option<Duration>) -> RedisResult<()> {
-        match self {
-            Self::Tcp(Plain { socket, .. }) => {
-                socket.get_ref().set_read_timeout(limit)?;
-                socket.get_ref().set_write_timeout(limit)?;
-            }
-            #[cfg(unix)]
-            Self::Unix(Plain { socket, .. }) => {
-                socket.get_ref().set_read_timeout(limit)?;
-                socket.get_ref().set_write_timeout(limit)?;
-            }
-            Self::Redis(connection) => {
-                connection.set_read_timeout(limit)?;
-                connection.set_write_timeout(limit)?;
-            }
+impl Tls {
+    /// Cuts the limit of the next system calls to what is left.
+    fn cut(&mut self) -> RedisResult<()> {
+        let left = self.patience.left(Instant::now()).ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))?;
+        let whole = left.min(Duration::from_secs(366 * 86_400));
+        let set = self.limit.filter(|_| self.has_begun);
+        self.has_begun = true;
+        if set.is_none() || next_timer(set, left).is_some() {
+            self.connection.set_read_timeout(Some(whole))?;
+            self.connection.set_write_timeout(Some(whole))?;
+            self.limit = Some(whole);
         }
         Ok(())
     }
 }
 
 impl<S: Read + Write> Plain<S> {
-    fn new(socket: S) -> Self {
-        Self { socket: BufReader::with_capacity(READ_AT_ONCE, socket), parser: Parser::new() }
+    fn new(stream: S) -> Self {
+        Self { stream: BufReader::with_capacity(READ_AT_ONCE, stream), parser: Parser::new() }
     }
 
     #[inline]
     fn send(&mut self, bytes: &[u8]) -> RedisResult<()> {
-        Ok(self.socket.get_mut().write_all(bytes)?)
+        Ok(self.stream.get_mut().write_all(bytes)?)
     }
 
     #[inline]
     fn receive(&mut self) -> RedisResult<Value> {
-        self.parser.parse_value(&mut self.socket)
+        self.parser.parse_value(&mut self.stream)
     }
-}
-
-/// Tells whether the socket can be opened here just as the redis crate would: it refuses wildcards, and of its settings the
-/// linger time shows in `Debug` only.
-fn is_plain(host: &str, settings: &TcpSettings) -> bool {
-    host != "0.0.0.0" && host != "::" && format!("{settings:?}").contains("linger_time: None")
-}
-
-fn connect(host: &str, port: u16, limit: Duration, settings: &TcpSettings) -> RedisResult<TcpStream> {
-    let mut failed = None;
-    for addr in (host, port).to_socket_addrs()? {
-        match connect_to(&addr, limit, settings) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => failed = Some(error),
-        }
-    }
-    let unknown = || (redis::ErrorKind::InvalidClientConfig, "could not resolve to any addresses").into();
-    Err(failed.map_or_else(unknown, Into::into))
-}
-
-fn connect_to(addr: &SocketAddr, limit: Duration, settings: &TcpSettings) -> io::Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(addr, limit)?;
-    socket.set_nodelay(settings.nodelay())?;
-    if let Some(keepalive) = settings.keepalive() {
-        SockRef::from(&socket).set_tcp_keepalive(keepalive)?;
-    }
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    if let Some(timeout) = settings.user_timeout() {
-        SockRef::from(&socket).set_tcp_user_timeout(Some(timeout))?;
-    }
-    Ok(socket)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Plain, is_plain};
+    use super::Plain;
     use redis::Value;
-    use redis::io::tcp::TcpSettings;
     use std::io::{self, Read, Write};
-    use std::time::Duration;
 
     /// A peer that answers each write by one reply, all of which is there when it is read.
     struct Peer {
@@ -189,7 +164,7 @@ mod tests {
                 let both = [&info, &value].map(|text| Value::BulkString(text.clone().into_bytes()));
                 assert_eq!(replies[3], Value::Array(both.to_vec()));
             }
-            let Peer { writes, reads, due, .. } = plain.socket.get_ref();
+            let Peer { writes, reads, due, .. } = plain.stream.get_ref();
             assert_eq!((*writes, *reads, *due), (1000, 1000, 0), "{size} bytes");
         }
     }
@@ -198,13 +173,5 @@ mod tests {
     fn the_end_of_the_stream_is_told() {
         let mut plain = Plain::new(Peer { reply: b"$5\r\nhal".to_vec(), due: 7, writes: 0, reads: 0 });
         assert!(plain.receive().unwrap_err().is_connection_dropped());
-    }
-
-    #[test]
-    fn settings_that_cannot_be_read_are_left_to_the_redis_crate() {
-        let settings = TcpSettings::default().set_nodelay(true);
-        assert!(is_plain("localhost", &settings));
-        assert!(!is_plain("0.0.0.0", &settings) && !is_plain("::", &settings));
-        assert!(!is_plain("localhost", &settings.set_linger_time(Duration::ZERO)));
     }
 }

@@ -1,11 +1,14 @@
 //! What one attempt on one node came to.
 
+use std::time::{Duration, Instant};
+
 use redis::{RedisError, ServerError, Value};
 
-use crate::addr::NodeAddr;
+use super::{Obstacle, missing_right};
 use crate::classification::Request;
 use crate::consistency::Loss;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Time};
+use crate::node::{Node, Role, SyncState};
 
 /// The complete reply to a request. The server's errors are values in it.
 #[derive(Debug)]
@@ -24,6 +27,16 @@ pub(crate) enum Reply {
 pub(crate) struct Fault {
     pub(crate) stage: Stage,
     pub(crate) cause: Option<RedisError>,
+    /// How long was waited in vain, where that is why it failed.
+    pub(crate) waited: Option<Waited>,
+}
+
+/// A time limit that was met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Waited {
+    /// The setting that it comes from.
+    pub(crate) setting: &'static str,
+    pub(crate) time: Duration,
 }
 
 /// How far an attempt got.
@@ -43,6 +56,10 @@ pub(crate) enum Stage {
     Stale,
     /// Sent; the connection failed before the reply was complete.
     Sent,
+    /// Answered; what was put around the request had it refused, and is left away the next time.
+    Spoiled,
+    /// Sent; the node left its place in the set, or was ejected, before the reply was complete.
+    Withdrawn,
     /// Answered; the node does not prove to contain what the reply has to contain.
     Unproven,
     /// Answered; the node does not tell how far it is.
@@ -53,9 +70,41 @@ pub(crate) enum Stage {
     Lost(Loss),
     /// Written, and confirmed by fewer replicas than asked for.
     Unacknowledged { confirmed: u32, asked: u32 },
+    /// Written; the server refused to wait for replicas.
+    Unconfirmed,
 }
 
 impl Reply {
+    /// Hides the arguments of the request that errors in the reply repeat.
+    #[inline]
+    pub(crate) fn hide_arguments(&mut self, request: &Request<'_>) {
+        match self {
+            // Scripts and transactions answer with arrays in which there may be errors.
+            Self::One(Value::ServerError(_)) => self.hide_all(request),
+            Self::One(Value::Array(_)) if request.runs_script || request.step().is_some() => self.hide_all(request),
+            Self::One(_) => {}
+            Self::Many { .. } => self.hide_all(request),
+        }
+    }
+
+    fn hide_all(&mut self, request: &Request<'_>) {
+        match self {
+            Self::One(value) => request.hide_arguments(value),
+            Self::Many { kept, not_queued } => {
+                let fails = |value: &&mut Value| matches!(value, Value::ServerError(_) | Value::Array(_));
+                let is_read = request.is_read();
+                // No read answers with an array of errors, and some with long ones.
+                let may_fail = |value: &&mut Value| fails(value) && !(is_read && matches!(value, Value::Array(_)));
+                kept.iter_mut().filter(may_fail).for_each(|value| request.hide_arguments(value));
+                for (_, error) in not_queued {
+                    if let Some(shown) = request.without_arguments(error) {
+                        *error = shown;
+                    }
+                }
+            }
+        }
+    }
+
     /// Tells whether the server answered with an error, of a pipeline to one of its commands.
     pub(crate) fn has_error(&self) -> bool {
         let is_error = |value: &Value| matches!(value, Value::ServerError(_));
@@ -82,57 +131,124 @@ pub(crate) fn loss_error(loss: Loss) -> Error {
 
 impl Fault {
     pub(crate) fn new(stage: Stage, cause: impl Into<Option<RedisError>>) -> Self {
-        Self { stage, cause: cause.into() }
+        Self { stage, cause: cause.into(), waited: None }
     }
 
-    /// Tells the caller.
-    pub(crate) fn into_error(self, node: &NodeAddr, request: &Request<'_>) -> Error {
-        let (kind, message) = match self.stage {
-            Stage::Avoided => (ErrorKind::Unavailable, "ejected after failures".to_owned()),
-            Stage::Checkout => (ErrorKind::Checkout, "all connections of the pool stayed in use".to_owned()),
-            Stage::Connect if self.is_refusal_by_server() => {
-                (ErrorKind::Server, "the server refused the login".to_owned())
+    /// Records which limit a wait met that began at `since`: the setting's, or what was left `until` its end if that was
+    /// shorter. Not of faults that came earlier.
+    #[cold]
+    pub(crate) fn after_waiting(
+        mut self,
+        limit: Waited,
+        since: Instant,
+        until: Option<(Instant, &'static str)>,
+    ) -> Self {
+        let left = until.map(|(end, setting)| Waited { setting, time: end.saturating_duration_since(since) });
+        if self.waited.is_none() && (self.stage == Stage::Checkout || self.is_timeout()) {
+            self.waited = Some(left.filter(|left| left.time < limit.time).unwrap_or(limit));
+        }
+        self
+    }
+
+    /// Tells the caller. `connections`: how many the pool has.
+    pub(crate) fn into_error(self, node: &Node, connections: u32, request: &Request<'_>) -> Error {
+        let addr = node.addr();
+        match self.stage {
+            Stage::Avoided => Error::new(ErrorKind::Unavailable, "ejected after failures").on(addr).because(self.cause),
+            Stage::Checkout => {
+                let waited = self.waited.map(|waited| waited.to_string()).unwrap_or_default();
+                let text = format!("all {connections} connections of the pool stayed in use{waited}");
+                Error::new(ErrorKind::Checkout, text.replace(" within ", " for ")).on(addr).because(self.cause)
             }
-            Stage::Connect | Stage::Idle => (ErrorKind::Checkout, "could not connect".to_owned()),
-            Stage::WrongRole => (ErrorKind::Unavailable, format!("not in the role that {request} needs")),
-            Stage::Stale | Stage::Sent => (ErrorKind::Interrupted, format!("no complete reply to {request}")),
-            Stage::Unproven if request.is_read() => {
-                let text =
-                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough");
-                let error = Error::unproven_read(text).on(node);
-                return match self.cause {
-                    Some(cause) => error.because(cause),
-                    None => error,
+            Stage::Connect | Stage::Idle => self.into_connect_error(node),
+            Stage::WrongRole => wrong_role(node, request).caused_by(self.cause),
+            Stage::Stale | Stage::Sent => {
+                let is_doubtful = !request.is_read();
+                let error = match self.waited {
+                    Some(waited) => {
+                        let text = format!("{request} got no reply{waited}");
+                        Error::new(ErrorKind::Interrupted, text).caused_by(self.cause)
+                    }
+                    None => {
+                        let text = format!("{request} got no complete reply");
+                        Error::new(ErrorKind::Interrupted, text).because(self.cause)
+                    }
                 };
+                error.on(addr).executed(is_doubtful)
+            }
+            Stage::Withdrawn => {
+                let text = format!("left its place in the set before it had answered {request}");
+                Error::new(ErrorKind::Interrupted, text).on(addr).executed(!request.is_read())
+            }
+            Stage::Unproven if request.is_read() => {
+                let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
+                let text =
+                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough{why}");
+                Error::unproven_read(text).on(addr).because(self.cause)
             }
             Stage::Unproven => {
-                (ErrorKind::Unproven, format!("stopped being the master during {request}: what it read may be old"))
+                let text = format!("stopped being the master during {request}: what it read may be old");
+                Error::new(ErrorKind::Unproven, text).on(addr).executed(!request.is_read()).because(self.cause)
             }
             Stage::Unfenced => {
                 let text = format!("{request} was not executed: the fence of its session could not be raised");
-                let error = Error::new(ErrorKind::Unproven, text).on(node);
-                return match self.cause {
-                    Some(cause) => error.because(cause),
-                    None => error,
-                };
+                Error::new(ErrorKind::Unproven, text).on(addr).because(self.cause)
             }
             Stage::Silent => {
-                let text = "does not tell what proves a reply: the user may not ask (INFO, or the key of a fence), or it is no server that says so";
-                (ErrorKind::Unproven, text.to_owned())
+                let text = self.why_silent();
+                Error::new(ErrorKind::Unproven, text).on(addr).executed(!request.is_read()).because(self.cause)
             }
-            Stage::Lost(loss) => return loss_error(loss).on(node),
+            Stage::Spoiled => {
+                let text = format!("refused {request} inside a transaction");
+                Error::new(ErrorKind::Unavailable, text).on(addr).because(self.cause)
+            }
+            Stage::Lost(loss) => loss_error(loss).on(addr),
             Stage::Unacknowledged { confirmed, asked } => {
                 let message =
                     format!("{request} was applied, but only {confirmed} of {asked} replicas confirmed it in time");
-                return Error::new(ErrorKind::Unacknowledged, message).on(node).executed(true).confirmed_by(confirmed);
+                Error::new(ErrorKind::Unacknowledged, message).on(addr).executed(true).confirmed_by(confirmed)
             }
-        };
-        let is_sent = matches!(kind, ErrorKind::Interrupted | ErrorKind::Unproven);
-        let error = Error::new(kind, message).on(node).executed(is_sent && !request.is_read());
-        match self.cause {
-            Some(cause) => error.because(cause),
-            None => error,
+            Stage::Unconfirmed => {
+                let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
+                let text = format!("{request} was applied, but the server refused to wait for replicas (WAIT){why}");
+                Error::new(ErrorKind::Unacknowledged, text).on(addr).executed(true).because(self.cause)
+            }
         }
+    }
+
+    /// Says why a node does not tell what proves a reply.
+    fn why_silent(&self) -> String {
+        match self.missing_right() {
+            Some(right) => {
+                let asked = right.trim_start_matches('+').to_ascii_uppercase();
+                format!("does not tell what proves a reply: the user may not ask ({asked}), it lacks {right}")
+            }
+            None => "does not tell what proves a reply: the user may not ask (INFO, or the key of a fence), or it is no server that says so".to_owned(),
+        }
+    }
+
+    /// Returns the right for want of which the server refused, if it named it.
+    fn missing_right(&self) -> Option<String> {
+        let errors = self.cause.clone()?.into_server_errors()?;
+        missing_right(&errors.first()?.1)
+    }
+
+    /// Tells the caller why there is no connection.
+    pub(crate) fn into_connect_error(self, node: &Node) -> Error {
+        let error = match (&self.cause, self.waited) {
+            (Some(cause), _) if self.is_refusal_by_server() => {
+                let what = if is_about_login(cause) { "login" } else { "connection" };
+                Error::new(ErrorKind::Server, format!("the server refused the {what}")).because(self.cause)
+            }
+            (_, Some(waited)) => {
+                Error::new(ErrorKind::Checkout, format!("could not connect{waited}")).caused_by(self.cause)
+            }
+            _ if self.stage == Stage::Idle => {
+                Error::new(ErrorKind::Checkout, "the connection was closed while it was idle").caused_by(self.cause)
+            }
+            _ => Error::new(ErrorKind::Checkout, "could not connect").because(self.cause),
+        };
+        error.on(node.addr())
     }
 
     /// The other side, or the network, closed the connection.
@@ -144,10 +260,51 @@ impl Fault {
         self.cause.as_ref().is_some_and(RedisError::is_timeout)
     }
 
-    /// The server took the connection but not the login: waiting will not change that.
+    /// Returns whether the request was sent and got no complete reply.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self.stage, Stage::Sent | Stage::Stale | Stage::Withdrawn)
+    }
+
+    /// Returns what stood in the way of a new connection.
+    pub(crate) fn obstacle(&self) -> Obstacle {
+        self.cause.as_ref().map_or(Obstacle::Node, Obstacle::of)
+    }
+
+    /// Returns whether the server took the connection but not the login: waiting will not change that.
     pub(crate) fn is_refusal_by_server(&self) -> bool {
-        let refuses =
-            |cause: &RedisError| cause.code().is_some() || cause.kind() == redis::ErrorKind::AuthenticationFailed;
-        self.cause.as_ref().is_some_and(refuses)
+        self.stage == Stage::Connect && self.obstacle() == Obstacle::Login
+    }
+}
+
+/// Returns whether a server refused who wants to log in, and not everybody.
+fn is_about_login(refusal: &RedisError) -> bool {
+    let says = |text: &str| refusal.detail().is_some_and(|details| details.contains(text));
+    match refusal.code() {
+        // Before Redis 6 a wrong password is an `ERR` as well.
+        Some("ERR") => says("password") || says("AUTH"),
+        Some("LOADING" | "BUSY" | "MASTERDOWN") => false,
+        _ => true,
+    }
+}
+
+/// The error for a node that is not what the topology takes it for, with what it is instead.
+fn wrong_role(node: &Node, request: &Request<'_>) -> Error {
+    let text = match (node.role(), node.sync_state()) {
+        (Role::Replica, _) => {
+            let report = node.report();
+            let master = report.as_ref().and_then(|report| report.link.as_ref()?.master.as_ref());
+            let of = master.map(|master| format!(" of {master}")).unwrap_or_default();
+            let missing = if request.is_read() { "" } else { "; no master was found" };
+            format!("is a replica{of}{missing}")
+        }
+        (Role::Master, SyncState::Diverged) => "is not the master of the set any more".to_owned(),
+        (Role::Master, _) => "is a master, and not a replica of the set".to_owned(),
+    };
+    Error::new(ErrorKind::Unavailable, text).about(node.addr())
+}
+
+impl std::fmt::Display for Waited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, " within {} ({})", Time(self.time), self.setting)
     }
 }

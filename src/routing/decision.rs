@@ -78,6 +78,10 @@ pub enum Exclusion {
     Fallback,
     /// It failed, and is avoided until a probe finds that it serves again.
     Ejected,
+    /// It is a replica that has not applied what the master wrote more than
+    /// [`Builder::lag_limit`](crate::Builder::lag_limit) ago: it serves only if no replica in sync can, and before it the
+    /// master, as far as that may serve.
+    Lagging,
     /// It is a replica that is syncing, or cut off from a master that lives: it serves only if nobody else can.
     OutOfSync,
     /// It holds other data than the set: it claims mastership beside the master, or follows somebody else.
@@ -141,6 +145,7 @@ impl fmt::Display for Exclusion {
             Self::Role => "its role may not serve this",
             Self::Fallback => "only if no preferred node can serve",
             Self::Ejected => "ejected after failures",
+            Self::Lagging => "lags behind the master",
             Self::OutOfSync => "syncing, or cut off from the master",
             Self::Diverged => "does not belong to the master's history",
             Self::Protected => "enough fallback reads are on the master",

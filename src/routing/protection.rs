@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use crate::addr::NodeAddr;
 use crate::events;
@@ -16,6 +16,12 @@ const QUIET_FOR: Duration = Duration::from_secs(10);
 pub(crate) struct Protection {
     /// `None`: no bound.
     limit: Option<u32>,
+    /// How long a call waits for one of the others to end.
+    patience: Duration,
+    /// Calls that wait, and what wakes them.
+    waiting: AtomicU32,
+    turn: Mutex<()>,
+    ended: Condvar,
     running: AtomicU32,
     /// Since the last line about them.
     reads: AtomicU64,
@@ -28,20 +34,43 @@ pub(crate) struct Protection {
 pub(crate) struct Permit<'a>(&'a Protection);
 
 impl Protection {
-    pub(crate) fn new(limit: Option<u32>) -> Self {
-        Self { limit, running: AtomicU32::new(0), reads: AtomicU64::new(0), told: Mutex::new(None) }
+    pub(crate) fn new(limit: Option<u32>, patience: Duration) -> Self {
+        Self {
+            limit,
+            patience,
+            waiting: AtomicU32::new(0),
+            turn: Mutex::new(()),
+            ended: Condvar::new(),
+            running: AtomicU32::new(0),
+            reads: AtomicU64::new(0),
+            told: Mutex::new(None),
+        }
     }
 
     /// Tells whether there may be one more at the moment.
     pub(crate) fn has_room(&self) -> bool {
-        self.limit.is_none_or(|limit| self.running.load(Ordering::Relaxed) < limit)
+        self.limit.is_none_or(|limit| self.running.load(Ordering::SeqCst) < limit)
+    }
+
+    /// Returns how long a call waits for one of the others to end.
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Waits until there may be one more, until `end` at the latest. Returns whether there may be.
+    pub(crate) fn wait_for_room(&self, end: Instant) -> bool {
+        // Counted before the look: whoever ends after that sees it. All four in one order (SeqCst).
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut turn = self.turn.lock();
+        while !self.has_room() && !self.ended.wait_until(&mut turn, end).timed_out() {}
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.has_room()
     }
 
     /// Begins a fallback read on the master; `None` if there are as many as there may be.
     pub(crate) fn begin(&self, master: &NodeAddr, now: Instant) -> Option<Permit<'_>> {
         let more = |running: u32| self.limit.is_none_or(|limit| running < limit).then(|| running.saturating_add(1));
-        // Relaxed: the count guards nothing but itself.
-        self.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        self.running.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).ok()?;
         let reads = self.reads.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(mut told) = self.told.try_lock()
             && told.is_none_or(|told| now.saturating_duration_since(told) >= QUIET_FOR)
@@ -56,7 +85,11 @@ impl Protection {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        if self.0.waiting.load(Ordering::SeqCst) > 0 {
+            drop(self.0.turn.lock());
+            self.0.ended.notify_one();
+        }
     }
 }
 
@@ -65,11 +98,11 @@ mod tests {
     use super::Protection;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn there_are_never_more_fallback_reads_than_the_limit() {
-        let (protection, now) = (Protection::new(Some(3)), Instant::now());
+        let (protection, now) = (Protection::new(Some(3), Duration::ZERO), Instant::now());
         let node = "m:1".parse().unwrap();
         let (running, most) = (AtomicU32::new(0), AtomicU32::new(0));
         thread::scope(|scope| {
@@ -85,7 +118,7 @@ mod tests {
         });
         assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
         assert!(protection.begin(&node, now).is_some(), "all have ended");
-        let unbounded = Protection::new(None);
+        let unbounded = Protection::new(None, Duration::ZERO);
         let permits: Vec<_> = (0..100).map_while(|_| unbounded.begin(&node, now)).collect();
         assert_eq!(permits.len(), 100);
     }

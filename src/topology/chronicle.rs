@@ -40,7 +40,7 @@ impl Chronicle {
         self.lineage.note_told(position.history, report.earlier());
         if in_office {
             self.lineage.note_in_office(position.history);
-            self.timeline.note(asked, position);
+            self.timeline.note(asked, Instant::now(), position);
         }
     }
 }

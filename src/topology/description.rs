@@ -13,7 +13,9 @@ use crate::node::Role;
 /// Where topologies come from: says which nodes belong to the set, and in which roles.
 ///
 /// Addresses and roles only, never pools: those are made, kept and dropped by the client, which also asks every node for
-/// its role before it believes anything. A node that stays keeps the login, weight and zone it was first described with. Runs on a thread of the client, or in
+/// its role before it believes anything. A node that stays takes over at once what is new in its description: connections
+/// opened from then on use the new login, while those that are open stay; a new weight replaces the present one; a new zone,
+/// database or TLS mode makes it another node. Runs on a thread of the client, or in
 /// [`refresh`](crate::ReplicatedClient::refresh), never twice at a time.
 ///
 /// ```
@@ -66,6 +68,8 @@ pub struct Description {
     pub(super) is_decided: bool,
     /// All roles are first guesses.
     is_guessed: bool,
+    /// Replicas that an authority knows and does not reach.
+    pub(super) absent: Vec<Endpoint>,
 }
 
 /// Asks a client to describe its set anew: given to [`TopologyProvider::watch`].
@@ -109,6 +113,12 @@ impl Description {
     /// Adds a node whose role is a first guess.
     pub(super) fn guess(mut self, role: Option<Role>, node: Endpoint) -> Self {
         self.nodes.push((role, node));
+        self
+    }
+
+    /// Adds a replica that an authority does not reach: it belongs to the set as long as this client does.
+    pub(super) fn absent(mut self, node: Endpoint) -> Self {
+        self.absent.push(node);
         self
     }
 

@@ -6,13 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use redis::RedisConnectionInfo;
 
 use super::description::{Description, TopologyProvider};
+use super::names::Names;
+use super::thread::guarded;
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::node::{Report, Role};
-use crate::pool::{Limits, Line, Login};
+use crate::pool::{Limits, Line, Login, Resolver, line_to};
 use crate::strategy::MOST_NODES;
 
 /// Masters name their replicas and replicas their master: nobody is more than two steps away, replicas of replicas aside.
@@ -23,16 +26,21 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 
 /// Asks the seeds, and whoever they name, who they are.
 pub(crate) struct Discovery {
-    seeds: Vec<Place>,
+    /// As they were named. A name that stands for several addresses is as many seeds.
+    named: Vec<Place>,
     manner: Manner,
     map: AddressMap,
+    names: Names,
     limits: Limits,
+    resolver: Resolver,
     state: Mutex<State>,
 }
 
 /// What is kept from one description to the next.
 #[derive(Default)]
 struct State {
+    /// What was named, at the addresses that it stands for now.
+    seeds: Vec<Place>,
     /// Nodes that belong to the set, and when they answered last.
     known: BTreeMap<NodeAddr, Instant>,
     /// The names of the replication histories of the set.
@@ -48,28 +56,55 @@ struct Asked {
 }
 
 impl Discovery {
-    pub(crate) fn new(seeds: &[Endpoint], manner: Manner, map: AddressMap, limits: Limits) -> Result<Self> {
-        if seeds.is_empty() {
-            return Err(Error::config("discover: no node is named"));
-        }
-        let seeds = seeds.iter().map(|seed| seed.found_place(&manner)).collect::<Result<Vec<_>>>()?;
+    pub(crate) fn new(
+        seeds: &[Endpoint],
+        manner: Manner,
+        map: AddressMap,
+        resolver: Resolver,
+        limits: Limits,
+    ) -> Result<Self> {
+        let named = seeds.iter().map(|seed| seed.found_place(&manner)).collect::<Result<Vec<_>>>()?;
+        let Some(first) = named.first() else { return Err(Error::config("discover: no node is named")) };
         // Found nodes are reached as the first seed is, unless it is said otherwise.
-        let manner = Manner { like: seeds.first().map(|seed| seed.info.clone()), ..manner };
-        Ok(Self { seeds, manner, map, limits, state: Mutex::default() })
+        let found = manner.login.as_ref().map_or(first.database(), RedisConnectionInfo::db);
+        if let Some(other) = named.iter().find(|seed| seed.database() != found) {
+            let text = "discover: this seed is to use another database than the nodes that are found";
+            return Err(Error::config(text).on(&other.addr));
+        }
+        let manner = Manner { like: Some(first.info.clone()), ..manner };
+        let names = Names::new(resolver.clone(), limits.connect);
+        Ok(Self { named, manner, map, names, limits, resolver, state: Mutex::default() })
+    }
+
+    fn is_seed(&self, addr: &NodeAddr) -> bool {
+        self.state.lock().seeds.iter().any(|seed| seed.addr == *addr)
     }
 
     fn place(&self, addr: &NodeAddr) -> Result<Place> {
-        match self.seeds.iter().find(|seed| seed.addr == *addr) {
-            Some(seed) => Ok(seed.clone()),
-            None => Endpoint::from(addr).found_place(&self.manner),
+        let seed = self.state.lock().seeds.iter().find(|seed| seed.addr == *addr).cloned();
+        seed.map_or_else(|| Endpoint::from(addr).found_place(&self.manner), Ok)
+    }
+
+    /// Finds out which seeds there are now; returns them and the nodes that are known, each once.
+    fn start(&self, deadline: Instant) -> Vec<NodeAddr> {
+        self.names.look_up(&self.named, deadline);
+        let seeds: Vec<Place> = self.named.iter().flat_map(|place| self.names.nodes(place)).collect();
+        let mut state = self.state.lock();
+        let mut all: Vec<NodeAddr> = Vec::new();
+        for addr in seeds.iter().map(|seed| &seed.addr).chain(state.known.keys()) {
+            if !all.contains(addr) {
+                all.push(addr.clone());
+            }
         }
+        state.seeds = seeds;
+        all
     }
 
     fn line(&self, addr: &NodeAddr) -> Option<Line> {
         let kept = self.state.lock().lines.remove(addr);
         kept.or_else(|| {
             let login = Login { info: self.place(addr).ok()?.info, client_name: None };
-            Line::new(login, self.limits.connect, self.limits.response).ok()
+            line_to(login, self.limits, &self.resolver).ok()
         })
     }
 
@@ -80,7 +115,10 @@ impl Discovery {
                 let (addr, mut line) = (addr.clone(), self.line(addr)?);
                 line.answer_by(deadline);
                 let ask = move || {
-                    let report = line.ask().ok();
+                    let report = guarded(Some(&addr), || line.ask().ok()).unwrap_or_else(|| {
+                        line.hang_up();
+                        None
+                    });
                     Asked { addr, line, report }
                 };
                 thread::Builder::new().spawn_scoped(scope, ask).ok()
@@ -99,9 +137,8 @@ impl Discovery {
 
 impl TopologyProvider for Discovery {
     fn describe(&self, deadline: Instant) -> Result<Description> {
-        let mut next: Vec<NodeAddr> = self.seeds.iter().map(|seed| seed.addr.clone()).collect();
+        let mut next = self.start(deadline);
         let known = self.state.lock().known.clone();
-        next.extend(known.keys().filter(|known| !self.seeds.iter().any(|seed| seed.addr == **known)).cloned());
         let mut all: Vec<Asked> = Vec::new();
         for _ in 0..STEPS {
             if next.is_empty() || Instant::now() >= deadline {
@@ -132,16 +169,19 @@ impl Discovery {
         named
     }
 
-    /// The names of our histories: those known before, and those that continue them; at first, those of the seeds.
+    /// The names of our histories: those that continue the ones known before; where there is none, those of the seeds and of
+    /// the nodes that belonged to the set.
     fn histories(&self, all: &[Asked]) -> Vec<Box<str>> {
-        let known = self.state.lock().histories.clone();
+        let state = self.state.lock();
+        let known = state.histories.clone();
         let told = || all.iter().filter_map(|asked| Some((&asked.addr, asked.report.as_ref()?.history.as_ref()?)));
         let continued = told().filter(|(_, history)| known.iter().any(|id| history.contains(id)));
         let mut ours: Vec<Box<str>> = continued.map(|(_, history)| history.id.clone()).collect();
         if ours.is_empty() {
-            // At first, and when nobody has our history any more, the set is where the seeds are.
-            let seeds = told().filter(|(addr, _)| self.seeds.iter().any(|seed| seed.addr == **addr));
-            ours = seeds.map(|(_, history)| history.id.clone()).collect();
+            // At first, and when nobody says that it has our history: not all servers name the one that they continue.
+            let belongs =
+                |addr: &NodeAddr| state.known.contains_key(addr) || state.seeds.iter().any(|seed| seed.addr == *addr);
+            ours = told().filter(|(addr, _)| belongs(addr)).map(|(_, history)| history.id.clone()).collect();
         }
         ours.sort();
         ours.dedup();
@@ -160,7 +200,7 @@ impl Discovery {
         let mut kept = BTreeMap::new();
         let now = Instant::now();
         for Asked { addr, line, report } in all {
-            let is_seed = self.seeds.iter().any(|seed| seed.addr == addr);
+            let is_seed = self.is_seed(&addr);
             match report {
                 Some(report) => {
                     // One that went over to another set, or whose address somebody else has now, is left behind.
@@ -191,7 +231,8 @@ impl Discovery {
             kept.insert(addr, now);
         }
         let mut state = self.state.lock();
-        state.lines.retain(|addr, _| kept.contains_key(addr) || self.seeds.iter().any(|seed| seed.addr == *addr));
+        let State { seeds, lines, .. } = &mut *state;
+        lines.retain(|addr, _| kept.contains_key(addr) || seeds.iter().any(|seed| seed.addr == *addr));
         state.known = kept;
         state.histories = ours;
         Ok(described)
@@ -217,7 +258,10 @@ fn is_ours(report: &Report, ours: &[Box<str>]) -> bool {
 
 impl fmt::Debug for Discovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seeds: Vec<_> = self.seeds.iter().map(|seed| &seed.addr).collect();
+        let seeds: Vec<_> = self.named.iter().map(|seed| &seed.addr).collect();
         f.debug_struct("Discovery").field("seeds", &seeds).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
-//! Who is the master, when nodes say different things; and how the others stand to it. Decisions only, no I/O.
+//! Who is the master, when nodes say different things; and what the data of the others is worth. Decisions only, no I/O.
 
 use std::time::{Duration, Instant};
 
 use crate::addr::NodeAddr;
+use crate::consistency::Timeline;
 use crate::node::{Report, Role, SyncState};
 
 /// A master pings its replicas every 10 s: one that was not heard for longer may be gone, though no link was closed.
@@ -53,6 +54,20 @@ impl<'a> Claim<'a> {
 
     fn says(&self, role: Role) -> bool {
         self.answers() && self.role() == Some(role)
+    }
+
+    /// Whom it says it replicates from, if it says that it is a replica.
+    pub(super) fn parent(&self) -> Option<&'a NodeAddr> {
+        let report = self.report.filter(|report| report.role == Some(Role::Replica))?;
+        report.link.as_ref()?.master.as_ref()
+    }
+
+    /// Returns whether it had not applied, when it was last asked, what the master had written this long before.
+    pub(super) fn lags(&self, timeline: &Timeline, limit: Duration) -> bool {
+        let asked = self.asked.filter(|_| self.silent_since.is_none());
+        let position = self.report.and_then(Report::position);
+        let moment = asked.and_then(|asked| asked.checked_sub(limit));
+        position.zip(moment).is_some_and(|(position, moment)| timeline.had_left(position, moment))
     }
 
     fn history(&self) -> Option<&'a str> {
@@ -232,7 +247,7 @@ pub(super) fn has_to_wait(claims: &[Claim<'_>], incumbent: Option<&Incumbent>, s
     })
 }
 
-/// Tells how a node that is not the master stands to it; `before` is how it stood until now.
+/// Returns what the data of a node that is not the master is worth, by its own account; `before` is what it was until now.
 pub(super) fn sync_state(claim: &Claim<'_>, master: Option<&Claim<'_>>, lives: bool, before: SyncState) -> SyncState {
     let Some(report) = claim.report else { return SyncState::InSync };
     if report.role == Some(Role::Master) || master.is_some_and(|master| is_foreign(claim, master, before)) {
@@ -242,7 +257,7 @@ pub(super) fn sync_state(claim: &Claim<'_>, master: Option<&Claim<'_>>, lives: b
     } else if lives && !report.is_linked() {
         SyncState::LinkDown
     } else {
-        // Also where no master is left to be in step with: what is there is served.
+        // Also where no master is left: what is there is served.
         SyncState::InSync
     }
 }

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use super::announced::Announced;
 use super::bell::Bell;
 use super::chronicle::Chronicle;
 use super::description::{Description, TopologyProvider};
-use super::ledger::{Described, Drawing, Ledger, Succession};
+use super::ledger::{Described, Drawing, Ledger, Succession, Terms};
 use super::peer::{Peer, Workshop};
 use super::turn::Turn;
 use super::watcher;
@@ -28,6 +29,8 @@ use crate::node::{Role, SyncState};
 pub(super) const HURRY: Duration = Duration::from_millis(100);
 /// After this time without a master, nobody hurries any more.
 const HURRIES_FOR: Duration = Duration::from_secs(30);
+/// How long after another master took over its replicas may not be attached yet.
+const ATTACHES_FOR: Duration = Duration::from_secs(30);
 /// How long the master must be silent before another may take its place: at most this.
 ///
 /// Less than a second by some hurried questions: a promotion at that moment is noticed within a second.
@@ -44,6 +47,7 @@ pub(crate) struct Keeper {
     manner: Manner,
     workshop: Workshop,
     chronicle: Chronicle,
+    announced: Announced,
     /// Zero: nothing is asked unless somebody calls.
     interval: Duration,
     /// Wakes the thread that asks the provider.
@@ -60,6 +64,8 @@ pub(crate) struct Keeper {
 pub(super) struct Mood {
     /// Since when the master is out.
     out_since: Option<Instant>,
+    /// When another master last took over.
+    succeeded_at: Option<Instant>,
     /// When a fault of a call last had the set looked at.
     pub(super) suspected: Option<Instant>,
     /// Without a monitor: a thread is looking.
@@ -88,6 +94,7 @@ impl Keeper {
             manner,
             workshop,
             chronicle: Chronicle::default(),
+            announced: Announced::default(),
             interval,
             bell: Arc::default(),
             turn: Turn::default(),
@@ -96,7 +103,7 @@ impl Keeper {
         };
         let described = keeper.read(first)?;
         keeper.ledger.lock().adopt(described, &keeper.workshop)?;
-        let Drawing { members, .. } = keeper.ledger.lock().draw(LONGEST_ROUND, keeper.is_monitored());
+        let Drawing { members, .. } = keeper.ledger.lock().draw(keeper.terms());
         let is_settled = !keeper.is_monitored() && !members.is_empty();
         *keeper.current.write() = Arc::new(Topology::new(members, 0, is_settled));
         Ok(keeper)
@@ -179,38 +186,55 @@ impl Keeper {
 
     fn read(&self, description: &Description) -> Result<Described> {
         let places = description.nodes.iter().map(|(role, node)| Ok((*role, node.found_place(&self.manner)?)));
-        Ok(Described { places: places.collect::<Result<_>>()?, is_decided: description.is_decided })
+        let places = places.collect::<Result<_>>()?;
+        let absent = description.absent.iter().map(|node| node.found_place(&self.manner)).collect::<Result<_>>()?;
+        Ok(Described { places, absent, is_decided: description.is_decided })
     }
 
     /// Draws the picture anew from all that is known, and swaps it in if it is another one.
     pub(crate) fn reconcile(&self) {
-        let round = if self.is_monitored() { self.interval.min(LONGEST_ROUND) } else { LONGEST_ROUND };
         let now = Instant::now();
         let mut ledger = self.ledger.lock();
-        let Drawing { members, is_settled, mut sync_states, succession, has_questions } =
-            ledger.draw(round, self.is_monitored());
+        let Drawing { members, is_settled, sync_states, succession, has_questions } = ledger.draw(self.terms());
         let before = self.current();
         let next = (!before.consists_of(&members, is_settled)).then(|| self.swap(&before, members, is_settled));
         // Only now: calls that still have the picture before find their master in another sync state, and look again.
-        sync_states.retain(|(peer, sync_state)| peer.node.set_sync_state(*sync_state, now));
+        let is_news = |(peer, sync_state): &&(Arc<Peer>, SyncState)| peer.node.set_sync_state(*sync_state, now);
+        let changed: Vec<_> = sync_states.iter().filter(is_news).collect();
         drop(ledger);
         // From here on, nobody is kept waiting by logs, or by the connections of nodes that left.
-        sync_states.iter().for_each(|(peer, sync_state)| events::sync_state_changed(peer.node.addr(), sync_state));
+        let diverged = changed.iter().filter(|(_, sync_state)| *sync_state == SyncState::Diverged);
+        let mut ended: Vec<&Arc<Peer>> = diverged.map(|(peer, _)| peer).collect();
+        if let Some(Succession { from, .. }) = succession.as_ref()
+            && !ended.iter().any(|peer| Arc::ptr_eq(peer, from))
+        {
+            ended.push(from);
+        }
+        ended.iter().for_each(|peer| peer.pool.end_generation(now));
+        self.announced.sync_states(&sync_states, now, self.is_monitored());
         if let Some(next) = next {
-            let replicas = next.members().iter().filter(|member| member.place == Role::Replica);
-            let replicas: Vec<_> = replicas.map(|member| member.node.addr()).collect();
-            let master = next.master().map(|master| next.members()[master].node.addr());
-            events::topology_changed(next.generation(), master, &replicas);
+            self.announced.topology_changed(&next);
         }
         if has_questions {
             self.ring();
         }
         if let Some(Succession { from, to }) = succession {
+            self.mood.lock().succeeded_at = Some(now);
             events::failover(from.node.addr(), to.node.addr());
-            from.pool.end_generation(now);
             // It was seen to answer, as the master.
             to.node.come_back(now);
         }
+    }
+
+    /// What elections go by, beside what the nodes say.
+    fn terms(&self) -> Terms<'_> {
+        let round = if self.is_monitored() { self.interval.min(LONGEST_ROUND) } else { LONGEST_ROUND };
+        let (timeline, lag_limit) = (&self.chronicle.timeline, self.lag_limit());
+        Terms { round, is_monitored: self.is_monitored(), timeline, lag_limit }
+    }
+
+    pub(crate) fn lag_limit(&self) -> Option<Duration> {
+        self.workshop.lag_limit
     }
 
     fn swap(&self, before: &Topology, members: Vec<Member>, is_settled: bool) -> Arc<Topology> {
@@ -221,14 +245,18 @@ impl Keeper {
         next
     }
 
-    /// Tells whether one of the nodes is not in step with the master.
-    pub(super) fn has_laggards(&self) -> bool {
-        self.ledger.lock().has_laggards()
+    /// Returns whether one of the nodes is not in sync with the master.
+    pub(super) fn has_out_of_sync(&self) -> bool {
+        self.ledger.lock().has_out_of_sync()
     }
 
-    /// Forgets that nodes are not in step with the master: nobody would notice when they are again.
-    pub(super) fn forgive_laggards(&self) {
-        self.ledger.lock().forgive_laggards(Instant::now());
+    /// Forgets that nodes are not in sync with the master: nobody would notice when they are again.
+    pub(super) fn forgive_out_of_sync(&self) {
+        self.ledger.lock().forgive_out_of_sync(Instant::now());
+    }
+
+    pub(crate) fn provider(&self) -> &dyn TopologyProvider {
+        &*self.provider
     }
 
     pub(crate) fn chronicle(&self) -> &Chronicle {
@@ -275,6 +303,11 @@ impl Keeper {
         Some(mood.out_since.get_or_insert_with(Instant::now).elapsed())
     }
 
+    /// Returns whether another master took over a short while ago: replicas may be about to attach to it.
+    pub(crate) fn has_new_master(&self) -> bool {
+        self.mood.lock().succeeded_at.is_some_and(|at| at.elapsed() < ATTACHES_FOR)
+    }
+
     pub(super) fn interval(&self) -> Duration {
         self.interval
     }
@@ -299,3 +332,6 @@ impl fmt::Debug for Keeper {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,15 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::chain::inherit;
 use super::election::{
     Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, sync_state,
 };
 use super::peer::{Peer, Workshop, check_together};
 use super::{Member, Topology};
+use crate::addr::NodeAddr;
+use crate::consistency::Timeline;
 use crate::endpoint::Place;
 use crate::error::{Error, Result};
 use crate::node::{Report, Role, SyncState};
 use crate::strategy::MOST_NODES;
+
+/// After this time without an answer, a replica leaves the set that an authority does not reach either.
+const ABSENT_FOR: Duration = Duration::from_secs(30);
 
 /// The books of the keeper. Nothing here does I/O.
 #[derive(Debug, Default)]
@@ -35,7 +41,20 @@ struct Entry {
 /// What a provider said, its addresses read.
 pub(super) struct Described {
     pub(super) places: Vec<(Option<Role>, Place)>,
+    /// Replicas that an authority knows and does not reach.
+    pub(super) absent: Vec<Place>,
     pub(super) is_decided: bool,
+}
+
+/// What an election goes by, beside what the nodes say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms<'a> {
+    /// How long the incumbent must be silent before another may take its place.
+    pub(super) round: Duration,
+    pub(super) is_monitored: bool,
+    pub(super) timeline: &'a Timeline,
+    /// How far a replica may lag behind; `None`: as far as it likes.
+    pub(super) lag_limit: Option<Duration>,
 }
 
 /// What follows from all that is known.
@@ -58,7 +77,9 @@ pub(super) struct Succession {
 impl Ledger {
     /// Takes over a description: makes peers of new nodes and forgets those that are gone. Returns the latter.
     pub(super) fn adopt(&mut self, described: Described, workshop: &Workshop) -> Result<Vec<Arc<Peer>>> {
-        let Described { mut places, is_decided } = described;
+        let Described { mut places, absent, is_decided } = described;
+        let is_present = |place: &Place| self.entries.iter().any(|entry| self.keeps(entry, &place.addr));
+        places.extend(absent.into_iter().filter(is_present).map(|place| (Some(Role::Replica), place)));
         let mut seen = Vec::new();
         // A node that is named twice is the master if it is named so once.
         places.sort_by_key(|(role, _)| *role != Some(Role::Master));
@@ -76,9 +97,9 @@ impl Ledger {
         places.sort_by_key(|(_, place)| known(place).unwrap_or(usize::MAX));
         let mut entries = Vec::with_capacity(places.len());
         for (hint, place) in places {
-            let peer = match known(&place) {
-                Some(index) => Arc::clone(&self.entries[index].peer),
-                None => workshop.peer(place, hint.unwrap_or(Role::Replica))?,
+            let peer = match known(&place).map(|index| &self.entries[index].peer) {
+                Some(peer) if peer.is_described_by(&place)? => Arc::clone(peer),
+                _ => workshop.peer(place, hint.unwrap_or(Role::Replica))?,
             };
             entries.push(Entry { peer, hint });
         }
@@ -90,6 +111,15 @@ impl Ledger {
         Ok(removed)
     }
 
+    /// Returns whether a replica that an authority does not reach stays in the set: this client reached it a short while
+    /// ago. Dead ones that are listed for ever would cost a thread each.
+    fn keeps(&self, entry: &Entry, addr: &NodeAddr) -> bool {
+        let node = &entry.peer.node;
+        let is_gone = || entry.peer.asked().silent_since.is_some_and(|since| since.elapsed() >= ABSENT_FOR);
+        let is_incumbent = || self.incumbent.as_ref().is_some_and(|incumbent| incumbent.addr == *addr);
+        node.addr() == addr && (!is_gone() || is_incumbent())
+    }
+
     pub(super) fn peers(&self) -> impl Iterator<Item = &Arc<Peer>> {
         self.entries.iter().map(|entry| &entry.peer)
     }
@@ -98,8 +128,9 @@ impl Ledger {
         self.incumbent.is_some()
     }
 
-    /// Works out who is the master and how the others stand, from what all have said of themselves.
-    pub(super) fn draw(&mut self, round: Duration, is_monitored: bool) -> Drawing {
+    /// Works out who is the master and what the data of the others is worth, from what all have said of themselves.
+    pub(super) fn draw(&mut self, terms: Terms<'_>) -> Drawing {
+        let Terms { round, is_monitored, .. } = terms;
         let reports: Vec<Option<Arc<Report>>> = self.entries.iter().map(|entry| entry.peer.node.report()).collect();
         let nodes = self.without_aliases(&reports);
         let claims: Vec<Claim<'_>> = nodes.iter().map(|index| self.claim(*index, &reports)).collect();
@@ -121,17 +152,12 @@ impl Ledger {
             sync_states: Vec::with_capacity(nodes.len()),
             succession: None,
         };
-        let lives = elected.is_some_and(|elected| lives(&claims[elected], &claims));
-        for (place, (index, claim)) in nodes.iter().zip(&claims).enumerate() {
-            let is_master = Some(place) == master;
-            let peer = Arc::clone(&self.entries[*index].peer);
-            let sync_state = if is_master {
-                SyncState::InSync
-            } else {
-                sync_state(claim, elected.map(|elected| &claims[elected]), lives, peer.node.sync_state())
-            };
-            drawing.sync_states.push((Arc::clone(&peer), sync_state));
-            drawing.members.push(Member { peer, place: if is_master { Role::Master } else { Role::Replica } });
+        let peers: Vec<&Arc<Peer>> = nodes.iter().map(|index| &self.entries[*index].peer).collect();
+        let states = sync_states(&claims, &peers, master, elected, terms);
+        for (index, (peer, sync_state)) in peers.into_iter().zip(states).enumerate() {
+            let place = if Some(index) == master { Role::Master } else { Role::Replica };
+            drawing.sync_states.push((Arc::clone(peer), sync_state));
+            drawing.members.push(Member { peer: Arc::clone(peer), place });
         }
         if let Some(since) = emptied.filter(|since| has_to_wait(&claims, self.incumbent.as_ref(), *since)) {
             drawing.is_settled = !is_monitored;
@@ -168,11 +194,11 @@ impl Ledger {
         (!Arc::ptr_eq(&from, &to)).then_some(Succession { from, to })
     }
 
-    pub(super) fn has_laggards(&self) -> bool {
+    pub(super) fn has_out_of_sync(&self) -> bool {
         self.peers().any(|peer| peer.node.sync_state() != SyncState::InSync)
     }
 
-    pub(super) fn forgive_laggards(&self, now: Instant) {
+    pub(super) fn forgive_out_of_sync(&self, now: Instant) {
         for peer in self.peers() {
             peer.node.set_sync_state(SyncState::InSync, now);
         }
@@ -207,6 +233,36 @@ impl Ledger {
     }
 }
 
+/// What the data of each node is worth, by what they say of themselves and of those through which they replicate.
+fn sync_states(
+    claims: &[Claim<'_>],
+    peers: &[&Arc<Peer>],
+    master: Option<usize>,
+    elected: Option<usize>,
+    terms: Terms<'_>,
+) -> Vec<SyncState> {
+    let lives = elected.is_some_and(|elected| lives(&claims[elected], claims));
+    let lags = |claim: &Claim<'_>| lives && terms.lag_limit.is_some_and(|limit| claim.lags(terms.timeline, limit));
+    let own = |(index, claim): (usize, &Claim<'_>)| {
+        if Some(index) == master {
+            return SyncState::InSync;
+        }
+        match sync_state(claim, elected.map(|elected| &claims[elected]), lives, peers[index].node.sync_state()) {
+            SyncState::InSync if lags(claim) => SyncState::Lagging,
+            state => state,
+        }
+    };
+    let own: Vec<SyncState> = claims.iter().enumerate().map(own).collect();
+    let parent = |claim: &Claim<'_>| {
+        let addr = claim.parent()?;
+        // A master has no parent. Whoever follows another one has another history sooner or later, which shows.
+        let is_it = |index: &usize| peers[*index].is_at(addr) && claims[*index].parent().is_some();
+        (0..claims.len()).find(is_it).filter(|index| Some(*index) != master)
+    };
+    let parents: Vec<Option<usize>> = claims.iter().map(parent).collect();
+    inherit(&own, &parents)
+}
+
 impl Topology {
     /// Tells whether the members and their places are these.
     pub(super) fn consists_of(&self, members: &[Member], is_settled: bool) -> bool {
@@ -216,3 +272,6 @@ impl Topology {
             && self.members.iter().zip(members).all(|(one, other)| same(one, other))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! A node with its pool, kept across topologies as long as the node belongs to the set.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,12 +9,16 @@ use parking_lot::Mutex;
 
 use super::bell::Bell;
 use super::progress::Progress;
-use crate::endpoint::Place;
+use super::refused::Refused;
+use crate::addr::NodeAddr;
+use crate::endpoint::{AddressMap, Place};
 use crate::error::{Error, Result};
 use crate::events;
 use crate::node::{Node, Outcome, Report, Role};
-use crate::pool::{Housekeeping, Limits, Login, Pool, Silence};
+use crate::pool::{Housekeeping, Limits, Login, Pool, Resolver, Silence};
 
+/// A node that the monitor has not reached in this time is asked after others, until somebody reaches it.
+const REACHED_WITHIN: Duration = Duration::from_millis(100);
 /// An answer that failed to come that long before the deadline was waited for as long as it should be.
 const MARGIN: Duration = Duration::from_millis(5);
 
@@ -27,6 +32,12 @@ pub(crate) struct Peer {
     is_watched: AtomicBool,
     asked: Mutex<Asked>,
     pub(crate) progress: Progress,
+    /// What it was last described as.
+    described: Mutex<Place>,
+    /// Translates the addresses that the server tells.
+    map: AddressMap,
+    resolver: Resolver,
+    pub(crate) refused: Refused,
 }
 
 /// When the node was asked for its state, and whether it answered.
@@ -51,14 +62,22 @@ pub(crate) struct Workshop {
     pub(crate) is_monitored: bool,
     /// The strategy goes by latencies.
     pub(crate) is_timed: bool,
+    /// Looks host names up.
+    pub(crate) resolver: Resolver,
+    /// Translates the addresses that servers tell.
+    pub(crate) map: AddressMap,
+    /// How far a replica may lag behind; `None`: as far as it likes.
+    pub(crate) lag_limit: Option<Duration>,
 }
 
 impl Workshop {
     /// Makes a peer; connects to nothing.
     pub(super) fn peer(&self, place: Place, role: Role) -> Result<Arc<Peer>> {
+        let described = Mutex::new(place.clone());
         let Place { addr, info, weight, zone } = place;
         let login = Login { info, client_name: self.client_name.clone() };
-        let pool = Pool::new(login, self.limits, &self.housekeeping).map_err(|error| error.on(&addr))?;
+        let pool =
+            Pool::new(login, self.limits, &self.resolver, &self.housekeeping).map_err(|error| error.on(&addr))?;
         let node = Node::new(addr).with_role(role).with_weight(weight);
         let mut node = node.with_response_limit(self.limits.response).with_timing(self.is_timed);
         if let Some(zone) = zone {
@@ -66,10 +85,15 @@ impl Workshop {
         }
         if self.is_monitored {
             node.health().leave_probes_to_monitor();
+            let (host, port) = (node.addr().host(), node.addr().port());
+            let is_known = host.zip(port).is_none_or(|(host, port)| self.resolver.knows(host, port));
+            node.await_until(Instant::now() + if is_known { REACHED_WITHIN } else { Duration::ZERO });
         }
         let bell = self.is_monitored.then(Bell::default);
         let (is_watched, asked, progress) = (AtomicBool::new(false), Mutex::default(), Progress::default());
-        Ok(Arc::new(Peer { node, pool, bell, is_watched, asked, progress }))
+        let (map, resolver) = (self.map.clone(), self.resolver.clone());
+        let refused = Refused::default();
+        Ok(Arc::new(Peer { node, pool, bell, is_watched, asked, progress, refused, described, map, resolver }))
     }
 }
 
@@ -79,6 +103,29 @@ impl Peer {
     pub(crate) fn record_answer(&self) {
         if self.node.record_answer() {
             self.answered_though_ejected();
+        }
+    }
+
+    /// Records that an attempt failed in a way that speaks against the node. Its connections end if that ejects it.
+    #[cold]
+    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant) {
+        if self.node.record_failure(outcome, now, rand::random()) {
+            self.pool.end_generation(now);
+        }
+    }
+
+    /// The same, for a request that the node left without a reply, and that another attempt got one to.
+    #[cold]
+    pub(crate) fn record_loss(&self, now: Instant) {
+        if self.node.record_loss(now, rand::random()) {
+            self.pool.end_generation(now);
+        }
+    }
+
+    /// The same, for what the monitor found out.
+    fn blame(&self, outcome: Outcome, now: Instant) {
+        if self.node.blame(outcome, now, rand::random()) {
+            self.pool.end_generation(now);
         }
     }
 
@@ -103,10 +150,12 @@ impl Peer {
     }
 
     /// Notes what the server said of itself when it was asked at `began`.
-    pub(super) fn heard(&self, report: Report, began: Instant) {
+    pub(super) fn heard(&self, mut report: Report, began: Instant) {
         if self.was_asked_since(began) {
             return;
         }
+        self.node.reached();
+        report.translate(|addr| self.map.reachable(addr));
         if let Some(role) = report.role {
             self.observe_role(role);
         }
@@ -123,12 +172,13 @@ impl Peer {
         }
         *self.asked.lock() = Asked { last: Some(began), greeting: report.role, ..Asked::default() };
         if is_loading {
-            self.node.blame(Outcome::NotServing, now, rand::random());
+            self.blame(Outcome::NotServing, now);
         }
     }
 
     /// Notes the role that the server gave in its greeting.
     pub(super) fn greeted(&self, role: Option<Role>) {
+        self.node.reached();
         if let Some(role) = role {
             self.observe_role(role);
         }
@@ -142,6 +192,10 @@ impl Peer {
         }
         let mut asked = self.asked.lock();
         asked.last = Some(began);
+        if silence == Silence::TurnedAway {
+            // Its open connections are as good as before.
+            return;
+        }
         // If it served calls since it fell silent, its silence begins anew.
         let answered = self.node.answered();
         if asked.silent_since.is_none() || answered > asked.answered {
@@ -151,9 +205,9 @@ impl Peer {
         drop(asked);
         let outcome = match silence {
             Silence::Unreachable => Outcome::Unreachable,
-            Silence::Failed => Outcome::Failed,
+            Silence::Failed | Silence::TurnedAway => Outcome::Failed,
         };
-        self.node.blame(outcome, Instant::now(), rand::random());
+        self.blame(outcome, Instant::now());
     }
 
     /// Returns when the node was asked. It is not silent as long as it answers calls.
@@ -176,7 +230,7 @@ impl Peer {
     /// Asks the node once, on a connection opened for that.
     pub(super) fn ask_once(&self, deadline: Instant) {
         let began = Instant::now();
-        let Ok(mut line) = self.pool.line() else { return };
+        let mut line = self.pool.line();
         line.answer_by(deadline);
         match line.ask() {
             Ok(report) => self.heard(report, began),
@@ -187,6 +241,39 @@ impl Peer {
         if line.is_shared() {
             self.node.share_endpoint();
         }
+    }
+
+    /// Takes over how the node is described now: login and weight, as far as they are others than before. Those set by hand
+    /// stay otherwise. Returns whether it is this node at all: another database or zone, or TLS, makes another one of it.
+    pub(super) fn is_described_by(&self, place: &Place) -> Result<bool> {
+        let mut described = self.described.lock();
+        if described.is_elsewhere(place) {
+            return Ok(false);
+        }
+        if described.logs_in_otherwise(place) {
+            self.pool.set_login(place.info.clone()).map_err(|error| error.on(&place.addr))?;
+        }
+        if described.weight != place.weight {
+            self.node.set_weight(place.weight);
+        }
+        described.clone_from(place);
+        Ok(true)
+    }
+
+    /// Returns whether the node is at this address, as far as is known without asking: under its own name, or at one of the
+    /// addresses that both names stand for.
+    pub(super) fn is_at(&self, other: &NodeAddr) -> bool {
+        let own = self.node.addr();
+        own == other
+            || (own.port() == other.port() && self.ips_of(own).iter().any(|ip| self.ips_of(other).contains(ip)))
+    }
+
+    fn ips_of(&self, addr: &NodeAddr) -> Vec<SocketAddr> {
+        let Some((host, port)) = addr.host().zip(addr.port()) else { return Vec::new() };
+        self.resolver.known(host, port).unwrap_or_else(|_| {
+            self.resolver.look_up_again(host, port);
+            Vec::new()
+        })
     }
 
     /// Tells whether nobody watches the node yet; from now on, somebody does.

@@ -1,6 +1,5 @@
 //! When the provider and the nodes are asked: at intervals, when somebody rings, and when a call met a fault.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::bell::Woken;
 use super::description::{Description, RefreshTrigger};
 use super::keeper::{HURRY, Keeper};
+use super::thread::{guarded, spawn};
 use crate::error::{Error, Result};
 use crate::events;
 
@@ -17,10 +17,12 @@ const BREATH: Duration = Duration::from_millis(50);
 const SUSPICION: Duration = Duration::from_millis(100);
 /// The same, after the master was out for long.
 const LONGEST_SUSPICION: Duration = Duration::from_millis(250);
-/// How often it is looked whether nodes are in step again, where no monitor does it.
+/// How often it is looked whether nodes are in sync again, where no monitor does it.
 const LAG: Duration = Duration::from_millis(500);
 /// How long the set is looked at for the faults of calls, where no monitor does it.
 const FOLLOWS_FOR: Duration = Duration::from_secs(30);
+/// How often a provider is asked that does not say.
+const INTERVAL: Duration = Duration::from_secs(5);
 /// How long a description may take.
 const DESCRIBES_FOR: Duration = Duration::from_secs(2);
 
@@ -31,21 +33,19 @@ impl Keeper {
         if std::mem::replace(&mut self.mood.lock().asks_provider, true) {
             return Ok(());
         }
-        let _ = catch_unwind(AssertUnwindSafe(|| self.provider.watch(RefreshTrigger::new(&self.bell))));
-        let (bell, interval) = (Arc::clone(&self.bell), self.provider.interval());
-        let ask = move || {
+        guarded(None, || self.provider.watch(RefreshTrigger::new(&self.bell)));
+        let interval = guarded(None, || self.provider.interval()).unwrap_or(INTERVAL);
+        let bell = Arc::clone(&self.bell);
+        spawn("redis-topology", move || {
             let mut wait = Duration::ZERO;
             while bell.wait(wait) != Woken::Closed {
                 let Some(keeper) = me.upgrade() else { return };
-                keeper.tell(&keeper.ask_provider(Instant::now() + DESCRIBES_FOR));
+                guarded(None, || keeper.tell(&keeper.ask_provider(Instant::now() + DESCRIBES_FOR)));
                 wait = if keeper.is_in_a_hurry() { HURRY } else { interval };
                 drop(keeper);
                 thread::sleep(BREATH);
             }
-        };
-        // The stack has the usual size: the provider may be anybody's code.
-        let started = thread::Builder::new().name("redis-topology".to_owned()).spawn(ask);
-        started.map(drop).map_err(cannot_start)
+        })
     }
 
     /// Somebody met a fault that the set may have changed by: it is looked at now rather than later, on other threads.
@@ -76,12 +76,11 @@ impl Keeper {
         let follow = move || {
             let start = Instant::now();
             while let Some(keeper) = me.upgrade() {
-                let refreshed = catch_unwind(AssertUnwindSafe(|| keeper.refresh(Instant::now() + DESCRIBES_FOR)));
-                keeper.tell(&refreshed.unwrap_or_else(|_| Err(panicked())));
-                // Nobody else would notice when they are in step again.
-                let goes_on = keeper.has_laggards() && start.elapsed() < FOLLOWS_FOR;
+                let refreshed = guarded(None, || keeper.tell(&keeper.refresh(Instant::now() + DESCRIBES_FOR)));
+                // Nobody else would notice when they are in sync again.
+                let goes_on = refreshed.is_some() && keeper.has_out_of_sync() && start.elapsed() < FOLLOWS_FOR;
                 if !goes_on {
-                    keeper.forgive_laggards();
+                    keeper.forgive_out_of_sync();
                     keeper.mood.lock().is_followed = false;
                     return;
                 }
@@ -93,7 +92,7 @@ impl Keeper {
                 thread::sleep(BREATH);
             }
         };
-        mood.is_followed = thread::Builder::new().name("redis-refresh".to_owned()).spawn(follow).is_ok();
+        mood.is_followed = spawn("redis-refresh", follow).is_ok();
     }
 
     /// Asks the provider and every node now, and waits for their answers until the deadline.
@@ -109,8 +108,10 @@ impl Keeper {
         thread::scope(|scope| {
             for peer in &peers {
                 let ask = || {
-                    peer.ask_once(deadline);
-                    self.reconcile();
+                    guarded(Some(peer.node.addr()), || {
+                        peer.ask_once(deadline);
+                        self.reconcile();
+                    })
                 };
                 // A thread that cannot be started asks nobody: the others do.
                 let _ = thread::Builder::new().spawn_scoped(scope, ask);
@@ -122,8 +123,8 @@ impl Keeper {
     pub(crate) fn ask_provider(&self, deadline: Instant) -> Result<()> {
         let busy = || Error::topology("other refreshes took until the deadline");
         let _mine = self.turn.take(deadline).ok_or_else(busy)?;
-        let described = catch_unwind(AssertUnwindSafe(|| self.provider.describe(deadline)));
-        let description: Description = described.unwrap_or_else(|_| Err(panicked()))?;
+        let described = guarded(None, || self.provider.describe(deadline));
+        let description: Description = described.unwrap_or_else(|| Err(panicked()))?;
         self.adopt(&description)
     }
 
@@ -139,16 +140,6 @@ impl Keeper {
     pub(crate) fn failure(&self) -> Option<Error> {
         self.mood.lock().failure.clone()
     }
-}
-
-/// Starts a thread of the monitor, which needs little.
-pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-    let started = thread::Builder::new().name(name.to_owned()).stack_size(256 * 1024).spawn(work);
-    started.map(drop).map_err(cannot_start)
-}
-
-fn cannot_start(cause: std::io::Error) -> Error {
-    Error::config("no thread can be started").because(cause.into())
 }
 
 fn panicked() -> Error {

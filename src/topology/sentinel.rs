@@ -6,15 +6,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use redis::{Client, Connection, ConnectionInfo, RedisError, RedisResult, cmd, pipe};
+use redis::{ConnectionInfo, RedisError, RedisResult, Value, cmd};
 
 use self::answer::{Answer, combine};
 use super::description::{Description, RefreshTrigger, TopologyProvider};
-use super::refresher::spawn;
+use super::names::Names;
+use super::thread::{guarded, spawn};
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Place};
 use crate::error::{Error, Result};
 use crate::node::Role;
+use crate::pool::{Resolver, Talk};
 use crate::strategy::MOST_NODES;
 
 mod answer;
@@ -22,6 +24,8 @@ mod listener;
 
 /// How long further answers are waited for after the first one: a Sentinel that hangs delays nobody.
 const GRACE: Duration = Duration::from_millis(30);
+/// How long known Sentinels have to answer before names are waited for that are not known yet.
+const HEAD_START: Duration = Duration::from_millis(100);
 /// How long a replica belongs to the set that no Sentinel names any more.
 const NAMED_FOR: Duration = Duration::from_secs(30);
 /// How long the last answer of a Sentinel counts.
@@ -30,7 +34,10 @@ const COUNTS_FOR: Duration = Duration::from_secs(10);
 /// A group of Sentinels that watch over one master.
 pub(crate) struct SentinelGroup {
     service: Arc<str>,
-    sentinels: Vec<Arc<Sentinel>>,
+    /// As they were named. A name that stands for several addresses is as many Sentinels.
+    named: Vec<Place>,
+    names: Names,
+    sentinels: Mutex<Vec<Arc<Sentinel>>>,
     map: AddressMap,
     limit: Duration,
     trigger: Arc<OnceLock<RefreshTrigger>>,
@@ -43,20 +50,24 @@ struct Memory {
     epoch: u64,
     /// Since when all answers are of an earlier epoch.
     outdated_since: Option<Instant>,
-    /// Nodes that were named, and when for the last time.
-    named: Vec<(NodeAddr, Instant)>,
+    /// Nodes that were named, when for the last time, and whether they were down then.
+    named: Vec<(NodeAddr, Instant, bool)>,
 }
+
+/// What is asked about the service, in one round trip.
+const QUESTIONS: [&str; 3] = ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS"];
 
 struct Sentinel {
     addr: NodeAddr,
     info: ConnectionInfo,
+    resolver: Resolver,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     /// Kept open between two questions.
-    connection: Option<Connection>,
+    connection: Option<Talk>,
     is_asked: bool,
     /// Why the last question got no answer.
     failure: Option<RedisError>,
@@ -65,33 +76,88 @@ struct State {
 
 impl SentinelGroup {
     /// `limit` bounds each step of talking to one Sentinel.
-    pub(crate) fn new(service: String, sentinels: &[Endpoint], map: AddressMap, limit: Duration) -> Result<Self> {
+    pub(crate) fn new(
+        service: String,
+        sentinels: &[Endpoint],
+        map: AddressMap,
+        resolver: Resolver,
+        limit: Duration,
+    ) -> Result<Self> {
         if service.is_empty() {
             return Err(Error::config("sentinel: the name of the service is empty"));
         }
         if sentinels.is_empty() {
             return Err(Error::config("sentinel: no Sentinel is named"));
         }
-        let sentinel = |endpoint: &Endpoint| -> Result<Arc<Sentinel>> {
-            let Place { addr, info, .. } = endpoint.place()?;
-            let settings = info.redis_settings().clone().set_skip_set_lib_name();
-            Ok(Arc::new(Sentinel { addr, info: info.set_redis_settings(settings), state: Mutex::default() }))
-        };
-        let sentinels = sentinels.iter().map(sentinel).collect::<Result<_>>()?;
-        Ok(Self { service: service.into(), sentinels, map, limit, trigger: Arc::default(), memory: Mutex::default() })
+        let named = sentinels.iter().map(place_of).collect::<Result<_>>()?;
+        Ok(Self {
+            service: service.into(),
+            named,
+            names: Names::new(resolver, limit),
+            sentinels: Mutex::default(),
+            map,
+            limit,
+            trigger: Arc::default(),
+            memory: Mutex::default(),
+        })
+    }
+
+    /// Asks all Sentinels, and waits until they have answered or until the deadline. None of them, and no look-up of a
+    /// name, delays those that answer.
+    fn ask_all(&self, deadline: Instant) {
+        let (done, answered) = channel();
+        // Where one cannot be asked, its name may lead elsewhere by now.
+        let has_failed = self.sentinels.lock().iter().any(|sentinel| sentinel.state.lock().failure.is_some());
+        if has_failed {
+            self.names.look_up_again(&self.named);
+        } else {
+            self.names.keep_fresh(&self.named);
+        }
+        self.ask(&done);
+        if self.names.lacks_any(&self.named) {
+            self.wait_for(&answered, deadline.min(Instant::now() + HEAD_START));
+            if !self.has_answer() {
+                self.names.look_up(&self.named, deadline);
+                self.ask(&done);
+            }
+        }
+        drop(done);
+        self.wait_for(&answered, deadline);
+    }
+
+    /// Finds out which Sentinels there are, as far as their names are known; listens to new ones.
+    fn present(&self) -> Vec<Arc<Sentinel>> {
+        let mut sentinels = self.sentinels.lock();
+        let mut present = Vec::<Arc<Sentinel>>::new();
+        for Place { addr, info, .. } in self.named.iter().flat_map(|place| self.names.addresses(place)).flatten() {
+            if present.iter().any(|other| other.addr == addr) {
+                continue;
+            }
+            let known = sentinels.iter().find(|known| known.addr == addr).cloned();
+            present.push(known.unwrap_or_else(|| {
+                let sentinel =
+                    Arc::new(Sentinel { addr, info, resolver: self.names.resolver().clone(), state: Mutex::default() });
+                if let Some(trigger) = self.trigger.get() {
+                    listener::start(&sentinel, &self.service, trigger.clone(), self.limit);
+                }
+                sentinel
+            }));
+        }
+        present.clone_into(&mut sentinels);
+        present
     }
 
     /// Asks all Sentinels that are not being asked already, each on a thread of its own.
-    fn ask(&self) -> Receiver<()> {
-        let (done, answered) = channel();
-        for sentinel in &self.sentinels {
+    fn ask(&self, done: &Sender<()>) {
+        for sentinel in self.present() {
             if std::mem::replace(&mut sentinel.state.lock().is_asked, true) {
                 continue;
             }
-            let (asked, service, limit) = (Arc::clone(sentinel), Arc::clone(&self.service), self.limit);
-            let (done, trigger): (Sender<()>, _) = (done.clone(), Arc::clone(&self.trigger));
+            let (asked, service, limit) = (Arc::clone(&sentinel), Arc::clone(&self.service), self.limit);
+            let (done, trigger) = (done.clone(), Arc::clone(&self.trigger));
             let ask = move || {
-                let is_news = asked.ask(&service, limit);
+                let is_news = guarded(Some(&asked.addr), || asked.ask(&service, limit));
+                let is_news = is_news.unwrap_or_else(|| asked.panicked());
                 // Whoever waited may have gone.
                 if done.send(()).is_err()
                     && is_news
@@ -104,7 +170,6 @@ impl SentinelGroup {
                 sentinel.state.lock().is_asked = false;
             }
         }
-        answered
     }
 
     /// Waits until all have answered, or a moment longer than the first needed, or until the deadline.
@@ -119,10 +184,10 @@ impl SentinelGroup {
         }
     }
 
-    /// Compares an answer with earlier ones; returns the other nodes of the set.
+    /// Compares an answer with earlier ones; returns the other nodes of the set, and whether each is down.
     ///
     /// In a failover one Sentinel knows of the new epoch at first. If it falls silent, the others must not lead back.
-    fn remember(&self, answer: &Answer, now: Instant) -> Result<Vec<NodeAddr>> {
+    fn remember(&self, answer: &Answer, now: Instant) -> Result<Vec<(NodeAddr, bool)>> {
         let mut memory = self.memory.lock();
         if answer.epoch < memory.epoch {
             let since = *memory.outdated_since.get_or_insert(now);
@@ -133,32 +198,54 @@ impl SentinelGroup {
         memory.epoch = answer.epoch;
         memory.outdated_since = None;
         // A Sentinel that was reset knows no replicas for some seconds.
-        memory.named.retain(|(addr, at)| {
+        memory.named.retain(|(addr, at, _)| {
             let is_recent = now.saturating_duration_since(*at) < NAMED_FOR || !answer.is_whole;
             is_recent && !answer.others.contains(addr) && *addr != answer.master
         });
-        let missing: Vec<NodeAddr> = memory.named.iter().map(|(addr, _)| addr.clone()).collect();
-        memory.named.extend(answer.others.iter().chain([&answer.master]).map(|addr| (addr.clone(), now)));
-        Ok(answer.others.iter().cloned().chain(missing).take(MOST_NODES - 1).collect())
+        let missing: Vec<_> = memory.named.iter().map(|(addr, _, is_down)| (addr.clone(), *is_down)).collect();
+        let named = answer.others.iter().map(|addr| (addr.clone(), answer.down.contains(addr)));
+        let all = named.clone().chain([(answer.master.clone(), false)]);
+        memory.named.extend(all.map(|(addr, is_down)| (addr, now, is_down)));
+        let mut others: Vec<_> = named.chain(missing).collect();
+        others.sort_by_key(|(_, is_down)| *is_down);
+        others.truncate(MOST_NODES - 1);
+        Ok(others)
     }
 
     #[cold]
     fn no_answer(&self) -> Error {
         let service = self.service.escape_debug();
         let failure = |sentinel: &Arc<Sentinel>| Some((sentinel.addr.clone(), sentinel.state.lock().failure.clone()?));
-        let failures: Option<Vec<_>> = self.sentinels.iter().map(failure).collect();
-        match failures.and_then(|mut failures| failures.pop()) {
-            Some((addr, cause)) => {
-                let text = format!("no Sentinel can be asked for the service \"{service}\"");
-                Error::topology(text).on(&addr).because(cause)
-            }
-            None => Error::topology(format!("no Sentinel that answers knows the service \"{service}\"")),
+        let sentinels = self.sentinels.lock();
+        let mut failures: Vec<_> = sentinels.iter().filter_map(failure).collect();
+        if failures.len() < sentinels.len() {
+            return Error::topology(format!("no Sentinel that answers knows the service \"{service}\""));
+        }
+        drop(sentinels);
+        let unknown = |place: &Place| Some((place.addr.clone(), self.names.addresses(place).err()?.into()));
+        failures.extend(self.named.iter().filter_map(unknown));
+        // What a Sentinel says tells more than what the system says.
+        failures.sort_by_key(|(_, cause)| cause.code().is_none());
+        let error = Error::topology(format!("no Sentinel can be asked for the service \"{service}\""));
+        match failures.into_iter().next() {
+            Some((addr, cause)) => error.on(&addr).because(cause),
+            None => error,
         }
     }
 
     fn has_answer(&self) -> bool {
-        self.sentinels.iter().any(|sentinel| sentinel.answer().is_some())
+        self.sentinels.lock().iter().any(|sentinel| sentinel.answer().is_some())
     }
+}
+
+/// How to reach the Sentinel that was named so.
+fn place_of(sentinel: &Endpoint) -> Result<Place> {
+    let place = sentinel.place()?;
+    if place.database() != 0 {
+        return Err(Error::config("sentinel: a Sentinel has no databases, leave the database out").on(&place.addr));
+    }
+    let settings = place.info.redis_settings().clone().set_skip_set_lib_name();
+    Ok(Place { info: place.info.set_redis_settings(settings), ..place })
 }
 
 impl Sentinel {
@@ -172,9 +259,10 @@ impl Sentinel {
     fn ask(&self, service: &str, limit: Duration) -> bool {
         // A connection that was closed meanwhile says nothing about the Sentinel.
         let kept = self.state.lock().connection.take();
-        let asked = match kept.map(|connection| ask_on(connection, service, limit)) {
+        let end = || Instant::now() + limit;
+        let asked = match kept.map(|connection| ask_on(connection, service, end())) {
             Some(Ok(answered)) => Ok(answered),
-            _ => self.connect(limit).and_then(|fresh| ask_on(fresh, service, limit)),
+            _ => self.connect(end()).and_then(|fresh| ask_on(fresh, service, end())),
         };
         let mut state = self.state.lock();
         state.is_asked = false;
@@ -194,22 +282,28 @@ impl Sentinel {
         }
     }
 
-    fn connect(&self, limit: Duration) -> RedisResult<Connection> {
-        Client::open(self.info.clone())?.get_connection_with_timeout(limit.max(Duration::from_millis(1)))
+    /// A panic ended the question: it may be asked again. Nothing is new.
+    fn panicked(&self) -> bool {
+        let mut state = self.state.lock();
+        state.is_asked = false;
+        state.connection = None;
+        state.failure = Some((redis::ErrorKind::Client, "asking it panicked").into());
+        false
+    }
+
+    fn connect(&self, end: Instant) -> RedisResult<Talk> {
+        Talk::open(self.info.clone(), &self.resolver, end)
     }
 }
 
 /// Asks one Sentinel, in one round trip. `None`: it does not know the service.
-fn ask_on(mut connection: Connection, service: &str, limit: Duration) -> RedisResult<(Connection, Option<Answer>)> {
-    let limit = Some(limit.max(Duration::from_millis(1)));
-    connection.set_read_timeout(limit)?;
-    connection.set_write_timeout(limit)?;
-    let mut questions = pipe();
-    questions.ignore_errors();
-    for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS"] {
-        questions.add_command(cmd("SENTINEL").arg(question).arg(service).to_owned());
+fn ask_on(mut connection: Talk, service: &str, end: Instant) -> RedisResult<(Talk, Option<Answer>)> {
+    let mut questions = Vec::new();
+    for question in QUESTIONS {
+        cmd("SENTINEL").arg(question).arg(service).write_packed_command(&mut questions);
     }
-    let replies: Vec<RedisResult<redis::Value>> = questions.query(&mut connection)?;
+    let replies = connection.ask(&questions, QUESTIONS.len(), end)?;
+    let replies: Vec<RedisResult<Value>> = replies.into_iter().map(Value::extract_error).collect();
     // A refusal of the first question is one of rights: of a service that is not known, it answers nil.
     if let Some(Err(error)) = replies.first() {
         return Err(error.clone());
@@ -219,14 +313,17 @@ fn ask_on(mut connection: Connection, service: &str, limit: Duration) -> RedisRe
 
 impl TopologyProvider for SentinelGroup {
     fn describe(&self, deadline: Instant) -> Result<Description> {
-        let answers = self.ask();
-        self.wait_for(&answers, deadline);
-        let answers: Vec<Answer> = self.sentinels.iter().filter_map(|sentinel| sentinel.answer()).collect();
+        self.ask_all(deadline);
+        let answers: Vec<Answer> = self.sentinels.lock().iter().filter_map(|sentinel| sentinel.answer()).collect();
         let answer = combine(answers).ok_or_else(|| self.no_answer())?;
         let others = self.remember(&answer, Instant::now())?;
         let found = |addr: &NodeAddr| Endpoint::from(self.map.reachable(addr));
         let described = Description::new().master(found(&answer.master));
-        Ok(others.iter().fold(described, |described, addr| described.guess(Some(Role::Replica), found(addr))))
+        let add = |described: Description, (addr, is_down): &(NodeAddr, bool)| {
+            let node = found(addr);
+            if *is_down { described.absent(node) } else { described.guess(Some(Role::Replica), node) }
+        };
+        Ok(others.iter().fold(described, add))
     }
 
     fn interval(&self) -> Duration {
@@ -234,19 +331,20 @@ impl TopologyProvider for SentinelGroup {
     }
 
     fn watch(&self, trigger: RefreshTrigger) {
-        let _ = self.trigger.set(trigger.clone());
-        for sentinel in &self.sentinels {
-            listener::start(sentinel.info.clone(), &self.service, trigger.clone(), self.limit);
-        }
+        // The Sentinels are listened to as soon as they are known.
+        let _ = self.trigger.set(trigger);
     }
 }
 
 impl fmt::Debug for SentinelGroup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sentinels: Vec<_> = self.sentinels.iter().map(|sentinel| &sentinel.addr).collect();
+        let sentinels: Vec<_> = self.named.iter().map(|place| &place.addr).collect();
         f.debug_struct("SentinelGroup")
             .field("service", &self.service)
             .field("sentinels", &sentinels)
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,9 +31,9 @@ pub struct NodeSnapshot {
     pub addr: NodeAddr,
     /// The role that it was last seen in; the configured one until a connection has asked.
     pub role: Role,
-    /// What it is used as: writes go to the one whose place is the master's.
+    /// What the topology takes it for: writes go to the one that is assigned the role of the master.
     pub assigned_role: Role,
-    /// How it stands in the replication; in step, as long as nothing else is known.
+    /// What its data is worth; in sync, as long as nothing else is known.
     pub sync_state: SyncState,
     /// Whether several processes were seen to answer at this address, as behind the name of a service.
     pub shared: bool,
@@ -51,7 +51,7 @@ pub struct NodeSnapshot {
     pub heartbeat: Option<Duration>,
     /// Requests of this process that wait for it, or for a connection to it.
     pub in_flight: u32,
-    /// Connections of its pool that are lent right now.
+    /// Connections of its pool that are lent right now; those of blocking commands, which come on top of its size, included.
     pub connections_in_use: u32,
     /// The most connections its pool may have.
     pub pool_size: u32,
@@ -144,19 +144,22 @@ impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<24} {:<8} {:<8} {:<10} {:>7} {:>9} {:>11} {:>10} {:>8}",
+            "{:<24} {:<8} {:<10} {:<10} {:>7} {:>9} {:>11} {:>10} {:>8}",
             "node", "role", "health", "sync state", "lag", "in flight", "connections", "answered", "failed"
         )?;
         for node in &self.nodes {
-            let health = if node.ejected { "ejected" } else { "healthy" };
+            let health = match (node.ejected, node.role == node.assigned_role) {
+                (true, _) => "ejected",
+                (false, false) => "wrong role",
+                (false, true) => "healthy",
+            };
             let connections = format!("{}/{}", node.connections_in_use, node.pool_size);
             let lag = node.replication.as_ref().and_then(|replication| replication.lag);
             let lag = lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
-            let (addr, place, sync_state) =
-                (node.addr.to_string(), node.assigned_role.to_string(), node.sync_state.to_string());
+            let (addr, role, sync_state) = (node.addr.to_string(), node.role.to_string(), node.sync_state.to_string());
             writeln!(
                 f,
-                "{addr:<24} {place:<8} {health:<8} {sync_state:<10} {lag:>7} {:>9} {connections:>11} {:>10} {:>8}",
+                "{addr:<24} {role:<8} {health:<10} {sync_state:<10} {lag:>7} {:>9} {connections:>11} {:>10} {:>8}",
                 node.in_flight, node.answered, node.failed
             )?;
         }

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use super::bell::Woken;
 use super::keeper::Keeper;
 use super::peer::Peer;
-use super::refresher::spawn;
-use crate::error::{Error, ErrorKind};
+use super::thread::{guarded, spawn};
 use crate::node::{Report, SyncState};
 use crate::pool::{Line, Silence};
 
@@ -18,8 +17,7 @@ const BREATH: Duration = Duration::from_millis(20);
 
 /// Starts to watch a node, unless somebody does. The thread ends when the node leaves the set, and with the client.
 pub(super) fn start(peer: &Arc<Peer>, keeper: &Weak<Keeper>) -> crate::Result<()> {
-    let unusable = |error| Error::new(ErrorKind::Config, "an endpoint cannot be used").because(error);
-    let line = peer.pool.line().map_err(unusable)?;
+    let line = peer.pool.line();
     if !peer.begin_watch() {
         return Ok(());
     }
@@ -48,8 +46,12 @@ impl Watcher {
             {
                 std::thread::sleep(early);
             }
-            last = Some(Instant::now());
-            self.look();
+            let began = Instant::now();
+            last = Some(began);
+            let peer = Arc::clone(&self.peer);
+            if guarded(Some(peer.node.addr()), || self.look()).is_none() {
+                self.recover(began);
+            }
             let Some(keeper) = self.keeper.upgrade() else { return };
             wait = keeper.next_round(self.peer.node.health().cools_down_for(Instant::now()));
             if keeper.is_master(&self.peer) {
@@ -96,6 +98,17 @@ impl Watcher {
         }
     }
 
+    /// A panic ended the look that began then: what the node would have said is not known.
+    fn recover(&mut self, began: Instant) {
+        self.line.hang_up();
+        self.peer.node.health().end_probe();
+        let peer = Arc::clone(&self.peer);
+        guarded(Some(peer.node.addr()), || {
+            peer.heard_nothing(Silence::Failed, began);
+            self.reconcile();
+        });
+    }
+
     fn ask(&mut self) -> Result<Report, Silence> {
         if !self.line.is_open() {
             self.greet()?;
@@ -138,7 +151,7 @@ impl Watcher {
     fn conclude(&self, answers: bool) {
         let (node, now, chance) = (&self.peer.node, Instant::now(), rand::random());
         let is_loading = node.report().is_some_and(|report| report.loading);
-        let is_fit = !is_loading && node.sync_state() == SyncState::InSync;
+        let is_fit = !is_loading && matches!(node.sync_state(), SyncState::InSync | SyncState::Lagging);
         match (answers, is_fit) {
             (true, true) => node.come_back(now),
             (true, false) => node.health().probe_came_early(now, chance),

@@ -33,6 +33,8 @@ fn the_table_agrees_with_the_flags_of_the_installed_server() {
     let cursors = ["scan", "hscan", "sscan", "zscan"];
     // Containers alone run nothing; servers before 7.0 give them the flags of their subcommands.
     let containers = ["object", "xinfo", "memory", "xgroup"];
+    // READONLY, but it steers eviction, which the master does.
+    let steers = |name: &str| name == "touch";
     for (name, flags) in all.into_iter().filter(|(name, _)| !containers.contains(&name.as_str())) {
         let mut words = name.split(' ');
         let mut command = redis::cmd(words.next().unwrap());
@@ -45,15 +47,54 @@ fn the_table_agrees_with_the_flags_of_the_installed_server() {
                 flags.contains("write") || ["eval", "evalsha", "fcall"].contains(&name.as_str()),
                 "{name} is no write: {flags:?}"
             ),
+            Classification::Master if steers(&name) => {}
             _ => assert!(!flags.contains("write") && !flags.contains("readonly"), "{name} is {class}: {flags:?}"),
         }
-        if flags.contains("readonly") {
+        if flags.contains("readonly") && !steers(&name) {
             assert!(
                 matches!(class, Classification::Read | Classification::Cursor),
                 "{name} could be read from replicas"
             );
         }
     }
+}
+
+/// What the servers' sources and answers say of each command, and what follows for a replica.
+const ORACLE: &str = include_str!("oracle.tsv");
+
+#[test]
+fn the_table_agrees_with_the_oracle() {
+    let classifier = Classifier::new();
+    let mut rows = 0;
+    for line in ORACLE.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [name, redis, valkey, dragonfly, verdict] = fields[..] else { panic!("{line}") };
+        let mut words = name.split(' ');
+        let mut command = redis::cmd(words.next().unwrap());
+        words.for_each(|word| _ = command.arg(word));
+        let class = classifier.classify(&command);
+        let is_listed = match verdict.split([':', ';']).next().unwrap() {
+            // A container alone runs nothing.
+            "by-subcommand" => matches!(class, Classification::Master | Classification::Write),
+            "any" => class == Classification::Master,
+            "conn-state" => class == Classification::Connection,
+            "depends" if verdict.contains("script") => class == Classification::Write,
+            "depends" => class == Classification::Connection,
+            "pin" => class == Classification::Cursor,
+            "yes" => class == Classification::Read,
+            "no" if verdict.contains("write") || verdict.contains("mutates") => class == Classification::Write,
+            "no" if verdict.contains("node-directed") => {
+                matches!(class, Classification::Master | Classification::Connection)
+            }
+            "no" => class == Classification::Master,
+            other => panic!("{other}"),
+        };
+        assert!(is_listed, "{name} is {class}, the oracle says: {verdict}");
+        let writes = [redis, valkey, dragonfly].contains(&"write");
+        assert!(!writes || class != Classification::Read, "{name} is {class}, a server takes it for a write");
+        rows += 1;
+    }
+    assert!(rows > 600, "{rows}");
 }
 
 #[test]

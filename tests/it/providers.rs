@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redis_replicated::testing::free_port;
+use redis_replicated::testing::{ReplicaSet, Server, free_port};
 use redis_replicated::{
-    Builder, Description, Error, ErrorKind, NodeAddr, RefreshTrigger, ReplicatedClient, Result, Role, TopologyProvider,
+    Builder, Description, Endpoint, Error, ErrorKind, NodeAddr, RefreshTrigger, ReplicatedClient, Result, Role,
+    TopologyProvider,
 };
 
-use crate::support::{addrs, places, promote, set_with_key, wait_until, wait_until_set_is};
+use crate::support::{Load, addrs, places, promote, set_with_key, wait_until, wait_until_set_is};
 
 /// What a [`Scripted`] provider does when it is asked.
 #[derive(Clone, Debug)]
@@ -289,4 +290,68 @@ fn a_refresh_does_not_wait_for_another_one_past_its_deadline() {
     assert_eq!(error.kind(), ErrorKind::Topology);
     assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
     assert_eq!(provider.asked(), 1, "one at a time");
+}
+
+/// Describes the servers with this login and this weight of the replicas.
+fn described(servers: &ReplicaSet, password: &str, weight: u32) -> Description {
+    let node = |server: &Server| Endpoint::from(format!("redis://app:{password}@{}", server.addr()));
+    let described = Description::new().master(node(servers.master()));
+    servers.replicas().iter().fold(described, |described, replica| described.replica(node(replica).weight(weight)))
+}
+
+fn on_all(servers: &ReplicaSet, command: &[&str]) {
+    for server in servers.servers() {
+        redis::cmd(command[0]).arg(&command[1..]).exec(&mut server.connection().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_new_login_and_a_new_weight_are_taken_over_at_once() {
+    let servers = set_with_key(1);
+    on_all(&servers, &["ACL", "SETUSER", "app", "on", "~*", "&*", "+@all", ">old"]);
+    let provider = Scripted::new(Says::Set(described(&servers, "old", 1)), NEVER);
+    let client = provider.builder().build().unwrap();
+    client.set("k", "v").unwrap();
+    servers.wait_until_in_sync().unwrap();
+    wait_until("the set is known", || client.snapshot().nodes.len() == 2 && client.get::<String>("k").is_ok());
+    // The password is rotated: first there are two, then the new one alone.
+    on_all(&servers, &["ACL", "SETUSER", "app", ">new"]);
+    provider.say(Says::Set(described(&servers, "new", 3)));
+    let generation = client.snapshot().generation;
+    let (_, failed) = Load::run(&client, 2, |load| {
+        provider.trigger().fire();
+        wait_until("the description is taken over", || client.snapshot().nodes.iter().any(|node| node.weight == 3));
+        on_all(&servers, &["ACL", "SETUSER", "app", "<old"]);
+        load.flow(500);
+    });
+    assert_eq!(failed, Vec::<String>::new());
+    // More threads need more connections, which log in anew.
+    let (_, failed) = Load::run(&client, 8, |load| load.flow(500));
+    assert_eq!(failed, Vec::<String>::new());
+    on_all(&servers, &["CLIENT", "KILL", "USER", "app"]);
+    wait_until("all are connected to again", || client.set("k", "v").is_ok() && client.get::<String>("k").is_ok());
+    assert_eq!(client.snapshot().generation, generation, "they are the same nodes");
+    // A weight set by hand stays until another one is described.
+    let replica = servers.replica(0).addr();
+    client.set_weight(&replica, 5).unwrap();
+    client.refresh().unwrap();
+    assert_eq!(client.snapshot().nodes[1].weight, 5);
+}
+
+#[test]
+fn a_new_zone_makes_it_another_node() {
+    let servers = set_with_key(1);
+    let replica = |zone: &str| Endpoint::from(servers.replica(0).addr()).zone(zone);
+    let described = |zone: &str| Description::new().master(servers.master().addr()).replica(replica(zone));
+    let provider = Scripted::new(Says::Set(described("a")), NEVER);
+    let client = provider.builder().build().unwrap();
+    let has_zone = |zone: &str| client.snapshot().nodes.get(1).is_some_and(|node| node.zone.as_deref() == Some(zone));
+    wait_until("it is in the one zone", || has_zone("a"));
+    let (_, failed) = Load::run(&client, 2, |load| {
+        provider.say(Says::Set(described("b")));
+        provider.trigger().fire();
+        wait_until("it is in the other zone", || has_zone("b"));
+        load.flow(500);
+    });
+    assert_eq!(failed, Vec::<String>::new());
 }

@@ -236,3 +236,17 @@ pub fn as_user(servers: &ReplicaSet, rights: &[&str]) -> Builder {
     let url = |server: &Server| format!("redis://app:secret@{}", server.addr());
     ReplicatedClient::builder().master(url(servers.master())).replicas(servers.replicas().iter().map(url))
 }
+
+/// Changes a setting of a server.
+pub fn configure(server: &Server, name: &str, value: impl ToString) {
+    let mut config = redis::cmd("CONFIG");
+    config.arg("SET").arg(name).arg(value.to_string());
+    config.exec(&mut server.connection().unwrap()).unwrap();
+}
+
+/// Fails if a node is out, or was seen in another role.
+pub fn check_that_nobody_is_blamed(client: &ReplicatedClient) {
+    for node in &client.snapshot().nodes {
+        assert!(!node.ejected && node.role == node.assigned_role, "{}", client.snapshot());
+    }
+}

@@ -301,7 +301,7 @@ fn a_replica_that_still_hears_a_silent_master_proves_that_it_lives() {
 }
 
 #[test]
-fn a_follower_of_a_demoted_master_is_a_stray_from_where_histories_part() {
+fn a_follower_of_a_demoted_master_diverges_from_where_histories_part() {
     let mut world = World::new(vec![None, replica("A", "up")]);
     let promoted =
         "role:master\r\nmaster_replid:B\r\nmaster_replid2:A\r\nsecond_repl_offset:51\r\nmaster_repl_offset:90\r\n";

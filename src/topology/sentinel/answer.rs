@@ -15,6 +15,8 @@ pub(super) struct Answer {
     pub(super) epoch: u64,
     /// The other nodes, those that it can reach first.
     pub(super) others: Vec<NodeAddr>,
+    /// Those of them that have not answered it for longer than they may.
+    pub(super) down: Vec<NodeAddr>,
     /// It lists all of them; rights may keep it from that.
     pub(super) is_whole: bool,
 }
@@ -34,12 +36,13 @@ impl Answer {
         let is_whole = replicas.is_some();
         let replicas = replicas.unwrap_or_default();
         // In the middle of a failover the new master is still listed as a replica, and the old one as the master.
-        let mut others: Vec<(bool, NodeAddr)> =
-            replicas.iter().chain([&about]).filter_map(|fields| Some((is_down(fields), addr_of(fields)?))).collect();
-        others.sort_by_key(|(is_down, _)| *is_down);
-        let mut others: Vec<NodeAddr> = others.into_iter().map(|(_, addr)| addr).collect();
-        others.retain(|addr| *addr != master);
-        Some(Self { master, epoch, others, is_whole })
+        let mut all: Vec<(Reach, NodeAddr)> =
+            replicas.iter().chain([&about]).filter_map(|fields| Some((reach(fields), addr_of(fields)?))).collect();
+        all.retain(|(_, addr)| *addr != master);
+        all.sort_by_key(|(reach, _)| *reach);
+        let down = all.iter().filter(|(reach, _)| *reach == Reach::Down).map(|(_, addr)| addr.clone()).collect();
+        let others = all.into_iter().map(|(_, addr)| addr).collect();
+        Some(Self { master, epoch, others, down, is_whole })
     }
 }
 
@@ -47,9 +50,25 @@ fn addr_of(fields: &Fields) -> Option<NodeAddr> {
     Some(NodeAddr::tcp(fields.get("ip")?, fields.get("port")?.parse().ok()?))
 }
 
-fn is_down(fields: &Fields) -> bool {
-    let flags = fields.get("flags").map(String::as_str).unwrap_or_default();
-    flags.split(',').any(|flag| matches!(flag, "s_down" | "o_down" | "disconnected"))
+/// How well a Sentinel reaches a node.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Reach {
+    Well,
+    /// Not at the moment.
+    Disconnected,
+    /// It has not answered for longer than it may.
+    Down,
+}
+
+fn reach(fields: &Fields) -> Reach {
+    let flags = || fields.get("flags").map(String::as_str).unwrap_or_default().split(',');
+    if flags().any(|flag| matches!(flag, "s_down" | "o_down")) {
+        Reach::Down
+    } else if flags().any(|flag| flag == "disconnected") {
+        Reach::Disconnected
+    } else {
+        Reach::Well
+    }
 }
 
 /// The answer that counts: of the highest epoch; of several, the one that names what most of them name.
@@ -65,6 +84,9 @@ pub(super) fn combine(answers: Vec<Answer>) -> Option<Answer> {
         best.others.extend(news);
         best.is_whole |= answer.is_whole;
     }
+    // A node is down if nobody reaches it.
+    let reaches = |answer: &&Answer, addr: &NodeAddr| answer.others.contains(addr) && !answer.down.contains(addr);
+    best.down = best.others.iter().filter(|addr| !latest.iter().any(|answer| reaches(answer, addr))).cloned().collect();
     Some(best)
 }
 
@@ -102,11 +124,28 @@ mod tests {
     }
 
     #[test]
+    fn a_node_is_down_if_no_sentinel_that_lists_it_reaches_it() {
+        let replica = |port: &str, flags: &str| fields(port, &[("flags", flags)]);
+        let answer = |flags: [&str; 2]| {
+            let listed = Value::Array(vec![replica("2", flags[0]), replica("3", flags[1])]);
+            let master = Value::Array(vec![text("10.0.0.1"), text("1")]);
+            Answer::read(&[Ok(master), Ok(fields("1", &[])), Ok(listed)]).unwrap()
+        };
+        let down = "s_down,slave,disconnected";
+        assert_eq!(answer([down, "slave"]).down, [addr(2)]);
+        assert_eq!(answer([down, "slave"]).others, [addr(3), addr(2)]);
+        assert_eq!(answer(["slave,disconnected", down]).down, [addr(3)], "one that was just found is not down");
+        let all = vec![answer([down, down]), answer([down, "slave"])];
+        assert_eq!(combine(all).unwrap().down, [addr(2)]);
+    }
+
+    #[test]
     fn the_highest_epoch_counts_and_then_the_majority() {
         let answer = |master: u16, epoch, others: &[u16]| Answer {
             master: addr(master),
             epoch,
             others: others.iter().map(|port| addr(*port)).collect(),
+            down: vec![],
             is_whole: true,
         };
         let late = combine(vec![answer(1, 1, &[2]), answer(1, 1, &[2]), answer(2, 2, &[1])]).unwrap();

@@ -1,15 +1,18 @@
 //! Hears a Sentinel's events, so that a failover is noticed when it happens.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{Client, ConnectionInfo, RedisResult};
+use redis::{RedisResult, Value, cmd};
 
 use super::super::description::RefreshTrigger;
-use super::super::refresher::spawn;
+use super::super::thread::{guarded, spawn};
+use super::Sentinel;
+use crate::pool::Talk;
 
 /// The events after which the answers of this Sentinel are others. The first two come seconds before `+switch-master`,
 /// which is published only when all replicas follow the new master.
-const EVENTS: [&str; 9] = [
+const EVENTS: [&str; 10] = [
     "+promoted-slave",
     "+failover-state-reconf-slaves",
     "+switch-master",
@@ -18,6 +21,7 @@ const EVENTS: [&str; 9] = [
     "+reboot",
     "+odown",
     "-odown",
+    "-sdown",
     "+failover-end",
 ];
 /// How often the thread looks whether the client still lives.
@@ -27,13 +31,18 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// The pause before a Sentinel that hung up is called again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Starts a thread that listens to one Sentinel, and ends with the client.
-pub(super) fn start(info: ConnectionInfo, service: &str, trigger: RefreshTrigger, limit: Duration) {
-    let service = service.to_owned();
+/// Starts a thread that listens to one Sentinel, and ends with it and with the client.
+pub(super) fn start(sentinel: &Arc<Sentinel>, service: &str, trigger: RefreshTrigger, limit: Duration) {
+    let (known, service) = (Arc::downgrade(sentinel), service.to_owned());
     let listen = move || {
-        while trigger.is_alive() {
+        while let Some(sentinel) = known.upgrade().filter(|_| trigger.is_alive()) {
             // Whatever went wrong, the answer is the same; and the Sentinels are asked at intervals as well.
-            let _ = listen(&info, &service, &trigger, limit);
+            let connected = connect(&sentinel, limit);
+            // Let go of: the thread ends with the Sentinel.
+            drop(sentinel);
+            let is_wanted = || trigger.is_alive() && known.strong_count() > 0;
+            let _ =
+                guarded(None, || connected.and_then(|connection| listen(connection, &service, &trigger, is_wanted)));
             std::thread::sleep(PAUSE);
         }
     };
@@ -41,22 +50,29 @@ pub(super) fn start(info: ConnectionInfo, service: &str, trigger: RefreshTrigger
     let _ = spawn("redis-sentinel", listen);
 }
 
-fn listen(info: &ConnectionInfo, service: &str, trigger: &RefreshTrigger, limit: Duration) -> RedisResult<()> {
-    let mut connection = Client::open(info.clone())?.get_connection_with_timeout(limit)?;
-    connection.set_read_timeout(Some(GLANCE))?;
-    connection.set_write_timeout(Some(limit))?;
-    let mut events = connection.as_pubsub();
-    events.subscribe(&EVENTS[..])?;
+/// Subscribes to the events.
+fn connect(sentinel: &Sentinel, limit: Duration) -> RedisResult<Talk> {
+    let mut connection = sentinel.connect(Instant::now() + limit)?;
+    let subscribe = cmd("SUBSCRIBE").arg(&EVENTS[..]).get_packed_command();
+    connection.ask(&subscribe, 0, Instant::now() + limit)?;
+    Ok(connection)
+}
+
+fn listen(
+    mut connection: Talk,
+    service: &str,
+    trigger: &RefreshTrigger,
+    is_wanted: impl Fn() -> bool,
+) -> RedisResult<()> {
     // What happened while nobody listened is asked for.
     trigger.fire();
     let mut heard = Instant::now();
     // A connection that was lost without a word is as silent as a Sentinel to which nothing happens.
-    while trigger.is_alive() && heard.elapsed() < SILENCE {
-        match events.get_message() {
-            Ok(message) => {
+    while is_wanted() && heard.elapsed() < SILENCE {
+        match connection.listen(Instant::now() + GLANCE) {
+            Ok(event) => {
                 heard = Instant::now();
-                let text: String = message.get_payload()?;
-                if text.split(' ').any(|word| word == service) {
+                if payload(&event.extract_error()?).is_some_and(|text| text.split(' ').any(|word| word == service)) {
                     trigger.fire();
                 }
             }
@@ -65,4 +81,17 @@ fn listen(info: &ConnectionInfo, service: &str, trigger: &RefreshTrigger, limit:
         }
     }
     Ok(())
+}
+
+/// The text of an event: the last part of a message, which is pushed in RESP3.
+fn payload(event: &Value) -> Option<&str> {
+    let parts = match event {
+        Value::Array(parts) | Value::Push { data: parts, .. } => parts,
+        _ => return None,
+    };
+    match parts.last()? {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
+        _ => None,
+    }
 }

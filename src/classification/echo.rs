@@ -1,0 +1,91 @@
+//! Takes out of a server's errors what they repeat of the arguments: values, keys and passwords.
+
+use redis::{ServerError, Value};
+
+use super::Request;
+use super::frame::Frames;
+use crate::error::{server_error_of, without_echo};
+
+/// What stands for an argument that is not shown.
+const HIDDEN: &str = "***";
+
+impl Request<'_> {
+    /// Hides the arguments that the errors in a reply repeat, also those inside of arrays, which scripts and transactions
+    /// may return.
+    #[cold]
+    pub(crate) fn hide_arguments(&self, reply: &mut Value) {
+        match reply {
+            Value::ServerError(error) => {
+                if let Some(shown) = self.without_arguments(error) {
+                    *error = shown;
+                }
+            }
+            Value::Array(items) | Value::Set(items) => items.iter_mut().for_each(|item| self.hide_arguments(item)),
+            Value::Map(fields) => fields.iter_mut().for_each(|(_, value)| self.hide_arguments(value)),
+            Value::Attribute { data, .. } => self.hide_arguments(data),
+            _ => {}
+        }
+    }
+
+    /// Returns the error without the arguments that it repeats, if it does.
+    pub(crate) fn without_arguments(&self, error: &ServerError) -> Option<ServerError> {
+        let cut = without_echo(error);
+        let details = cut.as_ref().unwrap_or(error).details()?;
+        // Rights are about keys and commands, which have to be seen.
+        if !details.contains(['\'', '`', '"']) || error.code() == "NOPERM" {
+            return cut;
+        }
+        let mut shown = details.to_owned();
+        // The second word may be a subcommand; as a key, it is no secret.
+        for word in Frames::new(self.bytes).flatten().flat_map(|words| words.skip(2)) {
+            let Ok(word) = std::str::from_utf8(word) else { continue };
+            for quote in ['\'', '`', '"'] {
+                let quoted = format!("{quote}{word}{quote}");
+                if shown.contains(&quoted) {
+                    shown = shown.replace(&quoted, &format!("{quote}{HIDDEN}{quote}"));
+                }
+            }
+        }
+        if shown == details { cut } else { server_error_of(error.code(), &shown) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::classification::{Classifier, Request};
+    use redis::{Value, cmd, parse_redis_value};
+
+    fn shown(command: &redis::Cmd, reply: &str) -> String {
+        let packed = command.get_packed_command();
+        let request = Request::command(&packed, &Classifier::new()).unwrap();
+        let mut reply = parse_redis_value(reply.as_bytes()).unwrap();
+        request.hide_arguments(&mut reply);
+        match reply {
+            Value::ServerError(error) => format!("{} {}", error.code(), error.details().unwrap_or_default()),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_arguments() {
+        let unknown = cmd("NOSUCH").arg("a").arg("s3cret").to_owned();
+        let reply = "-ERR unknown command 'NOSUCH', with args beginning with: 'a' 's3cret' \r\n";
+        assert_eq!(shown(&unknown, reply), "ERR unknown command 'NOSUCH'");
+        let set = cmd("CONFIG").arg("SET").arg("maxmemory").arg("s3cret").to_owned();
+        let reply = "-ERR Invalid argument 's3cret' for CONFIG SET 'maxmemory'\r\n";
+        assert_eq!(shown(&set, reply), "ERR Invalid argument '***' for CONFIG SET '***'");
+        let script = cmd("EVAL").arg("return {1, redis.call('X', ARGV[1])}").arg(0).arg("s3cret").to_owned();
+        let reply = "*2\r\n:1\r\n-ERR no 's3cret' here\r\n";
+        assert!(!shown(&script, reply).contains("s3cret"));
+    }
+
+    #[test]
+    fn other_errors_stay_as_they_are() {
+        let get = cmd("GET").arg("k").arg("x").to_owned();
+        let reply = "-ERR wrong number of arguments for 'get' command\r\n";
+        assert_eq!(shown(&get, reply), "ERR wrong number of arguments for 'get' command");
+        let set = cmd("SET").arg("k").arg("key").to_owned();
+        let reply = "-NOPERM User app has no permissions to access the 'key' key\r\n";
+        assert_eq!(shown(&set, reply), "NOPERM User app has no permissions to access the 'key' key");
+    }
+}

@@ -1,0 +1,98 @@
+//! What is recorded of a node's attempts, and what its health makes of them.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::health::{Avoided, Outcome, Probe};
+use super::{Node, Role, SyncState};
+use crate::events;
+
+impl Node {
+    /// Records that the node gave a complete reply; an error of the application is one. Returns whether it did so although
+    /// it is ejected.
+    #[inline]
+    pub(crate) fn record_answer(&self) -> bool {
+        if self.answered.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.health.reached();
+        }
+        self.health.answered()
+    }
+
+    /// Has the node asked after others from this moment on, unless it is reached before.
+    pub(crate) fn await_until(&self, moment: Instant) {
+        self.health.await_until(moment);
+    }
+
+    /// Records that the monitor reached the node.
+    pub(crate) fn reached(&self) {
+        self.health.reached();
+    }
+
+    /// Returns whether nobody has reached the node yet, in the time that it had for that.
+    #[inline]
+    pub(crate) fn is_unreached(&self, now: Instant) -> bool {
+        self.health.is_unreached(now)
+    }
+
+    /// Records that an attempt failed in a way that speaks against the node. `chance`, 0 to 1, spreads the cool-down.
+    /// Returns whether that ejects the node.
+    #[cold]
+    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant, chance: f64) -> bool {
+        self.count_failure();
+        self.latency.failed(now);
+        self.blame(outcome, now, chance)
+    }
+
+    /// As [`record_failure`](Self::record_failure), for a loss that was counted when it happened.
+    #[cold]
+    pub(crate) fn record_loss(&self, now: Instant, chance: f64) -> bool {
+        self.latency.failed(now);
+        self.blame(Outcome::Failed, now, chance)
+    }
+
+    /// Counts a failed attempt that does not speak against the node.
+    pub(crate) fn count_failure(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// As [`record_failure`](Self::record_failure), for what the monitor found out.
+    pub(crate) fn blame(&self, outcome: Outcome, now: Instant, chance: f64) -> bool {
+        let ejection = self.health.fail(outcome, now, self.answered(), chance);
+        if let Some(ejection) = ejection {
+            events::ejected(&self.addr, outcome, ejection.cool_down);
+        }
+        ejection.is_some()
+    }
+
+    /// Lets a call through to the node, unless it is ejected and another call is finding out whether it is back.
+    #[inline]
+    pub(crate) fn admit(&self, now: Instant) -> Result<Option<Probe<'_>>, Avoided> {
+        self.health.admit(now)
+    }
+
+    /// Tells whether calls should go elsewhere because of what became of the last ones.
+    #[inline]
+    pub(crate) fn is_avoided(&self, now: Instant) -> bool {
+        self.health.is_avoided(now)
+    }
+
+    /// Tells whether nothing at all speaks against the node in this place.
+    #[inline]
+    pub(crate) fn is_sound_as(&self, place: Role) -> bool {
+        let is_in_sync = self.sync_state.load(Ordering::Relaxed) == SyncState::InSync as u8;
+        is_in_sync && !self.health.is_ejected() && self.role() == place
+    }
+
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.health.is_ejected()
+    }
+
+    /// The node serves again: probed, or chosen as the master.
+    pub(crate) fn come_back(&self, now: Instant) {
+        if self.health.come_back(now) {
+            // It is as good as the others, until it is known better.
+            self.latency.forget();
+            events::returned(&self.addr);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a node was found to refuse, remembered for a while.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// After this time it is tried, or told, again.
+const REMEMBERED_FOR: Duration = Duration::from_secs(10);
+
+/// What a node was found to refuse.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    /// Something is remembered about transactions: healthy calls look no further.
+    transactions: AtomicBool,
+    transactions_at: Mutex<Option<Instant>>,
+    rights_told_at: Mutex<Option<Instant>>,
+}
+
+impl Refused {
+    /// Records that a read was refused because a transaction was put around it.
+    pub(crate) fn refuse_transactions(&self, now: Instant) {
+        *self.transactions_at.lock() = Some(now);
+        self.transactions.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether reads should be sent without a transaction.
+    #[inline]
+    pub(crate) fn transactions(&self, now: Instant) -> bool {
+        self.transactions.load(Ordering::Relaxed) && self.still_refuses_transactions(now)
+    }
+
+    #[cold]
+    fn still_refuses_transactions(&self, now: Instant) -> bool {
+        let at = self.transactions_at.lock();
+        let still = at.is_some_and(|at| now.saturating_duration_since(at) < REMEMBERED_FOR);
+        self.transactions.store(still, Ordering::Relaxed);
+        still
+    }
+
+    /// Returns whether it was not told for a while that the user lacks rights on this node; from now on, it was.
+    pub(crate) fn may_tell_of_rights(&self, now: Instant) -> bool {
+        let mut told = self.rights_told_at.lock();
+        let may_tell = told.is_none_or(|at| now.saturating_duration_since(at) >= REMEMBERED_FOR);
+        if may_tell {
+            *told = Some(now);
+        }
+        may_tell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{REMEMBERED_FOR, Refused};
+    use std::time::Instant;
+
+    #[test]
+    fn what_a_node_refuses_is_forgotten_after_a_while() {
+        let (refused, now) = (Refused::default(), Instant::now());
+        assert!(!refused.transactions(now));
+        refused.refuse_transactions(now);
+        assert!(refused.transactions(now));
+        assert!(!refused.transactions(now + REMEMBERED_FOR));
+        assert!(refused.may_tell_of_rights(now));
+        assert!(!refused.may_tell_of_rights(now));
+        assert!(refused.may_tell_of_rights(now + REMEMBERED_FOR));
+    }
+}
