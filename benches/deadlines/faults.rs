@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use redis_replicated::redis::ConnectionLike;
 use redis_replicated::redis::io::tcp::socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use redis_replicated::testing::ReplicaSet;
-use redis_replicated::{ReplicatedClient, redis};
+use redis_replicated::{Error, ReplicatedClient, redis};
 
 use super::measure::{Fault, Scale, Verdict};
 
@@ -87,7 +88,12 @@ pub(super) fn slow_taker(scale: Scale) -> Verdict {
     // More than the buffers of the system hold for a connection.
     let mut large = redis::cmd("SET");
     large.arg("k").arg("x".repeat(4 << 20));
-    let call = move |client: &ReplicatedClient| client.query::<()>(&large);
+    // Packed beforehand: to copy megabytes is no part of the fault.
+    let packed = large.get_packed_command();
+    let call = move |client: &ReplicatedClient| {
+        let reply = client.connection().req_packed_command(&packed);
+        reply.map(drop).map_err(|error| Error::of(&error).unwrap().clone())
+    };
     // Fewer at a time: each of them moves megabytes.
     Fault { threads: THREADS / 2, call: Arc::new(call), ..calls("slow taker", url) }.measure(scale)
 }

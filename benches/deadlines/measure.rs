@@ -91,6 +91,8 @@ impl Fault {
     /// Has each thread call as often as it may with one client.
     fn make_calls(&self, client: &ReplicatedClient, measured: &mut Measured) {
         let (sender, receiver) = mpsc::channel();
+        // Not all at once: they would all want the processors again when their deadline comes.
+        let stagger = self.deadline / u32::try_from(self.threads).unwrap() / 2;
         for _ in 0..self.threads {
             let (client, call, sender) = (client.clone(), Arc::clone(&self.call), sender.clone());
             let count = self.calls_per_client;
@@ -103,6 +105,7 @@ impl Fault {
                     }
                 }
             });
+            thread::sleep(stagger);
         }
         drop(sender);
         let expected = self.threads * self.calls_per_client;
