@@ -136,36 +136,19 @@ impl ReplicatedClient {
         let mut clock = Clock::start(self.options.deadline);
         let mut guard = self.guard(request, aim, &mut clock)?;
         let mut left_out = guard.left_out(&topology);
-        let mut earlier: Option<Error> = None;
         let mut setbacks = Setbacks::default();
-        // What a node answered that another one may better.
-        let mut first_answer: Option<Error> = None;
         let mut picked: Option<Picked<'_>> = None;
         // Asking on for a node that is not behind, or that does what the first one may not, is no retry.
         let mut is_free = true;
         loop {
             if !clock.goes_on() {
-                return Err(earlier.unwrap_or_else(|| self.no_time(request, &clock)));
+                return Err(setbacks.error.unwrap_or_else(|| self.no_time(request, &clock)));
             }
             let target = match picked.take().map_or_else(|| self.pick(&topology, &guard, aim, &clock, left_out), Ok) {
                 Ok(target) => target,
-                Err(NoPick::Never(error)) => return Err(first_answer.unwrap_or_else(|| error.after(earlier.as_ref()))),
-                Err(NoPick::Later) => {
-                    let is_over = setbacks.end_round() || (first_answer.is_some() && topology.is_settled());
-                    if is_over && let Some(error) = first_answer.take().or_else(|| earlier.take()) {
-                        return Err(error);
-                    }
-                    // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
-                    topology = self.wait(&topology, &mut clock);
-                    left_out = guard.left_out(&topology);
-                    continue;
-                }
-                Err(NoPick::Full(error)) => {
-                    if !self.wait_for_room(&mut clock) {
-                        return Err(first_answer.unwrap_or_else(|| error.after(earlier.as_ref())));
-                    }
-                    topology = self.shared.keeper.current();
-                    left_out = guard.left_out(&topology);
+                Err(nobody) => {
+                    topology = self.wait_for_node(nobody, &topology, &mut setbacks, &mut clock)?;
+                    left_out = guard.left_out(&topology).and(setbacks.left_out(&topology));
                     continue;
                 }
             };
@@ -178,20 +161,20 @@ impl ReplicatedClient {
             let member = &topology.members()[target.position];
             let attempt = attempt(member, &guard, &clock, target.has_more);
             let has_new_master = &|| self.shared.keeper.has_new_master();
-            let setting = Setting { place: member.place, is_second: first_answer.is_some(), has_new_master };
-            let (verdict, outcome) = setbacks.count(member, &attempt, judge(request, &attempt, setting));
+            let setting = Setting { place: member.place, is_second: setbacks.first_answer.is_some(), has_new_master };
+            let (verdict, outcome) = setbacks.count(member, &attempt, &mut clock, judge(request, &attempt, setting));
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(mut reply)) => {
                     setbacks.blame(clock.now());
                     member.record_answer();
-                    if let Some(first) = &first_answer {
+                    if let Some(first) = &setbacks.first_answer {
                         self.compare(&topology, first, &reply, clock.now());
                     }
                     reply.hide_arguments(request);
                     let (seen, position) = (guard.seen(), target.position);
                     return Ok(Served { reply, seen, topology, position });
                 }
-                (_, failed) => explain_failure(request, member, failed, earlier),
+                (_, failed) => explain_failure(request, member, failed, setbacks.error.take()),
             };
             clock.tick();
             is_free = matches!(verdict, Verdict::Unproven | Verdict::Another | Verdict::Master);
@@ -204,7 +187,7 @@ impl ReplicatedClient {
                 Verdict::Another | Verdict::Master => {
                     guard.turn_from(&member.node, verdict == Verdict::Master);
                     left_out = left_out.and(guard.left_out(&topology));
-                    first_answer = Some(error.clone());
+                    setbacks.first_answer = Some(error.clone());
                 }
                 Verdict::Write { position } => return self.call_as_write(request, position, &clock, &error),
                 Verdict::Later => {
@@ -217,7 +200,27 @@ impl ReplicatedClient {
                 }
                 Verdict::Unproven => left_out = self.closer(&topology, left_out, target.position, &clock),
             }
-            earlier = Some(error);
+            setbacks.error = Some(error);
+        }
+    }
+
+    /// Waits until there may be a node for another attempt; returns what the set is then.
+    #[cold]
+    fn wait_for_node(
+        &self,
+        nobody: NoPick,
+        topology: &Topology,
+        setbacks: &mut Setbacks,
+        clock: &mut Clock,
+    ) -> Result<Arc<Topology>> {
+        match nobody {
+            NoPick::Later => match setbacks.end_round(topology) {
+                Some(error) => Err(error),
+                // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
+                None => Ok(self.wait(topology, clock)),
+            },
+            NoPick::Full(_) if self.wait_for_room(clock) => Ok(self.shared.keeper.current()),
+            NoPick::Full(error) | NoPick::Never(error) => Err(setbacks.or(error)),
         }
     }
 

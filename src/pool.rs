@@ -19,6 +19,7 @@ use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
 use self::access::Access;
 use self::connector::Connector;
 use self::slots::Slots;
+use self::unpooled::Unpooled;
 use crate::error::{Error, Result};
 use crate::node::Role;
 use crate::routing::{Fault, Obstacle, Stage};
@@ -36,6 +37,7 @@ mod slots;
 mod socket;
 mod talk;
 mod transport;
+mod unpooled;
 mod wire;
 
 pub(crate) use self::greeting::Login;
@@ -108,6 +110,7 @@ pub(crate) struct Pool {
     /// For commands that block, so that those which wake them always get a connection. Made when the first one comes.
     blocking: OnceLock<r2d2::Pool<Slots>>,
     access: Arc<Access>,
+    unpooled: Unpooled,
     resolver: Resolver,
     client_name: Option<String>,
     limits: Limits,
@@ -139,6 +142,7 @@ impl Pool {
             slots: slots(limits, housekeeping),
             blocking: OnceLock::new(),
             access,
+            unpooled: Unpooled::default(),
             resolver: resolver.clone(),
             client_name,
             limits,
@@ -284,7 +288,7 @@ impl Pool {
 
     /// Opens a connection that belongs to no pool, and returns it with the role of the node.
     pub(crate) fn connect_unpooled(&self, end: Option<Instant>) -> Result<(redis::Connection, Option<Role>), Fault> {
-        let connected = self.access.connector().connect_plain(self.end_of_connect(end));
+        let connected = self.unpooled.connect(self.access.connector(), self.end_of_connect(end));
         connected.map_err(|cause| Fault::new(Stage::Connect, cause))
     }
 

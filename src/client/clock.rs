@@ -19,6 +19,8 @@ pub(crate) struct Clock {
     end: Option<Instant>,
     attempt: u32,
     rounds: u32,
+    /// A request of this call was sent and lost.
+    has_lost: bool,
     /// When the call stops waiting for a permit, once it waits.
     permit_end: Option<Instant>,
 }
@@ -26,7 +28,7 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn start(deadline: Duration) -> Self {
         let now = Instant::now();
-        Self { now, end: now.checked_add(deadline), attempt: 0, rounds: 0, permit_end: None }
+        Self { now, end: now.checked_add(deadline), attempt: 0, rounds: 0, has_lost: false, permit_end: None }
     }
 
     /// An attempt is over.
@@ -42,6 +44,18 @@ impl Clock {
     /// Returns how much time is left.
     pub(crate) fn left(&self) -> Duration {
         self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(self.now))
+    }
+
+    /// A request was sent and lost. It will be sent only so often.
+    pub(crate) fn lose(&mut self) {
+        self.has_lost = true;
+    }
+
+    /// Returns whether every connection that was used before is to be proven from now on: so that no sending is lost on one
+    /// that died while it was idle.
+    #[inline]
+    pub(crate) fn is_careful(&self) -> bool {
+        self.has_lost
     }
 
     /// Returns how many attempts are over.

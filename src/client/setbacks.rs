@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use arrayvec::ArrayVec;
 
+use super::clock::Clock;
+use crate::error::Error;
 use crate::node::Outcome;
 use crate::routing::{Fault, Reply, Verdict};
-use crate::topology::{Member, Peer};
+use crate::topology::{LeftOut, Member, Peer, Topology};
 
 /// A request that was sent and got no complete reply is sent so often in all: perhaps no node can answer it.
 const MOST_SENDINGS: usize = 3;
@@ -21,6 +23,10 @@ pub(super) struct Setbacks {
     /// Attempts since all candidates were tried the last time, and how many of them met a refused login.
     attempts: u32,
     refused_logins: u32,
+    /// What the last attempt came to.
+    pub(super) error: Option<Error>,
+    /// What a node answered that another one may better.
+    pub(super) first_answer: Option<Error>,
 }
 
 impl Setbacks {
@@ -30,11 +36,12 @@ impl Setbacks {
         &mut self,
         member: &Member,
         attempt: &Result<Reply, Fault>,
+        clock: &mut Clock,
         judged: (Verdict, Option<Outcome>),
     ) -> (Verdict, Option<Outcome>) {
         match attempt {
             Ok(_) => judged,
-            Err(fault) => self.count_fault(member, fault, judged),
+            Err(fault) => self.count_fault(member, fault, clock, judged),
         }
     }
 
@@ -43,6 +50,7 @@ impl Setbacks {
         &mut self,
         member: &Member,
         fault: &Fault,
+        clock: &mut Clock,
         (verdict, outcome): (Verdict, Option<Outcome>),
     ) -> (Verdict, Option<Outcome>) {
         self.attempts += 1;
@@ -51,6 +59,7 @@ impl Setbacks {
             return (verdict, outcome);
         }
         member.node.count_failure();
+        clock.lose();
         let has_room = self.silent.try_push(Arc::clone(&member.peer)).is_ok();
         let is_last = !has_room || self.silent.is_full();
         (if is_last { Verdict::GiveUp } else { verdict }, None)
@@ -62,10 +71,27 @@ impl Setbacks {
         self.silent.iter().for_each(|peer| peer.record_loss(now));
     }
 
-    /// All candidates were tried. Returns whether each of them refused the login, so that waiting changes nothing.
-    pub(super) fn end_round(&mut self) -> bool {
-        let is_hopeless = self.attempts > 0 && self.refused_logins == self.attempts;
+    /// Returns the nodes that lost the request, as long as it is not known yet who else may serve it.
+    pub(super) fn left_out(&self, topology: &Topology) -> LeftOut {
+        let mut lost = LeftOut::default();
+        if !topology.is_settled() {
+            let positions = self.silent.iter().filter_map(|peer| topology.position(&peer.node));
+            positions.for_each(|position| lost.insert(position));
+        }
+        lost
+    }
+
+    /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login, or nobody
+    /// is left who might better an answer.
+    pub(super) fn end_round(&mut self, topology: &Topology) -> Option<Error> {
+        let is_refused = self.attempts > 0 && self.refused_logins == self.attempts;
         (self.attempts, self.refused_logins) = (0, 0);
-        is_hopeless
+        let answer = self.first_answer.take_if(|_| topology.is_settled() || is_refused);
+        answer.or_else(|| self.error.take_if(|_| is_refused))
+    }
+
+    /// Returns what a call is told that gets no further attempt, with what the last one came to.
+    pub(super) fn or(&mut self, error: Error) -> Error {
+        self.first_answer.take().unwrap_or_else(|| error.after(self.error.as_ref()))
     }
 }

@@ -21,7 +21,7 @@ use crate::routing::Obstacle;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const DOUBLINGS: u32 = 4;
 /// How long the monitor waits for its turn to connect: it must not be kept from a node by callers that hang there.
-const MONITOR_WAITS: Duration = Duration::from_millis(100);
+const MONITOR_WAITS: Duration = Duration::from_millis(200);
 
 /// How often a caller that waits looks for itself.
 const LOOKS_EVERY: Duration = Duration::from_millis(10);
@@ -44,6 +44,8 @@ pub(super) struct Access {
 #[derive(Debug, Default)]
 pub(super) struct State {
     connecting: u32,
+    /// Questions of the monitor that wait for their turn to connect: theirs is the next one.
+    waiting_questions: u32,
     /// How many connections came back while somebody waited.
     pub(super) returned: u64,
     /// Refusals in a row.
@@ -118,7 +120,8 @@ impl Access {
 
     /// Begins a handshake, if there are not too many and connecting does not pause.
     pub(super) fn begin(&self, state: &mut State, now: Instant) -> bool {
-        let may = state.connecting < self.most_connecting && state.pause(now).is_none();
+        let has_turn = state.connecting + state.waiting_questions < self.most_connecting;
+        let may = has_turn && state.pause(now).is_none();
         if may {
             state.connecting += 1;
         }
@@ -130,7 +133,9 @@ impl Access {
     fn begin_for_monitor(&self, end: Instant) {
         let end = end.min(Instant::now() + MONITOR_WAITS);
         let mut state = self.state.lock();
+        state.waiting_questions += 1;
         while state.connecting >= self.most_connecting && !self.changed.wait_until(&mut state, end).timed_out() {}
+        state.waiting_questions -= 1;
         state.connecting += 1;
     }
 

@@ -50,7 +50,7 @@ pub(super) fn next_timer(set: Option<Duration>, left: Duration) -> Option<Durati
 /// The setting of a timer that must not fire later than after `left`.
 ///
 /// Linux rounds long timers up to a coarser tick: they fire up to an eighth late.
-fn socket_limit(left: Duration) -> Duration {
+pub(super) fn socket_limit(left: Duration) -> Duration {
     if left > Duration::from_millis(200) { left - left / 8 - Duration::from_millis(4) } else { left }
 }
 

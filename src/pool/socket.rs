@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use redis::io::tcp::{TcpSettings, socket2::SockRef};
 
+use super::patience::socket_limit;
 use super::resolver::Resolver;
 use super::transport::Socket;
 
@@ -71,7 +72,7 @@ pub(super) fn connect_unix(path: &Path, end: Instant) -> io::Result<Socket> {
         }
         let socket = Raw::new(Domain::UNIX, Type::STREAM, None)?;
         // Linux lets it wait for the backlog as long as a write may wait.
-        socket.set_write_timeout(Some(left))?;
+        socket.set_write_timeout(Some(socket_limit(left)))?;
         match socket.connect(&addr) {
             Ok(()) => {
                 socket.set_write_timeout(None)?;

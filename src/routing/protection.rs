@@ -62,9 +62,16 @@ impl Protection {
         // Counted before the look: whoever ends after that sees it. All four in one order (SeqCst).
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut turn = self.turn.lock();
-        while !self.has_room() && !self.ended.wait_until(&mut turn, end).timed_out() {}
+        let has_room = loop {
+            if self.has_room() {
+                break true;
+            }
+            if self.ended.wait_until(&mut turn, end).timed_out() {
+                break self.has_room();
+            }
+        };
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.has_room()
+        has_room
     }
 
     /// Begins a fallback read on the master; `None` if there are as many as there may be.
