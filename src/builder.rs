@@ -189,8 +189,8 @@ impl Builder {
         self
     }
 
-    /// Sets how many reads at once the master serves for want of replicas; past that they fail at once with
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). `None`: no limit. Default: half of the pool size, at
+    /// Sets how many reads at once the master serves for want of replicas; a further one waits up to
+    /// [`checkout_timeout`](Self::checkout_timeout), then fails with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). `None`: no limit. Default: half of the pool size, at
     /// least one; zero fails `build`.
     ///
     /// It holds for [`ReadFrom::ReplicaPreferred`] in a set that has replicas: so that the loss of all replicas does not
@@ -261,6 +261,9 @@ impl Builder {
     }
 
     /// Sets how many connections to each node may be open at once. Default: 10; zero fails `build`.
+    ///
+    /// Blocking commands (`BLPOP`, `XREAD BLOCK` …) take connections of their own, at most as many again: so the push that
+    /// wakes them always gets one. A server that takes fewer connections than this is used with what it takes.
     pub fn pool_size(mut self, size: u32) -> Self {
         self.limits.size = size;
         self
@@ -277,15 +280,19 @@ impl Builder {
 
     /// Sets how long opening a connection may take, login included. Default: 500 ms; zero fails `build`.
     ///
-    /// The limit does not cover the system's name resolution, nor the handshake of native-tls.
+    /// Host names are looked up beside the calls; a name that was never looked up is waited for within this limit. With TLS
+    /// the limit holds for each step of the handshake.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.limits.connect = timeout;
         self
     }
 
-    /// Sets how long an attempt waits for a free connection of a pool. Default: 250 ms; zero fails `build`.
+    /// Sets how long an attempt waits for a free connection while there is another node to turn to. Default: 250 ms; zero
+    /// fails `build`.
     ///
-    /// Past it, a read goes to another node, and a write fails with [`ErrorKind::Checkout`](crate::ErrorKind::Checkout).
+    /// Where there is none, as for every write, the call waits until its deadline, and then fails with
+    /// [`ErrorKind::Checkout`](crate::ErrorKind::Checkout). A blocking command waits no longer than this. So does a read that
+    /// only the master could serve, while that has enough of such reads ([`fallback_limit`](Self::fallback_limit)).
     pub fn checkout_timeout(mut self, timeout: Duration) -> Self {
         self.limits.checkout = timeout;
         self
@@ -293,8 +300,8 @@ impl Builder {
 
     /// Sets how long an attempt waits for a reply. Default: 1 s; zero fails `build`.
     ///
-    /// Blocking commands extend it by their own argument. The system's timers may fire up to an eighth late. Past it, a
-    /// read goes to another node, and a write fails with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted).
+    /// Blocking commands extend it by their own argument. It bounds the whole exchange, however slowly a reply drips in. When
+    /// exceeded, a read goes to another node, and a write fails with [`ErrorKind::Interrupted`](crate::ErrorKind::Interrupted).
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.limits.response = timeout;
         self

@@ -110,7 +110,11 @@ pub(super) fn prepare(
     // A write that is sent to a node known to be dead, on a connection that is open only from this side, is in doubt.
     let needs_proof = || has_rested(lease, clock) || member.node.is_ejected();
     let is_proven_anyway = clock.is_careful() && lease.has_served();
-    if is_doubtful || is_proven_anyway || (must_be_alive && needs_proof()) { prove(member, lease, clock, end) } else { Ok(()) }
+    if is_doubtful || is_proven_anyway || (must_be_alive && needs_proof()) {
+        prove(member, lease, clock, end)
+    } else {
+        Ok(())
+    }
 }
 
 #[inline]

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use redis::io::tcp::{TcpSettings, socket2::SockRef};
 
-use super::patience::socket_limit;
 use super::resolver::Resolver;
 use super::transport::Socket;
 
@@ -59,6 +58,7 @@ fn connect_to(addr: &SocketAddr, limit: Duration, settings: &TcpSettings) -> io:
 /// long as the server is stopped.
 #[cfg(unix)]
 pub(super) fn connect_unix(path: &Path, end: Instant) -> io::Result<Socket> {
+    use super::patience::socket_limit;
     use redis::io::tcp::socket2::{Domain, SockAddr, Socket as Raw, Type};
 
     /// How long to wait where the system does not wait by itself.
