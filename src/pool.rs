@@ -41,7 +41,7 @@ mod unpooled;
 mod wire;
 
 pub(crate) use self::greeting::Login;
-pub(crate) use self::hello::role_in_greeting;
+pub(crate) use self::hello::{replicates_without_order, role_in_greeting};
 pub(crate) use self::lease::Lease;
 pub(crate) use self::line::{Line, Silence};
 pub(crate) use self::patience::Patience;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use redis::RedisError;
 
 use super::envelope::{Account, Silent};
-use super::fence::Word;
+use super::fence::{Speaker, Word};
 use super::sealed::Told;
 use super::session::SHORTEST_BOUND;
 use crate::classification::{Block, Classification, Request};
-use crate::consistency::{Demand, Evidence, Loss, Position, Session, Standpoint, Step};
+use crate::consistency::{Demand, Evidence, Loss, Passed, Position, Raised, Session, Standpoint, Step};
 use crate::events;
 use crate::node::Role;
 use crate::routing::{Fault, Stage};
@@ -41,7 +41,13 @@ impl Check<'_> {
     /// Checks what a node said beside its reply, and remembers it for the next choice.
     pub(super) fn proves(&self, member: &Member, request: &Request<'_>, told: Told) -> Result<(), Fault> {
         let checked = match told {
-            Told::Nothing => Ok(()),
+            // A write that went without the fence of its session.
+            Told::Nothing => {
+                if let Some(session) = self.session.filter(|_| !request.is_read()) {
+                    session.wrote_unfenced(member.node.hash());
+                }
+                Ok(())
+            }
             Told::Accounts { before, after } => {
                 [&before, &after].into_iter().flatten().flatten().for_each(|evidence| self.note(member, evidence));
                 if request.is_read() { self.read(member, before, after) } else { self.write(member, request, after) }
@@ -164,36 +170,71 @@ impl Check<'_> {
     /// Checks a reply by what it says of the session's fence.
     fn fence(&self, member: &Member, request: &Request<'_>, word: Word) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
+        let by = member.node.hash();
         match word {
             Word::None => Ok(()),
-            Word::Passed(passed) => {
-                // What takes itself for a master may be none any more: a fence has no name that would tell.
-                let is_confirmed = self.is_in_office(member) && !self.may_learn_more();
-                match session.passed(&self.demand, passed, is_confirmed) {
-                    Step::Accept => Ok(()),
-                    Step::Tell(loss) => {
-                        tell(member, Some(loss));
-                        Err(Fault::new(Stage::Lost(loss), None))
-                    }
-                    Step::Wait => {
-                        if passed.is_master {
-                            self.keeper.ring();
-                        }
-                        Err(Fault::new(Stage::Unproven, None))
-                    }
+            Word::Passed { speaker, count, behind } => {
+                self.hear(member, speaker)?;
+                let is_master = speaker.is_master;
+                self.pass(session, member, Passed { is_master, count, by })?;
+                match behind {
+                    Some(count) => self.pass(session, member, Passed { is_master, count, by }),
+                    None => Ok(()),
                 }
             }
             Word::Raised { raise, count, before } => {
-                tell(member, session.raised(&self.demand, raise, count, before, Instant::now()));
+                let raised = Raised { count, before, by };
+                tell(member, session.raised(&self.demand, raise, raised, Instant::now()));
                 Ok(())
             }
-            Word::Refused { refusal, .. } if request.is_read() => Err(silent(member, Silent { refusal })),
-            Word::Refused { refusal, executed: false } => {
+            Word::Refused { refusal, executed, speaker } if request.is_read() => {
+                self.hear(member, speaker)?;
+                let is_demanded = self.demand.seen.fence().is_some_and(|fence| fence.count > 0);
+                if executed && speaker.is_master && !is_demanded {
+                    // No fence was ever raised: the master has what there is.
+                    return self.pass(session, member, Passed { is_master: true, count: None, by });
+                }
+                Err(silent(member, Silent { refusal }))
+            }
+            Word::Refused { refusal, executed: false, .. } => {
                 Err(Fault::new(Stage::Unfenced, refusal.map(RedisError::from)))
             }
             Word::Refused { .. } => {
-                session.doubt();
+                session.wrote_unfenced(by);
                 Ok(())
+            }
+        }
+    }
+
+    /// Checks who answers a read: what calls itself the master may be none, and not every replica is proven by a fence.
+    fn hear(&self, member: &Member, speaker: Speaker) -> Result<(), Fault> {
+        if speaker.is_unordered {
+            member.refused.refuse_fences();
+        }
+        if speaker.is_master && !self.is_in_office(member) {
+            // Whether it is the set's master now is not for it to say.
+            member.observe_role(Role::Master);
+            self.keeper.ring();
+            return Err(Fault::new(Stage::WrongRole, None));
+        }
+        let is_proof = speaker.is_master || !speaker.is_unordered;
+        if is_proof { Ok(()) } else { Err(Fault::new(Stage::Unproven, None)) }
+    }
+
+    fn pass(&self, session: &Session, member: &Member, passed: Passed) -> Result<(), Fault> {
+        // A fence has no name that would tell which of two masters is the set's.
+        let is_confirmed = self.is_in_office(member) && !self.may_learn_more();
+        match session.passed(&self.demand, passed, is_confirmed) {
+            Step::Accept => Ok(()),
+            Step::Tell(loss) => {
+                tell(member, Some(loss));
+                Err(Fault::new(Stage::Lost(loss), None))
+            }
+            Step::Wait => {
+                if passed.is_master {
+                    self.keeper.ring();
+                }
+                Err(Fault::new(Stage::Unproven, None))
             }
         }
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use redis::{Cmd, ServerError, Value};
 
 use super::envelope::{Confirmed, EXEC, MULTI, append_wait, count_of, fold, refuses_transaction};
-use crate::classification::{Block, Request, TransactionStep};
-use crate::consistency::{FENCE_LIVES, Fence, Passed, Raise};
+use crate::classification::{Block, Request};
+use crate::consistency::{FENCE_LIVES, Fence, Raise};
 use crate::node::Role;
-use crate::pool::role_in_greeting;
+use crate::pool::{replicates_without_order, role_in_greeting};
 use crate::routing::{Refusal, Reply};
 
 const HELLO: &[u8] = b"*1\r\n$5\r\nHELLO\r\n";
@@ -21,8 +21,8 @@ pub(super) struct Fenced {
     /// How many replies come before and behind those of the request.
     before: usize,
     behind: usize,
-    /// The longest wait for replicas to confirm a write.
-    wait: Option<Duration>,
+    /// So many replicas are to confirm a write, within that time.
+    wait: Option<(u32, Duration)>,
 }
 
 /// Where the counter is read or raised.
@@ -30,11 +30,11 @@ pub(super) struct Fenced {
 enum Form {
     /// `HELLO`, `MULTI`, the counter, the read, `EXEC`.
     ReadWithin,
-    /// `HELLO`, the counter, the reads: they may see more than it says, never less.
-    ReadBehind,
-    /// `MULTI`, the fence before, the write, the raise, `EXEC`.
+    /// `HELLO`, the counter, the reads, the counter: what a full resync brings in between is seen by the second one.
+    ReadBetween,
+    /// `MULTI`, the write, the fence before, the raise, `EXEC`.
     WriteWithin(Raise),
-    /// The fence before, the writes, the raise.
+    /// The writes, the fence before, the raise.
     WriteBefore(Raise),
     /// A transaction of the user's: the raise stands before its `EXEC`.
     Inside(Raise),
@@ -47,7 +47,7 @@ pub(super) struct OpenedFence {
     pub(super) word: Word,
     /// How many replicas confirmed it.
     pub(super) confirmed: Option<Confirmed>,
-    /// The transaction around the read was refused, and the read with it.
+    /// Nothing was executed, only because of what was put around the request.
     pub(super) is_spoiled: bool,
 }
 
@@ -56,94 +56,100 @@ pub(super) struct OpenedFence {
 pub(super) enum Word {
     /// Nothing was executed.
     None,
-    Passed(Passed),
+    /// Where the counter stands before the read and, if that is another moment, behind it.
+    Passed { speaker: Speaker, count: Option<u64>, behind: Option<Option<u64>> },
     /// Where the counter stands now, and where the one before stands.
-    Raised {
-        raise: Raise,
-        count: u64,
-        before: Option<u64>,
-    },
+    Raised { raise: Raise, count: u64, before: Option<u64> },
     /// The counter could not be read or raised; `executed`: the request was executed all the same.
-    Refused {
-        refusal: Option<ServerError>,
-        executed: bool,
-    },
+    Refused { refusal: Option<ServerError>, executed: bool, speaker: Speaker },
+}
+
+/// What a server says of itself beside a read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Speaker {
+    pub(super) is_master: bool,
+    /// Its replicas do not apply what it writes in its order: a fence on them proves nothing.
+    pub(super) is_unordered: bool,
+}
+
+impl Speaker {
+    fn of(greeting: Option<&Value>) -> Self {
+        Self {
+            is_master: greeting.and_then(role_in_greeting) == Some(Role::Master),
+            is_unordered: greeting.is_some_and(replicates_without_order),
+        }
+    }
 }
 
 impl Fenced {
     /// Puts a read behind a fence. `is_pinned`: an `EXEC` would end what is watched.
     pub(super) fn read(request: &Request<'_>, fence: Option<Fence>, is_pinned: bool) -> Self {
         let within = request.is_single() && request.block == Block::No && !is_pinned;
+        // Where nothing was written yet, any number will do.
+        let counter = Cmd::get(key(fence.map_or(0, |fence| fence.name)));
         let mut bytes = HELLO.to_vec();
         if within {
             bytes.extend_from_slice(MULTI);
         }
-        // Where nothing was written yet, any number will do.
-        Cmd::get(key(fence.map_or(0, |fence| fence.name))).write_packed_command(&mut bytes);
+        counter.write_packed_command(&mut bytes);
         bytes.extend_from_slice(request.bytes);
         if within {
             bytes.extend_from_slice(EXEC);
             return Self { bytes, form: Form::ReadWithin, before: 3, behind: 1, wait: None };
         }
-        Self { bytes, form: Form::ReadBehind, before: 2, behind: 0, wait: None }
+        counter.write_packed_command(&mut bytes);
+        Self { bytes, form: Form::ReadBetween, before: 2, behind: 1, wait: None }
     }
 
-    /// Returns the form without a transaction, if this one has one.
+    /// Returns the form without a transaction of its own, if this one has one.
     pub(super) fn without_transaction(&self, request: &Request<'_>, fence: Option<Fence>) -> Option<Self> {
-        (self.form == Form::ReadWithin).then(|| Self::read(request, fence, true))
+        match self.form {
+            Form::ReadWithin => Some(Self::read(request, fence, true)),
+            Form::WriteWithin(raise) | Form::Inside(raise) => {
+                let plain = Self::write(request, raise, true);
+                Some(match self.wait {
+                    Some((replicas, limit)) => plain.confirmed_by(replicas, limit),
+                    None => plain,
+                })
+            }
+            Form::ReadBetween | Form::WriteBefore(_) => None,
+        }
     }
 
-    /// Has a write raise a fence.
+    /// Has a write raise a fence. `is_pinned`: a transaction that fails because of it could not be had again.
     pub(super) fn write(request: &Request<'_>, raise: Raise, is_pinned: bool) -> Self {
-        let within = request.is_single() && request.block == Block::No && !is_pinned;
-        let exec = request.bytes.strip_suffix(EXEC);
-        let is_exec = request.is_transaction() || request.step() == Some(TransactionStep::Exec);
         let mut bytes = Vec::with_capacity(request.bytes.len() + 256);
-        let mut before = 0;
-        if within && !is_exec {
+        let questions = 2 + usize::from(raise.before.is_some());
+        if let Some(rest) = request.bytes.strip_suffix(EXEC).filter(|_| request.is_transaction() && !is_pinned) {
+            bytes.extend_from_slice(rest);
+            raise_in(&mut bytes, raise);
+            bytes.extend_from_slice(EXEC);
+            return Self { bytes, form: Form::Inside(raise), before: questions, behind: 0, wait: None };
+        }
+        let within = request.is_single() && request.block == Block::No && !is_pinned;
+        if within {
             bytes.extend_from_slice(MULTI);
-            before += 1;
         }
-        let looks_back = raise.before.filter(|_| !is_exec);
-        if let Some(fence) = looks_back {
-            Cmd::get(key(fence.name)).write_packed_command(&mut bytes);
-            before += 1;
+        bytes.extend_from_slice(request.bytes);
+        raise_in(&mut bytes, raise);
+        if within {
+            bytes.extend_from_slice(EXEC);
+            return Self { bytes, form: Form::WriteWithin(raise), before: 1, behind: questions + 1, wait: None };
         }
-        match exec.filter(|_| is_exec) {
-            Some(rest) => {
-                bytes.extend_from_slice(rest);
-                let mut count = 2;
-                if let Some(fence) = raise.before {
-                    Cmd::get(key(fence.name)).write_packed_command(&mut bytes);
-                    count += 1;
-                }
-                raise_in(&mut bytes, raise.name);
-                bytes.extend_from_slice(EXEC);
-                Self { bytes, form: Form::Inside(raise), before: count, behind: 0, wait: None }
-            }
-            None => {
-                bytes.extend_from_slice(request.bytes);
-                raise_in(&mut bytes, raise.name);
-                if within {
-                    bytes.extend_from_slice(EXEC);
-                    return Self { bytes, form: Form::WriteWithin(raise), before, behind: 3, wait: None };
-                }
-                Self { bytes, form: Form::WriteBefore(raise), before, behind: 2, wait: None }
-            }
-        }
+        Self { bytes, form: Form::WriteBefore(raise), before: 0, behind: questions, wait: None }
     }
 
     /// Waits until so many replicas have confirmed the write, for so long.
     pub(super) fn confirmed_by(mut self, replicas: u32, limit: Duration) -> Self {
         append_wait(&mut self.bytes, replicas, limit);
-        self.wait = Some(limit);
+        self.wait = Some((replicas, limit));
         self
     }
 
     /// The request as it is sent.
     pub(super) fn sealed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
         let replies = self.before + request.reply_count() + self.behind + usize::from(self.wait.is_some());
-        request.within(&self.bytes, replies, self.wait.map_or(Block::No, Block::bounded))
+        request.within(&self.bytes, replies, self.wait.map_or(Block::No, |(_, limit)| Block::bounded(limit)))
     }
 
     /// Takes the replies that belong to the fence out.
@@ -153,54 +159,99 @@ impl Fenced {
             Reply::Many { kept, .. } => kept,
         };
         let confirmed = if self.wait.is_some() { values.pop().map(count_of) } else { None };
-        // Without MULTI, they ran one by one, which proves as much.
-        let has_begun = |values: &[Value]| !matches!(values.get(1), Some(Value::ServerError(_)));
-        let is_spoiled =
-            self.form == Form::ReadWithin && has_begun(&values) && values.get(1..).is_some_and(refuses_transaction);
+        let is_spoiled = self.is_spoiled(request, &values);
         let (values, word) = match self.form {
             Form::ReadWithin => {
-                let role = values.drain(..1).next();
-                let (value, rest) = unfold(values, 1);
-                (vec![value], rest.map_or_else(|word| word, |mut rest| passed(role, rest.pop())))
+                let speaker = Speaker::of(values.drain(..1.min(values.len())).next().as_ref());
+                let (value, rest) = unfold(values, 1, speaker);
+                (vec![value], rest.map_or_else(|word| word, |mut rest| passed(speaker, rest.pop(), None)))
             }
-            Form::ReadBehind => {
+            Form::ReadBetween => {
+                let behind = values.pop();
                 let rest = values.split_off(2.min(values.len()));
                 let count = values.pop();
-                (rest, passed(values.pop(), count))
+                (rest, passed(Speaker::of(values.pop().as_ref()), count, Some(behind)))
             }
             Form::WriteWithin(raise) => {
-                let looks = usize::from(raise.before.is_some());
-                let (value, rest) = unfold(values, looks);
+                let (value, rest) = unfold(values, 0, Speaker::default());
                 (vec![value], rest.map_or_else(|word| word, |rest| raised(raise, rest)))
             }
             Form::WriteBefore(raise) => {
-                let mut told: Vec<Value> = values.drain(..self.before.min(values.len())).collect();
-                told.extend(values.drain(values.len().saturating_sub(self.behind)..));
+                let told = values.split_off(values.len().saturating_sub(self.behind));
                 (values, raised(raise, told))
             }
             Form::Inside(raise) => inside(values, self.before, raise),
         };
         OpenedFence { reply: fold(request, values), word, confirmed, is_spoiled }
     }
+
+    /// Returns whether nothing was executed, only because of what was put around the request.
+    fn is_spoiled(&self, request: &Request<'_>, values: &[Value]) -> bool {
+        let error = |value: &Value| matches!(value, Value::ServerError(_));
+        match self.form {
+            Form::ReadWithin => {
+                let Some(values @ [multi, counter, read, _]) = values.get(1..) else { return false };
+                // Without MULTI, they ran one by one, which proves as much.
+                !error(multi) && (refuses_transaction(values) || (refuses_key(counter) && !error(read)))
+            }
+            Form::WriteWithin(_) => spoils_write(values, 1),
+            Form::Inside(_) => spoils_write(values, request.reply_count().saturating_sub(2)),
+            Form::ReadBetween | Form::WriteBefore(_) => false,
+        }
+    }
+
+    /// How the counter is raised, if it is.
+    pub(super) fn raise(&self) -> Option<Raise> {
+        match self.form {
+            Form::WriteWithin(raise) | Form::WriteBefore(raise) | Form::Inside(raise) => Some(raise),
+            Form::ReadWithin | Form::ReadBetween => None,
+        }
+    }
 }
 
-/// A write that does nothing but raise the fence.
-pub(super) fn touch(fence: Fence) -> Cmd {
-    Cmd::pexpire(key(fence.name), i64::try_from(FENCE_LIVES.as_millis()).unwrap_or(i64::MAX))
+/// Returns whether a transaction with a raise was not executed, though the request itself, of which `own` replies are
+/// acknowledgements, could be queued: the user may not touch the key, or there is no memory left, without which a server queues
+/// nothing.
+fn spoils_write(values: &[Value], own: usize) -> bool {
+    let refusal = |value: &Value| match value {
+        Value::ServerError(error) => Some(Refusal::of(error)),
+        _ => None,
+    };
+    let Some((Value::ServerError(exec), queued)) = values.split_last() else { return false };
+    let Some((multi, queued)) = queued.split_first() else { return false };
+    let may_own_pass = queued.iter().take(own).filter_map(refusal).all(|why| why == Some(Refusal::OutOfMemory));
+    let is_about_fence = match Refusal::of(exec) {
+        None => exec.code() == "EXECABORT",
+        Some(why) => matches!(why, Refusal::OutOfMemory | Refusal::NoRights),
+    };
+    refusal(multi).is_none() && may_own_pass && is_about_fence
+}
+
+/// Returns whether the user may not read the counter.
+fn refuses_key(counter: &Value) -> bool {
+    matches!(counter, Value::ServerError(error) if Refusal::of(error) == Some(Refusal::NoRights))
+}
+
+/// A write that does nothing but raise the session's fence: it lets the one of this name live on.
+pub(super) fn touch(name: u64) -> Cmd {
+    Cmd::pexpire(key(name), i64::try_from(FENCE_LIVES.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn key(name: u64) -> String {
     format!("redis-replicated:fence:{name:016x}")
 }
 
-fn raise_in(bytes: &mut Vec<u8>, name: u64) {
-    Cmd::incr(key(name), 1).write_packed_command(bytes);
-    touch(Fence { name, count: 0 }).write_packed_command(bytes);
+fn raise_in(bytes: &mut Vec<u8>, raise: Raise) {
+    if let Some(fence) = raise.before {
+        Cmd::get(key(fence.name)).write_packed_command(bytes);
+    }
+    Cmd::incr(key(raise.name), raise.amount).write_packed_command(bytes);
+    touch(raise.name).write_packed_command(bytes);
 }
 
 /// Takes the value out of the replies to `MULTI`, so many questions before it, the request, those behind it, and `EXEC`.
 /// Returns the replies to the questions, in order.
-fn unfold(mut values: Vec<Value>, before: usize) -> (Value, Result<Vec<Value>, Word>) {
+fn unfold(mut values: Vec<Value>, before: usize, speaker: Speaker) -> (Value, Result<Vec<Value>, Word>) {
     let exec = values.pop().unwrap_or(Value::Nil);
     if matches!(values.first(), Some(Value::ServerError(_))) {
         // No MULTI: they ran one by one, in this order, which proves as much.
@@ -208,7 +259,7 @@ fn unfold(mut values: Vec<Value>, before: usize) -> (Value, Result<Vec<Value>, W
         values.remove(0);
         return (own, Ok(values));
     }
-    let refused = |refusal| (Value::Nil, Err(Word::Refused { refusal: Some(refusal), executed: false }));
+    let refused = |refusal| (Value::Nil, Err(Word::Refused { refusal: Some(refusal), executed: false, speaker }));
     for (place, value) in values.into_iter().enumerate() {
         let Value::ServerError(error) = value else { continue };
         // The request's own error is its reply, as if there had been no transaction around it.
@@ -222,7 +273,7 @@ fn unfold(mut values: Vec<Value>, before: usize) -> (Value, Result<Vec<Value>, W
         }
         // Demoted meanwhile: nothing was executed.
         Value::ServerError(error) => (Value::ServerError(error), Err(Word::None)),
-        _ => (Value::Nil, Err(Word::Refused { refusal: None, executed: true })),
+        _ => (Value::Nil, Err(Word::Refused { refusal: None, executed: true, speaker })),
     }
 }
 
@@ -235,45 +286,42 @@ fn inside(mut values: Vec<Value>, questions: usize, raise: Raise) -> (Vec<Value>
         values.push(exec);
         return (values, raised(raise, told));
     }
-    let refusal =
-        told.into_iter().find_map(|value| if let Value::ServerError(error) = value { Some(error) } else { None });
-    let (exec, word) = match (exec, refusal) {
-        (Value::Array(mut all), _) if all.len() >= questions => {
+    let (exec, word) = match exec {
+        Value::Array(mut all) if all.len() >= questions => {
             let told = all.split_off(all.len() - questions);
             (Value::Array(all), raised(raise, told))
         }
-        // The user's own commands were queued: the fence alone spoilt it.
-        (Value::ServerError(_), Some(refusal))
-            if !values.iter().any(|value| matches!(value, Value::ServerError(_))) =>
-        {
-            (Value::Nil, Word::Refused { refusal: Some(refusal), executed: false })
-        }
-        // What was watched has changed, or it was not queued whole: nothing was executed.
-        (exec, _) => (exec, Word::None),
+        // It was not queued whole: nothing was executed.
+        exec => (exec, Word::None),
     };
     values.push(exec);
     (values, word)
 }
 
-/// Reads the replies to the raise; before it, those to the question for the fence before.
+/// Reads the replies to the raise; before it, that to the question for the fence before.
 fn raised(raise: Raise, mut told: Vec<Value>) -> Word {
+    let refused = |refusal| Word::Refused { refusal, executed: true, speaker: Speaker::default() };
     let _ttl = told.pop();
-    let count = told.pop();
-    let before = told.pop();
-    match count {
+    match told.pop() {
         Some(Value::Int(count)) => {
-            Word::Raised { raise, count: u64::try_from(count).unwrap_or(0), before: before.and_then(number) }
+            let before = told.pop().and_then(number);
+            Word::Raised { raise, count: u64::try_from(count).unwrap_or(0), before }
         }
-        Some(Value::ServerError(refusal)) => Word::Refused { refusal: Some(refusal), executed: true },
-        _ => Word::Refused { refusal: None, executed: true },
+        Some(Value::ServerError(refusal)) => refused(Some(refusal)),
+        _ => refused(None),
     }
 }
 
-fn passed(role: Option<Value>, count: Option<Value>) -> Word {
-    let is_master = role.as_ref().and_then(role_in_greeting) == Some(Role::Master);
-    match count {
-        Some(Value::ServerError(refusal)) => Word::Refused { refusal: Some(refusal), executed: true },
-        count => Word::Passed(Passed { is_master, count: count.and_then(number) }),
+fn passed(speaker: Speaker, count: Option<Value>, behind: Option<Option<Value>>) -> Word {
+    match (count, behind) {
+        (Some(Value::ServerError(refusal)), _) | (_, Some(Some(Value::ServerError(refusal)))) => {
+            Word::Refused { refusal: Some(refusal), executed: true, speaker }
+        }
+        (count, behind) => Word::Passed {
+            speaker,
+            count: count.and_then(number),
+            behind: behind.map(|behind| behind.and_then(number)),
+        },
     }
 }
 

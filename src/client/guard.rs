@@ -1,6 +1,6 @@
 //! What the reply to one call has to prove, beside being a reply.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::time::{Duration, Instant};
 
 use redis::{RedisError, Value};
@@ -8,12 +8,12 @@ use redis::{RedisError, Value};
 use super::check::Check;
 use super::clock::Clock;
 use super::envelope::{Envelope, Form};
-use super::fence::{Fenced, touch};
-use super::sealed::{Sealed, Unsealed};
+use super::fence::{Fenced, Word, touch};
+use super::sealed::{Sealed, Told, Unsealed};
 use super::{Aim, Options, ReplicatedClient};
 use crate::addr::NodeAddr;
 use crate::classification::{Block, Classification, Request, TransactionStep};
-use crate::consistency::{Demand, Seen, Session, SessionMode};
+use crate::consistency::{Demand, Raise, Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Node;
 use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
@@ -29,11 +29,27 @@ pub(crate) struct Guard<'a> {
     envelope: Option<Box<Sealed>>,
     /// For nodes that refuse a transaction around a read; made when it is needed.
     plain: OnceCell<Option<Box<Sealed>>>,
+    raising: Option<Raising<'a>>,
     check: Option<Check<'a>>,
     /// Who is not asked again, after one node answered what another one may better.
     turned_from: TurnedFrom,
     /// So many replicas are to confirm a write.
     replicas: u32,
+}
+
+/// A write that raises its session's fence. Once it is over, the session counts on it no more.
+#[derive(Debug)]
+struct Raising<'a> {
+    session: &'a Session,
+    raise: Raise,
+    /// The fence was raised without the write: the same number never stands for a second attempt.
+    is_spent: Cell<bool>,
+}
+
+impl Drop for Raising<'_> {
+    fn drop(&mut self) {
+        self.session.cancel(self.raise);
+    }
 }
 
 /// Nodes that are not asked again.
@@ -84,7 +100,7 @@ impl ReplicatedClient {
         }
         let mut demand = session.map(Session::demand).unwrap_or_default();
         let staleness = options.max_staleness.filter(|_| is_read);
-        let fence = session.filter(|_| self.shared.session_mode == SessionMode::Fence);
+        let fence = session.filter(|session| session.mode() == SessionMode::Fence);
         // No fence says how old what is behind it may be.
         demand.needs_master |= fence.is_some() && staleness.is_some();
         let blocks = request.block != Block::No && session.is_some();
@@ -113,13 +129,16 @@ impl ReplicatedClient {
                 seals.then(|| Box::new(Sealed::Account(Envelope::seal(request, form, asked))))
             }
         };
-        let checks = envelope.is_some() && (session.is_some() || staleness.is_some());
+        let goes_unfenced = fence.is_some() && writes;
+        let checks = goes_unfenced || (envelope.is_some() && (session.is_some() || staleness.is_some()));
         let (keeper, began) = (&*self.shared.keeper, Instant::now());
         let check = checks.then_some(Check { session, demand, staleness, keeper, began });
+        let raise = envelope.as_deref().and_then(Sealed::raise).zip(session);
         Ok(Guard {
             request,
             envelope,
             plain: OnceCell::new(),
+            raising: raise.map(|(raise, session)| Raising { session, raise, is_spent: Cell::new(false) }),
             check,
             turned_from: TurnedFrom::Nobody,
             replicas: asked.map_or(0, |asked| asked.replicas),
@@ -140,9 +159,8 @@ impl ReplicatedClient {
             let reads = fence.is_some() || demand.needs_master;
             return reads.then(|| Box::new(Sealed::Fence(Fenced::read(request, fence, is_pinned))));
         }
-        let topology = self.shared.keeper.current();
-        let master = topology.master().map_or(0, |master| topology.members()[master].node.hash());
-        let fenced = Fenced::write(request, session.raise(Instant::now(), master, rand::random()), is_pinned);
+        let raise = session.raise(Instant::now(), rand::random(), rand::random())?;
+        let fenced = Fenced::write(request, raise, is_pinned);
         let fenced = match asked {
             Some(asked) => fenced.confirmed_by(asked.replicas, asked.limit),
             None => fenced,
@@ -150,11 +168,14 @@ impl ReplicatedClient {
         Some(Box::new(Sealed::Fence(fenced)))
     }
 
-    /// Has what was seen stand behind a fence that is young: if it is about to expire, by a write that does nothing else. If that
-    /// fails, a later call tries again.
+    /// Has what was seen stand behind a fence that is young and proves it on replicas: if there is none, by a write that does
+    /// nothing else. If that fails, a later call tries again.
     fn keep_fence(&self, session: &Session, clock: &mut Clock) {
-        let Some(fence) = session.renewal(clock.now()) else { return };
-        let packed = touch(fence).get_packed_command();
+        if session.mode() != SessionMode::Fence {
+            return;
+        }
+        let Some(name) = session.wants_fence(clock.now()) else { return };
+        let packed = touch(name).get_packed_command();
         if let Ok(request) = Request::command(&packed, self.classifier()) {
             // A part of the time that the read has, and no waiting for replicas.
             let options = Options { deadline: self.options.deadline / 4, confirmation: None, ..self.options.clone() };
@@ -179,6 +200,7 @@ impl<'a> Guard<'a> {
             request,
             envelope: None,
             plain: OnceCell::new(),
+            raising: None,
             check: None,
             turned_from: TurnedFrom::Nobody,
             replicas: 0,
@@ -193,7 +215,10 @@ impl<'a> Guard<'a> {
     /// The same for what goes on with something: it needs to contain what the beginning had to.
     pub(crate) fn since(mut self, began_at: Option<Seen>) -> Self {
         if let (Some(seen), Some(check)) = (began_at, &mut self.check) {
-            check.demand.seen = seen;
+            match check.session.filter(|session| session.mode() == SessionMode::Fence) {
+                Some(session) => check.demand.begin_at(session, seen),
+                None => check.demand.seen = seen,
+            }
         }
         self
     }
@@ -206,9 +231,13 @@ impl<'a> Guard<'a> {
     /// The form in which the request is sent to this node.
     #[inline]
     pub(super) fn envelope(&self, member: &Member, now: Instant) -> Option<&Sealed> {
-        let envelope = self.envelope.as_deref()?;
+        let envelope = self.envelope.as_deref().filter(|_| !self.is_spent())?;
         let plain = if member.refused.transactions(now) { self.plain(envelope) } else { None };
         plain.or(Some(envelope))
+    }
+
+    fn is_spent(&self) -> bool {
+        self.raising.as_ref().is_some_and(|raising| raising.is_spent.get())
     }
 
     #[cold]
@@ -245,9 +274,17 @@ impl<'a> Guard<'a> {
     #[inline]
     fn unable(&self, topology: &Topology) -> LeftOut {
         match &self.check {
-            Some(check) if self.request.is_read() && check.needs_master(self.request) => topology.replicas(),
+            Some(check) if self.request.is_read() && (check.needs_master(self.request) || self.has_no_order(topology)) => {
+                topology.replicas()
+            }
             _ => LeftOut::default(),
         }
+    }
+
+    /// Returns whether a fence is to prove it, and the servers are of a kind whose replicas it does not prove.
+    fn has_no_order(&self, topology: &Topology) -> bool {
+        matches!(self.envelope.as_deref(), Some(Sealed::Fence(_)))
+            && topology.members().iter().any(|member| member.refused.fences())
     }
 
     /// What a node should have, so that it is likely to prove what is asked for.
@@ -263,10 +300,13 @@ impl<'a> Guard<'a> {
 
     /// Notes an attempt without a complete reply.
     pub(super) fn note_fault(&self, fault: &Fault) {
-        if let (Stage::Sent | Stage::Stale, Some(session)) = (fault.stage, self.session())
-            && !self.request.is_read()
-        {
-            session.doubt();
+        if !fault.is_loss() || self.request.is_read() {
+            return;
+        }
+        match (&self.raising, self.session()) {
+            (Some(raising), _) if !raising.is_spent.get() => raising.session.lose(raising.raise),
+            (_, Some(session)) => session.doubt(),
+            (_, None) => {}
         }
     }
 
@@ -277,7 +317,11 @@ impl<'a> Guard<'a> {
     /// Hands out a reply that proves what was asked for, or says why it must not be.
     #[inline]
     pub(super) fn check(&self, member: &Member, opened: Unsealed) -> Result<Reply, Fault> {
-        if self.envelope.is_none() { Ok(opened.reply) } else { self.check_closely(member, opened) }
+        if self.envelope.is_none() && self.check.is_none() {
+            Ok(opened.reply)
+        } else {
+            self.check_closely(member, opened)
+        }
     }
 
     fn check_closely(&self, member: &Member, opened: Unsealed) -> Result<Reply, Fault> {
@@ -286,7 +330,11 @@ impl<'a> Guard<'a> {
             return Err(Fault::new(Stage::Spoiled, None));
         }
         if !is_answer(self.request, &reply) {
-            // Nothing was executed: there is nothing to prove.
+            // Nothing was executed: there is nothing to prove. But the fence may have been raised.
+            if let (Some(check), Some(raising), Told::Fence(Word::Raised { .. })) = (&self.check, &self.raising, &told) {
+                raising.is_spent.set(true);
+                check.proves(member, self.request, told)?;
+            }
             return Ok(reply);
         }
         if let Some(check) = &self.check {

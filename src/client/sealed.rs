@@ -3,7 +3,7 @@
 use super::envelope::{Account, Confirmed, Envelope, Opened};
 use super::fence::{Fenced, OpenedFence, Word};
 use crate::classification::Request;
-use crate::consistency::Fence;
+use crate::consistency::{Fence, Raise};
 use crate::routing::Reply;
 
 /// A request with what proves its reply.
@@ -40,6 +40,14 @@ impl Sealed {
             Self::Fence(fenced) => Self::Fence(fenced.without_transaction(request, fence)?),
         };
         Some(Box::new(plain))
+    }
+
+    /// How the session's fence is raised, if it is.
+    pub(super) fn raise(&self) -> Option<Raise> {
+        match self {
+            Self::Account(_) => None,
+            Self::Fence(fenced) => fenced.raise(),
+        }
     }
 
     pub(super) fn sealed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {

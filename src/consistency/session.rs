@@ -2,17 +2,17 @@
 
 use parking_lot::Mutex;
 
-use self::fenced::Own;
+use self::fenced::Fences;
 use super::token::Seen;
 use super::{Evidence, Lineage, Position, Proof, Relation, SessionMode, Token};
 
 mod fenced;
 
-pub(crate) use self::fenced::{FENCE_LIVES, Passed, Raise};
+pub(crate) use self::fenced::{FENCE_LIVES, Passed, Raise, Raised};
 
 /// The state of a session, shared by all clones of its handle. Nothing here does I/O.
 #[derive(Debug, Default)]
-pub(crate) struct Session(Mutex<State>);
+pub(crate) struct Session(Mutex<State>, SessionMode);
 
 #[derive(Debug, Default)]
 struct State {
@@ -23,8 +23,7 @@ struct State {
     /// more, because the master has said since where it is.
     doubts: u64,
     settled: u64,
-    /// The fence that this session raises itself.
-    own: Option<Own>,
+    fences: Fences,
     /// What the next read is to be told.
     loss: Option<Loss>,
 }
@@ -45,6 +44,8 @@ pub(crate) enum Loss {
 pub(crate) struct Demand {
     pub(crate) seen: Seen,
     doubts: u64,
+    /// Of the fence, when the call began.
+    era: u32,
     /// Only the master can prove it.
     pub(crate) needs_master: bool,
 }
@@ -61,27 +62,38 @@ pub(crate) enum Step {
 }
 
 impl Session {
-    /// Begins where a token ends. What a session of the other mode has seen, only the master is sure to have.
+    /// Begins where a token ends. What a session of the other mode has seen is proven as that one would: nothing else can.
     pub(crate) fn resume(token: &Token, mode: SessionMode) -> Self {
         let Token { seen, in_doubt, loss } = *token;
-        let seen = match (seen, mode) {
-            (Seen::At(_), SessionMode::Fence) | (Seen::Fence(_), SessionMode::Strict) => Seen::Unknown,
-            (seen, _) => seen,
+        let mode = match seen {
+            Seen::At(_) => SessionMode::Strict,
+            Seen::Fence(_) => SessionMode::Fence,
+            Seen::Nothing | Seen::Unknown => mode,
         };
-        Self(Mutex::new(State { seen, doubts: in_doubt.into(), loss, ..State::default() }))
+        Self(Mutex::new(State { seen, doubts: in_doubt.into(), loss, ..State::default() }), mode)
+    }
+
+    /// Returns how this session proves what it reads.
+    pub(crate) fn mode(&self) -> SessionMode {
+        self.1
     }
 
     pub(crate) fn token(&self) -> Token {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
         // A token has room for one position: what was seen before is told instead.
         let open = state.open.map(|_| Loss::Unproven);
-        Token { seen: state.seen, in_doubt: state.needs_master(), loss: state.loss.max(open) }
+        Token { seen: state.told(), in_doubt: state.needs_master(), loss: state.loss.max(open) }
     }
 
     /// Returns what the reply to a call that begins now has to prove.
     pub(crate) fn demand(&self) -> Demand {
         let state = self.0.lock();
-        Demand { seen: state.seen, doubts: state.doubts, needs_master: state.needs_master() }
+        Demand {
+            seen: state.seen,
+            doubts: state.doubts,
+            era: state.fences.era(),
+            needs_master: state.needs_master(),
+        }
     }
 
     /// Returns, once, what the next read has to be told.

@@ -15,22 +15,29 @@ pub(super) enum Greeting {
 
 /// Reads the reply to `HELLO`: a map in RESP3, a flat list of names and values in RESP2.
 pub(super) fn read_greeting(reply: &Value) -> Greeting {
-    let field = |name: &str| -> Option<&[u8]> {
-        match reply {
-            Value::Map(fields) => {
-                fields.iter().find(|(key, _)| text(key) == Some(name.as_bytes())).and_then(|(_, value)| text(value))
-            }
-            Value::Array(items) => items
-                .chunks_exact(2)
-                .find(|pair| text(&pair[0]) == Some(name.as_bytes()))
-                .and_then(|pair| text(&pair[1])),
-            _ => None,
-        }
-    };
-    if field("mode") == Some(b"sentinel") {
+    if field(reply, "mode") == Some(b"sentinel") {
         return Greeting::Sentinel;
     }
-    Greeting::Role(field("role").and_then(role))
+    Greeting::Role(field(reply, "role").and_then(role))
+}
+
+/// Returns whether a reply to `HELLO` comes from a server whose replicas do not apply writes in the master's order: each shard of
+/// Dragonfly replicates for itself.
+pub(crate) fn replicates_without_order(reply: &Value) -> bool {
+    field(reply, "dragonfly_version").is_some()
+}
+
+fn field<'a>(reply: &'a Value, name: &str) -> Option<&'a [u8]> {
+    match reply {
+        Value::Map(fields) => {
+            fields.iter().find(|(key, _)| text(key) == Some(name.as_bytes())).and_then(|(_, value)| text(value))
+        }
+        Value::Array(items) => items
+            .chunks_exact(2)
+            .find(|pair| text(&pair[0]) == Some(name.as_bytes()))
+            .and_then(|pair| text(&pair[1])),
+        _ => None,
+    }
 }
 
 /// Returns the role that a reply to `HELLO` names.
@@ -64,7 +71,7 @@ fn text(value: &Value) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Greeting, read_greeting, read_role};
+    use super::{Greeting, read_greeting, read_role, replicates_without_order};
     use crate::node::Role;
     use redis::{Value, parse_redis_value};
 
@@ -79,6 +86,17 @@ mod tests {
         assert_eq!(read_greeting(&sentinel), Greeting::Sentinel);
         let role = parse_redis_value(b"*2\r\n$5\r\nslave\r\n:1\r\n").unwrap();
         assert_eq!(read_role(&role), Some(Role::Replica));
+    }
+
+    #[test]
+    fn servers_that_replicate_by_shards_say_so() {
+        for (reply, is_one) in [
+            ("*4\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$17\r\ndragonfly_version\r\n$9\r\ndf-v1.40\n\r\n", true),
+            ("%1\r\n$17\r\ndragonfly_version\r\n$8\r\ndf-v1.40\r\n", true),
+            ("%1\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n", false),
+        ] {
+            assert_eq!(replicates_without_order(&parse_redis_value(reply.as_bytes()).unwrap()), is_one);
+        }
     }
 
     #[test]

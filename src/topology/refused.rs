@@ -15,6 +15,8 @@ pub(crate) struct Refused {
     transactions: AtomicBool,
     transactions_at: Mutex<Option<Instant>>,
     rights_told_at: Mutex<Option<Instant>>,
+    /// Replicas of this server do not apply writes in their order: fences on them prove nothing.
+    fences: AtomicBool,
 }
 
 impl Refused {
@@ -36,6 +38,16 @@ impl Refused {
         let still = at.is_some_and(|at| now.saturating_duration_since(at) < REMEMBERED_FOR);
         self.transactions.store(still, Ordering::Relaxed);
         still
+    }
+
+    /// Records that fences prove nothing on replicas of a server of this kind.
+    pub(crate) fn refuse_fences(&self) {
+        self.fences.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether fences prove nothing on replicas of a server of this kind.
+    pub(crate) fn fences(&self) -> bool {
+        self.fences.load(Ordering::Relaxed)
     }
 
     /// Returns whether it was not told for a while that the user lacks rights on this node; from now on, it was.

@@ -1,11 +1,11 @@
-use super::{Fenced, Word};
+use super::{Fenced, Speaker, Word};
 use crate::classification::{Classifier, Request};
-use crate::consistency::{Fence, Passed, Raise};
+use crate::consistency::{Fence, Raise};
 use crate::routing::Reply;
 use redis::{Cmd, Pipeline, Value, parse_redis_value};
 
-const RAISE: Raise = Raise { name: 7, master: 1, before: None };
-const RENEWAL: Raise = Raise { name: 7, master: 1, before: Some(Fence { name: 6, count: 3 }) };
+const RAISE: Raise = Raise { name: 7, amount: 5, before: None };
+const RENEWAL: Raise = Raise { name: 7, amount: 1, before: Some(Fence { name: 6, count: 3 }) };
 
 fn values(replies: &[&str]) -> Reply {
     let kept = replies.iter().map(|reply| parse_redis_value(format!("{reply}\r\n").as_bytes()).unwrap()).collect();
@@ -27,6 +27,9 @@ fn one(reply: Reply) -> Value {
 
 const HELLO: &str = "*2\r\n$4\r\nrole\r\n$6\r\nmaster";
 
+const MASTER: Speaker = Speaker { is_master: true, is_unordered: false };
+const UNKNOWN: Speaker = Speaker { is_master: false, is_unordered: false };
+
 #[test]
 fn a_read_comes_with_role_and_counter() {
     let (packed, classifier) = (Cmd::get("k").get_packed_command(), Classifier::new());
@@ -35,21 +38,38 @@ fn a_read_comes_with_role_and_counter() {
     assert_eq!(sent(&fenced), ["HELLO", "MULTI", "GET", "GET", "EXEC"]);
     let opened = fenced.open(&request, values(&[HELLO, "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\n3\r\n$1\r\nv"]));
     assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
-    assert!(matches!(opened.word, Word::Passed(Passed { is_master: true, count: Some(3) })));
+    assert!(matches!(opened.word, Word::Passed { speaker: MASTER, count: Some(3), behind: None }));
     let wrong = "*2\r\n$-1\r\n-WRONGTYPE x";
     let opened = fenced.open(&request, values(&["-ERR unknown command", "+OK", "+QUEUED", "+QUEUED", wrong]));
-    assert!(matches!(opened.word, Word::Passed(Passed { is_master: false, count: None })));
+    assert!(matches!(opened.word, Word::Passed { speaker: UNKNOWN, count: None, behind: None }));
     assert!(matches!(one(opened.reply), Value::ServerError(_)));
     let opened = fenced.open(&request, values(&[HELLO, "+OK", "+QUEUED", "-ERR arity", "-EXECABORT x"]));
     assert!(matches!(opened.word, Word::None) && matches!(one(opened.reply), Value::ServerError(_)));
+    assert!(!opened.is_spoiled);
     let opened = fenced.open(&request, values(&[HELLO, "+OK", "-NOPERM x", "+QUEUED", "-EXECABORT x"]));
-    assert!(matches!(opened.word, Word::Refused { executed: false, .. }));
-    let pinned = Fenced::read(&request, None, true);
-    assert_eq!(sent(&pinned), ["HELLO", "GET", "GET"], "an EXEC would end what is watched");
-    let opened = pinned.open(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv"]));
-    assert!(matches!(opened.word, Word::Passed(Passed { is_master: true, count: Some(4) })));
-    assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
+    assert!(matches!(opened.word, Word::Refused { executed: false, .. }) && opened.is_spoiled);
+    let dragonfly = HELLO.replace("*2", "*4") + "\r\n$17\r\ndragonfly_version\r\n$1\r\n1";
+    let opened = fenced.open(&request, values(&[&dragonfly, "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\n3\r\n$1\r\nv"]));
+    let speaker = Speaker { is_master: true, is_unordered: true };
+    assert!(matches!(opened.word, Word::Passed { speaker: told, .. } if told == speaker));
 }
+
+#[test]
+fn reads_that_are_no_transaction_stand_between_two_questions() {
+    let (packed, classifier) = (Cmd::get("k").get_packed_command(), Classifier::new());
+    let request = Request::command(&packed, &classifier).unwrap();
+    let pinned = Fenced::read(&request, None, true);
+    assert_eq!(sent(&pinned), ["HELLO", "GET", "GET", "GET"], "an EXEC would end what is watched");
+    let opened = pinned.open(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$1\r\n5"]));
+    assert!(matches!(opened.word, Word::Passed { speaker: MASTER, count: Some(4), behind: Some(Some(5)) }));
+    assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
+    let opened = pinned.open(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$-1"]));
+    assert!(matches!(opened.word, Word::Passed { behind: Some(None), .. }), "a full resync in between");
+    let opened = pinned.open(&request, values(&[HELLO, "-NOPERM x", "$1\r\nv", "-NOPERM x"]));
+    assert!(matches!(opened.word, Word::Refused { executed: true, speaker: MASTER, .. }));
+}
+
+const QUEUED: [&str; 4] = ["+OK", "+QUEUED", "+QUEUED", "+QUEUED"];
 
 #[test]
 fn a_write_raises_the_counter_in_its_own_transaction() {
@@ -57,24 +77,51 @@ fn a_write_raises_the_counter_in_its_own_transaction() {
     let request = Request::command(&packed, &classifier).unwrap();
     let fenced = Fenced::write(&request, RAISE, false);
     assert_eq!(sent(&fenced), ["MULTI", "SET", "INCRBY", "PEXPIRE", "EXEC"]);
-    let queued = ["+OK", "+QUEUED", "+QUEUED", "+QUEUED"];
-    let opened = fenced.open(&request, values(&[&queued[..], &["*3\r\n+OK\r\n:5\r\n:1"]].concat()));
+    let opened = fenced.open(&request, values(&[&QUEUED[..], &["*3\r\n+OK\r\n:5\r\n:1"]].concat()));
     assert_eq!(one(opened.reply), Value::Okay);
-    assert!(matches!(opened.word, Word::Raised { count: 5, before: None, .. }));
+    assert!(matches!(opened.word, Word::Raised { count: 5, before: None, .. }) && !opened.is_spoiled);
     let refused = ["+OK", "-READONLY x", "-READONLY x", "-READONLY x", "-EXECABORT x"];
     let opened = fenced.open(&request, values(&refused));
-    assert!(matches!(opened.word, Word::None), "the request's own refusal");
-    let opened = fenced.open(&request, values(&["+OK", "+QUEUED", "-NOPERM x", "+QUEUED", "-EXECABORT x"]));
-    assert!(matches!(opened.word, Word::Refused { executed: false, .. }));
+    assert!(matches!(opened.word, Word::None) && !opened.is_spoiled, "the request's own refusal");
     // Without the right to MULTI they run one by one.
     let opened = fenced.open(&request, values(&["-NOPERM x", "+OK", ":5", ":1", "-NOPERM x"]));
     assert!(matches!(opened.word, Word::Raised { count: 5, .. }) && one(opened.reply) == Value::Okay);
+    assert!(!opened.is_spoiled);
     let renewal = Fenced::write(&request, RENEWAL, false).confirmed_by(1, std::time::Duration::from_micros(1));
-    assert_eq!(sent(&renewal), ["MULTI", "GET", "SET", "INCRBY", "PEXPIRE", "EXEC", "WAIT"]);
-    let replies = [&queued[..], &["+QUEUED", "*4\r\n$1\r\n3\r\n+OK\r\n:1\r\n:1", ":2"]].concat();
+    assert_eq!(sent(&renewal), ["MULTI", "SET", "GET", "INCRBY", "PEXPIRE", "EXEC", "WAIT"]);
+    let replies = [&QUEUED[..], &["+QUEUED", "*4\r\n+OK\r\n$1\r\n3\r\n:1\r\n:1", ":2"]].concat();
     let opened = renewal.open(&request, values(&replies));
     assert!(matches!(opened.word, Word::Raised { count: 1, before: Some(3), .. }));
     assert_eq!((one(opened.reply), opened.confirmed), (Value::Okay, Some(Ok(2))));
+    let plain = renewal.without_transaction(&request, None).unwrap();
+    assert_eq!(sent(&plain), ["SET", "GET", "INCRBY", "PEXPIRE", "WAIT"]);
+}
+
+#[test]
+fn what_is_put_around_a_write_never_fails_it() {
+    let (packed, classifier) = (Cmd::del("k").get_packed_command(), Classifier::new());
+    let request = Request::command(&packed, &classifier).unwrap();
+    let fenced = Fenced::write(&request, RAISE, false);
+    const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.";
+    const DISCARDED: &str =
+        "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.";
+    for (replies, is_spoiled) in [
+        (["+OK", "+QUEUED", "-NOPERM x", "-NOPERM x", "-EXECABORT x"], true),
+        (["+OK", OOM, OOM, OOM, "-EXECABORT x"], true),
+        (["+OK", "+QUEUED", OOM, "+QUEUED", "-EXECABORT x"], true),
+        (["+OK", "+QUEUED", "+QUEUED", "+QUEUED", DISCARDED], true),
+        (["+OK", "+QUEUED", "+QUEUED", "+QUEUED", "-NOPERM no permissions to run the 'exec' command"], true),
+        (["+OK", "-NOPERM x", "+QUEUED", "+QUEUED", "-EXECABORT x"], false),
+        (["+OK", "-ERR arity", OOM, OOM, "-EXECABORT x"], false),
+        (["+OK", "+QUEUED", "+QUEUED", "+QUEUED", "-EXECABORT Transaction discarded because of: READONLY x"], false),
+        (["-NOPERM x", ":1", OOM, ":0", "-NOPERM x"], false),
+    ] {
+        assert_eq!(fenced.open(&request, values(&replies)).is_spoiled, is_spoiled, "{replies:?}");
+    }
+    let plain = fenced.without_transaction(&request, None).unwrap();
+    assert_eq!(sent(&plain), ["DEL", "INCRBY", "PEXPIRE"]);
+    let opened = plain.open(&request, values(&[":1", OOM, ":0"]));
+    assert!(matches!(opened.word, Word::Refused { executed: true, .. }) && one(opened.reply) == Value::Int(1));
 }
 
 #[test]
@@ -95,8 +142,30 @@ fn a_transaction_raises_it_before_its_end() {
     let opened = fenced.open(&request, values(&aborted));
     let Reply::Many { not_queued, .. } = opened.reply else { panic!("of a pipeline") };
     assert!(matches!(opened.word, Word::None) && not_queued.len() == 1 && not_queued[0].0 == 2);
+    assert!(!opened.is_spoiled);
     let watched = fenced.open(&request, values(&[&queued[..], &["*-1"]].concat()));
     assert!(matches!(watched.word, Word::None), "something watched has changed");
+    let no_rights = ["+OK", "+QUEUED", "+QUEUED", "-NOPERM x", "-NOPERM x", "-NOPERM x", "-EXECABORT x"];
+    assert!(fenced.open(&request, values(&no_rights)).is_spoiled);
+    for plain in [fenced.without_transaction(&request, None).unwrap(), Fenced::write(&request, RENEWAL, true)] {
+        assert_eq!(sent(&plain), ["MULTI", "SET", "GET", "EXEC", "GET", "INCRBY", "PEXPIRE"]);
+        let exec = ["*2\r\n+OK\r\n$-1", "$1\r\n3", "-NOPERM x", "-NOPERM x"];
+        let opened = plain.open(&request, values(&[&queued[..3], &exec].concat()));
+        assert!(matches!(opened.word, Word::Refused { executed: true, .. }));
+        let Reply::Many { kept, not_queued } = opened.reply else { panic!("of a pipeline") };
+        assert_eq!((kept, not_queued.len()), (vec![Value::Array(vec![Value::Okay, Value::Nil])], 0));
+    }
+}
+
+#[test]
+fn an_exec_of_the_users_is_left_alone() {
+    let (packed, classifier) = (redis::cmd("EXEC").get_packed_command(), Classifier::new());
+    let request = Request::command(&packed, &classifier).unwrap();
+    let fenced = Fenced::write(&request, RAISE, true);
+    assert_eq!(sent(&fenced), ["EXEC", "INCRBY", "PEXPIRE"]);
+    let opened = fenced.open(&request, values(&["*1\r\n+OK", ":5", ":1"]));
+    assert!(matches!(opened.word, Word::Raised { count: 5, .. }));
+    assert_eq!(one(opened.reply), Value::Array(vec![Value::Okay]));
 }
 
 #[test]
@@ -105,11 +174,11 @@ fn a_pipeline_raises_it_behind_itself() {
     let packed = redis::pipe().set("a", 1).get("b").get_packed_pipeline();
     let request = Request::pipeline(&packed, 0, 2, &classifier).unwrap();
     let fenced = Fenced::write(&request, RENEWAL, false);
-    assert_eq!(sent(&fenced), ["GET", "SET", "GET", "INCRBY", "PEXPIRE"]);
-    let opened = fenced.open(&request, values(&["$1\r\n3", "+OK", "$-1", ":1", ":1"]));
+    assert_eq!(sent(&fenced), ["SET", "GET", "GET", "INCRBY", "PEXPIRE"]);
+    let opened = fenced.open(&request, values(&["+OK", "$-1", "$1\r\n3", ":1", ":1"]));
     assert!(matches!(opened.word, Word::Raised { count: 1, before: Some(3), .. }));
     let Reply::Many { kept, .. } = opened.reply else { panic!("of a pipeline") };
     assert_eq!(kept, [Value::Okay, Value::Nil]);
-    let opened = fenced.open(&request, values(&["$1\r\n3", "+OK", "$-1", "-NOPERM x", ":0"]));
+    let opened = fenced.open(&request, values(&["+OK", "$-1", "$1\r\n3", "-NOPERM x", ":0"]));
     assert!(matches!(opened.word, Word::Refused { executed: true, .. }));
 }

@@ -1,38 +1,65 @@
 //! Sessions that prove what they read by a counter among the data, where servers do not tell how far they are.
 //!
-//! Every write raises the session's counter in the same transaction. Replicas apply the master's writes in its order: one on
-//! which the counter stands at 5 or more contains the first five writes, through any failover.
+//! Every write raises the session's counter in the same transaction, by an amount that is never used again. Replicas apply the
+//! master's writes in its order: one on which the counter stands at a value that the session saw contains every write before
+//! it, through any failover; and no other history ever comes to that value. A write also reads where the counter stood before,
+//! which tells what the server that executed it contained, whoever that was.
 
 use std::time::{Duration, Instant};
 
-use super::{Demand, Loss, Session, Step};
+use self::epoch::{Before, Epoch};
+use super::{Demand, Loss, Session, State, Step};
 use crate::consistency::token::{Fence, Seen};
+
+mod epoch;
 
 /// How long a counter lives after the last write. Within half of it, another one takes its place.
 pub(crate) const FENCE_LIVES: Duration = Duration::from_secs(600);
 
-/// If a write only for that fails, the next one is tried after this time.
+/// How old a token's fence may be that was just resumed: after this time its session raises one of its own.
+const RESUMED_FOR: Duration = Duration::from_secs(60);
+/// If a write only for a fence that expires fails, the next one is tried after this time.
 const RENEWED_AFTER: Duration = Duration::from_secs(30);
+/// The same while the session is in doubt: until then only the master serves it.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
-/// The counter that a session raises itself. Nobody else does: its numbers are those of this session alone.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Own {
-    name: u64,
-    /// Names the master that it was begun on: where another one lost numbers, they must not be reached again.
-    master: u64,
-    raised: Instant,
-    /// When a write only for that is due.
-    due: Instant,
+/// The counters of a session.
+#[derive(Debug, Default)]
+pub(super) struct Fences {
+    /// The one that writes raise now. Nobody else does.
+    own: Option<Epoch>,
+    /// The one before, of which answers may still come.
+    last: Option<Epoch>,
+    /// When the own one was last raised or begun.
+    raised: Option<Instant>,
+    /// Since when the session goes by the fence of a token.
+    resumed: Option<Instant>,
+    /// When a write only for a fence was last tried.
+    tried: Option<Instant>,
+    /// How often the session went on at a value that does not contain those before.
+    era: u32,
+    /// The node that executed a write without a fence, and the doubt that this is.
+    unfenced: Option<(u64, u64)>,
 }
 
 /// How the next write is to be fenced.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Raise {
     pub(crate) name: u64,
-    /// The master that it is raised on.
-    pub(crate) master: u64,
-    /// Seen behind another fence: the master has to contain that, so that from now on this one stands for both.
+    /// What the write adds to the counter: it does so once.
+    pub(crate) amount: u64,
+    /// Seen behind another fence: the server has to contain that, so that from now on this one stands for both.
     pub(crate) before: Option<Fence>,
+}
+
+/// What the reply to a write says of fences, and who gave it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Raised {
+    /// Where the counter stands now.
+    pub(crate) count: u64,
+    /// Where the one before stands; `None`: it is not there, or there is none.
+    pub(crate) before: Option<u64>,
+    pub(crate) by: u64,
 }
 
 /// What a node's reply says of a fence.
@@ -42,229 +69,274 @@ pub(crate) struct Passed {
     pub(crate) is_master: bool,
     /// Where the counter stands; `None`: it is not there.
     pub(crate) count: Option<u64>,
+    /// Names the node.
+    pub(crate) by: u64,
 }
 
 impl Session {
-    /// Returns how a write on this master is to be fenced; `fresh` names the next fence.
-    pub(crate) fn raise(&self, now: Instant, master: u64, fresh: u64) -> Raise {
-        let mut state = self.0.lock();
-        let is_good = |own: &Own| own.master == master && now.saturating_duration_since(own.raised) < FENCE_LIVES / 2;
-        let own =
-            state.own.filter(is_good).unwrap_or(Own { name: fresh, master, raised: now, due: now + FENCE_LIVES / 2 });
-        state.own = Some(own);
-        let before = state.seen.fence().filter(|seen| seen.name != own.name);
-        Raise { name: own.name, master, before }
+    /// Returns how a write is to be fenced; `None`: it goes without one, as too many are under way. `name` and `dice` are
+    /// random.
+    pub(crate) fn raise(&self, now: Instant, name: u64, dice: u64) -> Option<Raise> {
+        let mut guard = self.0.lock();
+        let State { seen, fences, .. } = &mut *guard;
+        let is_young = fences.raised.is_some_and(|raised| now.saturating_duration_since(raised) < FENCE_LIVES / 2);
+        if !fences.own.as_ref().is_some_and(|own| is_young && !own.is_over()) {
+            fences.last = fences.own.replace(Epoch::new(name)).or(fences.last.take());
+            fences.raised = Some(now);
+        }
+        let own = fences.own.as_mut().filter(|own| !own.is_full())?;
+        if *seen == Seen::Nothing || seen.fence().is_some_and(|seen| seen.count == 0) {
+            *seen = Seen::Fence(Fence { name: own.name, count: 0 });
+        }
+        let before = seen.fence().filter(|seen| seen.name != own.name);
+        Some(Raise { name: own.name, amount: own.begin(dice), before })
     }
 
-    /// Returns the fence if it is about to expire, so that a write is due; then not again for a while.
-    pub(crate) fn renewal(&self, now: Instant) -> Option<Fence> {
-        let mut state = self.0.lock();
-        let seen = state.seen.fence()?;
-        let own = state.own.as_mut().filter(|own| own.name == seen.name && now >= own.due)?;
-        own.due = now + RENEWED_AFTER;
-        Some(seen)
+    /// A write was not executed, or is answered for already: it will not raise the counter.
+    pub(crate) fn cancel(&self, raise: Raise) {
+        if let Some(epoch) = self.0.lock().fences.epoch(raise.name) {
+            epoch.cancel(raise.amount);
+        }
     }
 
-    /// A write was answered: the counter stands at `count`, and `before` says where the one before stood.
-    /// Returns what that proves to be lost, which is told at the next read.
-    pub(crate) fn raised(
-        &self,
-        demand: &Demand,
-        raise: Raise,
-        count: u64,
-        before: Option<u64>,
-        now: Instant,
-    ) -> Option<Loss> {
+    /// A write got no complete reply: it may raise the counter at any time, or never.
+    pub(crate) fn lose(&self, raise: Raise) {
         let mut state = self.0.lock();
-        state.settled = state.settled.max(demand.doubts);
-        let is_late =
-            |seen: Fence| seen.name != raise.name && raise.before.is_none_or(|before| before.name != seen.name);
-        if state.seen.fence().is_some_and(is_late) {
-            // Another call has gone on behind another fence, which says nothing about this write.
-            state.doubts += 1;
+        state.doubts += 1;
+        if let Some(epoch) = state.fences.epoch(raise.name) {
+            epoch.lose(raise.amount);
+        }
+    }
+
+    /// A node executed a write that raised no fence.
+    pub(crate) fn wrote_unfenced(&self, by: u64) {
+        let mut state = self.0.lock();
+        state.doubts += 1;
+        let doubt = state.doubts;
+        if state.fences.unfenced.replace((by, doubt)).is_some_and(|(other, _)| other != by) {
+            state.loss = state.loss.max(Some(Loss::Unproven));
+        }
+    }
+
+    /// Returns the name of a fence if a write is due only to raise one: the present one is about to expire, or only the master
+    /// can serve the session without it. Then not again for a while.
+    pub(crate) fn wants_fence(&self, now: Instant) -> Option<u64> {
+        let mut guard = self.0.lock();
+        let is_doubtful = guard.needs_master();
+        let State { seen, fences, .. } = &mut *guard;
+        let since = |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        let fence = seen.fence().filter(|seen| seen.count > 0);
+        let is_due = match fence {
+            Some(fence) if fences.own.as_ref().is_some_and(|own| own.name == fence.name) => {
+                since(fences.raised) >= FENCE_LIVES / 2
+            }
+            Some(_) => now.saturating_duration_since(*fences.resumed.get_or_insert(now)) >= RESUMED_FOR,
+            None => false,
+        };
+        let pause = if is_doubtful { SETTLED_AFTER } else { RENEWED_AFTER };
+        if !(is_doubtful || is_due) || since(fences.tried) < pause {
             return None;
         }
-        let found = match raise.before {
-            Some(fence) => fence.judge(before),
-            None => match demand.seen.fence().filter(|seen| seen.name == raise.name) {
-                // Everything that was seen when the call began was counted before.
-                Some(seen) => seen.judge(count.checked_sub(1).filter(|count| *count > 0)),
-                None => None,
-            },
-        };
-        state.loss = found.or(state.loss);
-        if found.is_some() && raise.before.is_none() {
-            // Numbers that were given out before must never be reached again.
-            (state.own, state.seen) = (None, Seen::Nothing);
-            state.doubts += 1;
-            return found;
+        fences.tried = Some(now);
+        Some(fence.map_or(0, |fence| fence.name))
+    }
+
+    /// A write was answered. Returns what that proves to be lost, which is told at the next read.
+    pub(crate) fn raised(&self, demand: &Demand, raise: Raise, raised: Raised, now: Instant) -> Option<Loss> {
+        let mut guard = self.0.lock();
+        let state = &mut *guard;
+        let is_current = state.fences.own.as_ref().is_some_and(|own| own.name == raise.name)
+            || state.seen.fence().is_some_and(|seen| seen.name == raise.name);
+        let mut found = if is_current { state.advance(raise, raised, now) } else { state.answered_late(raise) };
+        if let Some((by, doubt)) = state.fences.unfenced.filter(|(_, doubt)| *doubt <= demand.doubts) {
+            state.fences.unfenced = state.fences.unfenced.filter(|unfenced| unfenced.1 != doubt);
+            found = found.max((by != raised.by).then_some(Loss::Unproven));
         }
-        state.own = Some(Own { name: raise.name, master: raise.master, raised: now, due: now + FENCE_LIVES / 2 });
-        let next = match state.seen.fence() {
-            Some(seen) if seen.name == raise.name => seen.count.max(count),
-            _ => count,
-        };
-        state.seen = Seen::Fence(Fence { name: raise.name, count: next });
+        if is_current {
+            state.settled = state.settled.max(demand.doubts);
+        }
+        state.loss = state.loss.max(found);
         found
     }
 
     /// A node answered a read. `is_confirmed`: what calls itself the master is the set's master, as far as anybody can know.
     pub(crate) fn passed(&self, demand: &Demand, passed: Passed, is_confirmed: bool) -> Step {
-        let found = demand.seen.fence().and_then(|seen| seen.judge(passed.count));
-        if (demand.needs_master && !passed.is_master) || (found.is_some() && !(passed.is_master && is_confirmed)) {
+        let mut guard = self.0.lock();
+        let state = &mut *guard;
+        if demand.needs_master && !passed.is_master {
             return Step::Wait;
         }
-        let mut state = self.0.lock();
-        if passed.is_master {
-            state.settled = state.settled.max(demand.doubts);
-            if state.seen == Seen::Unknown {
-                state.seen = Seen::Nothing;
+        let has_last_word = passed.is_master && is_confirmed;
+        if passed.is_master && state.fences.unfenced.is_some_and(|(by, _)| by != passed.by) {
+            // Another one executed what no fence stands for.
+            if !is_confirmed {
+                return Step::Wait;
             }
+            state.fences.unfenced = None;
+            state.loss = state.loss.max(Some(Loss::Unproven));
         }
-        match found {
-            // Another call of the session has been told.
-            Some(loss) if state.seen.fence().map(|seen| seen.name) == demand.seen.fence().map(|seen| seen.name) => {
-                (state.own, state.seen) = (None, Seen::Nothing);
-                Step::Tell(loss)
-            }
-            Some(_) | None => Step::Accept,
+        let step = if state.is_past(demand, passed.count) {
+            Step::Accept
+        } else if has_last_word {
+            state.miss(demand, passed.count)
+        } else {
+            Step::Wait
+        };
+        let told = match step {
+            Step::Wait => return Step::Wait,
+            Step::Tell(loss) => Some(loss),
+            Step::Accept => None,
+        };
+        // A write of another thread may have found out since this call began.
+        told.max(state.loss.take()).map_or(Step::Accept, Step::Tell)
+    }
+}
+
+impl Demand {
+    /// Goes on with something that began where the session was at `seen`, if that fence is still the one to go by.
+    pub(crate) fn begin_at(&mut self, session: &Session, seen: Seen) {
+        let Some(fence) = seen.fence() else { return };
+        let mut state = session.0.lock();
+        let is_known = state.fences.epoch(fence.name).is_some_and(|epoch| epoch.had(fence.count));
+        if is_known && self.seen.fence().is_some_and(|now| now.name == fence.name) {
+            self.seen = seen;
         }
     }
 }
 
-impl Fence {
-    /// Says what is lost where the counter stands there.
-    fn judge(self, count: Option<u64>) -> Option<Loss> {
-        match count {
-            Some(count) if count >= self.count => None,
-            Some(_) => Some(Loss::Lost),
-            // Lost, expired or evicted.
-            None => (self.count > 0).then_some(Loss::Unproven),
+impl Fences {
+    pub(super) fn era(&self) -> u32 {
+        self.era
+    }
+
+    fn epoch(&mut self, name: u64) -> Option<&mut Epoch> {
+        self.own.iter_mut().chain(&mut self.last).find(|epoch| epoch.name == name)
+    }
+}
+
+impl State {
+    /// Returns what a token says of what was seen. A fence that others know keeps its value: the next write begins another one.
+    pub(super) fn told(&mut self) -> Seen {
+        match self.seen {
+            Seen::Fence(Fence { count: 0, .. }) => Seen::Nothing,
+            seen => {
+                if let Some(epoch) = seen.fence().and_then(|fence| self.fences.epoch(fence.name)) {
+                    epoch.is_told = true;
+                }
+                seen
+            }
         }
+    }
+
+    /// Goes on to where a write raised its counter.
+    fn advance(&mut self, raise: Raise, raised: Raised, now: Instant) -> Option<Loss> {
+        let before = match (self.seen.fence(), raise.before) {
+            // The first answer behind this fence: it stands for the one before from now on, if that was there.
+            (Some(seen), Some(before)) if seen.name == before.name => self.judge(seen, before, raised.before),
+            (Some(seen), _) if seen.name == raise.name => None,
+            // Other calls have gone on behind a fence that this one did not ask for.
+            (Some(seen), _) => (seen.count > 0).then_some(Loss::Unproven),
+            (None, _) => None,
+        };
+        let epoch = self.fences.epoch(raise.name)?;
+        let top = epoch.top();
+        let found = match epoch.answered(raise.amount, raised.count) {
+            Before::All => None,
+            Before::Other(value) if top > 0 && Epoch::is_loss(top, value) => Some(Loss::Lost),
+            Before::Other(_) => Some(Loss::Unproven),
+        };
+        self.seen = Seen::Fence(Fence { name: raise.name, count: epoch.top() });
+        self.fences.era += u32::from(found.is_some());
+        self.fences.raised = Some(now);
+        found.max(before)
+    }
+
+    /// Says what is lost where a write found the fence before at this value.
+    fn judge(&mut self, seen: Fence, before: Fence, value: Option<u64>) -> Option<Loss> {
+        let value = match value {
+            Some(value) if value == seen.count => return None,
+            Some(value) => value,
+            // Lost, expired or evicted.
+            None => return Some(Loss::Unproven),
+        };
+        if let Some(epoch) = self.fences.epoch(seen.name)
+            && epoch.is_at_top(value)
+        {
+            epoch.learn(value);
+            return None;
+        }
+        Some(if Epoch::is_loss(before.count, value) { Loss::Lost } else { Loss::Unproven })
+    }
+
+    /// A write was answered behind a fence that the session does not go by any more.
+    fn answered_late(&mut self, raise: Raise) -> Option<Loss> {
+        if self.fences.epoch(raise.name).is_some_and(|epoch| !epoch.awaits(raise.amount)) {
+            // The present fence was raised after it.
+            return None;
+        }
+        self.cancel(raise);
+        self.doubts += 1;
+        Some(Loss::Unproven)
+    }
+
+    fn cancel(&mut self, raise: Raise) {
+        if let Some(epoch) = self.fences.epoch(raise.name) {
+            epoch.cancel(raise.amount);
+        }
+    }
+
+    /// Returns whether a node contains what was seen when the call began, and learns what it contains beyond that.
+    fn is_past(&mut self, demand: &Demand, count: Option<u64>) -> bool {
+        let Some(fence) = demand.seen.fence() else { return true };
+        let is_proven = fence.count == 0 || count == Some(fence.count);
+        let era = self.fences.era;
+        let (Some(count), Some(epoch)) = (count, self.fences.epoch(fence.name)) else { return is_proven };
+        if era != demand.era && !epoch.had(fence.count) {
+            return is_proven;
+        }
+        if !epoch.is_at_top(count) {
+            return is_proven || (epoch.had(count) && count > fence.count);
+        }
+        epoch.learn(count);
+        let top = epoch.top();
+        if self.seen.fence().is_some_and(|seen| seen.name == fence.name) {
+            self.seen = Seen::Fence(Fence { count: top, ..fence });
+        }
+        true
+    }
+
+    /// The set's master does not contain what was seen when the call began.
+    fn miss(&mut self, demand: &Demand, count: Option<u64>) -> Step {
+        let (Some(fence), Some(seen)) = (demand.seen.fence(), self.seen.fence()) else {
+            // Another call has been told.
+            return Step::Accept;
+        };
+        let loss = match count {
+            Some(count) if Epoch::is_loss(fence.count, count) => Loss::Lost,
+            Some(_) | None => Loss::Unproven,
+        };
+        if seen.name != fence.name {
+            return Step::Tell(loss);
+        }
+        let goes_on = self.fences.era != demand.era;
+        let is_known = |count: u64, epoch: Option<&mut Epoch>| {
+            count == seen.count || epoch.is_some_and(|epoch| epoch.is_at_top(count))
+        };
+        match count {
+            // Between what was seen then and what is seen now: an answer that comes late.
+            Some(count) if !goes_on && (fence.count..seen.count).contains(&count) => return Step::Wait,
+            // Another call has been told, and the session goes on from here.
+            Some(count) if goes_on && is_known(count, self.fences.epoch(fence.name)) => return Step::Accept,
+            _ => {}
+        }
+        self.fences.era += 1;
+        if let Some(epoch) = self.fences.epoch(fence.name) {
+            epoch.restart(count.unwrap_or(0));
+        }
+        self.seen = count.map_or(Seen::Unknown, |count| Seen::Fence(Fence { count, ..fence }));
+        Step::Tell(loss)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{FENCE_LIVES, Passed, Raise};
-    use crate::consistency::token::{Fence, Seen};
-    use crate::consistency::{Loss, Session, SessionMode, Step, Token};
-    use std::time::Instant;
-
-    fn write(session: &Session, count: u64, fresh: u64, now: Instant) {
-        let demand = session.demand();
-        let raise = session.raise(now, 1, fresh);
-        session.raised(&demand, raise, count, raise.before.map(|fence| fence.count), now);
-    }
-
-    fn read(session: &Session, is_master: bool, count: Option<u64>) -> Step {
-        session.passed(&session.demand(), Passed { is_master, count }, true)
-    }
-
-    fn fence(name: u64, count: u64) -> Seen {
-        Seen::Fence(Fence { name, count })
-    }
-
-    #[test]
-    fn a_node_has_to_be_past_the_fence() {
-        let (session, now) = (Session::default(), Instant::now());
-        write(&session, 1, 7, now);
-        write(&session, 2, 8, now);
-        assert_eq!(session.token().seen, fence(7, 2));
-        assert_eq!(read(&session, false, Some(2)), Step::Accept);
-        assert_eq!((read(&session, false, Some(1)), read(&session, false, None)), (Step::Wait, Step::Wait));
-        assert_eq!(read(&session, true, Some(3)), Step::Accept);
-    }
-
-    #[test]
-    fn a_master_before_the_fence_proves_a_loss_once() {
-        let (session, now) = (Session::default(), Instant::now());
-        write(&session, 5, 7, now);
-        assert_eq!(read(&session, true, Some(4)), Step::Tell(Loss::Lost));
-        assert_eq!(read(&session, true, Some(4)), Step::Accept);
-        write(&session, 1, 8, now);
-        assert_eq!(session.token().seen, fence(8, 1), "the numbers of a fence never come again");
-        assert_eq!(read(&session, true, None), Step::Tell(Loss::Unproven), "it may have expired");
-    }
-
-    #[test]
-    fn a_write_behind_a_lost_fence_leaves_it_to_the_next_read() {
-        let (session, now) = (Session::default(), Instant::now());
-        write(&session, 5, 7, now);
-        write(&session, 4, 8, now);
-        assert_eq!(session.take_loss(), Some(Loss::Lost));
-        assert!(session.demand().needs_master && session.token().seen == Seen::Nothing);
-        write(&session, 1, 9, now);
-        assert!(!session.demand().needs_master);
-        write(&session, 1, 10, now);
-        assert_eq!(session.take_loss(), Some(Loss::Unproven), "the counter began anew");
-    }
-
-    #[test]
-    fn answers_may_come_in_any_order() {
-        let (session, now) = (Session::default(), Instant::now());
-        let (first, second) = (session.demand(), session.demand());
-        let raise = session.raise(now, 1, 7);
-        session.raised(&second, raise, 2, None, now);
-        session.raised(&first, raise, 1, None, now);
-        assert_eq!((session.token().seen, session.take_loss()), (fence(7, 2), None));
-    }
-
-    #[test]
-    fn a_resumed_or_an_old_session_takes_a_fence_of_its_own() {
-        let (session, now) = (Session::default(), Instant::now());
-        write(&session, 3, 7, now);
-        let elsewhere = Session::resume(&session.token(), SessionMode::Fence);
-        assert_eq!(Session::resume(&session.token(), SessionMode::Strict).token().seen, Seen::Unknown);
-        let raise = elsewhere.raise(now, 1, 9);
-        assert_eq!(raise, Raise { name: 9, master: 1, before: Some(Fence { name: 7, count: 3 }) });
-        elsewhere.raised(&elsewhere.demand(), raise, 1, Some(3), now);
-        assert_eq!((elsewhere.token().seen, elsewhere.take_loss()), (fence(9, 1), None));
-        let late = now + FENCE_LIVES / 2;
-        assert_eq!(session.renewal(now), None);
-        assert_eq!(session.renewal(late), Some(Fence { name: 7, count: 3 }));
-        assert_eq!(session.renewal(late), None, "not again at once");
-        let raise = session.raise(late, 1, 10);
-        session.raised(&session.demand(), raise, 1, Some(2), late);
-        assert_eq!((session.token().seen, session.take_loss()), (fence(10, 1), Some(Loss::Lost)));
-        assert_eq!(session.renewal(late), None);
-    }
-
-    #[test]
-    fn only_the_master_in_office_proves_a_loss() {
-        let (session, now) = (Session::default(), Instant::now());
-        write(&session, 5, 7, now);
-        let usurper = Passed { is_master: true, count: Some(4) };
-        assert_eq!(session.passed(&session.demand(), usurper, false), Step::Wait);
-        assert_eq!(session.token().seen, fence(7, 5));
-    }
-
-    #[test]
-    fn another_master_has_another_fence() {
-        let (session, now) = (Session::default(), Instant::now());
-        write(&session, 5, 7, now);
-        let raise = session.raise(now, 2, 8);
-        assert_eq!((raise.name, raise.before), (8, Some(Fence { name: 7, count: 5 })));
-        session.raised(&session.demand(), raise, 1, Some(4), now);
-        assert_eq!((session.take_loss(), session.token().seen), (Some(Loss::Lost), fence(8, 1)));
-    }
-
-    #[test]
-    fn a_late_answer_behind_an_old_fence_does_not_lead_back() {
-        let (session, now) = (Session::default(), Instant::now());
-        write(&session, 1, 7, now);
-        let (demand, old) = (session.demand(), session.raise(now, 1, 8));
-        let next = session.raise(now, 2, 9);
-        session.raised(&session.demand(), next, 1, Some(1), now);
-        session.raised(&demand, old, 2, None, now);
-        assert_eq!((session.token().seen, session.demand().needs_master), (fence(9, 1), true));
-    }
-
-    #[test]
-    fn tokens_carry_fences() {
-        let session = Session::default();
-        write(&session, 3, u64::MAX, Instant::now());
-        let text = session.token().to_string();
-        assert_eq!(text.parse::<Token>(), Ok(session.token()));
-    }
-}
+mod tests;

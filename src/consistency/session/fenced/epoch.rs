@@ -1,0 +1,241 @@
+//! The value of a fence: a sum that says which writes of its session a node contains.
+//!
+//! Each write adds an amount of its own to the counter, drawn at random and never used again. A counter that stands at the sum
+//! of some amounts was raised by exactly those writes. So it does not matter how often servers lose writes, start again from
+//! an old snapshot or evict the key: a value that was seen once is never reached by other writes.
+
+use std::collections::VecDeque;
+
+/// The first write of an epoch adds this as well: a counter below it was deleted and began anew.
+const BASE: u64 = 1 << 62;
+/// Amounts have this bit and any below it.
+const SMALLEST: u64 = 1 << 43;
+/// From here on the next epoch begins, long before the counter overflows.
+const HIGHEST: u64 = BASE + (1 << 61);
+/// So many writes may be without a reply at a time: each of them doubles the values that are to be told apart.
+const UNDER_WAY: usize = 16;
+/// So many of those may have been lost: then the next epoch begins.
+const LOST: usize = 4;
+/// So many values that the counter had are remembered, for reads that began when it had them.
+const REMEMBERED: usize = 64;
+
+/// A counter, and what the session knows of it. Nobody else raises it.
+#[derive(Clone, Debug)]
+pub(super) struct Epoch {
+    pub(super) name: u64,
+    /// The values that the counter had, the last one at the end. Whatever contains a later one contains the earlier ones.
+    chain: VecDeque<u64>,
+    /// The writes that may have raised it further.
+    under_way: Vec<Rise>,
+    /// Others know of the value: it has to stay.
+    pub(super) is_told: bool,
+}
+
+/// A write of which no reply has come.
+#[derive(Clone, Copy, Debug)]
+struct Rise {
+    amount: u64,
+    /// No reply will come. It may still be executed.
+    is_lost: bool,
+}
+
+/// What the reply to a write says of the writes before it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Before {
+    /// The server contained everything that is known of this counter.
+    All,
+    /// It stood at this value, at which the session never saw it.
+    Other(u64),
+}
+
+impl Epoch {
+    pub(super) fn new(name: u64) -> Self {
+        Self { name, chain: VecDeque::from([0]), under_way: Vec::new(), is_told: false }
+    }
+
+    /// The last value of the counter that is known; 0: none yet.
+    pub(super) fn top(&self) -> u64 {
+        self.chain.back().copied().unwrap_or(0)
+    }
+
+    /// Returns whether no write may join it any more.
+    pub(super) fn is_over(&self) -> bool {
+        let lost = self.under_way.iter().filter(|rise| rise.is_lost).count();
+        self.is_told || self.top() > HIGHEST || lost >= LOST
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.under_way.len() >= UNDER_WAY
+    }
+
+    /// A write begins. Returns what it is to add; `dice`: any number.
+    pub(super) fn begin(&mut self, dice: u64) -> u64 {
+        let is_first = self.top() == 0 && self.under_way.is_empty();
+        let amount = (SMALLEST | (dice & (SMALLEST - 1))) + if is_first { BASE } else { 0 };
+        self.under_way.push(Rise { amount, is_lost: false });
+        amount
+    }
+
+    /// A write was not executed; unless it was lost before, which stays.
+    pub(super) fn cancel(&mut self, amount: u64) {
+        self.under_way.retain(|rise| rise.amount != amount || rise.is_lost);
+    }
+
+    /// No reply to a write will come.
+    pub(super) fn lose(&mut self, amount: u64) {
+        self.under_way.iter_mut().filter(|rise| rise.amount == amount).for_each(|rise| rise.is_lost = true);
+    }
+
+    /// Returns whether the reply to a write is awaited still.
+    pub(super) fn awaits(&self, amount: u64) -> bool {
+        self.under_way.iter().any(|rise| rise.amount == amount)
+    }
+
+    /// Returns whether the session saw the counter at this value.
+    pub(super) fn had(&self, value: u64) -> bool {
+        self.chain.contains(&value)
+    }
+
+    /// Returns whether a node on which the counter stands at `value` contains all that the top does: it stands there, or only
+    /// writes of the session that are under way were added.
+    pub(super) fn is_at_top(&self, value: u64) -> bool {
+        value == self.top() || self.added(value).is_some()
+    }
+
+    /// The counter was seen at a value that is at the top: from now on that is the top.
+    pub(super) fn learn(&mut self, value: u64) {
+        if let Some(added) = self.added(value) {
+            self.take(added);
+            self.remember(value);
+        }
+    }
+
+    /// A write was answered: it brought the counter to `value`. Returns what the server contained before.
+    pub(super) fn answered(&mut self, amount: u64, value: u64) -> Before {
+        if !self.awaits(amount) {
+            // A later value was explained by it already.
+            return Before::All;
+        }
+        if self.added(value).is_some_and(|added| self.contains(added, amount)) {
+            self.learn(value);
+            return Before::All;
+        }
+        self.under_way.retain(|rise| rise.amount != amount);
+        self.restart(value);
+        Before::Other(value.saturating_sub(amount))
+    }
+
+    /// The counter stands at a value that does not go on from the top: it goes on from there.
+    pub(super) fn restart(&mut self, value: u64) {
+        self.chain.clear();
+        self.chain.push_back(value);
+    }
+
+    /// Returns whether a counter at `value` proves that writes are lost that brought it to `seen`: it was never deleted, and
+    /// some are missing.
+    pub(super) fn is_loss(seen: u64, value: u64) -> bool {
+        (BASE..seen).contains(&value)
+    }
+
+    fn remember(&mut self, value: u64) {
+        if self.chain.len() == REMEMBERED {
+            self.chain.pop_front();
+        }
+        self.chain.push_back(value);
+    }
+
+    fn contains(&self, added: u32, amount: u64) -> bool {
+        self.under_way.iter().enumerate().any(|(place, rise)| rise.amount == amount && added >> place & 1 == 1)
+    }
+
+    fn take(&mut self, added: u32) {
+        let mut place = 0;
+        self.under_way.retain(|_| {
+            place += 1;
+            added >> (place - 1) & 1 == 0
+        });
+    }
+
+    /// Returns which of the writes under way make the difference, a bit for each.
+    fn added(&self, value: u64) -> Option<u32> {
+        let rest = value.checked_sub(self.top()).filter(|rest| *rest > 0)?;
+        explain(rest, &self.under_way)
+    }
+}
+
+/// Returns which amounts add up to `rest`. There is only one way, as they are drawn at random.
+fn explain(rest: u64, rises: &[Rise]) -> Option<u32> {
+    if rest == 0 {
+        return Some(0);
+    }
+    let (first, others) = rises.split_first().filter(|_| rest >= SMALLEST)?;
+    let with = rest.checked_sub(first.amount).and_then(|rest| explain(rest, others)).map(|rest| rest << 1 | 1);
+    with.or_else(|| explain(rest, others).map(|rest| rest << 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BASE, Before, Epoch, REMEMBERED, UNDER_WAY};
+
+    #[test]
+    fn answers_in_any_order_lead_to_the_same_value() {
+        let mut epoch = Epoch::new(7);
+        let (a, b, c) = (epoch.begin(1), epoch.begin(2), epoch.begin(3));
+        assert!(a > BASE && b < BASE);
+        // The server executes b, a, c; the replies come as c, b, a.
+        assert_eq!(epoch.answered(c, a + b + c), Before::All);
+        assert_eq!((epoch.answered(b, b), epoch.answered(a, a + b)), (Before::All, Before::All));
+        assert_eq!(epoch.top(), a + b + c);
+        assert!(epoch.is_at_top(a + b + c) && !epoch.is_at_top(a + b) && !epoch.is_at_top(0));
+    }
+
+    #[test]
+    fn a_lost_write_is_part_of_the_value_once_it_is_executed() {
+        let mut epoch = Epoch::new(7);
+        let first = epoch.begin(1);
+        epoch.answered(first, first);
+        let lost = epoch.begin(2);
+        epoch.lose(lost);
+        epoch.cancel(lost);
+        assert!(epoch.is_at_top(first) && epoch.is_at_top(first + lost));
+        epoch.learn(first + lost);
+        assert!(!epoch.is_at_top(first) && epoch.had(first) && epoch.top() == first + lost);
+        let refused = epoch.begin(3);
+        epoch.cancel(refused);
+        assert!(!epoch.is_at_top(first + lost + refused), "it was not executed");
+    }
+
+    #[test]
+    fn another_past_is_told_however_many_writes_follow() {
+        let mut epoch = Epoch::new(7);
+        let [a, b, c, d] = [1, 2, 3, 4].map(|dice| epoch.begin(dice));
+        epoch.answered(a, a);
+        epoch.answered(b, a + b);
+        // The server starts again where only `a` was.
+        assert_eq!(epoch.clone().answered(c, a + c), Before::Other(a));
+        assert!(Epoch::is_loss(a + b, a));
+        let mut after_two = epoch.clone();
+        assert_eq!(after_two.answered(d, a + c + d), Before::Other(a + c), "as many as before, but others");
+        // It was evicted.
+        assert_eq!(epoch.answered(c, c), Before::Other(0));
+        assert!(!Epoch::is_loss(a + b, c));
+        assert!(epoch.is_at_top(c) && epoch.is_at_top(c + d) && !epoch.is_at_top(a + b));
+    }
+
+    #[test]
+    fn nothing_grows_without_end() {
+        let mut epoch = Epoch::new(7);
+        let mut value = 0;
+        for dice in 0..200 {
+            let amount = epoch.begin(dice);
+            value += amount;
+            epoch.answered(amount, value);
+        }
+        assert!(epoch.chain.len() == REMEMBERED && epoch.had(value) && !epoch.is_over());
+        let amounts: Vec<u64> = (0..UNDER_WAY as u64).map(|dice| epoch.begin(dice * 0x9e37_79b9_7f4a)).collect();
+        assert!(epoch.is_full() && epoch.is_at_top(value + amounts.iter().sum::<u64>()));
+        assert!(!epoch.is_at_top(value + amounts[0] + 1));
+        amounts[..4].iter().for_each(|amount| epoch.lose(*amount));
+        assert!(epoch.is_over());
+    }
+}
