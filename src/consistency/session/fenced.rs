@@ -12,6 +12,8 @@ use super::{Demand, Loss, Session, State, Step};
 use crate::consistency::token::{Fence, Seen};
 
 mod epoch;
+#[cfg(test)]
+mod model;
 
 /// How long a counter lives after the last write. Within half of it, another one takes its place.
 pub(crate) const FENCE_LIVES: Duration = Duration::from_secs(600);
@@ -270,7 +272,7 @@ impl State {
 
     /// A write was answered behind a fence that the session does not go by any more.
     fn answered_late(&mut self, raise: Raise) -> Option<Loss> {
-        if self.fences.epoch(raise.name).is_some_and(|epoch| !epoch.awaits(raise.amount)) {
+        if self.fences.epoch(raise.name).is_some_and(|epoch| epoch.has_found(raise.amount)) {
             // The present fence was raised after it.
             return None;
         }
@@ -288,7 +290,8 @@ impl State {
     /// Returns whether a node contains what was seen when the call began, and learns what it contains beyond that.
     fn is_past(&mut self, demand: &Demand, count: Option<u64>) -> bool {
         let Some(fence) = demand.seen.fence() else { return true };
-        let is_proven = fence.count == 0 || count == Some(fence.count);
+        // Of what nobody saw yet, a node may have nothing, or what it is known for.
+        let is_proven = count == if fence.count == 0 { None } else { Some(fence.count) };
         let era = self.fences.era;
         let (Some(count), Some(epoch)) = (count, self.fences.epoch(fence.name)) else { return is_proven };
         if era != demand.era && !epoch.had(fence.count) {

@@ -27,6 +27,8 @@ pub(super) struct Epoch {
     chain: VecDeque<u64>,
     /// The writes that may have raised it further.
     under_way: Vec<Rise>,
+    /// Those that did, as a value shows, and whose replies are awaited still.
+    found: Vec<u64>,
     /// Others know of the value: it has to stay.
     pub(super) is_told: bool,
 }
@@ -50,7 +52,7 @@ pub(super) enum Before {
 
 impl Epoch {
     pub(super) fn new(name: u64) -> Self {
-        Self { name, chain: VecDeque::from([0]), under_way: Vec::new(), is_told: false }
+        Self { name, chain: VecDeque::from([0]), under_way: Vec::new(), found: Vec::new(), is_told: false }
     }
 
     /// The last value of the counter that is known; 0: none yet.
@@ -76,8 +78,9 @@ impl Epoch {
         amount
     }
 
-    /// A write was not executed; unless it was lost before, which stays.
+    /// A write was not executed, or its reply was read; unless it was lost before, which stays.
     pub(super) fn cancel(&mut self, amount: u64) {
+        self.found.retain(|found| *found != amount);
         self.under_way.retain(|rise| rise.amount != amount || rise.is_lost);
     }
 
@@ -86,9 +89,9 @@ impl Epoch {
         self.under_way.iter_mut().filter(|rise| rise.amount == amount).for_each(|rise| rise.is_lost = true);
     }
 
-    /// Returns whether the reply to a write is awaited still.
-    pub(super) fn awaits(&self, amount: u64) -> bool {
-        self.under_way.iter().any(|rise| rise.amount == amount)
+    /// Returns whether the top contains a write whose reply is awaited still.
+    pub(super) fn has_found(&self, amount: u64) -> bool {
+        self.found.contains(&amount)
     }
 
     /// Returns whether the session saw the counter at this value.
@@ -112,7 +115,7 @@ impl Epoch {
 
     /// A write was answered: it brought the counter to `value`. Returns what the server contained before.
     pub(super) fn answered(&mut self, amount: u64, value: u64) -> Before {
-        if !self.awaits(amount) {
+        if self.has_found(amount) {
             // A later value was explained by it already.
             return Before::All;
         }
@@ -129,6 +132,8 @@ impl Epoch {
     pub(super) fn restart(&mut self, value: u64) {
         self.chain.clear();
         self.chain.push_back(value);
+        // Whether those writes are in it, nobody knows.
+        self.found.clear();
     }
 
     /// Returns whether a counter at `value` proves that writes are lost that brought it to `seen`: it was never deleted, and
@@ -149,10 +154,15 @@ impl Epoch {
     }
 
     fn take(&mut self, added: u32) {
+        let Self { under_way, found, .. } = self;
         let mut place = 0;
-        self.under_way.retain(|_| {
+        under_way.retain(|rise| {
+            let is_added = added >> place & 1 == 1;
             place += 1;
-            added >> (place - 1) & 1 == 0
+            if is_added && !rise.is_lost {
+                found.push(rise.amount);
+            }
+            !is_added
         });
     }
 

@@ -1,0 +1,249 @@
+//! The rule of fences against a model: servers that lose writes, evict keys and start again from old snapshots, and sessions whose
+//! writes arrive in any order, late, or never.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::{Strategy, prop_assert, prop_oneof, proptest};
+use proptest::test_runner::TestCaseError;
+
+use super::{Passed, Raise, Raised};
+use crate::consistency::{Demand, Loss, Session, SessionMode, Step};
+
+const SERVERS: usize = 3;
+
+/// What a server did, in its order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Entry {
+    Raised { write: usize, name: u64, amount: u64 },
+    /// The key of a fence was evicted.
+    Evicted(u64),
+}
+
+/// A write that was sent.
+#[derive(Clone, Debug)]
+struct Write {
+    demand: Demand,
+    raise: Raise,
+    /// What the server answered, and which.
+    answer: Option<Raised>,
+    is_over: bool,
+}
+
+/// A read that was answered; the session has not heard of it yet.
+#[derive(Clone, Debug)]
+struct Read {
+    demand: Demand,
+    /// The writes that were acknowledged when it began, and how often the session had been told.
+    seen: BTreeSet<usize>,
+    told: u32,
+    passed: Passed,
+    log: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Begin,
+    Execute(usize, usize),
+    Answer(usize),
+    Lose(usize),
+    Sync(usize, usize),
+    /// Back to where it was so many entries ago: a replica takes over, or the server starts again from a snapshot.
+    GoBack(usize, usize),
+    Evict(usize),
+    Appoint(usize),
+    Ask(usize),
+    Hear(usize),
+    Travel,
+}
+
+struct World {
+    now: Instant,
+    dice: u64,
+    session: Session,
+    logs: Vec<Vec<Entry>>,
+    master: usize,
+    writes: Vec<Write>,
+    reads: Vec<Read>,
+    seen: BTreeSet<usize>,
+    /// Seen before the last telling.
+    excused: BTreeSet<usize>,
+    told: u32,
+}
+
+impl World {
+    fn new() -> Self {
+        let session = Session::resume(&crate::Token::default(), SessionMode::Fence);
+        let (logs, seen, excused) = (vec![Vec::new(); SERVERS], BTreeSet::new(), BTreeSet::new());
+        let (writes, reads) = (Vec::new(), Vec::new());
+        Self { now: Instant::now(), dice: 0, session, logs, master: 0, writes, reads, seen, excused, told: 0 }
+    }
+
+    fn random(&mut self) -> u64 {
+        self.dice += 1;
+        let mixed = self.dice.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+    }
+
+    fn count(log: &[Entry], name: u64) -> Option<u64> {
+        let mut counts: HashMap<u64, u64> = HashMap::new();
+        for entry in log {
+            match *entry {
+                Entry::Raised { name, amount, .. } => *counts.entry(name).or_default() += amount,
+                Entry::Evicted(name) => drop(counts.remove(&name)),
+            }
+        }
+        counts.get(&name).copied()
+    }
+
+    fn tell(&mut self) {
+        self.told += 1;
+        self.excused.append(&mut self.seen);
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), TestCaseError> {
+        match event {
+            Event::Begin => {
+                let (name, dice) = (self.random(), self.random());
+                let demand = self.session.demand();
+                if let Some(raise) = self.session.raise(self.now, name, dice) {
+                    self.writes.push(Write { demand, raise, answer: None, is_over: false });
+                }
+            }
+            // At any server that takes itself for a master; once.
+            Event::Execute(write, server) if write < self.writes.len() && self.writes[write].answer.is_none() => {
+                let raise = self.writes[write].raise;
+                self.logs[server].push(Entry::Raised { write, name: raise.name, amount: raise.amount });
+                let log = &self.logs[server];
+                let count = Self::count(log, raise.name).unwrap_or(0);
+                let before = raise.before.and_then(|fence| Self::count(log, fence.name));
+                self.writes[write].answer = Some(Raised { count, before, by: server as u64 });
+            }
+            Event::Answer(write) if write < self.writes.len() && !self.writes[write].is_over => {
+                let Write { demand, raise, answer, .. } = self.writes[write].clone();
+                let Some(answer) = answer else { return Ok(()) };
+                self.writes[write].is_over = true;
+                let found = self.session.raised(&demand, raise, answer, self.now);
+                self.session.cancel(raise);
+                self.check_alarm(found)?;
+                self.seen.insert(write);
+            }
+            Event::Lose(write) if write < self.writes.len() && !self.writes[write].is_over => {
+                self.writes[write].is_over = true;
+                self.session.lose(self.writes[write].raise);
+                self.session.cancel(self.writes[write].raise);
+            }
+            Event::Sync(from, to) => self.logs[to] = self.logs[from].clone(),
+            Event::GoBack(server, entries) => {
+                let kept = self.logs[server].len().saturating_sub(entries);
+                self.logs[server].truncate(kept);
+            }
+            Event::Evict(server) => {
+                if let Some(Entry::Raised { name, .. }) = self.logs[server].last().copied() {
+                    self.logs[server].push(Entry::Evicted(name));
+                }
+            }
+            Event::Appoint(server) => self.master = server,
+            Event::Ask(server) => self.ask(server)?,
+            Event::Hear(read) if read < self.reads.len() => {
+                let read = self.reads.swap_remove(read);
+                self.hear(read)?;
+            }
+            Event::Travel => {
+                self.now += Duration::from_millis(1);
+                let token = self.session.token().to_string().parse().unwrap();
+                self.session = Session::resume(&token, SessionMode::Fence);
+                self.writes.iter_mut().for_each(|write| write.is_over = true);
+                self.reads.clear();
+            }
+            Event::Execute(..) | Event::Answer(_) | Event::Lose(_) | Event::Hear(_) => {}
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, server: usize) -> Result<(), TestCaseError> {
+        if self.session.take_loss().is_some() {
+            self.tell();
+        }
+        let demand = self.session.demand();
+        let count = demand.seen.fence().and_then(|fence| Self::count(&self.logs[server], fence.name));
+        let passed = Passed { is_master: server == self.master, count, by: server as u64 };
+        let (seen, log) = (self.seen.clone(), self.logs[server].clone());
+        self.reads.push(Read { demand, seen, told: self.told, passed, log });
+        Ok(())
+    }
+
+    fn hear(&mut self, read: Read) -> Result<(), TestCaseError> {
+        // A master that was deposed since is not confirmed.
+        let is_confirmed = read.passed.is_master && read.passed.by == self.master as u64 && read.log == self.logs[self.master];
+        match self.session.passed(&read.demand, read.passed, is_confirmed) {
+            Step::Accept => {
+                let contains = |write: &usize| {
+                    read.log.iter().any(|entry| matches!(entry, Entry::Raised { write: own, .. } if own == write))
+                };
+                if self.told == read.told {
+                    let lacks: Vec<_> = read.seen.iter().filter(|write| !contains(write)).collect();
+                    prop_assert!(lacks.is_empty(), "lacks {lacks:?}: {read:?}");
+                }
+                // What the session's own writes in doubt did is seen from now on.
+                let own = |entry: &Entry| if let Entry::Raised { write, .. } = entry { Some(*write) } else { None };
+                let current = |write: &usize| {
+                    let name = read.demand.seen.fence().map(|fence| fence.name);
+                    name == Some(self.writes[*write].raise.name)
+                };
+                if self.told == read.told {
+                    let seen: Vec<usize> = read.log.iter().filter_map(own).filter(current).collect();
+                    let is_counted = read.passed.count.is_some();
+                    self.seen.extend(seen.into_iter().filter(|_| is_counted));
+                }
+            }
+            Step::Tell(loss) => {
+                self.check_alarm(Some(loss))?;
+                self.tell();
+            }
+            Step::Wait => {}
+        }
+        Ok(())
+    }
+
+    /// A loss is told only where a server went back, or a write went elsewhere.
+    fn check_alarm(&self, found: Option<Loss>) -> Result<(), TestCaseError> {
+        if found == Some(Loss::Lost) {
+            let known = || self.seen.iter().chain(&self.excused);
+            let lacks = |log: &Vec<Entry>| {
+                known().any(|seen| !log.iter().any(|entry| matches!(entry, Entry::Raised { write, .. } if write == seen)))
+            };
+            prop_assert!(self.logs.iter().any(lacks), "nothing is lost: {:?}", self.logs);
+        }
+        Ok(())
+    }
+}
+
+fn events() -> impl Strategy<Value = Event> {
+    let server = || 0..SERVERS;
+    // The latest few.
+    let write = || 0..24_usize;
+    prop_oneof![
+        6 => proptest::strategy::Just(Event::Begin),
+        8 => (write(), server()).prop_map(|(write, server)| Event::Execute(write, server)),
+        8 => write().prop_map(Event::Answer),
+        1 => write().prop_map(Event::Lose),
+        4 => (server(), server()).prop_map(|(from, to)| Event::Sync(from, to)),
+        2 => (server(), 1..4_usize).prop_map(|(server, entries)| Event::GoBack(server, entries)),
+        1 => server().prop_map(Event::Evict),
+        1 => server().prop_map(Event::Appoint),
+        8 => server().prop_map(Event::Ask),
+        8 => (0..4_usize).prop_map(Event::Hear),
+        1 => proptest::strategy::Just(Event::Travel),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_accepted_is_there(events in proptest::collection::vec(events(), 1..160)) {
+        let mut world = World::new();
+        for event in events {
+            world.happen(event)?;
+        }
+    }
+}
