@@ -274,7 +274,9 @@ impl<'a> Guard<'a> {
     #[inline]
     fn unable(&self, topology: &Topology) -> LeftOut {
         match &self.check {
-            Some(check) if self.request.is_read() && (check.needs_master(self.request) || self.has_no_order(topology)) => {
+            Some(check)
+                if self.request.is_read() && (check.needs_master(self.request) || self.has_no_order(topology)) =>
+            {
                 topology.replicas()
             }
             _ => LeftOut::default(),
@@ -331,7 +333,8 @@ impl<'a> Guard<'a> {
         }
         if !is_answer(self.request, &reply) {
             // Nothing was executed: there is nothing to prove. But the fence may have been raised.
-            if let (Some(check), Some(raising), Told::Fence(Word::Raised { .. })) = (&self.check, &self.raising, &told) {
+            if let (Some(check), Some(raising), Told::Fence(Word::Raised { .. })) = (&self.check, &self.raising, &told)
+            {
                 raising.is_spent.set(true);
                 check.proves(member, self.request, told)?;
             }

@@ -32,10 +32,9 @@ fn field<'a>(reply: &'a Value, name: &str) -> Option<&'a [u8]> {
         Value::Map(fields) => {
             fields.iter().find(|(key, _)| text(key) == Some(name.as_bytes())).and_then(|(_, value)| text(value))
         }
-        Value::Array(items) => items
-            .chunks_exact(2)
-            .find(|pair| text(&pair[0]) == Some(name.as_bytes()))
-            .and_then(|pair| text(&pair[1])),
+        Value::Array(items) => {
+            items.chunks_exact(2).find(|pair| text(&pair[0]) == Some(name.as_bytes())).and_then(|pair| text(&pair[1]))
+        }
         _ => None,
     }
 }

@@ -11,6 +11,7 @@ mod errors;
 mod events;
 mod failover;
 mod faults;
+mod fence_faults;
 mod fences;
 mod helpers;
 mod lineages;

@@ -63,7 +63,11 @@ impl Tally {
 
 /// What a session has seen. Shared by the threads that share the session.
 #[derive(Debug, Default)]
-pub struct Model(Mutex<Seen>);
+pub struct Model {
+    seen: Mutex<Seen>,
+    /// The session promises only what it wrote itself: of these keys.
+    only: Option<Vec<usize>>,
+}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -89,8 +93,17 @@ struct Before {
 }
 
 impl Model {
+    /// Of a session that promises only what it writes itself, to these of the own keys.
+    pub fn of_own(own: &[usize]) -> Self {
+        Self { only: Some(own.iter().map(|own| FIRST_OWN + own).collect()), ..Self::default() }
+    }
+
+    fn judges(&self, key: usize) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&key))
+    }
+
     fn begin(&self) -> Before {
-        let mut seen = self.0.lock().unwrap();
+        let mut seen = self.seen.lock().unwrap();
         seen.calls += 1;
         let call = seen.calls;
         seen.under_way.push(call);
@@ -98,7 +111,7 @@ impl Model {
     }
 
     fn end_of(&self, before: &Before) -> MutexGuard<'_, Seen> {
-        let mut seen = self.0.lock().unwrap();
+        let mut seen = self.seen.lock().unwrap();
         seen.under_way.retain(|call| *call != before.call);
         seen
     }
@@ -118,7 +131,7 @@ impl Model {
         seen.tally.reads += 1;
         seen.floors.retain(|floor| !before.floors.contains(floor));
         let floor = |(key, value): (usize, &u64)| Floor { key, value: *value, reign: read[REIGN], told: before.told };
-        let floors: Vec<Floor> = read.iter().enumerate().map(floor).collect();
+        let floors: Vec<Floor> = read.iter().enumerate().filter(|(key, _)| self.judges(*key)).map(floor).collect();
         seen.floors.extend(floors);
         // What was seen before a telling may be what was lost.
         let told = seen.told;
@@ -129,6 +142,11 @@ impl Model {
             let beside = seen.under_way.clone();
             seen.crossings.push(Crossing { player, binding, excused, tellings, beside, read });
         }
+    }
+
+    /// A read that cannot be judged.
+    fn forget(&self, before: &Before) {
+        drop(self.end_of(before));
     }
 
     fn failed(&self, before: &Before, error: &Error) {
@@ -156,7 +174,7 @@ impl Model {
 
     /// What is to be judged, and what was counted.
     pub fn end(self) -> (Vec<Crossing>, Tally) {
-        let Seen { mut crossings, written, tally, .. } = self.0.into_inner().unwrap();
+        let Seen { mut crossings, written, tally, .. } = self.seen.into_inner().unwrap();
         for telling in crossings.iter_mut().flat_map(|crossing| &mut crossing.tellings) {
             // What another thread was writing when this one was told.
             telling.seen.extend(telling.beside.iter().filter_map(|call| written.get(call)).copied());
@@ -225,12 +243,18 @@ impl Player<'_> {
                 for key in KEYS {
                     pipeline.get(key);
                 }
+                // A replica may pass into the next reign on its way through.
+                pipeline.get(KEYS[REIGN]);
                 self.session.query_pipeline(&pipeline)
             }
             1 => all.query(&mut self.session.connection()).map_err(ours),
             _ => self.session.query(&all),
         };
         match read {
+            // What it writes is of one reign or the other.
+            Ok(values) if self.model.only.is_some() && values.last() != values.get(REIGN) && way == 0 => {
+                self.model.forget(&before);
+            }
             Ok(values) => {
                 let values = std::array::from_fn(|key| values[key].unwrap_or(0));
                 self.model.read(self.name, before, values);

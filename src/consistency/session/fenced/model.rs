@@ -15,7 +15,11 @@ const SERVERS: usize = 3;
 /// What a server did, in its order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Entry {
-    Raised { write: usize, name: u64, amount: u64 },
+    Raised {
+        write: usize,
+        name: u64,
+        amount: u64,
+    },
     /// The key of a fence was evicted.
     Evicted(u64),
 }
@@ -175,7 +179,8 @@ impl World {
 
     fn hear(&mut self, read: Read) -> Result<(), TestCaseError> {
         // A master that was deposed since is not confirmed.
-        let is_confirmed = read.passed.is_master && read.passed.by == self.master as u64 && read.log == self.logs[self.master];
+        let is_confirmed =
+            read.passed.is_master && read.passed.by == self.master as u64 && read.log == self.logs[self.master];
         match self.session.passed(&read.demand, read.passed, is_confirmed) {
             Step::Accept => {
                 let contains = |write: &usize| {
@@ -211,7 +216,8 @@ impl World {
         if found == Some(Loss::Lost) {
             let known = || self.seen.iter().chain(&self.excused);
             let lacks = |log: &Vec<Entry>| {
-                known().any(|seen| !log.iter().any(|entry| matches!(entry, Entry::Raised { write, .. } if write == seen)))
+                known()
+                    .any(|seen| !log.iter().any(|entry| matches!(entry, Entry::Raised { write, .. } if write == seen)))
             };
             prop_assert!(self.logs.iter().any(lacks), "nothing is lost: {:?}", self.logs);
         }
