@@ -37,14 +37,27 @@ pub enum SessionMode {
     #[default]
     Strict,
     /// By a counter among the data, which each write raises in the same transaction: for users who may not run `INFO`, for
-    /// proxies, and for servers with other offsets, such as Dragonfly.
+    /// proxies, and for servers with other offsets.
     ///
-    /// Reads your writes, and tells lost writes. *Not* monotonic for what others wrote. Each write costs a small key
-    /// `redis-replicated:fence:…` that lives for 10 minutes after the last write; the user needs the rights to it and to
-    /// `GET`, `INCR`, `PEXPIRE`, `MULTI` and `EXEC`. A session that has written and now only reads raises it every 5 minutes. A key that was
-    /// evicted or flushed, or a token older than 10 minutes, is [`ErrorKind::Unproven`](crate::ErrorKind::Unproven), once. Pipelines
-    /// that are no transactions, and blocking commands, raise it behind themselves, which is no proof on Dragonfly, whose
-    /// shards replicate apart. With [`max_staleness`](crate::ReplicatedClient::max_staleness), the session's reads go to the
-    /// master.
+    /// Reads your writes, and tells lost writes. *Not* monotonic for what others wrote. Each write adds an amount to the counter
+    /// that is drawn at random and never used again. So a node on which the counter stands where the session saw it contains
+    /// all of the session's writes until then, and no server reaches that value without them: not after a restart from an old
+    /// snapshot, and not after an eviction.
+    ///
+    /// Each write costs a small key `redis-replicated:fence:…` that lives for 10 minutes after the last write. The user needs the
+    /// rights to it and to `GET`, `INCRBY`, `PEXPIRE`, `MULTI`, `EXEC` and `HELLO`. Where a read needs a fence that there is
+    /// none of, it raises one first, with one more request to the master: after a write in doubt, and every 5 minutes while a
+    /// session only reads. After [`token`](crate::ReplicatedClient::token) the next write takes another key.
+    ///
+    /// A key that was evicted or flushed, or a token older than 10 minutes, is
+    /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven), once. Where the master refuses to raise the counter, because no memory
+    /// is left or the user lacks the right, the write is executed without it, and the session reads from the master until a
+    /// later write raises it. That such a write was lost is told only where another node became the master meanwhile, as
+    /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven).
+    ///
+    /// It relies on replicas that apply what the master writes in its order. Dragonfly's shards replicate apart: there the
+    /// session reads from the master (a server is known by `dragonfly_version` in its reply to `HELLO`; behind a proxy that hides it,
+    /// use [`ReadFrom::Master`](crate::ReadFrom::Master)). With [`max_staleness`](crate::ReplicatedClient::max_staleness), the
+    /// session's reads go to the master too. Replicas that take writes of their own (`replica-read-only no`) are not noticed.
     Fence,
 }

@@ -47,7 +47,8 @@ impl ReplicatedClient {
 
     /// Returns a handle with a session of its own that has seen what the token has seen, in this process or in another.
     ///
-    /// The token must come from a client of the same set. After a failover it is good for as long as the master remembers the
+    /// The token must come from a client of the same set. What a client of the other [`SessionMode`](crate::SessionMode) has seen is
+    /// proven in the way of that mode. After a failover it is good for as long as the master remembers the
     /// history before its own, or this client saw it itself; after that it is [`ErrorKind::Unproven`](crate::ErrorKind::Unproven),
     /// once.
     #[must_use]

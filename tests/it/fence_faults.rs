@@ -146,7 +146,7 @@ fn a_restart_from_an_older_snapshot_is_told_by_a_read() {
             Ok(read) => assert_eq!(read, if told.is_empty() { 2 } else { 1 }),
             Err(error) => told.push(error.kind()),
         }
-        told.iter().any(|kind| *kind == ErrorKind::WriteLost)
+        told.contains(&ErrorKind::WriteLost)
     });
     assert_eq!(session.get::<i32>("n").unwrap(), 1);
 }

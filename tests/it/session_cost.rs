@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use redis_replicated::ReplicatedClient;
 use redis_replicated::testing::Server;
+use redis_replicated::{ReplicatedClient, SessionMode};
 
 use crate::support::{Fake, read_chunk, set_with_key};
 
@@ -86,4 +86,35 @@ fn a_session_sends_each_call_in_one_piece() {
     (0..100).for_each(|_| session.set("k", "v").unwrap());
     let set = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
     master.assert_took(100, &format!("{set}{info}"));
+}
+
+#[test]
+fn a_session_with_fences_sends_each_call_in_one_piece() {
+    let servers = set_with_key(1);
+    let (master, replica) = (Relay::start(servers.master()), Relay::start(servers.replica(0)));
+    let builder = ReplicatedClient::builder().master(master.front.url()).replica(replica.front.url());
+    let builder = builder.monitor_interval(Duration::ZERO).response_timeout(LONG).deadline(LONG);
+    let session = builder.session_mode(SessionMode::Fence).build().unwrap().session();
+    session.set("k", "v").unwrap();
+    servers.wait_until_in_sync().unwrap();
+    assert_eq!(session.get::<String>("k").unwrap(), "v");
+    master.clear();
+    replica.clear();
+    (0..100).for_each(|_| assert_eq!(session.get::<String>("k").unwrap(), "v"));
+    // On a slow machine a connection may have rested for so long that the client asks who is there.
+    let took = |relay: &Relay| -> Vec<String> {
+        let chunks = std::mem::take(&mut *relay.chunks.lock().unwrap());
+        chunks.into_iter().filter(|chunk| chunk != "*1\r\n$5\r\nHELLO\r\n").collect()
+    };
+    let reads = took(&replica);
+    assert_eq!((reads.len(), took(&master).len()), (100, 0));
+    assert!(
+        reads.iter().all(|read| read.starts_with("*1\r\n$5\r\nHELLO") && read.ends_with("EXEC\r\n")),
+        "{}",
+        reads[0]
+    );
+    (0..100).for_each(|_| session.set("k", "v").unwrap());
+    let writes = took(&master);
+    assert_eq!(writes.len(), 100);
+    assert!(writes.iter().all(|write| write.contains("INCRBY") && write.ends_with("EXEC\r\n")), "{}", writes[0]);
 }
