@@ -157,6 +157,8 @@ impl Session {
         if is_current {
             state.settled = state.settled.max(demand.doubts);
         }
+        // What is not lost has to be there: the next fence stands for all of it.
+        state.doubts += u64::from(found.is_some());
         state.loss = state.loss.max(found);
         found
     }
@@ -245,12 +247,13 @@ impl State {
         let found = match epoch.answered(raise.amount, raised.count) {
             Before::All => None,
             Before::Other(value) if top > 0 && Epoch::is_loss(top, value) => Some(Loss::Lost),
-            Before::Other(_) => Some(Loss::Unproven),
+            Before::Other(_) | Before::Unknown => Some(Loss::Unproven),
         };
         self.seen = Seen::Fence(Fence { name: raise.name, count: epoch.top() });
+        let found = found.max(before);
         self.fences.era += u32::from(found.is_some());
         self.fences.raised = Some(now);
-        found.max(before)
+        found
     }
 
     /// Says what is lost where a write found the fence before at this value.
@@ -276,15 +279,7 @@ impl State {
             // The present fence was raised after it.
             return None;
         }
-        self.cancel(raise);
-        self.doubts += 1;
         Some(Loss::Unproven)
-    }
-
-    fn cancel(&mut self, raise: Raise) {
-        if let Some(epoch) = self.fences.epoch(raise.name) {
-            epoch.cancel(raise.amount);
-        }
     }
 
     /// Returns whether a node contains what was seen when the call began, and learns what it contains beyond that.
@@ -318,25 +313,28 @@ impl State {
             Some(count) if Epoch::is_loss(fence.count, count) => Loss::Lost,
             Some(_) | None => Loss::Unproven,
         };
+        let has_gone_on = self.fences.era != demand.era;
         if seen.name != fence.name {
-            return Step::Tell(loss);
+            return if has_gone_on { Step::Accept } else { Step::Tell(loss) };
         }
-        let goes_on = self.fences.era != demand.era;
         let is_known = |count: u64, epoch: Option<&mut Epoch>| {
             count == seen.count || epoch.is_some_and(|epoch| epoch.is_at_top(count))
         };
         match count {
-            // Between what was seen then and what is seen now: an answer that comes late.
-            Some(count) if !goes_on && (fence.count..seen.count).contains(&count) => return Step::Wait,
-            // Another call has been told, and the session goes on from here.
-            Some(count) if goes_on && is_known(count, self.fences.epoch(fence.name)) => return Step::Accept,
+            // Another call has been told, or will be, and the session goes on from here.
+            Some(count) if has_gone_on && is_known(count, self.fences.epoch(fence.name)) => return Step::Accept,
+            // An answer that comes late.
+            _ if has_gone_on => return Step::Wait,
+            // Between what was seen then and what is seen now: that one as well.
+            Some(count) if (fence.count..seen.count).contains(&count) => return Step::Wait,
             _ => {}
         }
         self.fences.era += 1;
         if let Some(epoch) = self.fences.epoch(fence.name) {
             epoch.restart(count.unwrap_or(0));
         }
-        self.seen = count.map_or(Seen::Unknown, |count| Seen::Fence(Fence { count, ..fence }));
+        // From here on the master's history counts: only a fence that is raised there proves that.
+        self.seen = Seen::Unknown;
         Step::Tell(loss)
     }
 }

@@ -39,6 +39,8 @@ struct Rise {
     amount: u64,
     /// No reply will come. It may still be executed.
     is_lost: bool,
+    /// It began before the counter went on at another value, which may contain it.
+    is_unsure: bool,
 }
 
 /// What the reply to a write says of the writes before it.
@@ -48,6 +50,8 @@ pub(super) enum Before {
     All,
     /// It stood at this value, at which the session never saw it.
     Other(u64),
+    /// Nobody can tell.
+    Unknown,
 }
 
 impl Epoch {
@@ -74,7 +78,7 @@ impl Epoch {
     pub(super) fn begin(&mut self, dice: u64) -> u64 {
         let is_first = self.top() == 0 && self.under_way.is_empty();
         let amount = (SMALLEST | (dice & (SMALLEST - 1))) + if is_first { BASE } else { 0 };
-        self.under_way.push(Rise { amount, is_lost: false });
+        self.under_way.push(Rise { amount, is_lost: false, is_unsure: false });
         amount
     }
 
@@ -115,15 +119,20 @@ impl Epoch {
 
     /// A write was answered: it brought the counter to `value`. Returns what the server contained before.
     pub(super) fn answered(&mut self, amount: u64, value: u64) -> Before {
-        if self.has_found(amount) {
+        if self.has_found(amount) || self.had(value) {
             // A later value was explained by it already.
+            self.cancel(amount);
             return Before::All;
         }
         if self.added(value).is_some_and(|added| self.contains(added, amount)) {
             self.learn(value);
             return Before::All;
         }
+        let is_unsure = self.under_way.iter().any(|rise| rise.amount == amount && rise.is_unsure);
         self.under_way.retain(|rise| rise.amount != amount);
+        if is_unsure && value < self.top() {
+            return Before::Unknown;
+        }
         self.restart(value);
         Before::Other(value.saturating_sub(amount))
     }
@@ -134,6 +143,7 @@ impl Epoch {
         self.chain.push_back(value);
         // Whether those writes are in it, nobody knows.
         self.found.clear();
+        self.under_way.iter_mut().for_each(|rise| rise.is_unsure = true);
     }
 
     /// Returns whether a counter at `value` proves that writes are lost that brought it to `seen`: it was never deleted, and
