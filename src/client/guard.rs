@@ -159,7 +159,8 @@ impl ReplicatedClient {
             let reads = fence.is_some() || demand.needs_master;
             return reads.then(|| Box::new(Sealed::Fence(Fenced::read(request, fence, is_pinned))));
         }
-        let raise = session.raise(Instant::now(), rand::random(), rand::random())?;
+        let is_split = !(request.is_single() || request.is_transaction());
+        let raise = session.raise(Instant::now(), rand::random(), rand::random(), is_split)?;
         let fenced = Fenced::write(request, raise, is_pinned);
         let fenced = match asked {
             Some(asked) => fenced.confirmed_by(asked.replicas, asked.limit),

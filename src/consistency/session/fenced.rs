@@ -77,8 +77,8 @@ pub(crate) struct Passed {
 
 impl Session {
     /// Returns how a write is to be fenced; `None`: it goes without one, as too many are under way. `name` and `dice` are
-    /// random.
-    pub(crate) fn raise(&self, now: Instant, name: u64, dice: u64) -> Option<Raise> {
+    /// random; `is_split`: it is no transaction.
+    pub(crate) fn raise(&self, now: Instant, name: u64, dice: u64, is_split: bool) -> Option<Raise> {
         let mut guard = self.0.lock();
         let State { seen, fences, .. } = &mut *guard;
         let is_young = fences.raised.is_some_and(|raised| now.saturating_duration_since(raised) < FENCE_LIVES / 2);
@@ -91,7 +91,7 @@ impl Session {
             *seen = Seen::Fence(Fence { name: own.name, count: 0 });
         }
         let before = seen.fence().filter(|seen| seen.name != own.name);
-        Some(Raise { name: own.name, amount: own.begin(dice), before })
+        Some(Raise { name: own.name, amount: own.begin(dice, is_split), before })
     }
 
     /// A write was not executed, or is answered for already: it will not raise the counter.
@@ -209,6 +209,12 @@ impl Demand {
 }
 
 impl Fences {
+    /// Returns whether a write is under way of which a node may have a part: what was read of that, only the master is sure to
+    /// have.
+    pub(super) fn is_split(&self) -> bool {
+        self.own.iter().chain(&self.last).any(Epoch::is_split)
+    }
+
     pub(super) fn era(&self) -> u32 {
         self.era
     }

@@ -41,6 +41,8 @@ struct Rise {
     is_lost: bool,
     /// It began before the counter went on at another value, which may contain it.
     is_unsure: bool,
+    /// It is applied bit by bit, and raises the counter at its end: until then nothing tells how much of it a node has.
+    is_split: bool,
 }
 
 /// What the reply to a write says of the writes before it.
@@ -70,15 +72,20 @@ impl Epoch {
         self.is_told || self.top() > HIGHEST || lost >= LOST
     }
 
+    /// Returns whether a write is under way of which a node may have a part.
+    pub(super) fn is_split(&self) -> bool {
+        self.under_way.iter().any(|rise| rise.is_split && !rise.is_lost)
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.under_way.len() >= UNDER_WAY
     }
 
-    /// A write begins. Returns what it is to add; `dice`: any number.
-    pub(super) fn begin(&mut self, dice: u64) -> u64 {
+    /// A write begins. Returns what it is to add; `dice`: any number. `is_split`: it is no transaction.
+    pub(super) fn begin(&mut self, dice: u64, is_split: bool) -> u64 {
         let is_first = self.top() == 0 && self.under_way.is_empty();
         let amount = (SMALLEST | (dice & (SMALLEST - 1))) + if is_first { BASE } else { 0 };
-        self.under_way.push(Rise { amount, is_lost: false, is_unsure: false });
+        self.under_way.push(Rise { amount, is_lost: false, is_unsure: false, is_split });
         amount
     }
 
@@ -200,7 +207,7 @@ mod tests {
     #[test]
     fn answers_in_any_order_lead_to_the_same_value() {
         let mut epoch = Epoch::new(7);
-        let (a, b, c) = (epoch.begin(1), epoch.begin(2), epoch.begin(3));
+        let (a, b, c) = (epoch.begin(1, false), epoch.begin(2, false), epoch.begin(3, false));
         assert!(a > BASE && b < BASE);
         // The server executes b, a, c; the replies come as c, b, a.
         assert_eq!(epoch.answered(c, a + b + c), Before::All);
@@ -212,15 +219,15 @@ mod tests {
     #[test]
     fn a_lost_write_is_part_of_the_value_once_it_is_executed() {
         let mut epoch = Epoch::new(7);
-        let first = epoch.begin(1);
+        let first = epoch.begin(1, false);
         epoch.answered(first, first);
-        let lost = epoch.begin(2);
+        let lost = epoch.begin(2, false);
         epoch.lose(lost);
         epoch.cancel(lost);
         assert!(epoch.is_at_top(first) && epoch.is_at_top(first + lost));
         epoch.learn(first + lost);
         assert!(!epoch.is_at_top(first) && epoch.had(first) && epoch.top() == first + lost);
-        let refused = epoch.begin(3);
+        let refused = epoch.begin(3, false);
         epoch.cancel(refused);
         assert!(!epoch.is_at_top(first + lost + refused), "it was not executed");
     }
@@ -228,7 +235,7 @@ mod tests {
     #[test]
     fn another_past_is_told_however_many_writes_follow() {
         let mut epoch = Epoch::new(7);
-        let [a, b, c, d] = [1, 2, 3, 4].map(|dice| epoch.begin(dice));
+        let [a, b, c, d] = [1, 2, 3, 4].map(|dice| epoch.begin(dice, false));
         epoch.answered(a, a);
         epoch.answered(b, a + b);
         // The server starts again where only `a` was.
@@ -247,12 +254,12 @@ mod tests {
         let mut epoch = Epoch::new(7);
         let mut value = 0;
         for dice in 0..200 {
-            let amount = epoch.begin(dice);
+            let amount = epoch.begin(dice, false);
             value += amount;
             epoch.answered(amount, value);
         }
         assert!(epoch.chain.len() == REMEMBERED && epoch.had(value) && !epoch.is_over());
-        let amounts: Vec<u64> = (0..UNDER_WAY as u64).map(|dice| epoch.begin(dice * 0x9e37_79b9_7f4a)).collect();
+        let amounts: Vec<u64> = (0..UNDER_WAY as u64).map(|dice| epoch.begin(dice * 0x9e37_79b9_7f4a, false)).collect();
         assert!(epoch.is_full() && epoch.is_at_top(value + amounts.iter().sum::<u64>()));
         assert!(!epoch.is_at_top(value + amounts[0] + 1));
         amounts[..4].iter().for_each(|amount| epoch.lose(*amount));

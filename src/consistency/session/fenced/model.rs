@@ -40,6 +40,7 @@ struct Read {
     demand: Demand,
     /// The writes that were acknowledged when it began, and how often the session had been told.
     seen: BTreeSet<usize>,
+    excused: BTreeSet<usize>,
     told: u32,
     passed: Passed,
     log: Vec<Entry>,
@@ -73,6 +74,9 @@ struct World {
     /// Seen before the last telling.
     excused: BTreeSet<usize>,
     told: u32,
+    /// How often another master was appointed, or one went back; and after how many of those each write was answered.
+    turns: u32,
+    answered: HashMap<usize, u32>,
 }
 
 impl World {
@@ -80,7 +84,20 @@ impl World {
         let session = Session::resume(&crate::Token::default(), SessionMode::Fence);
         let (logs, seen, excused) = (vec![Vec::new(); SERVERS], BTreeSet::new(), BTreeSet::new());
         let (writes, reads) = (Vec::new(), Vec::new());
-        Self { now: Instant::now(), dice: 0, session, logs, master: 0, writes, reads, seen, excused, told: 0 }
+        Self {
+            now: Instant::now(),
+            dice: 0,
+            session,
+            logs,
+            master: 0,
+            writes,
+            reads,
+            seen,
+            excused,
+            told: 0,
+            turns: 0,
+            answered: HashMap::new(),
+        }
     }
 
     fn random(&mut self) -> u64 {
@@ -110,7 +127,7 @@ impl World {
             Event::Begin => {
                 let (name, dice) = (self.random(), self.random());
                 let demand = self.session.demand();
-                if let Some(raise) = self.session.raise(self.now, name, dice) {
+                if let Some(raise) = self.session.raise(self.now, name, dice, false) {
                     self.writes.push(Write { demand, raise, answer: None, is_over: false });
                 }
             }
@@ -131,14 +148,19 @@ impl World {
                 self.session.cancel(raise);
                 self.check_alarm(found)?;
                 self.seen.insert(write);
+                self.answered.insert(write, self.turns);
             }
             Event::Lose(write) if write < self.writes.len() && !self.writes[write].is_over => {
                 self.writes[write].is_over = true;
                 self.session.lose(self.writes[write].raise);
                 self.session.cancel(self.writes[write].raise);
             }
-            Event::Sync(from, to) => self.logs[to] = self.logs[from].clone(),
+            Event::Sync(from, to) => {
+                self.turns += u32::from(to == self.master);
+                self.logs[to] = self.logs[from].clone();
+            }
             Event::GoBack(server, entries) => {
+                self.turns += u32::from(server == self.master);
                 let kept = self.logs[server].len().saturating_sub(entries);
                 self.logs[server].truncate(kept);
             }
@@ -147,7 +169,10 @@ impl World {
                     self.logs[server].push(Entry::Evicted(name));
                 }
             }
-            Event::Appoint(server) => self.master = server,
+            Event::Appoint(server) => {
+                self.turns += u32::from(self.master != server);
+                self.master = server;
+            }
             Event::Ask(server) => self.ask(server)?,
             Event::Hear(read) if read < self.reads.len() => {
                 let read = self.reads.swap_remove(read);
@@ -173,7 +198,8 @@ impl World {
         let count = demand.seen.fence().and_then(|fence| Self::count(&self.logs[server], fence.name));
         let passed = Passed { is_master: server == self.master, count, by: server as u64 };
         let (seen, log) = (self.seen.clone(), self.logs[server].clone());
-        self.reads.push(Read { demand, seen, told: self.told, passed, log });
+        let (excused, told) = (self.excused.clone(), self.told);
+        self.reads.push(Read { demand, seen, excused, told, passed, log });
         Ok(())
     }
 
@@ -189,6 +215,16 @@ impl World {
                 if self.told == read.told {
                     let lacks: Vec<_> = read.seen.iter().filter(|write| !contains(write)).collect();
                     prop_assert!(lacks.is_empty(), "lacks {lacks:?}: {read:?}");
+                }
+                // What was not lost has to be there, whatever was told.
+                let master = &self.logs[self.master];
+                let is_kept = |write: &&usize| {
+                    self.answered.get(write) == Some(&self.turns)
+                        && master.iter().any(|entry| matches!(entry, Entry::Raised { write: own, .. } if own == *write))
+                };
+                if master.starts_with(&read.log) {
+                    let lacks: Vec<_> = read.excused.iter().filter(is_kept).filter(|write| !contains(write)).collect();
+                    prop_assert!(lacks.is_empty(), "told, not lost, and lacks {lacks:?}: {read:?}");
                 }
                 // What the session's own writes in doubt did is seen from now on.
                 let own = |entry: &Entry| if let Entry::Raised { write, .. } = entry { Some(*write) } else { None };

@@ -30,7 +30,7 @@ impl Scene {
         self.names += 1;
         let demand = self.session.demand();
         let dice = self.names.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (demand, self.session.raise(self.now, self.names, dice).unwrap())
+        (demand, self.session.raise(self.now, self.names, dice, false).unwrap())
     }
 
     /// A write on a node where the counter stood at `stood`; the fence before, if there is one, at `before`.
@@ -248,7 +248,7 @@ fn writes_of_several_threads_are_told_apart_in_any_order() {
 impl Scene {
     fn begin_if_room(&mut self) -> Option<Raise> {
         self.names += 1;
-        self.session.raise(self.now, self.names, self.names.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        self.session.raise(self.now, self.names, self.names.wrapping_mul(0x9e37_79b9_7f4a_7c15), false)
     }
 }
 
@@ -347,4 +347,16 @@ fn a_scan_goes_on_where_it_began() {
     let mut demand = scene.session.demand();
     demand.begin_at(&scene.session, Seen::Fence(Fence { name: 1, count: 1 }));
     assert_eq!(scene.session.passed(&demand, passed, false), Step::Wait, "another fence says nothing");
+}
+
+#[test]
+fn while_a_pipeline_is_under_way_only_the_master_has_what_was_read_of_it() {
+    let mut scene = Scene::new();
+    scene.write();
+    let count = scene.count();
+    let demand = scene.session.demand();
+    let raise = scene.session.raise(scene.now, 1, 5, true).unwrap();
+    assert_eq!((scene.read(false, Some(count)), scene.read(true, Some(count))), (Step::Wait, Step::Accept));
+    scene.answer(&demand, raise, count, None, A);
+    assert_eq!(scene.read(false, Some(count + raise.amount)), Step::Accept);
 }
