@@ -159,7 +159,8 @@ impl ReplicatedClient {
             let reads = fence.is_some() || demand.needs_master;
             return reads.then(|| Box::new(Sealed::Fence(Fenced::read(request, fence, is_pinned))));
         }
-        let is_split = !(request.is_single() || request.is_transaction());
+        let is_transaction = (request.is_single() && request.block == Block::No) || request.is_transaction();
+        let is_split = is_pinned || !is_transaction;
         let raise = session.raise(Instant::now(), rand::random(), rand::random(), is_split)?;
         let fenced = Fenced::write(request, raise, is_pinned);
         let fenced = match asked {

@@ -88,7 +88,8 @@ impl Session {
     /// Returns what the reply to a call that begins now has to prove.
     pub(crate) fn demand(&self) -> Demand {
         let state = self.0.lock();
-        Demand { seen: state.seen, doubts: state.doubts, era: state.fences.era(), needs_master: state.needs_master() }
+        let needs_master = state.needs_master() || state.fences.is_split();
+        Demand { seen: state.seen, doubts: state.doubts, era: state.fences.era(), needs_master }
     }
 
     /// Returns, once, what the next read has to be told.
