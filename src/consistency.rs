@@ -18,7 +18,7 @@ mod token;
 pub(crate) use self::evidence::{Evidence, Proof, Standpoint};
 pub(crate) use self::lineage::{Lineage, Relation};
 pub(crate) use self::position::{HistoryId, Position};
-pub(crate) use self::session::{Demand, FENCE_LIVES, Loss, Passed, Raise, Raised, Session, Step};
+pub(crate) use self::session::{Demand, FENCE_LIVES, Kind, Loss, Passed, Raise, Raised, Session, Step};
 pub(crate) use self::timeline::Timeline;
 pub(crate) use self::token::{Fence, Seen};
 pub use self::token::{ParseTokenError, Token};

@@ -237,8 +237,15 @@ pub(super) fn touch(name: u64) -> Cmd {
     Cmd::pexpire(key(name), i64::try_from(FENCE_LIVES.as_millis()).unwrap_or(i64::MAX))
 }
 
+const PREFIX: &str = "redis-replicated:fence:";
+
 fn key(name: u64) -> String {
-    format!("redis-replicated:fence:{name:016x}")
+    format!("{PREFIX}{name:016x}")
+}
+
+/// Returns whether a key is that of a fence.
+pub(super) fn is_fence(key: &[u8]) -> bool {
+    key.starts_with(PREFIX.as_bytes())
 }
 
 fn raise_in(bytes: &mut Vec<u8>, raise: Raise) {

@@ -8,12 +8,12 @@ use redis::{RedisError, Value};
 use super::check::Check;
 use super::clock::Clock;
 use super::envelope::{Envelope, Form};
-use super::fence::{Fenced, Word, touch};
+use super::fence::{Fenced, Word, is_fence, touch};
 use super::sealed::{Sealed, Told, Unsealed};
 use super::{Aim, Options, ReplicatedClient};
 use crate::addr::NodeAddr;
 use crate::classification::{Block, Classification, Request, TransactionStep};
-use crate::consistency::{Demand, Raise, Seen, Session, SessionMode};
+use crate::consistency::{Demand, Kind, Raise, Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Node;
 use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
@@ -160,8 +160,12 @@ impl ReplicatedClient {
             return reads.then(|| Box::new(Sealed::Fence(Fenced::read(request, fence, is_pinned))));
         }
         let is_transaction = (request.is_single() && request.block == Block::No) || request.is_transaction();
-        let is_split = is_pinned || !is_transaction;
-        let raise = session.raise(Instant::now(), rand::random(), rand::random(), is_split)?;
+        let kind = match request.key {
+            Some(key) if is_fence(key) => Kind::Touch,
+            _ if is_pinned || !is_transaction => Kind::Split,
+            _ => Kind::Whole,
+        };
+        let raise = session.raise(Instant::now(), rand::random(), rand::random(), kind)?;
         let fenced = Fenced::write(request, raise, is_pinned);
         let fenced = match asked {
             Some(asked) => fenced.confirmed_by(asked.replicas, asked.limit),

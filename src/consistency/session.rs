@@ -8,7 +8,7 @@ use super::{Evidence, Lineage, Position, Proof, Relation, SessionMode, Token};
 
 mod fenced;
 
-pub(crate) use self::fenced::{FENCE_LIVES, Passed, Raise, Raised};
+pub(crate) use self::fenced::{FENCE_LIVES, Kind, Passed, Raise, Raised};
 
 /// The state of a session, shared by all clones of its handle. Nothing here does I/O.
 #[derive(Debug, Default)]

@@ -104,7 +104,7 @@ fn a_session_with_fences_sends_each_call_in_one_piece() {
     // On a slow machine a connection may have rested for so long that the client asks who is there.
     let took = |relay: &Relay| -> Vec<String> {
         let chunks = std::mem::take(&mut *relay.chunks.lock().unwrap());
-        chunks.into_iter().filter(|chunk| chunk != "*1\r\n$5\r\nHELLO\r\n").collect()
+        chunks.into_iter().filter(|chunk| chunk.contains("EXEC") || !chunk.contains("HELLO")).collect()
     };
     let reads = took(&replica);
     assert_eq!((reads.len(), took(&master).len()), (100, 0));

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+pub(crate) use self::epoch::Kind;
 use self::epoch::{Before, Epoch};
 use super::{Demand, Loss, Session, State, Step};
 use crate::consistency::token::{Fence, Seen};
@@ -77,8 +78,8 @@ pub(crate) struct Passed {
 
 impl Session {
     /// Returns how a write is to be fenced; `None`: it goes without one, as too many are under way. `name` and `dice` are
-    /// random; `is_split`: it is no transaction.
-    pub(crate) fn raise(&self, now: Instant, name: u64, dice: u64, is_split: bool) -> Option<Raise> {
+    /// random.
+    pub(crate) fn raise(&self, now: Instant, name: u64, dice: u64, kind: Kind) -> Option<Raise> {
         let mut guard = self.0.lock();
         let State { seen, fences, .. } = &mut *guard;
         let is_young = fences.raised.is_some_and(|raised| now.saturating_duration_since(raised) < FENCE_LIVES / 2);
@@ -91,7 +92,7 @@ impl Session {
             *seen = Seen::Fence(Fence { name: own.name, count: 0 });
         }
         let before = seen.fence().filter(|seen| seen.name != own.name);
-        Some(Raise { name: own.name, amount: own.begin(dice, is_split), before })
+        Some(Raise { name: own.name, amount: own.begin(dice, kind), before })
     }
 
     /// A write was not executed, or is answered for already: it will not raise the counter.
@@ -249,15 +250,17 @@ impl State {
             (None, _) => None,
         };
         let epoch = self.fences.epoch(raise.name)?;
-        let top = epoch.top();
-        let found = match epoch.answered(raise.amount, raised.count) {
+        let (top, keeps_all) = (epoch.top(), epoch.keeps_all(raised.count.saturating_sub(raise.amount)));
+        let answered = epoch.answered(raise.amount, raised.count);
+        let found = match answered {
             Before::All => None,
+            Before::Other(_) if keeps_all => None,
             Before::Other(value) if top > 0 && Epoch::is_loss(top, value) => Some(Loss::Lost),
             Before::Other(_) | Before::Unknown => Some(Loss::Unproven),
         };
         self.seen = Seen::Fence(Fence { name: raise.name, count: epoch.top() });
         let found = found.max(before);
-        self.fences.era += u32::from(found.is_some());
+        self.fences.era += u32::from(found.is_some() || answered != Before::All);
         self.fences.raised = Some(now);
         found
     }
@@ -274,6 +277,9 @@ impl State {
             && epoch.is_at_top(value)
         {
             epoch.learn(value);
+            return None;
+        }
+        if self.fences.epoch(seen.name).is_some_and(|epoch| epoch.keeps_all(value)) {
             return None;
         }
         Some(if Epoch::is_loss(before.count, value) { Loss::Lost } else { Loss::Unproven })
@@ -336,12 +342,14 @@ impl State {
             _ => {}
         }
         self.fences.era += 1;
+        let mut is_loss = true;
         if let Some(epoch) = self.fences.epoch(fence.name) {
+            is_loss = !count.is_some_and(|count| epoch.keeps_all(count));
             epoch.restart(count.unwrap_or(0));
         }
         // From here on the master's history counts: only a fence that is raised there proves that.
         self.seen = Seen::Unknown;
-        Step::Tell(loss)
+        if is_loss { Step::Tell(loss) } else { Step::Accept }
     }
 }
 

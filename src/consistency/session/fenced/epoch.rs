@@ -29,6 +29,8 @@ pub(super) struct Epoch {
     under_way: Vec<Rise>,
     /// Those that did, as a value shows, and whose replies are awaited still.
     found: Vec<u64>,
+    /// At this value and above, only the counter itself was written.
+    written: u64,
     /// Others know of the value: it has to stay.
     pub(super) is_told: bool,
 }
@@ -41,8 +43,18 @@ struct Rise {
     is_lost: bool,
     /// It began before the counter went on at another value, which may contain it.
     is_unsure: bool,
+    kind: Kind,
+}
+
+/// What a write does beside raising the counter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    /// It is applied in one step with the raise.
+    Whole,
     /// It is applied bit by bit, and raises the counter at its end: until then nothing tells how much of it a node has.
-    is_split: bool,
+    Split,
+    /// Nothing: if it is lost, nobody has to know.
+    Touch,
 }
 
 /// What the reply to a write says of the writes before it.
@@ -58,7 +70,7 @@ pub(super) enum Before {
 
 impl Epoch {
     pub(super) fn new(name: u64) -> Self {
-        Self { name, chain: VecDeque::from([0]), under_way: Vec::new(), found: Vec::new(), is_told: false }
+        Self { name, chain: VecDeque::from([0]), under_way: Vec::new(), found: Vec::new(), written: 0, is_told: false }
     }
 
     /// The last value of the counter that is known; 0: none yet.
@@ -74,18 +86,18 @@ impl Epoch {
 
     /// Returns whether a write is under way of which a node may have a part.
     pub(super) fn is_split(&self) -> bool {
-        self.under_way.iter().any(|rise| rise.is_split && !rise.is_lost)
+        self.under_way.iter().any(|rise| rise.kind == Kind::Split && !rise.is_lost)
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.under_way.len() >= UNDER_WAY
     }
 
-    /// A write begins. Returns what it is to add; `dice`: any number. `is_split`: it is no transaction.
-    pub(super) fn begin(&mut self, dice: u64, is_split: bool) -> u64 {
+    /// A write begins. Returns what it is to add; `dice`: any number.
+    pub(super) fn begin(&mut self, dice: u64, kind: Kind) -> u64 {
         let is_first = self.top() == 0 && self.under_way.is_empty();
         let amount = (SMALLEST | (dice & (SMALLEST - 1))) + if is_first { BASE } else { 0 };
-        self.under_way.push(Rise { amount, is_lost: false, is_unsure: false, is_split });
+        self.under_way.push(Rise { amount, is_lost: false, is_unsure: false, kind });
         amount
     }
 
@@ -119,7 +131,9 @@ impl Epoch {
     /// The counter was seen at a value that is at the top: from now on that is the top.
     pub(super) fn learn(&mut self, value: u64) {
         if let Some(added) = self.added(value) {
-            self.take(added);
+            if self.take(added) {
+                self.written = value;
+            }
             self.remember(value);
         }
     }
@@ -148,6 +162,7 @@ impl Epoch {
     pub(super) fn restart(&mut self, value: u64) {
         self.chain.clear();
         self.chain.push_back(value);
+        self.written = value;
         // Whether those writes are in it, nobody knows.
         self.found.clear();
         self.under_way.iter_mut().for_each(|rise| rise.is_unsure = true);
@@ -157,6 +172,11 @@ impl Epoch {
     /// some are missing.
     pub(super) fn is_loss(seen: u64, value: u64) -> bool {
         (BASE..seen).contains(&value)
+    }
+
+    /// Returns whether a counter at `value` lacks nothing but writes that did nothing else than raise it.
+    pub(super) fn keeps_all(&self, value: u64) -> bool {
+        self.had(value) && value >= self.written && value > 0
     }
 
     fn remember(&mut self, value: u64) {
@@ -170,17 +190,20 @@ impl Epoch {
         self.under_way.iter().enumerate().any(|(place, rise)| rise.amount == amount && added >> place & 1 == 1)
     }
 
-    fn take(&mut self, added: u32) {
+    /// Takes these writes for executed. Returns whether they wrote more than the counter.
+    fn take(&mut self, added: u32) -> bool {
         let Self { under_way, found, .. } = self;
-        let mut place = 0;
+        let (mut place, mut wrote) = (0, false);
         under_way.retain(|rise| {
             let is_added = added >> place & 1 == 1;
             place += 1;
             if is_added && !rise.is_lost {
                 found.push(rise.amount);
             }
+            wrote |= is_added && rise.kind != Kind::Touch;
             !is_added
         });
+        wrote
     }
 
     /// Returns which of the writes under way make the difference, a bit for each.
@@ -202,12 +225,12 @@ fn explain(rest: u64, rises: &[Rise]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BASE, Before, Epoch, REMEMBERED, UNDER_WAY};
+    use super::{BASE, Before, Epoch, Kind, REMEMBERED, UNDER_WAY};
 
     #[test]
     fn answers_in_any_order_lead_to_the_same_value() {
         let mut epoch = Epoch::new(7);
-        let (a, b, c) = (epoch.begin(1, false), epoch.begin(2, false), epoch.begin(3, false));
+        let (a, b, c) = (epoch.begin(1, Kind::Whole), epoch.begin(2, Kind::Whole), epoch.begin(3, Kind::Whole));
         assert!(a > BASE && b < BASE);
         // The server executes b, a, c; the replies come as c, b, a.
         assert_eq!(epoch.answered(c, a + b + c), Before::All);
@@ -219,15 +242,15 @@ mod tests {
     #[test]
     fn a_lost_write_is_part_of_the_value_once_it_is_executed() {
         let mut epoch = Epoch::new(7);
-        let first = epoch.begin(1, false);
+        let first = epoch.begin(1, Kind::Whole);
         epoch.answered(first, first);
-        let lost = epoch.begin(2, false);
+        let lost = epoch.begin(2, Kind::Whole);
         epoch.lose(lost);
         epoch.cancel(lost);
         assert!(epoch.is_at_top(first) && epoch.is_at_top(first + lost));
         epoch.learn(first + lost);
         assert!(!epoch.is_at_top(first) && epoch.had(first) && epoch.top() == first + lost);
-        let refused = epoch.begin(3, false);
+        let refused = epoch.begin(3, Kind::Whole);
         epoch.cancel(refused);
         assert!(!epoch.is_at_top(first + lost + refused), "it was not executed");
     }
@@ -235,7 +258,7 @@ mod tests {
     #[test]
     fn another_past_is_told_however_many_writes_follow() {
         let mut epoch = Epoch::new(7);
-        let [a, b, c, d] = [1, 2, 3, 4].map(|dice| epoch.begin(dice, false));
+        let [a, b, c, d] = [1, 2, 3, 4].map(|dice| epoch.begin(dice, Kind::Whole));
         epoch.answered(a, a);
         epoch.answered(b, a + b);
         // The server starts again where only `a` was.
@@ -250,16 +273,29 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_lost_with_a_write_that_only_raised_the_counter() {
+        let mut epoch = Epoch::new(7);
+        let (write, touch) = (epoch.begin(1, Kind::Whole), epoch.begin(2, Kind::Touch));
+        epoch.answered(write, write);
+        epoch.answered(touch, write + touch);
+        assert!(epoch.keeps_all(write) && !epoch.keeps_all(0));
+        let next = epoch.begin(3, Kind::Split);
+        epoch.answered(next, write + touch + next);
+        assert!(!epoch.keeps_all(write + touch) && epoch.keeps_all(write + touch + next));
+    }
+
+    #[test]
     fn nothing_grows_without_end() {
         let mut epoch = Epoch::new(7);
         let mut value = 0;
         for dice in 0..200 {
-            let amount = epoch.begin(dice, false);
+            let amount = epoch.begin(dice, Kind::Whole);
             value += amount;
             epoch.answered(amount, value);
         }
         assert!(epoch.chain.len() == REMEMBERED && epoch.had(value) && !epoch.is_over());
-        let amounts: Vec<u64> = (0..UNDER_WAY as u64).map(|dice| epoch.begin(dice * 0x9e37_79b9_7f4a, false)).collect();
+        let amounts: Vec<u64> =
+            (0..UNDER_WAY as u64).map(|dice| epoch.begin(dice * 0x9e37_79b9_7f4a, Kind::Whole)).collect();
         assert!(epoch.is_full() && epoch.is_at_top(value + amounts.iter().sum::<u64>()));
         assert!(!epoch.is_at_top(value + amounts[0] + 1));
         amounts[..4].iter().for_each(|amount| epoch.lose(*amount));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::{Strategy, prop_assert, prop_oneof, proptest};
 use proptest::test_runner::TestCaseError;
 
-use super::{Passed, Raise, Raised};
+use super::{Kind, Passed, Raise, Raised};
 use crate::consistency::{Demand, Loss, Session, SessionMode, Step};
 
 const SERVERS: usize = 3;
@@ -127,7 +127,7 @@ impl World {
             Event::Begin => {
                 let (name, dice) = (self.random(), self.random());
                 let demand = self.session.demand();
-                if let Some(raise) = self.session.raise(self.now, name, dice, false) {
+                if let Some(raise) = self.session.raise(self.now, name, dice, Kind::Whole) {
                     self.writes.push(Write { demand, raise, answer: None, is_over: false });
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{FENCE_LIVES, Passed, RESUMED_FOR, Raise, Raised, SETTLED_AFTER};
+use super::{FENCE_LIVES, Kind, Passed, RESUMED_FOR, Raise, Raised, SETTLED_AFTER};
 use crate::consistency::evidence::tests::at;
 use crate::consistency::token::{Fence, Seen};
 use crate::consistency::{Demand, Loss, Session, SessionMode, Step, Token};
@@ -30,7 +30,7 @@ impl Scene {
         self.names += 1;
         let demand = self.session.demand();
         let dice = self.names.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (demand, self.session.raise(self.now, self.names, dice, false).unwrap())
+        (demand, self.session.raise(self.now, self.names, dice, Kind::Whole).unwrap())
     }
 
     /// A write on a node where the counter stood at `stood`; the fence before, if there is one, at `before`.
@@ -248,7 +248,7 @@ fn writes_of_several_threads_are_told_apart_in_any_order() {
 impl Scene {
     fn begin_if_room(&mut self) -> Option<Raise> {
         self.names += 1;
-        self.session.raise(self.now, self.names, self.names.wrapping_mul(0x9e37_79b9_7f4a_7c15), false)
+        self.session.raise(self.now, self.names, self.names.wrapping_mul(0x9e37_79b9_7f4a_7c15), Kind::Whole)
     }
 }
 
@@ -355,7 +355,7 @@ fn while_a_pipeline_is_under_way_only_the_master_has_what_was_read_of_it() {
     scene.write();
     let count = scene.count();
     let demand = scene.session.demand();
-    let raise = scene.session.raise(scene.now, 1, 5, true).unwrap();
+    let raise = scene.session.raise(scene.now, 1, 5, Kind::Split).unwrap();
     assert_eq!((scene.read(false, Some(count)), scene.read(true, Some(count))), (Step::Wait, Step::Accept));
     scene.answer(&demand, raise, count, None, A);
     assert_eq!(scene.read(false, Some(count + raise.amount)), Step::Accept);
