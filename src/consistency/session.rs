@@ -88,7 +88,7 @@ impl Session {
     /// Returns what the reply to a call that begins now has to prove.
     pub(crate) fn demand(&self) -> Demand {
         let state = self.0.lock();
-        let needs_master = state.needs_master() || state.fences.is_split();
+        let needs_master = state.needs_master() || state.fences.hides(state.seen);
         Demand { seen: state.seen, doubts: state.doubts, era: state.fences.era(), needs_master }
     }
 

@@ -210,10 +210,14 @@ impl Demand {
 }
 
 impl Fences {
-    /// Returns whether a write is under way of which a node may have a part: what was read of that, only the master is sure to
-    /// have.
-    pub(super) fn is_split(&self) -> bool {
-        self.own.iter().chain(&self.last).any(Epoch::is_split)
+    /// Returns whether a write is under way whose effects a read may meet though the fence at `seen` does not show them: it is
+    /// applied bit by bit, or raises another fence. What was read of that, only the master is sure to have.
+    pub(super) fn hides(&self, seen: Seen) -> bool {
+        let shown = seen.fence().map(|seen| seen.name);
+        self.own
+            .iter()
+            .chain(&self.last)
+            .any(|epoch| epoch.is_split() || (shown != Some(epoch.name) && epoch.is_raised()))
     }
 
     pub(super) fn era(&self) -> u32 {

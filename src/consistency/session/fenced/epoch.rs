@@ -84,6 +84,11 @@ impl Epoch {
         self.is_told || self.top() > HIGHEST || lost >= LOST
     }
 
+    /// Returns whether the reply to a write is awaited.
+    pub(super) fn is_raised(&self) -> bool {
+        self.under_way.iter().any(|rise| !rise.is_lost)
+    }
+
     /// Returns whether a write is under way of which a node may have a part.
     pub(super) fn is_split(&self) -> bool {
         self.under_way.iter().any(|rise| rise.kind == Kind::Split && !rise.is_lost)

@@ -360,3 +360,15 @@ fn while_a_pipeline_is_under_way_only_the_master_has_what_was_read_of_it() {
     scene.answer(&demand, raise, count, None, A);
     assert_eq!(scene.read(false, Some(count + raise.amount)), Step::Accept);
 }
+
+#[test]
+fn while_the_next_fence_is_being_raised_only_the_master_has_what_was_read_behind_it() {
+    let mut scene = Scene::new();
+    scene.write();
+    let count = scene.count();
+    scene.session.token();
+    let (demand, raise) = scene.begin();
+    assert_eq!((scene.read(false, Some(count)), scene.read(true, Some(count))), (Step::Wait, Step::Accept));
+    scene.answer(&demand, raise, 0, Some(count), A);
+    assert_eq!(scene.read(false, Some(raise.amount)), Step::Accept);
+}
