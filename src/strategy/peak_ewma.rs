@@ -9,25 +9,28 @@ use crate::node::{Measured, Moment, Node};
 const ALL_LOOKED_AT: usize = 16;
 /// What is expected of a node that nobody knows, where no other is known either, in nanoseconds.
 const UNKNOWN: f64 = 1_000_000.0;
-/// Costs that differ by less than this factor are alike: a node that is faster by chance must not draw all calls of a quiet
-/// process. Less than 2, so that an idle node comes before a busy one.
-const ALIKE: f64 = 1.25;
-/// Where nothing is in flight, differences below this are chance: the first reads of a connection, a thread that had to wait.
-/// In nanoseconds.
+/// While requests are in flight, costs that differ by less than this factor are equal: a node that is faster by chance must not
+/// draw all calls. Less than 2, so that an idle node comes before a busy one.
+const ALIKE: f64 = 1.1;
+/// While nothing is in flight, costs that differ by less than this factor are equal.
+const ALIKE_QUIET: f64 = 2.0;
+/// While nothing is in flight, costs that differ by less than this are equal, too, in nanoseconds: which processes shared a
+/// processor last makes as much of a difference.
 const CHANCE: f64 = 250_000.0;
-/// A node that was not asked for this long, or never, and has nothing to do, comes first, once. In milliseconds.
-const IDLE: u32 = 1000;
 
 /// Picks the candidate that is likely to answer soonest: the one with the smallest product of its latency
-/// ([`Node::latency_at`]) and its requests in flight plus one. Of those that come within a quarter of the smallest, one at
-/// random; while nothing is in flight, also of those within 250 µs: equal nodes share evenly, also where one thread asks.
+/// ([`Node::latency_at`]) and its requests in flight plus one. Of those within 10 % of the smallest, it picks one at random.
+/// While no candidate has a request in flight, all whose latency is less than the double of the smallest, or less than 250 µs
+/// above it, are equal: one thread reads from equal nodes evenly, also on a busy machine.
 ///
-/// Slow replicas get as much as they can take, stalls are left at once, and a node that fails fast is not taken for a fast
-/// one. Nodes that are as good share by weight, and the requests in flight count for less on a heavier node; one of weight
-/// 0 gets nothing, unless all have the weight 0. Over more than 16 candidates, it takes the better of two that are drawn by weight.
+/// A slow replica gets as much as it can take. One that stalls or fails gets no calls at once: a node that fails fast is not
+/// taken for a fast one. Equal nodes share by weight, and requests in flight count for less on a heavier node; one of weight
+/// 0 gets nothing, unless all have the weight 0. Of more than 16 candidates, it picks the better of two that are drawn by weight.
 ///
-/// Latencies are those that this process saw. A node that was never asked, or not for a second, is asked once: a process with
-/// less than a read a second for each node reads from all of them alike.
+/// Latencies are those that this process saw. A node that was never asked comes first. So does an idle node whose latency was
+/// not measured for some time: 1 ms after the first answer, twice as long after each answer that confirms the latency, up to a
+/// second. So a node that was slow by chance is soon asked again, and a slow one once a second; a process with less than a read
+/// a second for each node reads from all of them evenly.
 #[derive(Debug)]
 pub struct PeakEwma(Dice);
 
@@ -55,7 +58,7 @@ impl PeakEwma {
             let work = weights.work(node, running);
             *place = match node.measured_at(now) {
                 // First, and on its own: then the usual case does not wait for the division in `work`.
-                Some(Measured { nanos, age: ..IDLE }) => nanos * work,
+                Some(Measured { nanos, is_due: false, .. }) => nanos * work,
                 _ if running == 0 && work.is_finite() => 0.0,
                 Some(Measured { nanos, .. }) => nanos * work,
                 None => work * *usual.get_or_insert_with(|| median(candidates, now)),
@@ -63,8 +66,7 @@ impl PeakEwma {
             // Not `min`, which looks for NaN as well.
             least = if *place < least { *place } else { least };
         }
-        let chance = if is_quiet && least > 0.0 { CHANCE } else { 0.0 };
-        let limit = (least * ALIKE).max(least + chance);
+        let limit = equal_to(least, is_quiet);
         // No branch goes by chance, for the processor could not predict it: a sum that grows with each node that is near, and
         // how many nodes come before the one that has the turn.
         let (mut sums, mut sum) = ([0; ALL_LOOKED_AT], 0);
@@ -88,14 +90,15 @@ impl PeakEwma {
             let running = node.in_flight();
             let work = weights.work(node, running);
             match node.measured_at(now) {
-                Some(Measured { nanos, age: ..IDLE }) => nanos * work,
+                Some(Measured { nanos, is_due: false, .. }) => nanos * work,
                 _ if running == 0 && work.is_finite() => 0.0,
                 Some(Measured { nanos, .. }) => nanos * work,
                 None => UNKNOWN * work,
             }
         };
         let (first, second) = (candidates.at(first), candidates.at(second));
-        if cost(second) * ALIKE < cost(first) { second } else { first }
+        let is_quiet = first.in_flight() == 0 && second.in_flight() == 0;
+        if cost(first) > equal_to(cost(second), is_quiet) { second } else { first }
     }
 
     /// Draws a candidate by weight; not the one at `except`, if another one has a weight.
@@ -110,6 +113,11 @@ impl PeakEwma {
         }
         except.unwrap_or(0)
     }
+}
+
+/// The highest cost that is equal to the smallest. A node that is to be asked again costs nothing, and has no equal.
+fn equal_to(least: f64, is_quiet: bool) -> f64 {
+    if is_quiet && least > 0.0 { (least * ALIKE_QUIET).max(least + CHANCE) } else { least * ALIKE }
 }
 
 /// The weights of the candidates, in relation to each other.
@@ -219,7 +227,7 @@ mod tests {
         let shares = picks(&nodes, now);
         assert!(shares[1] == 0 && shares[0] > 1000 && shares[2] > 1000, "busy: {shares:?}");
         drop(running);
-        nodes[1].record_at(Outcome::Answered, 10 * MS, now);
+        (0..10).for_each(|_| nodes[1].record_at(Outcome::Answered, 10 * MS, now));
         assert_eq!(picks(&nodes, now)[1], 0, "slow");
     }
 
@@ -232,9 +240,11 @@ mod tests {
         assert!(picks(&nodes, now).iter().all(|count| (850..1150).contains(count)));
         let running = nodes[0].begin();
         assert_eq!(picks(&nodes, now)[2], 0, "while there is work, the difference counts");
-        nodes[1].record_at(Outcome::Answered, MS, now);
         drop(running);
-        assert_eq!(picks(&nodes, now)[1], 0, "this is no chance any more");
+        nodes[1].record_at(Outcome::Answered, 10 * MS, now);
+        assert!(picks(&nodes, now)[1] > 850, "a single late answer is chance");
+        (0..10).for_each(|_| nodes[1].record_at(Outcome::Answered, 10 * MS, now));
+        assert_eq!(picks(&nodes, now)[1], 0, "ten are not");
     }
 
     #[test]
@@ -264,7 +274,7 @@ mod tests {
         for at in [now, now + MS] {
             nodes.iter().for_each(|node| node.record_at(Outcome::Answered, MS, at));
         }
-        nodes[0].record_at(Outcome::Answered, 2 * MS, now + 2 * MS);
+        nodes[0].record_at(Outcome::Answered, 50 * MS, now + 2 * MS);
         assert_eq!(picks(&nodes, now)[0], 0);
     }
 
