@@ -19,8 +19,6 @@ const UP: f64 = 1.0 / 4.0;
 const DOWN: f64 = 1.0 / 32.0;
 /// An answer that is later than the average by this is a stall of the node, in units. Waiting for a processor takes less.
 const STALL: f64 = 200_000.0;
-/// A second stall within this time shows that the node stalls repeatedly. In milliseconds.
-const REPEATS: u32 = 2048;
 /// The shortest and the longest time for which an average is trusted without a new answer, in milliseconds.
 const TRUST: (u32, u32) = (1, 1000);
 
@@ -31,8 +29,8 @@ const TRUST: (u32, u32) = (1, 1000);
 /// The word holds the latency in its upper half, in units of [`UNIT_NANOS`], and the time of the sample in its lower half, in
 /// milliseconds. 0 means that nothing is known.
 ///
-/// Beside it stands how long the average is trusted. Each answer that confirms it doubles that time, each one that does not
-/// shortens it: a node that was slow by chance is soon asked again, and one that is slow is asked once a second.
+/// Beside it stands how long the average is trusted without a new answer. Each answer that confirms it doubles that time, each
+/// one that does not shortens it: a node that was slow by chance is soon asked again, and one that stays slow once a second.
 #[derive(Debug)]
 pub(super) struct Latency {
     /// The time of the first sample, so that the same samples give the same averages whenever the node was made.
@@ -40,8 +38,6 @@ pub(super) struct Latency {
     word: AtomicU64,
     /// In milliseconds. Not changed together with the word: a mixture of two states only asks the node sooner or later.
     trust: AtomicU32,
-    /// The time of the last stall; 0: there was none.
-    stalled: AtomicU32,
     penalty: Duration,
 }
 
@@ -70,13 +66,7 @@ struct Known {
 
 impl Latency {
     pub(super) fn new() -> Self {
-        Self {
-            epoch: OnceLock::new(),
-            word: AtomicU64::new(0),
-            trust: AtomicU32::new(TRUST.0),
-            stalled: AtomicU32::new(0),
-            penalty: PENALTY,
-        }
+        Self { epoch: OnceLock::new(), word: AtomicU64::new(0), trust: AtomicU32::new(TRUST.0), penalty: PENALTY }
     }
 
     /// Sets what a failure costs.
@@ -113,29 +103,23 @@ impl Latency {
         let before = last * kept;
         let more = trust.saturating_mul(2).min(TRUST.1);
         if sample > before + STALL {
-            return (sample as u32, self.stall(sample, millis));
+            // It is left for twice as long as it took.
+            let twice = (sample * (2.0 * UNIT_NANOS / 1e6)) as u32;
+            return (sample as u32, twice.clamp(TRUST.0, TRUST.1));
         }
         if sample > before {
             let next = before + (sample.min(last * MOST) - before) * UP.max(1.0 - kept);
-            return (next as u32, if sample > last * MOST { (trust / 2).max(TRUST.0) } else { more });
+            return (next as u32, if sample > last * MOST { (trust / 8).max(TRUST.0) } else { more });
         }
         if age < trust {
             let kept = kept.min(1.0 - DOWN);
             return ((before * kept + sample * (1.0 - kept)) as u32, more);
         }
-        // It was asked because the average is old: the answer weighs as much. After a failure one good answer is not enough.
-        let has_failed = before * 16.0 > f64::from(units(self.penalty));
-        let is_better = sample * 2.0 < before && !has_failed;
-        (((before + sample) / 2.0) as u32, if is_better { TRUST.0 } else { more })
-    }
-
-    /// Records a stall. Returns how long the node is left: twice as long as the stall took, and longest if it stalls repeatedly.
-    #[cold]
-    fn stall(&self, sample: f64, millis: u32) -> u32 {
-        let last = self.stalled.swap(millis, Ordering::Relaxed);
-        let is_repeated = last != 0 && millis.wrapping_sub(last) < REPEATS;
-        let twice = (sample * (2.0 * UNIT_NANOS / 1e6)) as u32;
-        if is_repeated { TRUST.1 } else { twice.clamp(TRUST.0, TRUST.1) }
+        // It was asked because the average was not trusted any more. After a failure one good answer is not enough.
+        if before * 16.0 > f64::from(units(self.penalty)) {
+            return (((before + sample) / 2.0) as u32, more);
+        }
+        (sample as u32, if sample * MOST < before { TRUST.0 } else { more })
     }
 
     /// Records that a call failed.
@@ -154,7 +138,6 @@ impl Latency {
     /// Forgets everything: the node is as one that was never asked.
     pub(super) fn forget(&self) {
         self.word.store(0, Ordering::Relaxed);
-        self.stalled.store(0, Ordering::Relaxed);
     }
 
     /// Returns what is known at this time.
@@ -258,8 +241,6 @@ mod tests {
         assert!(!is_due(&latency, start + 99 * MS) && is_due(&latency, start + 100 * MS));
         (100..110_u32).for_each(|n| latency.answered(MS, start + n * MS));
         assert!(average(&latency, start + 110 * MS) < 2.0, "{}", average(&latency, start + 110 * MS));
-        latency.answered(50 * MS, start + 200 * MS);
-        assert!(!is_due(&latency, start + 1199 * MS) && is_due(&latency, start + 1200 * MS), "it stalls repeatedly");
     }
 
     #[test]

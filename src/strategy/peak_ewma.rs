@@ -9,6 +9,8 @@ use crate::node::{Measured, Moment, Node};
 const ALL_LOOKED_AT: usize = 16;
 /// What is expected of a node that nobody knows, where no other is known either, in nanoseconds.
 const UNKNOWN: f64 = 1_000_000.0;
+/// Latencies below this are equal, in nanoseconds: on one machine, one process's turn at the processor is as long.
+const FLOOR: f64 = 100_000.0;
 /// While requests are in flight, costs that differ by less than this factor are equal: a node that is faster by chance must not
 /// draw all calls. Less than 2, so that an idle node comes before a busy one.
 const ALIKE: f64 = 1.1;
@@ -58,9 +60,9 @@ impl PeakEwma {
             let work = weights.work(node, running);
             *place = match node.measured_at(now) {
                 // First, and on its own: then the usual case does not wait for the division in `work`.
-                Some(Measured { nanos, is_due: false, .. }) => nanos * work,
+                Some(Measured { nanos, is_due: false, .. }) => nanos.max(FLOOR) * work,
                 _ if running == 0 && work.is_finite() => 0.0,
-                Some(Measured { nanos, .. }) => nanos * work,
+                Some(Measured { nanos, .. }) => nanos.max(FLOOR) * work,
                 None => work * *usual.get_or_insert_with(|| median(candidates, now)),
             };
             // Not `min`, which looks for NaN as well.
@@ -90,9 +92,9 @@ impl PeakEwma {
             let running = node.in_flight();
             let work = weights.work(node, running);
             match node.measured_at(now) {
-                Some(Measured { nanos, is_due: false, .. }) => nanos * work,
+                Some(Measured { nanos, is_due: false, .. }) => nanos.max(FLOOR) * work,
                 _ if running == 0 && work.is_finite() => 0.0,
-                Some(Measured { nanos, .. }) => nanos * work,
+                Some(Measured { nanos, .. }) => nanos.max(FLOOR) * work,
                 None => UNKNOWN * work,
             }
         };
@@ -184,6 +186,7 @@ impl Strategy for PeakEwma {
 #[cfg(test)]
 mod tests {
     use super::PeakEwma;
+    use crate::hash::mix;
     use crate::node::{Node, Outcome};
     use crate::strategy::{Candidates, Strategy};
     use std::time::{Duration, Instant};
@@ -306,5 +309,59 @@ mod tests {
         let shares = picks(&nodes, now);
         assert_eq!(shares[3], 0);
         assert!(shares.iter().enumerate().all(|(index, count)| index == 3 || (80..260).contains(count)), "{shares:?}");
+    }
+
+    /// What one thread does with 30 000 reads of three nodes, one after the other: how many each node gets. `took`: what a read of
+    /// this node takes at this time, in microseconds, by these random bits.
+    fn reads_of_one_thread(seed: u64, took: impl Fn(usize, u64, u64) -> u64) -> [u32; 3] {
+        let nodes = nodes(3);
+        let all: Vec<&Node> = nodes.iter().collect();
+        let strategy = PeakEwma::seeded(seed);
+        let (start, mut micros, mut counts, mut bits) = (Instant::now(), 0, [0; 3], seed);
+        for _ in 0..30_000 {
+            let sent = start + Duration::from_micros(micros);
+            let picked = strategy.pick(&Candidates::new(&all).unwrap().with_now(sent));
+            let place = nodes.iter().position(|node| std::ptr::eq(node, picked)).unwrap();
+            bits = mix(bits.wrapping_add(1));
+            let took = took(place, micros, bits);
+            // As in a client: a part of the calls is timed.
+            let is_timed = picked.is_timed(sent);
+            picked.record_answer();
+            micros += took;
+            if is_timed {
+                let now = start + Duration::from_micros(micros);
+                picked.record_at(Outcome::Answered, Duration::from_micros(took), now);
+            }
+            counts[place] += 1;
+        }
+        counts
+    }
+
+    /// What a read takes on a busy machine: usually `usual`, up to the double of it for half a second at a time; now and then some
+    /// milliseconds more, because a process waits for a processor.
+    fn busy(usual: u64) -> impl Fn(usize, u64, u64) -> u64 {
+        move |place, micros, bits| {
+            let era = mix(micros / 500_000 * 3 + place as u64);
+            let late = if bits % 100 < 4 { 1000 + bits / 128 % 8000 } else { 0 };
+            usual + era % usual + bits / 65_536 % (usual / 4) + late
+        }
+    }
+
+    #[test]
+    fn one_thread_shares_evenly_on_a_busy_machine() {
+        for (seed, usual) in (0..30).flat_map(|seed| [(seed, 24), (seed, 150)]) {
+            let shares = reads_of_one_thread(seed, busy(usual));
+            assert!(shares.iter().all(|reads| (8_400..=11_700).contains(reads)), "{shares:?}, {usual} µs, seed {seed}");
+        }
+    }
+
+    #[test]
+    fn one_thread_leaves_a_slow_node_on_a_busy_machine() {
+        for (seed, usual) in (0..10).flat_map(|seed| [(seed, 200), (seed, 1000)]) {
+            let busy = busy(usual);
+            let took = |place, micros, bits| busy(place, micros, bits) + if place == 1 { 4 * usual } else { 0 };
+            let shares = reads_of_one_thread(seed, took);
+            assert!(shares[1] < 1_500, "{shares:?}, {usual} µs, seed {seed}");
+        }
     }
 }
