@@ -21,6 +21,8 @@ use crate::routing::{Fault, Stage};
 
 mod connector;
 mod hello;
+#[cfg(test)]
+mod hostile;
 mod lease;
 mod line;
 mod live;
