@@ -29,7 +29,7 @@ mod window;
 pub use self::health::Outcome;
 pub use self::in_flight::InFlight;
 pub(crate) use self::latency::{Measured, Moment};
-pub(crate) use self::report::{Report, role_of};
+pub(crate) use self::report::{MOST_FOLLOWERS, Report, addr_of, role_of};
 pub use self::role::Role;
 pub use self::sync_state::SyncState;
 

@@ -28,6 +28,8 @@ mod access;
 mod connector;
 mod greeting;
 mod hello;
+#[cfg(test)]
+mod hostile;
 mod lease;
 mod line;
 mod live;

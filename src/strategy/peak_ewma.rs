@@ -9,7 +9,7 @@ use crate::node::{Measured, Moment, Node};
 const ALL_LOOKED_AT: usize = 16;
 /// What is expected of a node that nobody knows, where no other is known either, in nanoseconds.
 const UNKNOWN: f64 = 1_000_000.0;
-/// Latencies below this are equal, in nanoseconds: on one machine, one process's turn at the processor is as long.
+/// Latencies below this are equal, in nanoseconds: so much depends on which processor runs a server.
 const FLOOR: f64 = 100_000.0;
 /// While requests are in flight, costs that differ by less than this factor are equal: a node that is faster by chance must not
 /// draw all calls. Less than 2, so that an idle node comes before a busy one.
@@ -21,12 +21,13 @@ const ALIKE_QUIET: f64 = 2.0;
 const CHANCE: f64 = 250_000.0;
 
 /// Picks the candidate that is likely to answer soonest: the one with the smallest product of its latency
-/// ([`Node::latency_at`]) and its requests in flight plus one. Of those within 10 % of the smallest, it picks one at random.
+/// ([`Node::latency_at`], at least 100 µs) and its requests in flight plus one. Of those within 10 % of the smallest, it picks
+/// one at random.
 /// While no candidate has a request in flight, all whose latency is less than the double of the smallest, or less than 250 µs
 /// above it, are equal: one thread reads from equal nodes evenly, also on a busy machine.
 ///
-/// A slow replica gets as much as it can take. One that stalls or fails gets no calls at once: a node that fails fast is not
-/// taken for a fast one. Equal nodes share by weight, and requests in flight count for less on a heavier node; one of weight
+/// A slow replica gets as much as it can take. One that stalled is avoided for twice as long as the stall took, one that failed
+/// for a second and more: a node that fails fast is not taken for a fast one. Equal nodes share by weight, and requests in flight count for less on a heavier node; one of weight
 /// 0 gets nothing, unless all have the weight 0. Of more than 16 candidates, it picks the better of two that are drawn by weight.
 ///
 /// Latencies are those that this process saw. A node that was never asked comes first. So does an idle node whose latency was
