@@ -185,7 +185,8 @@ impl Pool {
     /// Opens a connection in an empty slot, or waits for one that comes back where none may be opened now.
     #[cold]
     fn fill(&self, slots: &r2d2::Pool<Slots>, empty: Lease, want: Want) -> Result<Lease, Fault> {
-        let (end, term) = (self.end_of_wait(want), self.access.term(true));
+        // It has a slot, also if it blocks: from here on, nobody keeps it out for ever.
+        let (end, term) = (self.end_of_wait(Want { blocks: false, ..want }), self.access.term(true));
         let mut empty = Some(empty);
         loop {
             let now = Instant::now();

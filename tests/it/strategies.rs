@@ -326,7 +326,7 @@ fn one_thread_reads_from_equal_replicas_evenly_on_a_busy_machine() {
     let reads: [u64; 3] = array::from_fn(|n| gets(servers.replica(n)));
     println!("{reads:?} reads");
     assert_eq!(reads.iter().sum::<u64>(), 30_000);
-    assert!(reads.iter().all(|reads| (8_400..=11_700).contains(reads)), "{reads:?}");
+    assert!(reads.iter().all(|reads| (8_400..=11_700).contains(reads)), "{reads:?}\n{}", client.snapshot());
 }
 
 #[test]
