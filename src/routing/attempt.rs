@@ -81,9 +81,11 @@ impl Reply {
     #[inline]
     pub(crate) fn hide_arguments(&mut self, request: &Request<'_>) {
         match self {
-            // Scripts and transactions answer with arrays in which there may be errors.
-            Self::One(Value::ServerError(_)) => self.hide_all(request),
-            Self::One(Value::Array(_)) if request.runs_script || request.step().is_some() => self.hide_all(request),
+            Self::One(Value::ServerError(_) | Value::Attribute { .. }) => self.hide_all(request),
+            // Scripts and transactions answer with arrays, maps and sets in which there may be errors.
+            Self::One(value) if is_aggregate(value) && (request.runs_script || request.step().is_some()) => {
+                self.hide_all(request);
+            }
             Self::One(_) => {}
             Self::Many { .. } => self.hide_all(request),
         }
@@ -93,10 +95,12 @@ impl Reply {
         match self {
             Self::One(value) => request.hide_arguments(value),
             Self::Many { kept, not_queued } => {
-                let fails = |value: &&mut Value| matches!(value, Value::ServerError(_) | Value::Array(_));
                 let is_read = request.is_read();
                 // No read answers with an array of errors, and some with long ones.
-                let may_fail = |value: &&mut Value| fails(value) && !(is_read && matches!(value, Value::Array(_)));
+                let may_fail = |value: &&mut Value| {
+                    matches!(value, Value::ServerError(_) | Value::Attribute { .. })
+                        || (!is_read && is_aggregate(value))
+                };
                 kept.iter_mut().filter(may_fail).for_each(|value| request.hide_arguments(value));
                 for (_, error) in not_queued {
                     if let Some(shown) = request.without_arguments(error) {
@@ -115,6 +119,10 @@ impl Reply {
             Self::Many { kept, not_queued } => !not_queued.is_empty() || kept.iter().any(is_error),
         }
     }
+}
+
+fn is_aggregate(value: &Value) -> bool {
+    matches!(value, Value::Array(_) | Value::Map(_) | Value::Set(_))
 }
 
 /// Tells the caller what the session cannot read any more.
