@@ -206,6 +206,14 @@ impl Pool {
                 continue;
             }
             let refusal = pause.map(|pause| pause.cause);
+            if want.blocks
+                && refusal.is_some()
+                && let (Some(slot), (Some(mut idle), _)) = (&mut empty, self.look_for_live(&self.slots))
+            {
+                // The server takes no more: an idle connection of the other calls serves as well.
+                slot.take_over(&mut idle);
+                return Ok(empty.take().unwrap_or(idle));
+            }
             if let Some(cause) = refusal.clone().filter(|_| !self.access.has_open()) {
                 return Err(Fault::new(Stage::Connect, cause));
             }
@@ -296,7 +304,7 @@ impl Pool {
 
     /// Returns a line on which the node can be asked how it is, beside the slots. Connects to nothing.
     pub(crate) fn line(&self) -> Line {
-        Line::new(Arc::clone(&self.access), self.limits.connect, self.limits.response)
+        Line::new(Arc::clone(&self.access), self.limits.connect, self.limits.response.min(LONGEST_QUESTION))
     }
 
     /// Opens a connection that belongs to no pool, and returns it with the role of the node.
@@ -358,6 +366,8 @@ impl Pool {
 
 /// How often a caller that waits for a slot looks whether the node is still in its place.
 const LOOKS_UP_EVERY: Duration = Duration::from_millis(250);
+/// The monitor waits no longer for an answer, however long calls may wait: until then nobody knows that a master fell silent.
+const LONGEST_QUESTION: Duration = Duration::from_secs(2);
 /// Where a call has no end.
 const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
 
@@ -382,7 +392,7 @@ fn slots(limits: Limits, housekeeping: &Housekeeping) -> r2d2::Pool<Slots> {
 
 /// The way to a node that belongs to no pool: for questions to whoever is there.
 pub(crate) fn line_to(login: Login, limits: Limits, resolver: &Resolver) -> Result<Line> {
-    Ok(Line::new(access_to(login, limits, resolver)?, limits.connect, limits.response))
+    Ok(Line::new(access_to(login, limits, resolver)?, limits.connect, limits.response.min(LONGEST_QUESTION)))
 }
 
 fn access_to(login: Login, limits: Limits, resolver: &Resolver) -> Result<Arc<Access>> {

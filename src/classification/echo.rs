@@ -112,7 +112,6 @@ mod tests {
             format!("~1\r\n{error}"),
             format!("%1\r\n+a\r\n{error}"),
             format!("%1\r\n{error}+a\r\n"),
-            format!("|1\r\n+a\r\n{error}+b\r\n"),
         ] {
             let Ok(mut value) = parse_redis_value(reply.as_bytes()) else { panic!("{reply}") };
             assert!(format!("{value:?}").contains("secret"), "{value:?}");

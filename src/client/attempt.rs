@@ -93,7 +93,8 @@ fn name_limit(
     };
     let reason = if by == end { DEADLINE } else { "the node is ejected" };
     let fault = fault.after_waiting(limit, clock.now(), by.map(|by| (by, reason)));
-    let is_out = member.node.is_ejected() || member.node.role() != member.place;
+    // It may have come back meanwhile.
+    let is_out = by != end || member.node.is_ejected() || member.node.role() != member.place;
     if is_checkout && is_out { Fault { stage: Stage::Avoided, ..fault } } else { fault }
 }
 

@@ -33,6 +33,9 @@ impl ReplicatedClient {
 
     /// Takes a proven connection to the master, waiting for one until the deadline. Nothing of `request` is sent.
     pub(crate) fn take_seat(&self, request: &Request<'_>, clock: &mut Clock) -> Result<Seat> {
+        if !clock.goes_on() {
+            return Err(self.no_time(request, clock));
+        }
         let mut topology = self.shared.keeper.current();
         loop {
             let error = match topology.master().filter(|_| topology.is_settled()) {

@@ -39,6 +39,13 @@ impl Lease {
         self.took_time = true;
     }
 
+    /// Takes the connection of another slot.
+    pub(super) fn take_over(&mut self, other: &mut Self) {
+        if let (Some(own), Some(other)) = (&mut self.slot, &mut other.slot) {
+            own.live = other.live.take();
+        }
+    }
+
     #[inline]
     fn live(&self) -> Option<&Live> {
         self.slot.as_ref()?.live.as_deref()

@@ -29,6 +29,8 @@ pub(crate) struct Fault {
     pub(crate) cause: Option<RedisError>,
     /// How long was waited in vain, where that is why it failed.
     pub(crate) waited: Option<Waited>,
+    /// The caller's time was over long before the limit: that says nothing about the node.
+    pub(crate) is_hasty: bool,
 }
 
 /// A time limit that was met.
@@ -38,6 +40,9 @@ pub(crate) struct Waited {
     pub(crate) setting: &'static str,
     pub(crate) time: Duration,
 }
+
+/// A node that did not answer within less than this part of its limit may be slow, or far away: the caller had no time.
+const TELLING_PART: u32 = 8;
 
 /// How far an attempt got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -141,7 +146,7 @@ pub(crate) fn loss_error(loss: Loss) -> Error {
 
 impl Fault {
     pub(crate) fn new(stage: Stage, cause: impl Into<Option<RedisError>>) -> Self {
-        Self { stage, cause: cause.into(), waited: None }
+        Self { stage, cause: cause.into(), waited: None, is_hasty: false }
     }
 
     /// Records which limit a wait met that began at `since`: the setting's, or what was left `until` its end if that was
@@ -155,7 +160,10 @@ impl Fault {
     ) -> Self {
         let left = until.map(|(end, setting)| Waited { setting, time: end.saturating_duration_since(since) });
         if self.waited.is_none() && (matches!(self.stage, Stage::Checkout | Stage::Turn) || self.is_timeout()) {
-            self.waited = Some(left.filter(|left| left.time < limit.time).unwrap_or(limit));
+            let left = left.filter(|left| left.time < limit.time);
+            let part = if self.stage == Stage::Connect { TELLING_PART / 2 } else { TELLING_PART };
+            self.is_hasty = left.is_some_and(|left| left.time < limit.time / part);
+            self.waited = Some(left.unwrap_or(limit));
         }
         self
     }

@@ -123,6 +123,7 @@ fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome
 /// Returns what a fault says about its node, if anything.
 pub(crate) fn outcome_of(fault: &Fault) -> Option<Outcome> {
     match fault.stage {
+        _ if fault.is_hasty => None,
         // What this process lacks says nothing about the node.
         Stage::Connect if fault.obstacle() == Obstacle::Here => None,
         Stage::Connect => Some(Outcome::Unreachable),
