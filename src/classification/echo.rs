@@ -2,8 +2,8 @@
 
 use redis::{ServerError, Value};
 
-use super::Request;
 use super::frame::Frames;
+use super::{Request, TransactionStep};
 use crate::error::{server_error_of, without_echo};
 
 /// What stands for an argument that is not shown.
@@ -44,7 +44,9 @@ impl Request<'_> {
         if !details.contains(['\'', '`', '"']) || error.code() == "NOPERM" {
             return cut;
         }
-        let mut shown = details.to_owned();
+        // What it executes was queued before: nothing is known here of those arguments.
+        let mut shown =
+            if self.step() == Some(TransactionStep::Exec) { without_quotes(details) } else { details.to_owned() };
         // The second word may be a subcommand; as a key, it is no secret.
         for word in Frames::new(self.bytes).flatten().flat_map(|words| words.skip(2)) {
             let Ok(word) = std::str::from_utf8(word) else { continue };
@@ -60,6 +62,14 @@ impl Request<'_> {
             }
         }
         if shown == details { cut } else { server_error_of(error.code(), &shown) }
+    }
+}
+
+/// Hides whatever stands in single quotes.
+fn without_quotes(details: &str) -> String {
+    match details.split_once('\'').and_then(|(before, rest)| Some((before, rest.rsplit_once('\'')?.1))) {
+        Some((before, after)) => format!("{before}'{HIDDEN}'{after}"),
+        None => details.to_owned(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
-mod breaker;
 mod capacity;
 mod classification;
 mod confirmations;
@@ -13,6 +12,7 @@ mod events;
 mod failover;
 mod faults;
 mod fences;
+mod field;
 mod helpers;
 mod lineages;
 mod names;

@@ -62,7 +62,7 @@ fn callers_in_a_hurry_cut_no_patient_call_off() {
 }
 
 /// A master that begins a reply, or pushes messages, for ever, while a command blocks.
-fn chatty(beat: &'static str, is_demoted: Arc<AtomicBool>) -> Fake {
+fn chatty(beat: &'static str, is_demoted: Arc<AtomicBool>, is_asked: Arc<AtomicBool>) -> Fake {
     Fake::raw(move |mut output| {
         let mut input = std::io::BufReader::new(output.try_clone().unwrap());
         while let Some(words) = read_command(&mut input) {
@@ -73,6 +73,7 @@ fn chatty(beat: &'static str, is_demoted: Arc<AtomicBool>) -> Fake {
                 "INFO" => format!("${}\r\n{info}\r\n", info.len()),
                 "SET" => "+OK\r\n".to_owned(),
                 _ => {
+                    is_asked.store(true, Ordering::SeqCst);
                     let _ = output.write_all(if beat.len() == 1 { b"$1000000\r\n" } else { b"" });
                     while output.write_all(beat.as_bytes()).is_ok() {
                         thread::sleep(100 * MILLI);
@@ -90,15 +91,15 @@ fn chatty(beat: &'static str, is_demoted: Arc<AtomicBool>) -> Fake {
 #[test]
 fn a_call_that_blocks_on_a_chatty_master_ends_once_another_took_over() {
     for beat in [">2\r\n+message\r\n+nobody asked\r\n", "x"] {
-        let is_demoted = Arc::new(AtomicBool::new(false));
-        let old = chatty(beat, Arc::clone(&is_demoted));
+        let (is_demoted, is_asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let old = chatty(beat, Arc::clone(&is_demoted), Arc::clone(&is_asked));
         let servers = ReplicaSet::start(1).unwrap();
         let builder = ReplicatedClient::builder().master(format!("{}?protocol=resp3", old.url()));
         let client = builder.replica(servers.replica(0).url()).build().unwrap();
         client.set("k", "v").unwrap();
         let blocked = client.clone();
         let blocked: Ended<Result<redis::Value>> = spawn(move || blocked.query(redis::cmd("BLPOP").arg("jobs").arg(0)));
-        wait_until("it is on its way", || client.snapshot().nodes[0].in_flight > 0);
+        wait_until("it is there", || is_asked.load(Ordering::SeqCst));
         is_demoted.store(true, Ordering::SeqCst);
         promote(servers.replica(0));
         wait_until("it is known", || places(&client).0 == Some(servers.replica(0).addr()));
