@@ -239,7 +239,9 @@ impl ReplicatedClient {
         left_out.insert(position);
         let answered = || self.shared.keeper.current().answered();
         let may_ask_another = !is_second && self.shared.budget.withdraw(answered, clock.now());
-        let has_last_word = topology.master().is_some() && self.options.read_from != ReadFrom::Replica;
+        // While it is out, there may be nobody but the replicas.
+        let serves = |master: usize| !topology.members()[master].node.is_ejected();
+        let has_last_word = topology.master().is_some_and(serves) && self.options.read_from != ReadFrom::Replica;
         if may_ask_another || !has_last_word { left_out } else { left_out.and(topology.replicas()) }
     }
 

@@ -266,6 +266,10 @@ pub(super) fn explain_failure(
         (Err(fault), earlier) if fault.stage == Stage::Avoided => {
             failure(member, request, fault).after(earlier.as_ref())
         }
+        // A read that was answered, or lost, before: it must not say that nothing was sent.
+        (Err(fault), Some(earlier)) if request.is_read() && earlier.was_sent() && !fault.is_answered() => {
+            failure(member, request, fault).after(Some(&earlier))
+        }
         (Err(fault), _) => failure(member, request, fault),
         (Ok(reply), _) => refused(request, reply).on(member.node.addr()),
     }

@@ -82,7 +82,7 @@ impl Check<'_> {
         if first.is_master() && !self.is_in_office(member) {
             // Whether it is the set's master now is not for it to say.
             member.observe_role(Role::Master);
-            return Err(Fault::new(Stage::WrongRole, None));
+            return Err(Fault::new(Stage::Deposed, None));
         }
         let accepted = self.accept(&first, &last);
         if let Err(Stage::Lost(loss)) = accepted {
@@ -96,8 +96,10 @@ impl Check<'_> {
     }
 
     fn accept(&self, first: &Evidence, last: &Evidence) -> Result<(), Stage> {
+        // Without a link, the offset stands still: else it had one in between, and may have been resynchronised.
+        let stood_still = first.standpoint != Standpoint::Unlinked || first.position == last.position;
         let is_one = first.position.history == last.position.history && first.standpoint == last.standpoint;
-        if !is_one || !self.is_fresh(first) {
+        if !is_one || !stood_still || !self.is_fresh(first) {
             return Err(Stage::Unproven);
         }
         let Some(session) = self.session else { return Ok(()) };
@@ -105,7 +107,7 @@ impl Check<'_> {
             // Both: the first is what the reply contains at least, the last what it may contain.
             return self.accept_master(session, first).and_then(|()| self.accept_master(session, last));
         }
-        let is_proven = first.standpoint == Standpoint::Replica
+        let is_proven = matches!(first.standpoint, Standpoint::Replica | Standpoint::Unlinked)
             && self.is_in_line(first)
             && self.demand.seen.position().is_none_or(|seen| first.contains(seen, &self.keeper.chronicle().lineage));
         if self.demand.needs_master || !is_proven {
@@ -128,14 +130,14 @@ impl Check<'_> {
         self.keeper.is_monitored() && !self.keeper.has_asked_all_since(self.began)
     }
 
-    /// Tells whether a replica has nothing but what the set's master has. Where that one is silent, its successor may be about
-    /// to be found.
+    /// Returns whether a replica has nothing but what the set's master has. Where that one is silent, its successor may be about
+    /// to be found: that counts for replicas which hear a master.
     fn is_in_line(&self, evidence: &Evidence) -> bool {
-        let is_silent = || {
+        let hears_successor = || {
             let topology = self.keeper.current();
             topology.master().is_some_and(|master| topology.members()[master].is_awaited())
         };
-        self.keeper.chronicle().lineage.is_in_line(evidence.position) || is_silent()
+        self.keeper.chronicle().lineage.is_in_line(evidence.position) || (evidence.is_linked() && hears_successor())
     }
 
     fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Stage> {
@@ -147,7 +149,8 @@ impl Check<'_> {
         }
     }
 
-    /// Tells whether a node has everything that was written before the bound, at the time when its reply is here.
+    /// Returns whether a node has everything that was written before the bound, at the time when its reply is here. A replica
+    /// without a link gets older all the time.
     fn is_fresh(&self, evidence: &Evidence) -> bool {
         let now = Instant::now();
         // A bound that reaches back before all clocks is none.
@@ -155,7 +158,7 @@ impl Check<'_> {
             return true;
         }
         match self.freshest_at(now) {
-            Some(fresh) => evidence.contains(fresh, &self.keeper.chronicle().lineage),
+            Some(fresh) => evidence.is_linked() && evidence.contains(fresh, &self.keeper.chronicle().lineage),
             // The master was not asked for so long. It is as fresh as itself.
             None => evidence.is_master(),
         }

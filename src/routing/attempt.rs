@@ -50,6 +50,8 @@ pub(crate) enum Stage {
     Connect,
     /// The node is not what the topology takes it for.
     WrongRole,
+    /// Answered; what takes itself for the master is not the set's.
+    Deposed,
     /// Nothing was sent: the connection had been closed while it was idle.
     Idle,
     /// Sent on a connection that had served before and turned out to be closed.
@@ -162,6 +164,7 @@ impl Fault {
             }
             Stage::Connect | Stage::Idle => self.into_connect_error(node),
             Stage::WrongRole => wrong_role(node, request).caused_by(self.cause),
+            Stage::Deposed => wrong_role(node, request).sent(),
             Stage::Stale | Stage::Sent => {
                 let is_doubtful = !request.is_read();
                 let error = match self.waited {
@@ -174,17 +177,17 @@ impl Fault {
                         Error::new(ErrorKind::Interrupted, text).because(self.cause)
                     }
                 };
-                error.on(addr).executed(is_doubtful)
+                error.sent().on(addr).executed(is_doubtful)
             }
             Stage::Withdrawn => {
                 let text = format!("left its place in the set before it had answered {request}");
-                Error::new(ErrorKind::Interrupted, text).on(addr).executed(!request.is_read())
+                Error::new(ErrorKind::Interrupted, text).sent().on(addr).executed(!request.is_read())
             }
             Stage::Unproven if request.is_read() => {
                 let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
                 let text =
                     format!("{request}: does not prove to have what the session has seen, or to be fresh enough{why}");
-                Error::unproven_read(text).on(addr).because(self.cause)
+                Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
             }
             Stage::Unproven => {
                 let text = format!("stopped being the master during {request}: what it read may be old");
@@ -200,7 +203,7 @@ impl Fault {
             }
             Stage::Spoiled => {
                 let text = format!("refused {request} inside a transaction");
-                Error::new(ErrorKind::Unavailable, text).on(addr).because(self.cause)
+                Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
             }
             Stage::Lost(loss) => loss_error(loss).on(addr),
             Stage::Unacknowledged { confirmed, asked } => {
@@ -258,6 +261,12 @@ impl Fault {
 
     pub(crate) fn is_timeout(&self) -> bool {
         self.cause.as_ref().is_some_and(RedisError::is_timeout)
+    }
+
+    /// Returns whether the node answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        !matches!(self.stage, Stage::Avoided | Stage::Checkout | Stage::Connect | Stage::WrongRole | Stage::Idle)
+            && !self.is_loss()
     }
 
     /// Returns whether the request was sent and got no complete reply.

@@ -109,7 +109,7 @@ fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome
         // What this process lacks says nothing about the node.
         Stage::Connect if fault.obstacle() == Obstacle::Here => (Verdict::Elsewhere, None),
         Stage::Connect => (Verdict::Elsewhere, Some(Outcome::Unreachable)),
-        Stage::WrongRole => (Verdict::Elsewhere, Some(Outcome::NotServing)),
+        Stage::WrongRole | Stage::Deposed => (Verdict::Elsewhere, Some(Outcome::NotServing)),
         Stage::Withdrawn if request.is_repeatable() => (Verdict::Elsewhere, None),
         Stage::Stale if request.is_repeatable() => (Verdict::SameNode, None),
         Stage::Stale | Stage::Withdrawn => (Verdict::GiveUp, None),
