@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis_replicated::testing::{ReplicaSet, Server};
 use redis_replicated::{Error, ErrorKind, ReadFrom, ReplicatedClient};
 
-use crate::support::{Distant, follow_port, unloadable_master, wait_until};
+use crate::support::{Distant, follow, follow_port, promote, unloadable_master, wait_until};
 
 const ROUND: Duration = Duration::from_millis(100);
 
@@ -149,4 +149,64 @@ fn an_emptied_replica_proves_nothing() {
     Reads::of(200, |_| session.get("n"), 7).check("beside an emptied replica");
     servers.master_mut().stop();
     Reads::of(200, |_| session.get("n"), 7).check("without a master, beside an emptied replica");
+}
+
+fn field(server: &Server, name: &str) -> String {
+    server.info("replication", name).unwrap().unwrap_or_default()
+}
+
+/// Promoted, an emptied replica claims by its second id all that it had.
+#[test]
+fn an_emptied_master_is_not_believed_what_it_continues() {
+    let mut servers = ReplicaSet::start(1).unwrap();
+    let client = builder(&servers).build().unwrap();
+    let session = client.session().deadline(Duration::from_secs(20));
+    session.set("n", 7).unwrap();
+    servers.wait_until_in_sync().unwrap();
+    let history = field(servers.master(), "master_replid");
+    servers.master_mut().stop();
+    let heir = servers.replica(0);
+    let stranger = unloadable_master();
+    follow_port(heir, stranger.port);
+    let size = || redis::cmd("DBSIZE").query::<usize>(&mut heir.connection().unwrap()).unwrap();
+    wait_until("its data is gone", || size() == 0 && field(heir, "slave_repl_offset") == "1");
+    promote(heir);
+    assert_eq!((field(heir, "master_replid2"), field(heir, "repl_backlog_active").as_str()), (history, "0"));
+    wait_until("it is the master", || client.deadline(Duration::from_secs(5)).set("other", 1).is_ok());
+    let error = session.get::<Option<usize>>("n").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unproven, "{error}");
+    assert_eq!(session.get::<Option<usize>>("n").unwrap(), None, "told once");
+}
+
+/// A process that got other data in between names its history as one that only got a replica.
+#[test]
+fn a_master_with_other_data_did_not_only_rename_its_history() {
+    let servers = ReplicaSet::setup().setting("repl-backlog-ttl", "1").start().unwrap();
+    let stranger = ReplicaSet::start(1).unwrap();
+    let client = servers.client_builder().monitor_interval(Duration::from_secs(3600)).build().unwrap();
+    let session = client.session();
+    session.set("n", 7).unwrap();
+    assert_eq!(session.get::<usize>("n").unwrap(), 7);
+    follow(servers.master(), stranger.master());
+    wait_until("it has other data", || field(servers.master(), "master_link_status") == "up");
+    promote(servers.master());
+    wait_until("it names nothing that it continues", || {
+        field(servers.master(), "repl_backlog_active") == "0"
+            && field(servers.master(), "master_replid2").starts_with("00")
+    });
+    let error = session.get::<Option<usize>>("n").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unproven, "{error}");
+    assert_eq!(session.get::<Option<usize>>("n").unwrap(), None, "told once");
+}
+
+#[test]
+fn a_backlog_that_expires_loses_nothing() {
+    let mut servers = ReplicaSet::setup().replicas(1).setting("repl-backlog-ttl", "1").start().unwrap();
+    let client = builder(&servers).build().unwrap();
+    let session = client.session();
+    session.set("n", 7).unwrap();
+    let history = field(servers.master(), "master_replid");
+    servers.replica_mut(0).stop();
+    wait_until("it has another name", || field(servers.master(), "master_replid") != history);
+    (0..10).for_each(|_| assert_eq!(session.get::<usize>("n").unwrap(), 7));
 }
