@@ -74,9 +74,12 @@ pub enum ErrorKind {
     Conversion,
     /// Written, but fewer replicas than asked for confirmed it in time ([`Error::acknowledged`]).
     Unacknowledged,
-    /// Proven: something that the session wrote, or read, is not in the master's history any more. Told once, by a read;
-    /// then the session goes on with what the master has: read again, and write again what is missing.
+    /// Proven: something that the session wrote is not in the master's history any more. Told once, by a read; then the
+    /// session goes on with what the master has: read again, and write again what is missing.
     WriteLost,
+    /// Proven: something that the session has read, and not written itself, is not in the master's history any more; all that
+    /// it wrote itself still is. Told once, as [`WriteLost`](Self::WriteLost): read again.
+    HistoryLost,
     /// It cannot be proven what a session or a bound on staleness asks for, and no other node will do. It is told once where
     /// nobody knows how the master's history goes on from what the session has seen; then the session goes on, as after
     /// [`WriteLost`](Self::WriteLost). It is told each time where the servers do not say what is needed. A write with this
@@ -244,7 +247,7 @@ impl Error {
             ErrorKind::Config => io::ErrorKind::InvalidInput,
             ErrorKind::Unavailable | ErrorKind::Topology => io::ErrorKind::NotConnected,
             ErrorKind::Checkout | ErrorKind::Unacknowledged => io::ErrorKind::TimedOut,
-            ErrorKind::WriteLost | ErrorKind::Unproven => io::ErrorKind::Other,
+            ErrorKind::WriteLost | ErrorKind::HistoryLost | ErrorKind::Unproven => io::ErrorKind::Other,
             ErrorKind::Refused => io::ErrorKind::Unsupported,
             ErrorKind::Conversion => io::ErrorKind::InvalidData,
             ErrorKind::Interrupted | ErrorKind::Server => match self.as_redis() {

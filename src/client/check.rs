@@ -234,7 +234,8 @@ fn heard(member: &Member, account: Account) -> Result<Evidence, Fault> {
 fn tell(member: &Member, loss: Option<Loss>) {
     if let Some(loss) = loss {
         let loss = match loss {
-            Loss::Lost => "lost",
+            Loss::Lost => "write_lost",
+            Loss::History => "history_lost",
             Loss::Unproven => "unproven",
         };
         events::session_lost(member.node.addr(), loss);

@@ -121,8 +121,13 @@ impl Reply {
 pub(crate) fn loss_error(loss: Loss) -> Error {
     match loss {
         Loss::Lost => {
-            let text = "something that this session wrote or read is not in the master's history any more";
+            let text = "something that this session wrote is not in the master's history any more";
             Error::new(ErrorKind::WriteLost, text)
+        }
+        Loss::History => {
+            let text =
+                "something that this session read is not in the master's history any more; all that it wrote itself is";
+            Error::new(ErrorKind::HistoryLost, text)
         }
         Loss::Unproven => {
             let text = "nobody can tell whether the master still has what this session wrote and read";

@@ -31,6 +31,30 @@ fn a_token_of_a_successor_is_not_proven_by_the_former_master() {
     }
 }
 
+/// What somebody else wrote, and the session only read, is told apart from its own writes.
+#[test]
+fn the_loss_of_what_was_only_read_is_told_as_such() {
+    let set = Distant::start(1);
+    let client = set.servers.client_builder().monitor_interval(ROUND).build().unwrap();
+    let (session, careless) = (client.session().deadline(Duration::from_secs(20)), client.session());
+    session.set("own", 1).unwrap();
+    set.servers.wait_until_in_sync().unwrap();
+    set.freeze(0);
+    client.set("n", 2).unwrap();
+    assert_eq!(session.read_from(ReadFrom::Master).get::<i32>("n").unwrap(), 2);
+    careless.set("m", 3).unwrap();
+    set.servers.master().pause().unwrap();
+    succeed(set.servers.replica(0), &[]);
+    wait_until("the next master is found", || client.deadline(Duration::from_secs(5)).set("other", 1).is_ok());
+    let error = session.get::<Option<i32>>("n").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::HistoryLost, "{error}");
+    assert!(!error.may_have_executed() && error.node() == Some(&set.servers.replica(0).addr()));
+    assert_eq!((session.get("n").unwrap(), session.get("own").unwrap()), (None::<i32>, Some(1)));
+    let error = careless.deadline(Duration::from_secs(20)).get::<Option<i32>>("m").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WriteLost, "{error}");
+    set.servers.master().resume().unwrap();
+}
+
 /// A replica that somebody promoted by mistake says that it is a master, and has lost what it never had.
 #[test]
 fn a_usurper_proves_no_loss() {
