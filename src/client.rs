@@ -142,7 +142,7 @@ impl ReplicatedClient {
         let mut is_free = true;
         loop {
             if !clock.goes_on() {
-                return Err(setbacks.error.unwrap_or_else(|| self.no_time(request, &clock)));
+                return Err(setbacks.error.unwrap_or_else(|| self.no_time(&guard, &clock)));
             }
             let target = match picked.take().map_or_else(|| self.pick(&topology, &guard, aim, &clock, left_out), Ok) {
                 Ok(target) => target,
@@ -288,11 +288,13 @@ impl ReplicatedClient {
 
     /// The error of a call for which no attempt was made.
     #[cold]
-    fn no_time(&self, request: &Request<'_>, clock: &Clock) -> Error {
+    fn no_time(&self, guard: &Guard<'_>, clock: &Clock) -> Error {
+        let request = guard.request();
         if !clock.has_waited() {
             return Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"));
         }
-        self.missing(format!("no node that may serve {request} was found in time"))
+        let why = guard.why_master().map(|why| format!(": {why}")).unwrap_or_default();
+        self.missing(format!("no node that may serve {request} was found in time{why}"))
     }
 
     /// The error where nobody is there, with the reason why the set could not be described if there is one.

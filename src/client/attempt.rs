@@ -44,7 +44,7 @@ pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_mor
     let mut lease = take(member, purpose, clock, end)?;
     let reply = exchange(member, &mut lease, guard, clock, end);
     // One that lags behind has answered as well.
-    let is_answer = reply.as_ref().map_or_else(|fault| fault.stage == Stage::Unproven, |_| true);
+    let is_answer = reply.as_ref().map_or_else(|fault| matches!(fault.stage, Stage::Unproven | Stage::Mute), |_| true);
     // What it took to connect says little about the next call.
     if is_answer && request.is_timed() && !lease.took_time() && member.node.is_timed(clock.now()) {
         let now = Instant::now();

@@ -13,7 +13,7 @@ use crate::consistency::{Demand, Evidence, Loss, Position, Session, Standpoint, 
 use crate::events;
 use crate::node::Role;
 use crate::routing::{Fault, Stage};
-use crate::topology::{Keeper, Member};
+use crate::topology::{Hint, Keeper, Member};
 
 /// What is checked by the server's own account.
 #[derive(Debug)]
@@ -32,10 +32,26 @@ impl Check<'_> {
         self.keeper.chronicle().timeline.at(now.checked_sub(bound)?)
     }
 
-    /// Tells whether no replica can prove it: then they need not be tried.
-    pub(super) fn needs_master(&self, request: &Request<'_>) -> bool {
-        let is_too_fresh = self.staleness.is_some_and(|bound| bound < SHORTEST_BOUND);
-        self.demand.needs_master || request.block != Block::No || is_too_fresh
+    /// Returns why no replica can prove the reply, if that is so: then they need not be tried.
+    pub(super) fn why_master(&self, request: &Request<'_>) -> Option<&'static str> {
+        if self.demand.needs_master {
+            return Some("what the session has seen can only be proven by the master now");
+        }
+        if request.block != Block::No {
+            return Some("a read that blocks can only be proven by the master");
+        }
+        // A bound that reaches back before all clocks is none.
+        let bound = self.staleness.filter(|bound| self.began.checked_sub(*bound).is_some())?;
+        if bound < SHORTEST_BOUND {
+            return Some("no replica is that fresh: the shortest bound (max_staleness) that they can keep is 50 ms");
+        }
+        let text = "without a monitor (monitor_interval), no replica can keep a bound (max_staleness)";
+        (!self.keeper.is_monitored()).then_some(text)
+    }
+
+    /// What a node should have, so that it is likely to prove the reply to a read.
+    pub(super) fn hint(&self, now: Instant) -> Hint {
+        self.demand.seen.position().or_else(|| self.freshest_at(now)).map_or(Hint::InStep, Hint::At)
     }
 
     /// Checks what a node said beside its reply, and remembers it for the next choice.
@@ -50,7 +66,9 @@ impl Check<'_> {
         };
         match &checked {
             Ok(()) if request.is_read() => member.progress.proved(),
-            Err(fault) if fault.stage == Stage::Unproven => member.progress.missed(Instant::now()),
+            Err(fault) if matches!(fault.stage, Stage::Unproven | Stage::Mute) => {
+                member.progress.missed(Instant::now())
+            }
             _ => {}
         }
         checked
@@ -244,6 +262,6 @@ fn tell(member: &Member, loss: Option<Loss>) {
 
 /// A node says nothing of itself. Another one may; the master has the last word.
 fn silent(member: &Member, Silent { refusal }: Silent) -> Fault {
-    let stage = if member.place == Role::Master { Stage::Silent } else { Stage::Unproven };
+    let stage = if member.place == Role::Master { Stage::Silent } else { Stage::Mute };
     Fault::new(stage, refusal.map(RedisError::from))
 }

@@ -103,6 +103,11 @@ impl Session {
         self.0.lock().loss.take()
     }
 
+    /// Returns whether the next read has to be told something.
+    pub(crate) fn has_loss(&self) -> bool {
+        self.0.lock().loss.is_some()
+    }
+
     /// A write may or may not have been applied, and nobody has said where the master is since.
     pub(crate) fn doubt(&self) {
         self.0.lock().doubts += 1;

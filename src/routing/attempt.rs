@@ -64,7 +64,9 @@ pub(crate) enum Stage {
     Withdrawn,
     /// Answered; the node does not prove to contain what the reply has to contain.
     Unproven,
-    /// Answered; the node does not tell how far it is.
+    /// Answered; the replica does not tell how far it is. Another node may.
+    Mute,
+    /// Answered; the master does not tell how far it is.
     Silent,
     /// Not executed: what proves it later could not be written along.
     Unfenced,
@@ -189,9 +191,8 @@ impl Fault {
                 Error::new(ErrorKind::Interrupted, text).sent().on(addr).executed(!request.is_read())
             }
             Stage::Unproven if request.is_read() => {
-                let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
                 let text =
-                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough{why}");
+                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough");
                 Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
             }
             Stage::Unproven => {
@@ -202,9 +203,9 @@ impl Fault {
                 let text = format!("{request} was not executed: the fence of its session could not be raised");
                 Error::new(ErrorKind::Unproven, text).on(addr).because(self.cause)
             }
-            Stage::Silent => {
+            Stage::Silent | Stage::Mute => {
                 let text = self.why_silent();
-                Error::new(ErrorKind::Unproven, text).on(addr).executed(!request.is_read()).because(self.cause)
+                Error::new(ErrorKind::Unproven, text).sent().on(addr).executed(!request.is_read()).because(self.cause)
             }
             Stage::Spoiled => {
                 let text = format!("refused {request} inside a transaction");

@@ -113,8 +113,9 @@ fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome
         Stage::Withdrawn if request.is_repeatable() => (Verdict::Elsewhere, None),
         Stage::Stale if request.is_repeatable() => (Verdict::SameNode, None),
         Stage::Stale | Stage::Withdrawn => (Verdict::GiveUp, None),
-        Stage::Unproven if request.is_repeatable() => (Verdict::Unproven, None),
+        Stage::Unproven | Stage::Mute if request.is_repeatable() => (Verdict::Unproven, None),
         Stage::Unproven
+        | Stage::Mute
         | Stage::Silent
         | Stage::Unfenced
         | Stage::Lost(_)
