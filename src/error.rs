@@ -62,7 +62,7 @@ pub enum ErrorKind {
     /// No node may serve the call: nothing was sent, or a read was answered only by nodes that could not prove what
     /// [`session`](crate::ReplicatedClient::session) or [`max_staleness`](crate::ReplicatedClient::max_staleness) ask for.
     Unavailable,
-    /// No connection to a node within the limits: nothing was sent.
+    /// No connection to a node within the limits: nothing was sent, or of a read, an earlier attempt came to nothing.
     Checkout,
     /// The command was sent and no complete reply came back: a write may have been applied.
     Interrupted,

@@ -58,8 +58,9 @@ impl Check<'_> {
     pub(super) fn proves(&self, member: &Member, request: &Request<'_>, told: Told) -> Result<(), Fault> {
         let checked = match told {
             Told::Nothing => Ok(()),
-            Told::Accounts { before, after } => {
-                [&before, &after].into_iter().flatten().flatten().for_each(|evidence| self.note(member, evidence));
+            Told::Accounts { mut before, mut after } => {
+                let accounts = [&mut before, &mut after].into_iter().flatten().flatten();
+                accounts.for_each(|evidence| self.note(member, evidence));
                 if request.is_read() { self.read(member, before, after) } else { self.write(member, request, after) }
             }
             Told::Fence(word) => self.fence(member, request, word),
@@ -74,7 +75,8 @@ impl Check<'_> {
         checked
     }
 
-    fn note(&self, member: &Member, evidence: &Evidence) {
+    fn note(&self, member: &Member, evidence: &mut Evidence) {
+        member.progress.hears(evidence);
         if evidence.is_master() {
             let (lineage, history) = (&self.keeper.chronicle().lineage, evidence.position.history);
             lineage.note(evidence);
@@ -82,7 +84,6 @@ impl Check<'_> {
                 lineage.note_in_office(history);
             }
         }
-        member.progress.set(evidence.position);
     }
 
     /// Checks the reply to a read.

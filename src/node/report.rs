@@ -129,6 +129,23 @@ impl Report {
         HistoryId::parse(history.earlier.as_ref()?).zip(history.parted_at)
     }
 
+    /// Its word for what it continues is not good enough.
+    pub(crate) fn distrust(&mut self) {
+        self.has_backlog = false;
+    }
+
+    /// Returns whether a replica holds the data that its id and offset name. `None`: without a link, it still does if it did.
+    ///
+    /// One that has dropped its data, or loads other data, prints offset 1.
+    pub(crate) fn holds_what_it_names(&self) -> Option<bool> {
+        let link = self.link.as_ref()?;
+        match (link.is_up, link.is_syncing, self.offset) {
+            (true, false, _) => Some(true),
+            (false, false, Some(2..)) => None,
+            _ => Some(false),
+        }
+    }
+
     /// Takes over from an earlier report of the same connection what is asked for only once.
     pub(crate) fn completed_by(mut self, earlier: &Self) -> Self {
         self.received = self.received.or(earlier.received);
