@@ -142,7 +142,7 @@ impl ReplicatedClient {
         let mut is_free = true;
         loop {
             if !clock.goes_on() {
-                return Err(setbacks.error.unwrap_or_else(|| self.no_time(&guard, &clock)));
+                return Err(setbacks.last().unwrap_or_else(|| self.no_time(&guard, &clock)));
             }
             let target = match picked.take().map_or_else(|| self.pick(&topology, &guard, aim, &clock, left_out), Ok) {
                 Ok(target) => target,
@@ -165,14 +165,9 @@ impl ReplicatedClient {
             let (verdict, outcome) = setbacks.count(member, &attempt, &mut clock, judge(request, &attempt, setting));
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(mut reply)) => {
-                    setbacks.blame(clock.now());
-                    member.record_answer();
-                    if let Some(first) = &setbacks.first_answer {
-                        self.compare(&topology, first, &reply, clock.now());
-                    }
+                    self.conclude(&topology, member, &reply, &setbacks, &clock);
                     reply.hide_arguments(request);
-                    let (seen, position) = (guard.seen(), target.position);
-                    return Ok(Served { reply, seen, topology, position });
+                    return Ok(Served { reply, seen: guard.seen(), topology, position: target.position });
                 }
                 (_, failed) => explain_failure(request, member, failed, setbacks.error.take()),
             };
@@ -201,6 +196,16 @@ impl ReplicatedClient {
                 Verdict::Unproven => left_out = self.closer(&topology, left_out, target.position, &clock),
             }
             setbacks.error = Some(error);
+        }
+    }
+
+    /// Records an answer, and what it says of the nodes that were asked before.
+    #[inline]
+    fn conclude(&self, topology: &Topology, member: &Member, reply: &Reply, setbacks: &Setbacks, clock: &Clock) {
+        setbacks.blame(clock.now());
+        member.record_answer();
+        if let Some(first) = &setbacks.first_answer {
+            self.compare(topology, first, reply, clock.now());
         }
     }
 

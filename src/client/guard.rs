@@ -271,9 +271,7 @@ impl<'a> Guard<'a> {
 
     /// Notes an attempt without a complete reply.
     pub(super) fn note_fault(&self, fault: &Fault) {
-        if let (Stage::Sent | Stage::Stale, Some(session)) = (fault.stage, self.session())
-            && !self.request.is_read()
-        {
+        if let Some(session) = self.session().filter(|_| fault.is_loss() && !self.request.is_read()) {
             session.doubt();
         }
     }

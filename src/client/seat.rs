@@ -10,9 +10,9 @@ use super::{ReplicatedClient, Served};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::{Outcome, SyncState};
+use crate::node::SyncState;
 use crate::pool::Lease;
-use crate::routing::{Fault, Reply, Setting, Stage, Verdict, judge};
+use crate::routing::{Fault, Reply, Setting, Stage, Verdict, judge, outcome_of};
 use crate::topology::{Member, Topology};
 
 /// A connection that is kept.
@@ -41,7 +41,7 @@ impl ReplicatedClient {
                     Ok(lease) => return Ok(Seat { topology, position, lease }),
                     Err(fault) => {
                         let error = |fault: Fault| failure(&topology.members()[position], request, fault);
-                        if fault.stage == Stage::Checkout || fault.is_refusal_by_server() {
+                        if matches!(fault.stage, Stage::Checkout | Stage::Turn) || fault.is_refusal_by_server() {
                             return Err(error(fault));
                         }
                         error(fault)
@@ -81,12 +81,7 @@ impl ReplicatedClient {
                 Ok(lease)
             }
             Err(fault) => {
-                let outcome = match fault.stage {
-                    Stage::Connect => Some(Outcome::Unreachable),
-                    Stage::WrongRole => Some(Outcome::NotServing),
-                    _ => None,
-                };
-                self.note(member, outcome, clock);
+                self.note(member, outcome_of(&fault), clock);
                 Err(fault)
             }
         }

@@ -20,6 +20,8 @@ pub(super) struct Setbacks {
     /// The nodes that took a read and did not answer it. They are blamed once another attempt is answered: before that it
     /// may be the command that nobody can answer.
     silent: ArrayVec<Arc<Peer>, MOST_SENDINGS>,
+    /// Requests that were sent and got no complete reply, also those that say nothing about their node.
+    losses: usize,
     /// Attempts since all candidates were tried the last time; how many of them met a refused login, and how many a replica
     /// that does not say how far it is.
     attempts: u32,
@@ -61,11 +63,14 @@ impl Setbacks {
         if !fault.is_loss() || verdict == Verdict::GiveUp {
             return (verdict, outcome);
         }
-        member.node.count_failure();
         clock.lose();
-        let has_room = self.silent.try_push(Arc::clone(&member.peer)).is_ok();
-        let is_last = !has_room || self.silent.is_full();
-        (if is_last { Verdict::GiveUp } else { verdict }, None)
+        self.losses += 1;
+        // That an idle connection died, or was withdrawn, says nothing about the node.
+        if outcome.is_some() {
+            member.node.count_failure();
+            let _ = self.silent.try_push(Arc::clone(&member.peer));
+        }
+        (if self.losses < MOST_SENDINGS { verdict } else { Verdict::GiveUp }, None)
     }
 
     /// Blames the nodes that did not answer what was answered now.
@@ -91,6 +96,11 @@ impl Setbacks {
         (self.attempts, self.refused_logins, self.mute) = (0, 0, 0);
         let answer = self.first_answer.take_if(|_| topology.is_settled() || is_refused);
         answer.or_else(|| self.error.take_if(|_| is_refused))
+    }
+
+    /// Returns what a call is told that has no time left, if there was an attempt.
+    pub(super) fn last(self) -> Option<Error> {
+        self.first_answer.or(self.error)
     }
 
     /// Returns what a call is told that gets no further attempt, with what the last one came to.

@@ -146,6 +146,9 @@ fn number<T: FromStr>(digits: &[u8]) -> Option<T> {
 pub(super) mod tests {
     use super::{Evidence, Proof, Standpoint};
     use crate::consistency::{HistoryId, Lineage, Position};
+    use proptest::collection::vec;
+    use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
+    use proptest::sample::{Index, select};
 
     pub(in crate::consistency) fn history(name: u8) -> HistoryId {
         HistoryId::of([name; 20]).unwrap()
@@ -255,5 +258,25 @@ pub(super) mod tests {
             assert_eq!(Evidence::of_info(REPLICA.replace(field, "x").as_bytes()), None, "{field}");
         }
         assert_eq!(Evidence::of_info(b""), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn no_text_is_too_odd(
+            text in select(&[MASTER, REPLICA][..]),
+            changes in vec((any::<Index>(), any::<u8>()), 0..8),
+            cut in any::<Index>(),
+            odd in vec(any::<u8>(), 0..200),
+        ) {
+            let mut bytes = text.as_bytes().to_vec();
+            changes.iter().for_each(|(index, byte)| bytes[index.index(text.len())] = *byte);
+            bytes.truncate(cut.index(text.len() + 1));
+            let said = Evidence::of_info(&bytes);
+            prop_assert!(said.is_none_or(|said| said.prove(at(9, u64::MAX)) != Proof::Contained));
+            Evidence::of_info(&odd);
+            Evidence::of_info(&[&bytes[..], &odd[..]].concat());
+        }
     }
 }

@@ -49,7 +49,10 @@ pub(crate) struct Link {
 }
 
 /// How many replicas are read from a list: more than a set has.
-const MOST_FOLLOWERS: usize = 256;
+pub(crate) const MOST_FOLLOWERS: usize = 256;
+/// The longest name that is kept, in bytes: of a host, a zone, a process or a history. Longer ones are none: whatever a server
+/// says, it must not fill the memory.
+const LONGEST_NAME: usize = 255;
 
 impl Report {
     /// Reads the text of `INFO`, whatever sections it has.
@@ -91,7 +94,7 @@ impl Report {
         // A replica's `master_repl_offset` is what it received, not what it applied.
         report.offset = if is_replica { applied } else { written };
         if is_replica {
-            link.master = host.zip(port).map(|(host, port)| NodeAddr::tcp(host, port));
+            link.master = host.zip(port).and_then(|(host, port)| addr_of(host, port));
             report.link = Some(link);
         }
         report
@@ -110,7 +113,8 @@ impl Report {
     }
 
     /// What `ROLE` tells of a master: how much it has written, and its replicas.
-    pub(crate) fn of_master_role(offset: Option<u64>, followers: Vec<NodeAddr>) -> Self {
+    pub(crate) fn of_master_role(offset: Option<u64>, followers: impl Iterator<Item = NodeAddr>) -> Self {
+        let followers = followers.take(MOST_FOLLOWERS).collect();
         Self { role: Some(Role::Master), offset, followers, ..Self::default() }
     }
 
@@ -205,7 +209,12 @@ impl History {
 }
 
 fn name(value: &str) -> Option<Box<str>> {
-    (!value.is_empty()).then(|| value.into())
+    (1..=LONGEST_NAME).contains(&value.len()).then(|| value.into())
+}
+
+/// Makes the address that a server names, unless no host can be called so.
+pub(crate) fn addr_of(host: &str, port: u16) -> Option<NodeAddr> {
+    (host.len() <= LONGEST_NAME).then(|| NodeAddr::tcp(host, port))
 }
 
 /// The word for a role, in the replies to `HELLO`, `INFO` and `ROLE` of all servers.
@@ -222,7 +231,7 @@ pub(crate) fn role_of(word: &str) -> Option<Role> {
 fn follower(field: &str, value: &str) -> Option<NodeAddr> {
     field.strip_prefix("slave")?.parse::<u32>().ok()?;
     let part = |name: &str| value.split(',').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-    Some(NodeAddr::tcp(part("ip")?, part("port")?.parse().ok()?))
+    addr_of(part("ip")?, part("port")?.parse().ok()?)
 }
 
 #[cfg(test)]
@@ -230,6 +239,9 @@ mod tests {
     use super::{Report, Role};
     use crate::addr::NodeAddr;
     use crate::consistency::HistoryId;
+    use proptest::collection::vec;
+    use proptest::prelude::{ProptestConfig, Strategy, prop_assert, prop_oneof, proptest};
+    use proptest::sample::select;
     use std::time::Duration;
 
     const MASTER: &str = "# Replication\r\nrole:master\r\nconnected_slaves:1\r\nslave0:ip=127.0.0.1,port=7001,state=online,offset=70,lag=0\r\n\
@@ -292,5 +304,68 @@ mod tests {
             assert_eq!((report.is_linked(), report.is_syncing()), (linked, syncing), "{state}");
         }
         assert!(Report::of_replica_role(None, None, None).is_linked(), "not known");
+    }
+
+    /// How much of a report is kept, in bytes.
+    fn size(report: &Report) -> usize {
+        format!("{report:?}").len()
+    }
+
+    #[test]
+    fn what_is_kept_of_a_report_is_bounded() {
+        let long = "x".repeat(1 << 20);
+        let mut text =
+            format!("run_id:{long}\r\navailability_zone:{long}\r\nmaster_replid:{long}\r\nmaster_replid2:{long}\r\n");
+        text += &format!("role:slave\r\nmaster_host:{long}\r\nmaster_port:1\r\nslave0:ip={long},port=1\r\n");
+        let report = Report::of_info(&text);
+        assert!((&report.run_id, &report.zone, &report.history) == (&None, &None, &None), "longer than any name");
+        assert!(report.followers.is_empty() && report.link.unwrap().master.is_none());
+        let many: String = (0..100_000).map(|n| format!("slave{n}:ip=10.0.0.1,port={}\r\n", n % 60_000 + 1)).collect();
+        assert_eq!(Report::of_info(&many).followers.len(), super::MOST_FOLLOWERS);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn no_text_is_too_odd(lines in vec(line(), 0..40), zone in "\\PC{0,600}") {
+            let report = Report::of_info(&lines.join("\r\n"));
+            prop_assert!(size(&report) < 20_000);
+            prop_assert!(report.zone.as_ref().is_none_or(|zone| zone.len() <= super::LONGEST_NAME));
+            prop_assert!(!report.shares_history_with(&report) || report.history.is_some());
+            prop_assert!(report.position().is_none() || report.history.is_some());
+            prop_assert!(report.earlier().is_none() || report.history.is_some());
+            prop_assert!(report.is_linked() || report.link.is_some());
+            let report = Report::of_info(&format!("availability_zone:{zone}"));
+            prop_assert!(size(&report) < 20_000);
+        }
+    }
+
+    /// A line of INFO, most of them with a field that counts and a value that fits or does not.
+    fn line() -> impl Strategy<Value = String> {
+        let fields = [
+            "role",
+            "run_id",
+            "availability_zone",
+            "loading",
+            "master_replid",
+            "master_replid2",
+            "second_repl_offset",
+            "master_repl_offset",
+            "slave_repl_offset",
+            "master_host",
+            "master_port",
+            "master_link_status",
+            "master_sync_in_progress",
+            "master_last_io_seconds_ago",
+            "slave0",
+            "slave4294967296",
+            "slave-1",
+            "slaveé",
+        ];
+        let values =
+            ["master", "slave", "up", "1", "-1", "18446744073709551616", "ip=::1,port=1", "ip=,port=65536", ""];
+        let value = prop_oneof![select(values.to_vec()).prop_map(str::to_owned), "\\PC{0,40}", "[0-9a-f]{39,41}"];
+        prop_oneof![4 => (select(fields.to_vec()), value).prop_map(|(field, value)| format!("{field}:{value}")), 1 => "\\PC{0,40}"]
     }
 }

@@ -121,9 +121,9 @@ impl Connector {
             }
             #[cfg(unix)]
             ConnectionAddr::Unix(path) => super::socket::connect_unix(path, end)?,
-            _ => return Ok(Live::new(Wire::redis(self.open_by_redis(&self.socket, end, 1)?), term.open())),
+            _ => return Ok(Live::new(Wire::redis(self.open_by_redis(&self.socket, end, 1)?), term)),
         };
-        Ok(Live::new(Wire::plain(Transport::new(socket, term.clone())), term.open()))
+        Ok(Live::new(Wire::plain(Transport::new(socket, term.clone())), term))
     }
 
     /// Has the redis crate connect: it tries every address of a name, and waits for each reply, with the whole limit.

@@ -31,7 +31,8 @@ impl Lease {
         Self { slot: Some(slot), is_settled: true, took_time }
     }
 
-    pub(super) fn fill(&mut self, live: Live) {
+    pub(super) fn fill(&mut self, mut live: Live) {
+        live.count();
         if let Some(slot) = &mut self.slot {
             slot.live = Some(Box::new(live));
         }

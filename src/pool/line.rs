@@ -7,8 +7,7 @@ use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::access::Access;
 use super::live::Live;
-use crate::addr::NodeAddr;
-use crate::node::{Report, Role, role_of};
+use crate::node::{Report, Role, addr_of, role_of};
 use crate::routing::Obstacle;
 
 /// Asks one server for its state, on a connection of its own that is kept open.
@@ -244,13 +243,12 @@ fn ask_role(live: &mut Live, end: Instant) -> RedisResult<Told> {
 }
 
 /// Reads `["master", offset, [[host, port, offset], …]]` or `["slave", host, port, state, offset]`.
-fn read_role(items: &[Value]) -> Report {
+pub(super) fn read_role(items: &[Value]) -> Report {
     let number = |index: usize| match items.get(index) {
         Some(Value::Int(number)) => u64::try_from(*number).ok(),
         other => other.and_then(text).and_then(|text| text.parse().ok()),
     };
-    let addr =
-        |host: Option<&Value>, port: Option<u64>| Some(NodeAddr::tcp(host.and_then(text)?, u16::try_from(port?).ok()?));
+    let addr = |host: Option<&Value>, port: Option<u64>| addr_of(host.and_then(text)?, u16::try_from(port?).ok()?);
     match items.first().and_then(text).and_then(role_of) {
         Some(Role::Master) => {
             // Dragonfly gives no offset: the list comes earlier.
@@ -259,7 +257,7 @@ fn read_role(items: &[Value]) -> Report {
                 let Value::Array(parts) = item else { return None };
                 addr(parts.first(), parts.get(1).and_then(text).and_then(|port| port.parse().ok()))
             };
-            Report::of_master_role(number(1), lists.flatten().filter_map(follower).collect())
+            Report::of_master_role(number(1), lists.flatten().filter_map(follower))
         }
         Some(Role::Replica) => {
             Report::of_replica_role(addr(items.get(1), number(2)), items.get(3).and_then(text), number(4))

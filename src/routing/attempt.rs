@@ -46,6 +46,8 @@ pub(crate) enum Stage {
     Avoided,
     /// All connections of the pool stayed lent.
     Checkout,
+    /// As many connections as may be opened at a time were being opened, and none was ready in time.
+    Turn,
     /// No connection could be made, or the server refused the login.
     Connect,
     /// The node is not what the topology takes it for.
@@ -153,7 +155,7 @@ impl Fault {
         until: Option<(Instant, &'static str)>,
     ) -> Self {
         let left = until.map(|(end, setting)| Waited { setting, time: end.saturating_duration_since(since) });
-        if self.waited.is_none() && (self.stage == Stage::Checkout || self.is_timeout()) {
+        if self.waited.is_none() && (matches!(self.stage, Stage::Checkout | Stage::Turn) || self.is_timeout()) {
             self.waited = Some(left.filter(|left| left.time < limit.time).unwrap_or(limit));
         }
         self
@@ -163,11 +165,23 @@ impl Fault {
     pub(crate) fn into_error(self, node: &Node, connections: u32, request: &Request<'_>) -> Error {
         let addr = node.addr();
         match self.stage {
-            Stage::Avoided => Error::new(ErrorKind::Unavailable, "ejected after failures").on(addr).because(self.cause),
-            Stage::Checkout => {
+            Stage::Avoided => {
+                let text = if node.is_ejected() { "ejected after failures" } else { "not in its place any more" };
+                Error::new(ErrorKind::Unavailable, text).on(addr).because(self.cause)
+            }
+            Stage::Checkout | Stage::Turn => {
                 let waited = self.waited.map(|waited| waited.to_string()).unwrap_or_default();
-                let text = format!("all {connections} connections of the pool stayed in use{waited}");
-                Error::new(ErrorKind::Checkout, text.replace(" within ", " for ")).on(addr).because(self.cause)
+                let text = match (self.stage, &self.cause) {
+                    (Stage::Turn, _) => {
+                        format!("could not connect{waited}: other connections to it were being opened (max_connecting)")
+                    }
+                    (_, Some(_)) => format!("no connection became free{waited}, and it takes no more"),
+                    (_, None) => {
+                        let text = format!("all {connections} connections of the pool stayed in use{waited}");
+                        text.replace(" within ", " for ")
+                    }
+                };
+                Error::new(ErrorKind::Checkout, text).on(addr).because(self.cause)
             }
             Stage::Connect | Stage::Idle => self.into_connect_error(node),
             Stage::WrongRole => wrong_role(node, request).caused_by(self.cause),
@@ -187,9 +201,17 @@ impl Fault {
                 error.sent().on(addr).executed(is_doubtful)
             }
             Stage::Withdrawn => {
-                let text = format!("left its place in the set before it had answered {request}");
+                let text = format!("was ejected, or lost its role, before it had answered {request}");
                 Error::new(ErrorKind::Interrupted, text).sent().on(addr).executed(!request.is_read())
             }
+            _ => self.into_answer_error(node, request),
+        }
+    }
+
+    /// Tells the caller of an answer that will not do.
+    fn into_answer_error(self, node: &Node, request: &Request<'_>) -> Error {
+        let addr = node.addr();
+        match self.stage {
             Stage::Unproven if request.is_read() => {
                 let text =
                     format!("{request}: does not prove to have what the session has seen, or to be fresh enough");
@@ -217,7 +239,8 @@ impl Fault {
                     format!("{request} was applied, but only {confirmed} of {asked} replicas confirmed it in time");
                 Error::new(ErrorKind::Unacknowledged, message).on(addr).executed(true).confirmed_by(confirmed)
             }
-            Stage::Unconfirmed => {
+            // All others were told by `into_error`.
+            _ => {
                 let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
                 let text = format!("{request} was applied, but the server refused to wait for replicas (WAIT){why}");
                 Error::new(ErrorKind::Unacknowledged, text).on(addr).executed(true).because(self.cause)
@@ -269,10 +292,12 @@ impl Fault {
         self.cause.as_ref().is_some_and(RedisError::is_timeout)
     }
 
-    /// Returns whether the node answered.
-    pub(crate) fn is_answered(&self) -> bool {
-        !matches!(self.stage, Stage::Avoided | Stage::Checkout | Stage::Connect | Stage::WrongRole | Stage::Idle)
-            && !self.is_loss()
+    /// Returns whether the request was sent.
+    pub(crate) fn was_sent(&self) -> bool {
+        !matches!(
+            self.stage,
+            Stage::Avoided | Stage::Checkout | Stage::Turn | Stage::Connect | Stage::WrongRole | Stage::Idle
+        )
     }
 
     /// Returns whether the request was sent and got no complete reply.

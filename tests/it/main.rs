@@ -37,3 +37,4 @@ mod sync_states;
 mod testing;
 mod time_limits;
 mod transactions;
+mod wear;
