@@ -44,7 +44,7 @@ pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_mor
     let mut lease = take(member, purpose, clock, end)?;
     let reply = exchange(member, &mut lease, guard, clock, end);
     // One that lags behind has answered as well.
-    let is_answer = reply.as_ref().map_or_else(|fault| fault.stage == Stage::Unproven, |_| true);
+    let is_answer = reply.as_ref().map_or_else(|fault| matches!(fault.stage, Stage::Unproven | Stage::Mute), |_| true);
     // What it took to connect says little about the next call.
     if is_answer && request.is_timed() && !lease.took_time() && member.node.is_timed(clock.now()) {
         let now = Instant::now();
@@ -280,6 +280,10 @@ pub(super) fn explain_failure(
         (Err(fault), Some(earlier)) if says_less(request, member, &fault, &earlier) => earlier,
         (Err(fault), earlier) if fault.stage == Stage::Avoided => {
             failure(member, request, fault).after(earlier.as_ref())
+        }
+        // A read that was answered, or lost, before: it must not say that nothing was sent.
+        (Err(fault), Some(earlier)) if request.is_read() && earlier.was_sent() && !fault.was_sent() => {
+            failure(member, request, fault).after(Some(&earlier))
         }
         (Err(fault), _) => failure(member, request, fault),
         (Ok(reply), _) => refused(request, reply).on(member.node.addr()),

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use super::clock::Clock;
 use crate::error::Error;
 use crate::node::Outcome;
-use crate::routing::{Fault, Reply, Verdict};
+use crate::routing::{Fault, Reply, Stage, Verdict};
 use crate::topology::{LeftOut, Member, Peer, Topology};
 
 /// A request that was sent and got no complete reply is sent so often in all: perhaps no node can answer it.
@@ -22,9 +22,11 @@ pub(super) struct Setbacks {
     silent: ArrayVec<Arc<Peer>, MOST_SENDINGS>,
     /// Requests that were sent and got no complete reply, also those that say nothing about their node.
     losses: usize,
-    /// Attempts since all candidates were tried the last time, and how many of them met a refused login.
+    /// Attempts since all candidates were tried the last time; how many of them met a refused login, and how many a replica
+    /// that does not say how far it is.
     attempts: u32,
     refused_logins: u32,
+    mute: u32,
     /// What the last attempt came to.
     pub(super) error: Option<Error>,
     /// What a node answered that another one may better.
@@ -57,6 +59,7 @@ impl Setbacks {
     ) -> (Verdict, Option<Outcome>) {
         self.attempts += 1;
         self.refused_logins += u32::from(fault.is_refusal_by_server());
+        self.mute += u32::from(fault.stage == Stage::Mute);
         if !fault.is_loss() || verdict == Verdict::GiveUp {
             return (verdict, outcome);
         }
@@ -86,11 +89,11 @@ impl Setbacks {
         lost
     }
 
-    /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login, or nobody
-    /// is left who might better an answer.
+    /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login, none of
+    /// them says what would prove the reply, or nobody is left who might better an answer.
     pub(super) fn end_round(&mut self, topology: &Topology) -> Option<Error> {
-        let is_refused = self.attempts > 0 && self.refused_logins == self.attempts;
-        (self.attempts, self.refused_logins) = (0, 0);
+        let is_refused = self.attempts > 0 && (self.refused_logins == self.attempts || self.mute == self.attempts);
+        (self.attempts, self.refused_logins, self.mute) = (0, 0, 0);
         let answer = self.first_answer.take_if(|_| topology.is_settled() || is_refused);
         answer.or_else(|| self.error.take_if(|_| is_refused))
     }

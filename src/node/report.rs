@@ -16,6 +16,10 @@ pub(crate) struct Report {
     /// It reads its data from disk, and answers nothing else.
     pub(crate) loading: bool,
     pub(crate) history: Option<History>,
+    /// It has a backlog, out of which replicas can go on: without one, what a master says that it continues may be gone.
+    pub(crate) has_backlog: bool,
+    /// How many bytes it has received as a replica since it was started; they stand still while it is a master.
+    pub(crate) received: Option<u64>,
     /// What a master has written, or a replica has applied, in bytes.
     pub(crate) offset: Option<u64>,
     /// A replica's link to its master.
@@ -69,6 +73,8 @@ impl Report {
                 // All zeros: it continues nothing.
                 "master_replid2" => earlier = name(value).filter(|id| id.bytes().any(|byte| byte != b'0')),
                 "second_repl_offset" => parted_at = value.parse().ok(),
+                "repl_backlog_active" => report.has_backlog = value == "1",
+                "total_net_repl_input_bytes" => report.received = value.parse().ok(),
                 "master_repl_offset" => written = value.parse().ok(),
                 "slave_repl_offset" => applied = value.parse().ok(),
                 "master_host" => host = Some(value),
@@ -118,14 +124,35 @@ impl Report {
         Some(Position { history, offset: self.offset? })
     }
 
-    /// Returns the history that it continues, and where the two parted.
+    /// Returns the history that it continues, and where the two parted, as far as its word for that is good enough.
+    ///
+    /// A replica whose full resynchronisation was cut short has dropped its data and its backlog. When it is promoted, it
+    /// claims the history that it had before, all of it.
     pub(crate) fn earlier(&self) -> Option<(HistoryId, u64)> {
-        let history = self.history.as_ref()?;
+        let history = self.history.as_ref().filter(|_| self.has_backlog)?;
         HistoryId::parse(history.earlier.as_ref()?).zip(history.parted_at)
+    }
+
+    /// Its word for what it continues is not good enough.
+    pub(crate) fn distrust(&mut self) {
+        self.has_backlog = false;
+    }
+
+    /// Returns whether a replica holds the data that its id and offset name. `None`: without a link, it still does if it did.
+    ///
+    /// One that has dropped its data, or loads other data, prints offset 1.
+    pub(crate) fn holds_what_it_names(&self) -> Option<bool> {
+        let link = self.link.as_ref()?;
+        match (link.is_up, link.is_syncing, self.offset) {
+            (true, false, _) => Some(true),
+            (false, false, Some(2..)) => None,
+            _ => Some(false),
+        }
     }
 
     /// Takes over from an earlier report of the same connection what is asked for only once.
     pub(crate) fn completed_by(mut self, earlier: &Self) -> Self {
+        self.received = self.received.or(earlier.received);
         self.run_id = self.run_id.or_else(|| earlier.run_id.clone());
         self.zone = self.zone.or_else(|| earlier.zone.clone());
         self
@@ -149,6 +176,15 @@ impl Report {
 
     pub(crate) fn is_syncing(&self) -> bool {
         self.link.as_ref().is_some_and(|link| link.is_syncing)
+    }
+
+    /// Returns whether a server says of its history what it said before.
+    pub(crate) fn has_same_history_as(&self, before: &Self) -> bool {
+        self.role == before.role
+            && match (&self.history, &before.history) {
+                (Some(now), Some(before)) => now.id == before.id,
+                (now, before) => now.is_none() && before.is_none(),
+            }
     }
 
     /// Tells whether two nodes say that they share the present part of their history. Not known is no.
@@ -202,13 +238,15 @@ fn follower(field: &str, value: &str) -> Option<NodeAddr> {
 mod tests {
     use super::{Report, Role};
     use crate::addr::NodeAddr;
+    use crate::consistency::HistoryId;
     use proptest::collection::vec;
     use proptest::prelude::{ProptestConfig, Strategy, prop_assert, prop_oneof, proptest};
     use proptest::sample::select;
     use std::time::Duration;
 
     const MASTER: &str = "# Replication\r\nrole:master\r\nconnected_slaves:1\r\nslave0:ip=127.0.0.1,port=7001,state=online,offset=70,lag=0\r\n\
-        master_failover_state:no-failover\r\nmaster_replid:aaaa\r\nmaster_replid2:bbbb\r\nmaster_repl_offset:84\r\nsecond_repl_offset:51\r\n";
+        master_failover_state:no-failover\r\nmaster_replid:aaaa\r\nmaster_replid2:bbbb\r\nmaster_repl_offset:84\r\nsecond_repl_offset:51\r\n\
+        repl_backlog_active:1\r\n";
     const REPLICA: &str = "# Server\r\nrun_id:0123\r\navailability_zone:eu-1a\r\n# Replication\r\nrole:slave\r\nmaster_host:::1\r\nmaster_port:7000\r\nmaster_link_status:up\r\n\
         master_last_io_seconds_ago:3\r\nmaster_sync_in_progress:0\r\nslave_read_repl_offset:99\r\nslave_repl_offset:70\r\nslave_priority:100\r\nslave_read_only:1\r\n\
         master_replid:aaaa\r\nmaster_replid2:0000000000000000000000000000000000000000\r\nmaster_repl_offset:99\r\nsecond_repl_offset:-1\r\n";
@@ -221,6 +259,16 @@ mod tests {
         let history = report.history.as_ref().unwrap();
         assert!(history.contains("aaaa") && history.contains("bbbb") && !history.contains("cccc"));
         assert!(report.link.is_none() && report.is_linked());
+    }
+
+    #[test]
+    fn a_master_without_a_backlog_is_not_believed_what_it_continues() {
+        let (one, two) = ("a1".repeat(20), "b2".repeat(20));
+        let text = MASTER.replace("aaaa", &one).replace("bbbb", &two);
+        let report = Report::of_info(&text);
+        assert_eq!(report.earlier(), HistoryId::parse(&two).map(|id| (id, 51)));
+        let emptied = Report::of_info(&text.replace("active:1", "active:0"));
+        assert_eq!((emptied.earlier(), emptied.history.unwrap().contains(&two)), (None, true));
     }
 
     #[test]

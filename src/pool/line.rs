@@ -56,6 +56,9 @@ enum Question {
 
 const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 /// One section each: servers before 7.0 take no more. On a fresh connection the process may be another one.
+///
+/// What was received is asked for before anything else: it must not be younger than what is said of the data.
+const BEFORE: &[u8] = b"*2\r\n$4\r\nINFO\r\n$5\r\nstats\r\n";
 const MORE: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n*2\r\n$4\r\nINFO\r\n$11\r\npersistence\r\n";
 const SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
 const ROLE: &[u8] = b"*1\r\n$4\r\nROLE\r\n";
@@ -180,7 +183,12 @@ impl Line {
         let is_fresh = !live.has_served;
         let mut report = Report::default();
         if self.question == Question::Info {
-            match ask_info(live, is_fresh, end)? {
+            let mut told = ask_info(live, is_fresh, end)?;
+            if !is_fresh && told.as_ref().is_ok_and(|told| !told.has_same_history_as(&self.last)) {
+                // Whether it was only named anew depends on more.
+                told = ask_info(live, true, end)?;
+            }
+            match told {
                 Ok(told) => report = told,
                 Err(error) if is_withheld(&error) => self.question = Question::Role,
                 Err(_) => {}
@@ -209,14 +217,14 @@ impl Line {
 
 type Told = Result<Report, RedisError>;
 
-fn ask_info(live: &mut Live, is_fresh: bool, end: Instant) -> RedisResult<Told> {
-    let questions = if is_fresh { [INFO, MORE].concat() } else { INFO.to_vec() };
-    let mut replies = Vec::with_capacity(3);
-    live.ask(&questions, if is_fresh { 3 } else { 1 }, end, |value| replies.push(value))?;
+fn ask_info(live: &mut Live, asks_all: bool, end: Instant) -> RedisResult<Told> {
+    let (questions, count, main) = if asks_all { ([BEFORE, INFO, MORE].concat(), 4, 1) } else { (INFO.to_vec(), 1, 0) };
+    let mut replies = Vec::with_capacity(count);
+    live.ask(&questions, count, end, |value| replies.push(value))?;
     let mut all = String::new();
     for (index, reply) in replies.into_iter().enumerate() {
         match reply {
-            Value::ServerError(error) if index == 0 => return Ok(Err(error.into())),
+            Value::ServerError(error) if index == main => return Ok(Err(error.into())),
             reply => all.push_str(text(&reply).unwrap_or_default()),
         }
         all.push('\n');

@@ -57,6 +57,8 @@ pub(crate) enum Stage {
     Connect,
     /// The node is not what the topology takes it for.
     WrongRole,
+    /// Answered; what takes itself for the master is not the set's.
+    Deposed,
     /// Nothing was sent: the connection had been closed while it was idle.
     Idle,
     /// Sent on a connection that had served before and turned out to be closed.
@@ -69,7 +71,9 @@ pub(crate) enum Stage {
     Withdrawn,
     /// Answered; the node does not prove to contain what the reply has to contain.
     Unproven,
-    /// Answered; the node does not tell how far it is.
+    /// Answered; the replica does not tell how far it is. Another node may.
+    Mute,
+    /// Answered; the master does not tell how far it is.
     Silent,
     /// Not executed: what proves it later could not be written along.
     Unfenced,
@@ -134,8 +138,13 @@ fn is_aggregate(value: &Value) -> bool {
 pub(crate) fn loss_error(loss: Loss) -> Error {
     match loss {
         Loss::Lost => {
-            let text = "something that this session wrote or read is not in the master's history any more";
+            let text = "something that this session wrote is not in the master's history any more";
             Error::new(ErrorKind::WriteLost, text)
+        }
+        Loss::History => {
+            let text =
+                "something that this session read is not in the master's history any more; all that it wrote itself is";
+            Error::new(ErrorKind::HistoryLost, text)
         }
         Loss::Unproven => {
             let text = "nobody can tell whether the master still has what this session wrote and read";
@@ -192,6 +201,7 @@ impl Fault {
             }
             Stage::Connect | Stage::Idle => self.into_connect_error(node),
             Stage::WrongRole => wrong_role(node, request).caused_by(self.cause),
+            Stage::Deposed => wrong_role(node, request).sent(),
             Stage::Stale | Stage::Sent => {
                 let is_doubtful = !request.is_read();
                 let error = match self.waited {
@@ -204,11 +214,11 @@ impl Fault {
                         Error::new(ErrorKind::Interrupted, text).because(self.cause)
                     }
                 };
-                error.on(addr).executed(is_doubtful)
+                error.sent().on(addr).executed(is_doubtful)
             }
             Stage::Withdrawn => {
                 let text = format!("was ejected, or lost its role, before it had answered {request}");
-                Error::new(ErrorKind::Interrupted, text).on(addr).executed(!request.is_read())
+                Error::new(ErrorKind::Interrupted, text).sent().on(addr).executed(!request.is_read())
             }
             _ => self.into_answer_error(node, request),
         }
@@ -219,10 +229,9 @@ impl Fault {
         let addr = node.addr();
         match self.stage {
             Stage::Unproven if request.is_read() => {
-                let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
                 let text =
-                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough{why}");
-                Error::unproven_read(text).on(addr).because(self.cause)
+                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough");
+                Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
             }
             Stage::Unproven => {
                 let text = format!("stopped being the master during {request}: what it read may be old");
@@ -232,13 +241,13 @@ impl Fault {
                 let text = format!("{request} was not executed: the fence of its session could not be raised");
                 Error::new(ErrorKind::Unproven, text).on(addr).because(self.cause)
             }
-            Stage::Silent => {
+            Stage::Silent | Stage::Mute => {
                 let text = self.why_silent();
-                Error::new(ErrorKind::Unproven, text).on(addr).executed(!request.is_read()).because(self.cause)
+                Error::new(ErrorKind::Unproven, text).sent().on(addr).executed(!request.is_read()).because(self.cause)
             }
             Stage::Spoiled => {
                 let text = format!("refused {request} inside a transaction");
-                Error::new(ErrorKind::Unavailable, text).on(addr).because(self.cause)
+                Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
             }
             Stage::Lost(loss) => loss_error(loss).on(addr),
             Stage::Unacknowledged { confirmed, asked } => {
@@ -297,6 +306,14 @@ impl Fault {
 
     pub(crate) fn is_timeout(&self) -> bool {
         self.cause.as_ref().is_some_and(RedisError::is_timeout)
+    }
+
+    /// Returns whether the request was sent.
+    pub(crate) fn was_sent(&self) -> bool {
+        !matches!(
+            self.stage,
+            Stage::Avoided | Stage::Checkout | Stage::Turn | Stage::Connect | Stage::WrongRole | Stage::Idle
+        )
     }
 
     /// Returns whether the request was sent and got no complete reply.

@@ -99,7 +99,7 @@ fn judge_write(refusal: Refusal, setting: Setting<'_>) -> (Verdict, Option<Outco
 fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome>) {
     let repeatable = request.is_repeatable();
     let verdict = match fault.stage {
-        Stage::Avoided | Stage::WrongRole => Verdict::Elsewhere,
+        Stage::Avoided | Stage::WrongRole | Stage::Deposed => Verdict::Elsewhere,
         // A write has waited for as long as it may.
         Stage::Checkout | Stage::Turn if request.is_read() => Verdict::Elsewhere,
         Stage::Checkout | Stage::Turn => Verdict::GiveUp,
@@ -108,9 +108,10 @@ fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome
         Stage::Connect => Verdict::Elsewhere,
         Stage::Sent | Stage::Withdrawn if repeatable => Verdict::Elsewhere,
         Stage::Stale if repeatable => Verdict::SameNode,
-        Stage::Unproven if repeatable => Verdict::Unproven,
+        Stage::Unproven | Stage::Mute if repeatable => Verdict::Unproven,
         Stage::Sent | Stage::Stale | Stage::Withdrawn => Verdict::GiveUp,
         Stage::Unproven
+        | Stage::Mute
         | Stage::Silent
         | Stage::Unfenced
         | Stage::Lost(_)
@@ -127,7 +128,7 @@ pub(crate) fn outcome_of(fault: &Fault) -> Option<Outcome> {
         // What this process lacks says nothing about the node.
         Stage::Connect if fault.obstacle() == Obstacle::Here => None,
         Stage::Connect => Some(Outcome::Unreachable),
-        Stage::WrongRole => Some(Outcome::NotServing),
+        Stage::WrongRole | Stage::Deposed => Some(Outcome::NotServing),
         Stage::Sent => Some(Outcome::Failed),
         _ => None,
     }

@@ -160,9 +160,7 @@ impl Peer {
             self.observe_role(role);
         }
         let now = Instant::now();
-        if let Some(position) = report.position() {
-            self.progress.set(position);
-        }
+        self.progress.hears_report(&mut report);
         let report = Arc::new(report);
         let is_loading = report.loading;
         let before = self.node.tell(Arc::clone(&report), now).and_then(|before| before.run_id.clone());

@@ -26,6 +26,7 @@ mod roles;
 mod routing;
 mod sentinels;
 mod session_cost;
+mod session_outage;
 mod sessions;
 mod set;
 mod shared_endpoint;
