@@ -34,7 +34,7 @@ impl ReplicatedClient {
     /// Takes a proven connection to the master, waiting for one until the deadline. Nothing of `request` is sent.
     pub(crate) fn take_seat(&self, request: &Request<'_>, clock: &mut Clock) -> Result<Seat> {
         if !clock.goes_on() {
-            return Err(self.no_time(request, clock));
+            return Err(Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}")));
         }
         let mut topology = self.shared.keeper.current();
         loop {
