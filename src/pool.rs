@@ -170,14 +170,12 @@ impl Pool {
         if lease.is_live() { Ok(lease) } else { self.fill(slots, lease, want) }
     }
 
-    /// Returns whether there are more requests than slots.
+    /// Returns whether there are more requests than slots. Those that block have slots of their own.
     #[inline]
     fn is_crowded(&self, want: Want) -> bool {
-        // Those that block have slots of their own.
         want.in_flight > self.limits.size && want.in_flight - self.blocked().min(want.in_flight) > self.limits.size
     }
 
-    #[cold]
     fn blocked(&self) -> u32 {
         self.blocking.get().map_or(0, lent)
     }
@@ -206,11 +204,10 @@ impl Pool {
                 continue;
             }
             let refusal = pause.map(|pause| pause.cause);
-            if want.blocks
-                && refusal.is_some()
-                && let (Some(slot), (Some(mut idle), _)) = (&mut empty, self.look_for_live(&self.slots))
+            // Where the server takes no more, an idle connection of the other calls serves as well.
+            if let (true, Some(slot)) = (want.blocks && refusal.is_some(), &mut empty)
+                && let (Some(mut idle), _) = self.look_for_live(&self.slots)
             {
-                // The server takes no more: an idle connection of the other calls serves as well.
                 slot.take_over(&mut idle);
                 return Ok(empty.take().unwrap_or(idle));
             }
@@ -241,8 +238,7 @@ impl Pool {
         Obstacle::of(cause).spares_the_node() && self.access.has_open()
     }
 
-    /// Looks for a live connection among the idle ones, which may lie below empty slots. Returns an empty slot beside, if
-    /// there is no live one.
+    /// Looks for a live connection among the idle ones, below empty slots as well. Returns an empty slot if there is none.
     fn look_for_live(&self, slots: &r2d2::Pool<Slots>) -> (Option<Lease>, Option<Lease>) {
         let mut empty = Vec::new();
         while let Some(slot) = slots.try_get() {
@@ -277,7 +273,6 @@ impl Pool {
 
     /// Ends a generation of connections, because the node is not what it was when they were opened: idle ones are closed,
     /// calls that wait on others end within half a second, and what becomes of those says nothing about the node.
-    #[cold]
     pub(crate) fn end_generation(&self) {
         self.access.end_generation();
         self.distrust_until(Instant::now());
@@ -364,9 +359,9 @@ impl Pool {
     }
 }
 
-/// How often a caller that waits for a slot looks whether the node is still in its place.
+/// How often a caller that waits for a slot looks at its node.
 const LOOKS_UP_EVERY: Duration = Duration::from_millis(250);
-/// The monitor waits no longer for an answer, however long calls may wait: until then nobody knows that a master fell silent.
+/// The monitor waits no longer for an answer.
 const LONGEST_QUESTION: Duration = Duration::from_secs(2);
 /// Where a call has no end.
 const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);

@@ -16,7 +16,7 @@ const ALONE: &str = "REDIS_REPLICATED_TEST_RUNS_ALONE";
 /// Signals every thread of a process, about a hundred times a second, as long as there is one.
 const SCRIPT: &str =
     r#"while kill -0 "$0"; do for t in /proc/"$0"/task/*; do kill -USR1 "${t##*/}"; done; sleep 0.01; done"#;
-const TIME: Duration = Duration::from_secs(5);
+const TIME: Duration = Duration::from_secs(10);
 
 /// The process that sends the signals, ended on drop.
 struct Signals(Child);
