@@ -88,6 +88,7 @@ pub(super) fn combine(answers: Vec<Answer>) -> Option<Answer> {
     }
     // A node is down if nobody reaches it.
     let reaches = |answer: &&Answer, addr: &NodeAddr| answer.others.contains(addr) && !answer.down.contains(addr);
+    best.others.truncate(MOST_FOLLOWERS);
     best.down = best.others.iter().filter(|addr| !latest.iter().any(|answer| reaches(answer, addr))).cloned().collect();
     Some(best)
 }
