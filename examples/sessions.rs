@@ -25,7 +25,7 @@ fn get_name(client: &ReplicatedClient, cookie: Option<&str>) -> Result<(String, 
     let session = client.resume(&token);
     let name = match session.get("name") {
         // The servers lost what this visitor had seen. Told once; here it is enough to read what there is.
-        Err(error) if matches!(error.kind(), ErrorKind::WriteLost | ErrorKind::Unproven) => {
+        Err(error) if matches!(error.kind(), ErrorKind::WriteLost | ErrorKind::HistoryLost | ErrorKind::Unproven) => {
             println!("  a visitor is told: {error}");
             session.get("name")?
         }

@@ -269,7 +269,8 @@ impl Builder {
         self
     }
 
-    /// Sets how many connections to one node may be opened at a time, the monitor's included. Default: 2; zero fails `build`.
+    /// Sets how many connections to one node may be opened at a time, the monitor's included, those of
+    /// [`dedicated`](ReplicatedClient::dedicated) not. Default: 2; zero fails `build`.
     ///
     /// Callers that need a connection meanwhile wait for one that comes back or is ready: so a failover, after which all
     /// connections are opened anew, does not end in a storm of logins.

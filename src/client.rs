@@ -142,7 +142,7 @@ impl ReplicatedClient {
         let mut is_free = true;
         loop {
             if !clock.goes_on() {
-                return Err(setbacks.error.unwrap_or_else(|| self.no_time(request, &clock)));
+                return Err(setbacks.last().unwrap_or_else(|| self.no_time(&guard, &clock)));
             }
             let target = match picked.take().map_or_else(|| self.pick(&topology, &guard, aim, &clock, left_out), Ok) {
                 Ok(target) => target,
@@ -165,14 +165,9 @@ impl ReplicatedClient {
             let (verdict, outcome) = setbacks.count(member, &attempt, &mut clock, judge(request, &attempt, setting));
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(mut reply)) => {
-                    setbacks.blame(clock.now());
-                    member.record_answer();
-                    if let Some(first) = &setbacks.first_answer {
-                        self.compare(&topology, first, &reply, clock.now());
-                    }
+                    self.conclude(&topology, member, &reply, &setbacks, &clock);
                     reply.hide_arguments(request);
-                    let (seen, position) = (guard.seen(), target.position);
-                    return Ok(Served { reply, seen, topology, position });
+                    return Ok(Served { reply, seen: guard.seen(), topology, position: target.position });
                 }
                 (_, failed) => explain_failure(request, member, failed, setbacks.error.take()),
             };
@@ -201,6 +196,16 @@ impl ReplicatedClient {
                 Verdict::Unproven => left_out = self.closer(&topology, left_out, target.position, &clock),
             }
             setbacks.error = Some(error);
+        }
+    }
+
+    /// Records an answer, and what it says of the nodes that were asked before.
+    #[inline]
+    fn conclude(&self, topology: &Topology, member: &Member, reply: &Reply, setbacks: &Setbacks, clock: &Clock) {
+        setbacks.blame(clock.now());
+        member.record_answer();
+        if let Some(first) = &setbacks.first_answer {
+            self.compare(topology, first, reply, clock.now());
         }
     }
 
@@ -239,7 +244,9 @@ impl ReplicatedClient {
         left_out.insert(position);
         let answered = || self.shared.keeper.current().answered();
         let may_ask_another = !is_second && self.shared.budget.withdraw(answered, clock.now());
-        let has_last_word = topology.master().is_some() && self.options.read_from != ReadFrom::Replica;
+        // While it is out, there may be nobody but the replicas.
+        let serves = |master: usize| !topology.members()[master].node.is_ejected();
+        let has_last_word = topology.master().is_some_and(serves) && self.options.read_from != ReadFrom::Replica;
         if may_ask_another || !has_last_word { left_out } else { left_out.and(topology.replicas()) }
     }
 
@@ -286,11 +293,13 @@ impl ReplicatedClient {
 
     /// The error of a call for which no attempt was made.
     #[cold]
-    fn no_time(&self, request: &Request<'_>, clock: &Clock) -> Error {
+    fn no_time(&self, guard: &Guard<'_>, clock: &Clock) -> Error {
+        let request = guard.request();
         if !clock.has_waited() {
             return Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"));
         }
-        self.missing(format!("no node that may serve {request} was found in time"))
+        let why = guard.why_master().map(|why| format!(": {why}")).unwrap_or_default();
+        self.missing(format!("no node that may serve {request} was found in time{why}"))
     }
 
     /// The error where nobody is there, with the reason why the set could not be described if there is one.

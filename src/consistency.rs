@@ -30,10 +30,15 @@ pub use self::token::{ParseTokenError, Token};
 pub enum SessionMode {
     /// By the server's own account of its replication history: `INFO replication`, in the same round trip. The default.
     ///
-    /// Reads your writes, monotonic reads, and tells lost writes. Servers must let the user run `INFO`, `MULTI` and `EXEC`,
-    /// and number their writes as Redis and Valkey do: where they do not, reads fail with
-    /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven). Read pipelines need a connection that leads to one process: a
-    /// proxy that spreads the commands of a pipeline over several is not noticed.
+    /// Reads your writes, monotonic reads, and tells lost writes. A replica without a link to its master proves what it had
+    /// applied, by its present history; what a master says that it continues counts only while it has a backlog. Servers
+    /// must let the user run `INFO`, `MULTI` and `EXEC`, and number their writes as Redis and Valkey do: where they do not,
+    /// reads fail with [`ErrorKind::Unproven`](crate::ErrorKind::Unproven). Read pipelines need a connection that leads to one
+    /// process: a proxy that spreads the commands of a pipeline over several is not noticed.
+    ///
+    /// One gap is known: a Valkey replica with `dual-channel-replication-enabled` that loads the data of *another* set, and is
+    /// promoted before that set has told its history, claims the history that it had before. It is not believed where the
+    /// monitor or a call of this client saw it load.
     #[default]
     Strict,
     /// By a counter among the data, which each write raises in the same transaction: for users who may not run `INFO`, for

@@ -47,8 +47,8 @@ struct Report {
     /// What the attempt before it came to.
     earlier: Option<String>,
     may_have_executed: bool,
-    /// A read was answered, but not by a node whose answer would do.
-    was_answered: bool,
+    /// A read reached a node before: it was lost, or answered by one whose answer would not do.
+    was_sent: bool,
     /// How many replicas confirmed a write.
     acknowledged: Option<u32>,
 }
@@ -62,7 +62,7 @@ pub enum ErrorKind {
     /// No node may serve the call: nothing was sent, or a read was answered only by nodes that could not prove what
     /// [`session`](crate::ReplicatedClient::session) or [`max_staleness`](crate::ReplicatedClient::max_staleness) ask for.
     Unavailable,
-    /// No connection to a node within the limits: nothing was sent.
+    /// No connection to a node within the limits: nothing was sent, or of a read, an earlier attempt came to nothing.
     Checkout,
     /// The command was sent and no complete reply came back: a write may have been applied.
     Interrupted,
@@ -74,9 +74,12 @@ pub enum ErrorKind {
     Conversion,
     /// Written, but fewer replicas than asked for confirmed it in time ([`Error::acknowledged`]).
     Unacknowledged,
-    /// Proven: something that the session wrote, or read, is not in the master's history any more. Told once, by a read;
-    /// then the session goes on with what the master has: read again, and write again what is missing.
+    /// Proven: something that the session wrote is not in the master's history any more. Told once, by a read; then the
+    /// session goes on with what the master has: read again, and write again what is missing.
     WriteLost,
+    /// Proven: something that the session has read, and not written itself, is not in the master's history any more; all that
+    /// it wrote itself still is. Told once, as [`WriteLost`](Self::WriteLost): read again.
+    HistoryLost,
     /// It cannot be proven what a session or a bound on staleness asks for, and no other node will do. It is told once where
     /// nobody knows how the master's history goes on from what the session has seen; then the session goes on, as after
     /// [`WriteLost`](Self::WriteLost). It is told each time where the servers do not say what is needed. A write with this
@@ -102,7 +105,7 @@ impl Error {
             lacks_reason: false,
             earlier: None,
             may_have_executed: false,
-            was_answered: false,
+            was_sent: false,
             acknowledged: None,
         };
         Self { report: Box::new(report), cause: None }
@@ -122,11 +125,15 @@ impl Error {
         self
     }
 
-    /// A read that was answered only by nodes which could not prove what it asked for.
-    pub(crate) fn unproven_read(message: impl Into<Cow<'static, str>>) -> Self {
-        let mut error = Self::new(ErrorKind::Unavailable, message);
-        error.report.was_answered = true;
-        error
+    /// Records that a read was sent, though nothing came of it.
+    pub(crate) fn sent(mut self) -> Self {
+        self.report.was_sent = true;
+        self
+    }
+
+    /// Returns whether a read was sent, though nothing came of it.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.report.was_sent
     }
 
     pub(crate) fn confirmed_by(mut self, replicas: u32) -> Self {
@@ -166,10 +173,12 @@ impl Error {
         error
     }
 
-    /// Keeps what an earlier attempt came to, where nothing else is known to be the cause.
+    /// Keeps what an earlier attempt came to, where nothing else is known to be the cause, or where the earlier one was sent.
     pub(crate) fn after(mut self, earlier: Option<&Self>) -> Self {
-        if let Some(earlier) = earlier.filter(|_| self.cause.is_none()) {
-            self.cause = earlier.cause.clone();
+        let was_sent = earlier.is_some_and(|earlier| earlier.report.was_sent);
+        self.report.was_sent |= was_sent;
+        if let Some(earlier) = earlier.filter(|_| self.cause.is_none() || was_sent) {
+            self.cause = self.cause.or_else(|| earlier.cause.clone());
             let what = || earlier.what().to_string();
             // Of several, the first says what is wrong.
             self.report.earlier = earlier.report.earlier.clone().or_else(|| Some(what()));
@@ -238,7 +247,7 @@ impl Error {
             ErrorKind::Config => io::ErrorKind::InvalidInput,
             ErrorKind::Unavailable | ErrorKind::Topology => io::ErrorKind::NotConnected,
             ErrorKind::Checkout | ErrorKind::Unacknowledged => io::ErrorKind::TimedOut,
-            ErrorKind::WriteLost | ErrorKind::Unproven => io::ErrorKind::Other,
+            ErrorKind::WriteLost | ErrorKind::HistoryLost | ErrorKind::Unproven => io::ErrorKind::Other,
             ErrorKind::Refused => io::ErrorKind::Unsupported,
             ErrorKind::Conversion => io::ErrorKind::InvalidData,
             ErrorKind::Interrupted | ErrorKind::Server => match self.as_redis() {
@@ -274,7 +283,7 @@ impl fmt::Display for Error {
         self.what().fmt(f)?;
         let report = &self.report;
         match (report.kind, report.may_have_executed) {
-            (ErrorKind::Unavailable, _) if report.was_answered => Ok(()),
+            (ErrorKind::Unavailable | ErrorKind::Checkout, _) if report.was_sent => Ok(()),
             (ErrorKind::Unavailable | ErrorKind::Checkout | ErrorKind::Refused, _) => f.write_str("; nothing was sent"),
             (ErrorKind::Interrupted | ErrorKind::Unproven, true) => f.write_str("; a write may have been applied"),
             (ErrorKind::Server, true) => f.write_str("; a part of it may have been applied"),

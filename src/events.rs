@@ -16,7 +16,7 @@
 //! | `command_reclassified` | WARN | `command` `node` | a replica refused a command that was taken for a read: it is a write from now on |
 //! | `node_lacks_rights` | WARN | `node` `right` | a replica refused a read for want of rights, another node served it; at most one line in 10 s a node |
 //! | `provider_failed` | WARN | `error` | the set could not be described; once, until it can be again |
-//! | `session_lost` | WARN | `node` `loss` | a master does not contain what a session has seen (`lost`), or nobody can tell (`unproven`) |
+//! | `session_lost` | WARN | `node` `loss` | a master does not contain what a session wrote (`write_lost`) or only read (`history_lost`), or nobody can tell (`unproven`) |
 //! | `monitor_panicked` | ERROR | `thread` `node` `reason` | code of a provider, a subscriber or a dependency panicked on a thread of the monitor, or while it was told something; all goes on; at most once a minute for each place |
 
 use std::any::Any;

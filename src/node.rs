@@ -29,7 +29,7 @@ mod window;
 pub use self::health::Outcome;
 pub use self::in_flight::InFlight;
 pub(crate) use self::latency::{Measured, Moment};
-pub(crate) use self::report::{Report, role_of};
+pub(crate) use self::report::{MOST_FOLLOWERS, Report, addr_of, role_of};
 pub use self::role::Role;
 pub use self::sync_state::SyncState;
 
@@ -174,8 +174,11 @@ impl Node {
         }
     }
 
-    /// Returns how long the node takes to answer, as seen by this process: an average that peaks raise at once, and that
-    /// answers and time lower by half in about a second. `None`: nothing is known of it, or it has just come back.
+    /// Returns how long the node usually takes to answer, as seen by this process.
+    ///
+    /// An average: a single late answer raises it by at most a quarter, early answers lower it slowly, and so does time, by half
+    /// in a second. An answer that is 20 ms later than the average, and a failure, count at once and in full. `None`: nothing is
+    /// known of the node, or it has just come back.
     #[must_use]
     pub fn latency_at(&self, now: Instant) -> Option<Duration> {
         self.measured_at(now.into()).map(|measured| Duration::from_nanos(measured.nanos as u64))

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -28,6 +28,8 @@ mod access;
 mod connector;
 mod greeting;
 mod hello;
+#[cfg(test)]
+mod hostile;
 mod lease;
 mod line;
 mod live;
@@ -157,50 +159,63 @@ impl Pool {
     pub(crate) fn checkout(&self, want: Want) -> Result<Lease, Fault> {
         let slots = if want.blocks { self.blocking_slots() } else { &self.slots };
         // With more requests than slots a look would mostly be in vain, and cost everybody the lock.
-        let look = if want.in_flight > self.limits.size { None } else { slots.try_get() };
+        let look = if self.is_crowded(want) { None } else { slots.try_get() };
         let mut lease = match look {
             Some(slot) => Lease::new(slot, false),
             None => Lease::new(self.wait_for_slot(slots, want)?, true),
         };
-        if let Some(last_used) = lease.last_used() {
-            // 0 until the first connection died while idle: no clock is read on the way of a healthy call.
-            let distrusted = self.distrusted_until.load(Ordering::Relaxed);
-            if distrusted != 0 && self.since_epoch(last_used) <= distrusted {
-                lease.discard();
-            }
+        if self.is_worn(&lease) {
+            lease.discard();
         }
         if lease.is_live() { Ok(lease) } else { self.fill(slots, lease, want) }
+    }
+
+    /// Returns whether there are more requests than slots. Those that block have slots of their own.
+    #[inline]
+    fn is_crowded(&self, want: Want) -> bool {
+        want.in_flight > self.limits.size && want.in_flight - self.blocked().min(want.in_flight) > self.limits.size
+    }
+
+    fn blocked(&self) -> u32 {
+        self.blocking.get().map_or(0, lent)
     }
 
     /// Opens a connection in an empty slot, or waits for one that comes back where none may be opened now.
     #[cold]
     fn fill(&self, slots: &r2d2::Pool<Slots>, empty: Lease, want: Want) -> Result<Lease, Fault> {
-        let (end, term) = (self.end_of_wait(want), self.access.term(true));
+        // It has a slot, also if it blocks: from here on, nobody keeps it out for ever.
+        let (end, term) = (self.end_of_wait(Want { blocks: false, ..want }), self.access.term(true));
         let mut empty = Some(empty);
         loop {
             let now = Instant::now();
             let mut state = self.access.state();
-            let returned = state.returned;
-            let pause = state.pause(now).cloned();
-            let may_connect = empty.is_some() && self.access.begin(&mut state, now);
+            let (returned, pause) = (state.returned, state.pause(now).cloned());
+            let turn = empty.as_ref().and_then(|_| self.access.begin(&mut state, now));
             drop(state);
-            if let Some(mut lease) = empty.take_if(|_| may_connect) {
-                match self.connect(&mut lease, want.end) {
-                    Ok(()) => return Ok(lease),
+            if let Some((turn, mut lease)) = turn.and_then(|turn| Some((turn, empty.take()?))) {
+                match turn.connect(true, self.end_of_connect(want.end)) {
+                    Ok(live) => {
+                        lease.fill(live);
+                        return Ok(lease);
+                    }
                     Err(cause) if !self.waits_after(&cause) => return Err(Fault::new(Stage::Connect, cause)),
                     Err(_) => empty = Some(lease),
                 }
                 continue;
             }
             let refusal = pause.map(|pause| pause.cause);
+            // Where the server takes no more, an idle connection of the other calls serves as well.
+            if let (true, Some(slot)) = (want.blocks && refusal.is_some(), &mut empty)
+                && let (Some(mut idle), _) = self.look_for_live(&self.slots)
+            {
+                slot.take_over(&mut idle);
+                return Ok(empty.take().unwrap_or(idle));
+            }
             if let Some(cause) = refusal.clone().filter(|_| !self.access.has_open()) {
                 return Err(Fault::new(Stage::Connect, cause));
             }
             if term.is_over() {
                 return Err(Fault::new(Stage::Avoided, None));
-            }
-            if now >= end {
-                return Err(Fault::new(Stage::Checkout, refusal));
             }
             let _waiting = self.access.wait_from_now();
             // Others may need the slot for a connection that comes back.
@@ -209,19 +224,13 @@ impl Pool {
             if let Some(live) = live {
                 return Ok(live);
             }
+            if now >= end {
+                let stage = if self.access.has_open() { Stage::Checkout } else { Stage::Turn };
+                return Err(Fault::new(stage, refusal));
+            }
             empty = slot;
             self.access.wait(returned, end);
         }
-    }
-
-    /// Opens a connection in a slot, in a turn that was begun.
-    fn connect(&self, lease: &mut Lease, end: Option<Instant>) -> redis::RedisResult<()> {
-        let connect = || self.access.connector().connect(&self.access, true, self.end_of_connect(end));
-        // A turn that does not end would be missing for ever.
-        let connected = catch_unwind(AssertUnwindSafe(connect)).unwrap_or_else(|_| Err(panicked()));
-        let refusal = connected.as_ref().err().filter(|cause| Obstacle::of(cause).spares_the_node());
-        self.access.end(refusal, Instant::now(), rand::random());
-        connected.map(|live| lease.fill(live))
     }
 
     /// Returns whether a caller that was refused a new connection waits for an open one.
@@ -229,14 +238,12 @@ impl Pool {
         Obstacle::of(cause).spares_the_node() && self.access.has_open()
     }
 
-    /// Looks for a live connection among the idle ones, which may lie below empty slots. Returns an empty slot beside, if
-    /// there is no live one.
+    /// Looks for a live connection among the idle ones, below empty slots as well. Returns an empty slot if there is none.
     fn look_for_live(&self, slots: &r2d2::Pool<Slots>) -> (Option<Lease>, Option<Lease>) {
         let mut empty = Vec::new();
         while let Some(slot) = slots.try_get() {
             let lease = Lease::new(slot, true);
-            let is_old = lease.last_used().is_some_and(|last_used| self.is_of_old(last_used));
-            if lease.is_live() && !is_old {
+            if lease.is_live() && !self.is_worn(&lease) {
                 return (Some(lease), None);
             }
             empty.push(lease);
@@ -266,14 +273,23 @@ impl Pool {
 
     /// Ends a generation of connections, because the node is not what it was when they were opened: idle ones are closed,
     /// calls that wait on others end within half a second, and what becomes of those says nothing about the node.
-    #[cold]
-    pub(crate) fn end_generation(&self, now: Instant) {
-        self.distrust_until(now);
+    pub(crate) fn end_generation(&self) {
         self.access.end_generation();
+        self.distrust_until(Instant::now());
         for slots in [Some(&self.slots), self.blocking.get()].into_iter().flatten() {
             let idle: Vec<Lease> = std::iter::from_fn(|| slots.try_get()).map(|slot| Lease::new(slot, false)).collect();
             idle.into_iter().filter(Lease::is_withdrawn).for_each(|mut lease| lease.discard());
         }
+    }
+
+    /// Returns whether a connection must not be used any more: it has been idle for as long as one that died, or the node left
+    /// its place since it was opened.
+    #[inline]
+    fn is_worn(&self, lease: &Lease) -> bool {
+        let Some(last_used) = lease.last_used() else { return false };
+        // 0 until the first connection died while idle: no clock is read on the way of a healthy call.
+        let distrusted = self.distrusted_until.load(Ordering::Relaxed);
+        distrusted != 0 && (self.since_epoch(last_used) <= distrusted || lease.is_withdrawn())
     }
 
     /// Returns whether a connection that was last used, or opened, at this time is of an earlier generation.
@@ -283,7 +299,7 @@ impl Pool {
 
     /// Returns a line on which the node can be asked how it is, beside the slots. Connects to nothing.
     pub(crate) fn line(&self) -> Line {
-        Line::new(Arc::clone(&self.access), self.limits.connect, self.limits.response)
+        Line::new(Arc::clone(&self.access), self.limits.connect, self.limits.response.min(LONGEST_QUESTION))
     }
 
     /// Opens a connection that belongs to no pool, and returns it with the role of the node.
@@ -302,11 +318,7 @@ impl Pool {
 
     /// Returns how many connections are lent, those of blocking commands included.
     pub(crate) fn lent(&self) -> u32 {
-        let lent = |slots: &r2d2::Pool<Slots>| {
-            let state = slots.state();
-            state.connections.saturating_sub(state.idle_connections)
-        };
-        lent(&self.slots) + self.blocking.get().map_or(0, lent)
+        lent(&self.slots) + self.blocked()
     }
 
     #[cold]
@@ -347,10 +359,17 @@ impl Pool {
     }
 }
 
-/// How often a caller that waits for a slot looks whether the node is still in its place.
+/// How often a caller that waits for a slot looks at its node.
 const LOOKS_UP_EVERY: Duration = Duration::from_millis(250);
+/// The monitor waits no longer for an answer.
+const LONGEST_QUESTION: Duration = Duration::from_secs(2);
 /// Where a call has no end.
 const LONGEST_WAIT: Duration = Duration::from_secs(366 * 86_400);
+
+fn lent(slots: &r2d2::Pool<Slots>) -> u32 {
+    let state = slots.state();
+    state.connections.saturating_sub(state.idle_connections)
+}
 
 fn slots(limits: Limits, housekeeping: &Housekeeping) -> r2d2::Pool<Slots> {
     r2d2::Pool::builder()
@@ -368,7 +387,7 @@ fn slots(limits: Limits, housekeeping: &Housekeeping) -> r2d2::Pool<Slots> {
 
 /// The way to a node that belongs to no pool: for questions to whoever is there.
 pub(crate) fn line_to(login: Login, limits: Limits, resolver: &Resolver) -> Result<Line> {
-    Ok(Line::new(access_to(login, limits, resolver)?, limits.connect, limits.response))
+    Ok(Line::new(access_to(login, limits, resolver)?, limits.connect, limits.response.min(LONGEST_QUESTION)))
 }
 
 fn access_to(login: Login, limits: Limits, resolver: &Resolver) -> Result<Arc<Access>> {
@@ -378,8 +397,4 @@ fn access_to(login: Login, limits: Limits, resolver: &Resolver) -> Result<Arc<Ac
 fn connector(login: Login, resolver: &Resolver) -> Result<Connector> {
     let unusable = |error| Error::config("an endpoint cannot be used").because(error);
     Connector::new(login, resolver.clone()).map_err(unusable)
-}
-
-fn panicked() -> redis::RedisError {
-    (redis::ErrorKind::Client, "panicked while connecting").into()
 }

@@ -23,7 +23,7 @@ pub use self::decision::{Decision, Exclusion, Measures};
 pub(crate) use self::obstacle::{Obstacle, io_error};
 pub(crate) use self::protection::{Permit, Protection};
 pub(crate) use self::refusal::{Refusal, missing_right};
-pub(crate) use self::verdict::{Setting, Verdict, executed_nothing, is_answer, judge};
+pub(crate) use self::verdict::{Setting, Verdict, executed_nothing, is_answer, judge, outcome_of};
 
 /// Which roles may serve a read, and in what order.
 ///

@@ -16,14 +16,14 @@
 //!
 //! | | equal replicas | one 4 × slower | one stalls for 50 ms of 500 (p99.9) | one 1 ms away | one fails at once: calls that it gets |
 //! |---|---|---|---|---|---|
-//! | PeakEwma | 0.295 | 0.544 | 0.961 | 1.128 | 0.003 % |
+//! | PeakEwma | 0.296 | 0.554 | 1.066 | 1.109 | 0.003 % |
 //! | RoundRobin | 0.318 | overload | 49.6 | 1.255 | 25 % |
 //! | Random | 0.420 | overload | 49.7 | 1.320 | 24.9 % |
 //! | LeastOutstanding | 0.289 | 1.249 | 0.613 | 1.150 | 29.8 % |
 //! | PowerOfTwoChoices | 0.307 | 1.530 | 0.682 | 1.157 | 28.6 % |
 //! | WeightedRoundRobin, told the speeds | 0.318 | 0.874 | 49.6 | 1.255 | 25 % |
 //! | Rendezvous | 0.412 | overload | 49.5 | 1.311 | 24.7 % |
-//! | LatencyWindow, ZoneAffinity of PeakEwma | 0.295 | 0.544, 0.560 | 0.965, 0.806 | 0.760, 0.680 | 0.003, 0.073 % |
+//! | LatencyWindow, ZoneAffinity of PeakEwma | 0.296 | 0.554, 0.555 | 1.045, 0.713 | 0.761, 0.683 | 0.003, 0.070 % |
 //!
 //! A strategy only ever sees candidates that are all acceptable: eligible by role and read preference, healthy, not
 //! tried before in this round of the call. So a strategy can be bad, but never unsafe.

@@ -2,8 +2,8 @@
 
 use redis::{ServerError, Value};
 
-use super::Request;
 use super::frame::Frames;
+use super::{Request, TransactionStep};
 use crate::error::{server_error_of, without_echo};
 
 /// What stands for an argument that is not shown.
@@ -20,11 +20,20 @@ impl Request<'_> {
                     *error = shown;
                 }
             }
-            Value::Array(items) | Value::Set(items) => items.iter_mut().for_each(|item| self.hide_arguments(item)),
-            Value::Map(fields) => fields.iter_mut().for_each(|(_, value)| self.hide_arguments(value)),
-            Value::Attribute { data, .. } => self.hide_arguments(data),
+            Value::Array(items) | Value::Set(items) | Value::Push { data: items, .. } => {
+                items.iter_mut().for_each(|item| self.hide_arguments(item));
+            }
+            Value::Map(fields) => self.hide_in_pairs(fields),
+            Value::Attribute { data, attributes } => {
+                self.hide_in_pairs(attributes);
+                self.hide_arguments(data);
+            }
             _ => {}
         }
+    }
+
+    fn hide_in_pairs(&self, pairs: &mut [(Value, Value)]) {
+        pairs.iter_mut().flat_map(|(name, value)| [name, value]).for_each(|item| self.hide_arguments(item));
     }
 
     /// Returns the error without the arguments that it repeats, if it does.
@@ -35,10 +44,16 @@ impl Request<'_> {
         if !details.contains(['\'', '`', '"']) || error.code() == "NOPERM" {
             return cut;
         }
-        let mut shown = details.to_owned();
+        // What it executes was queued before: nothing is known here of those arguments.
+        let mut shown =
+            if self.step() == Some(TransactionStep::Exec) { without_quotes(details) } else { details.to_owned() };
         // The second word may be a subcommand; as a key, it is no secret.
         for word in Frames::new(self.bytes).flatten().flat_map(|words| words.skip(2)) {
             let Ok(word) = std::str::from_utf8(word) else { continue };
+            // Most words are not repeated, and a pipeline has many: nothing is copied for those.
+            if !shown.contains(word) {
+                continue;
+            }
             for quote in ['\'', '`', '"'] {
                 let quoted = format!("{quote}{word}{quote}");
                 if shown.contains(&quoted) {
@@ -47,6 +62,14 @@ impl Request<'_> {
             }
         }
         if shown == details { cut } else { server_error_of(error.code(), &shown) }
+    }
+}
+
+/// Hides whatever stands in single quotes.
+fn without_quotes(details: &str) -> String {
+    match details.split_once('\'').and_then(|(before, rest)| Some((before, rest.rsplit_once('\'')?.1))) {
+        Some((before, after)) => format!("{before}'{HIDDEN}'{after}"),
+        None => details.to_owned(),
     }
 }
 
@@ -87,5 +110,23 @@ mod tests {
         let set = cmd("SET").arg("k").arg("key").to_owned();
         let reply = "-NOPERM User app has no permissions to access the 'key' key\r\n";
         assert_eq!(shown(&set, reply), "NOPERM User app has no permissions to access the 'key' key");
+    }
+
+    #[test]
+    fn arguments_are_hidden_wherever_an_error_stands() {
+        let packed = cmd("NOSUCH").arg("key").arg("secret").get_packed_command();
+        let request = Request::command(&packed, &Classifier::new()).unwrap();
+        let error = "!49\r\nERR unknown command 'NOSUCH', with 'key' 'secret'\r\n";
+        for reply in [
+            format!("*2\r\n:1\r\n{error}"),
+            format!("~1\r\n{error}"),
+            format!("%1\r\n+a\r\n{error}"),
+            format!("%1\r\n{error}+a\r\n"),
+        ] {
+            let Ok(mut value) = parse_redis_value(reply.as_bytes()) else { panic!("{reply}") };
+            assert!(format!("{value:?}").contains("secret"), "{value:?}");
+            request.hide_arguments(&mut value);
+            assert!(!format!("{value:?}").contains("secret"), "{value:?}");
+        }
     }
 }

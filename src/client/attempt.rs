@@ -44,7 +44,7 @@ pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_mor
     let mut lease = take(member, purpose, clock, end)?;
     let reply = exchange(member, &mut lease, guard, clock, end);
     // One that lags behind has answered as well.
-    let is_answer = reply.as_ref().map_or_else(|fault| fault.stage == Stage::Unproven, |_| true);
+    let is_answer = reply.as_ref().map_or_else(|fault| matches!(fault.stage, Stage::Unproven | Stage::Mute), |_| true);
     // What it took to connect says little about the next call.
     if is_answer && request.is_timed() && !lease.took_time() && member.node.is_timed(clock.now()) {
         let now = Instant::now();
@@ -59,7 +59,7 @@ pub(super) fn take(member: &Member, purpose: Purpose, clock: &Clock, end: Option
     let Purpose { must_be_alive, blocks, has_more } = purpose;
     let by = if must_be_alive && member.node.is_ejected() { ready_by(member, clock, end) } else { end };
     let want = Want { blocks, has_more, in_flight: member.node.in_flight(), end: by };
-    let mut lease = member.pool.checkout(want).map_err(|fault| blame(member, fault, clock, (end, by)))?;
+    let mut lease = member.pool.checkout(want).map_err(|fault| name_limit(member, fault, purpose, clock, (end, by)))?;
     let end = by;
     prepare(member, &mut lease, must_be_alive, clock, end)?;
     Ok(lease)
@@ -73,19 +73,29 @@ fn ready_by(member: &Member, clock: &Clock, end: Option<Instant>) -> Option<Inst
     if member.bell.is_some() { Some(end.map_or(soon, |end| end.min(soon))) } else { end }
 }
 
-/// Where others wait for a node that is out, it is not this process's doing that no connection is free. `end`: of the
-/// attempt; `by`: when the connection had to be there.
+/// Records which limit was met. Where others wait for a node that is out, it is not this process's doing that no connection is
+/// free. `end`: of the attempt; `by`: when the connection had to be there.
 #[cold]
-fn blame(member: &Member, fault: Fault, clock: &Clock, (end, by): (Option<Instant>, Option<Instant>)) -> Fault {
+fn name_limit(
+    member: &Member,
+    fault: Fault,
+    purpose: Purpose,
+    clock: &Clock,
+    (end, by): (Option<Instant>, Option<Instant>),
+) -> Fault {
     let limits = member.pool.limits();
-    let limit = match fault.stage {
-        Stage::Checkout => Waited { setting: "checkout_timeout", time: limits.checkout },
-        _ => Waited { setting: "connect_timeout", time: limits.connect },
+    let is_checkout = matches!(fault.stage, Stage::Checkout | Stage::Turn);
+    let limit = match is_checkout {
+        true if purpose.has_more || purpose.blocks => Waited { setting: "checkout_timeout", time: limits.checkout },
+        // Where there is nobody else, the whole time is waited.
+        true => Waited { setting: DEADLINE, time: Duration::MAX },
+        false => Waited { setting: "connect_timeout", time: limits.connect },
     };
     let reason = if by == end { DEADLINE } else { "the node is ejected" };
     let fault = fault.after_waiting(limit, clock.now(), by.map(|by| (by, reason)));
-    let is_out = member.node.is_ejected() || member.node.role() != member.place;
-    if fault.stage == Stage::Checkout && is_out { Fault { stage: Stage::Avoided, ..fault } } else { fault }
+    // It may have come back meanwhile.
+    let is_out = by != end || member.node.is_ejected() || member.node.role() != member.place;
+    if is_checkout && is_out { Fault { stage: Stage::Avoided, ..fault } } else { fault }
 }
 
 /// Makes sure that a lent connection leads where the topology says, before anything is sent on it.
@@ -129,22 +139,24 @@ fn prove(member: &Member, lease: &mut Lease, clock: &Clock, end: Option<Instant>
     if lease.has_served() {
         let last_used = lease.last_used();
         let response = member.pool.limits().response;
-        let limit = clock.now() + response;
+        // A connection may have been waited for until now.
+        let now = if lease.took_time() { Instant::now() } else { clock.now() };
+        let limit = now + response;
         let by = end.map_or(limit, |end| end.min(limit));
         let waited = Waited { setting: "response_timeout", time: response };
         lease.ask_role(by).map_err(|fault| {
             distrust(member, &fault, last_used);
-            fault.after_waiting(waited, clock.now(), end.map(|end| (end, DEADLINE)))
+            fault.after_waiting(waited, now, end.map(|end| (end, DEADLINE)))
         })?;
     }
     let Some(role) = lease.role() else { return Ok(()) };
-    member.observe_role(role);
-    if role == member.place {
+    let is_news = member.observe_role(role);
+    if role == member.place && !is_news {
         return Ok(());
     }
-    // The next attempt asks again, on a fresh connection.
+    // The next attempt is made on a fresh connection: news ended the generation of this one.
     lease.discard();
-    Err(Fault::new(Stage::WrongRole, None))
+    Err(Fault::new(if role == member.place { Stage::Idle } else { Stage::WrongRole }, None))
 }
 
 /// Sends a request on a connection that is ready for it.
@@ -161,9 +173,12 @@ pub(super) fn exchange(
     let send = |lease: &mut Lease, request: &Request<'_>| {
         lease.send(request, patience(member.pool.limits().response, request.block, now, end))
     };
-    let opened = match guard.envelope(member, now) {
-        None => send(lease, request).map(Unsealed::from),
-        Some(envelope) => send(lease, &envelope.sealed(request)).map(|reply| envelope.open(request, reply)),
+    let (block, opened) = match guard.envelope(member, now) {
+        None => (request.block, send(lease, request).map(Unsealed::from)),
+        Some(envelope) => {
+            let sealed = envelope.sealed(request);
+            (sealed.block, send(lease, &sealed).map(|reply| envelope.open(request, reply)))
+        }
     };
     match &opened {
         Ok(Unsealed { is_spoiled: true, .. }) => {
@@ -190,16 +205,16 @@ pub(super) fn exchange(
             // The node is another one than that which the connection led to: its end says nothing about it.
             let is_of_old = last_used.is_some_and(|last_used| member.pool.is_of_old(last_used));
             let stage = if fault.stage == Stage::Sent && is_of_old { Stage::Stale } else { fault.stage };
-            Err(unanswered(member, request, Fault { stage, ..fault }, clock, end))
+            Err(unanswered(member, block, Fault { stage, ..fault }, clock, end))
         }
     }
 }
 
 /// Records which limit the wait for a reply met.
 #[cold]
-fn unanswered(member: &Member, request: &Request<'_>, fault: Fault, clock: &Clock, end: Option<Instant>) -> Fault {
+fn unanswered(member: &Member, block: Block, fault: Fault, clock: &Clock, end: Option<Instant>) -> Fault {
     let response = member.pool.limits().response;
-    let (time, blocked) = match request.block {
+    let (time, blocked) = match block {
         Block::For(block) => (response + block, block),
         Block::No | Block::Forever => (response, Duration::ZERO),
     };
@@ -266,6 +281,10 @@ pub(super) fn explain_failure(
         (Err(fault), earlier) if fault.stage == Stage::Avoided => {
             failure(member, request, fault).after(earlier.as_ref())
         }
+        // A read that was answered, or lost, before: it must not say that nothing was sent.
+        (Err(fault), Some(earlier)) if request.is_read() && earlier.was_sent() && !fault.was_sent() => {
+            failure(member, request, fault).after(Some(&earlier))
+        }
         (Err(fault), _) => failure(member, request, fault),
         (Ok(reply), _) => refused(request, reply).on(member.node.addr()),
     }
@@ -277,7 +296,7 @@ fn says_less(request: &Request<'_>, member: &Member, fault: &Fault, earlier: &Er
     match fault.stage {
         Stage::Avoided => true,
         Stage::Connect => fault.is_timeout(),
-        Stage::Checkout => is_cut,
+        Stage::Checkout | Stage::Turn => is_cut,
         Stage::Sent => is_cut && request.is_repeatable() && earlier.node() == Some(member.node.addr()),
         _ => false,
     }

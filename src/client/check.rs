@@ -13,7 +13,7 @@ use crate::consistency::{Demand, Evidence, Loss, Passed, Position, Raised, Sessi
 use crate::events;
 use crate::node::Role;
 use crate::routing::{Fault, Stage};
-use crate::topology::{Keeper, Member};
+use crate::topology::{Hint, Keeper, Member};
 
 /// What is checked by the server's own account.
 #[derive(Debug)]
@@ -32,10 +32,26 @@ impl Check<'_> {
         self.keeper.chronicle().timeline.at(now.checked_sub(bound)?)
     }
 
-    /// Tells whether no replica can prove it: then they need not be tried.
-    pub(super) fn needs_master(&self, request: &Request<'_>) -> bool {
-        let is_too_fresh = self.staleness.is_some_and(|bound| bound < SHORTEST_BOUND);
-        self.demand.needs_master || request.block != Block::No || is_too_fresh
+    /// Returns why no replica can prove the reply, if that is so: then they need not be tried.
+    pub(super) fn why_master(&self, request: &Request<'_>) -> Option<&'static str> {
+        if self.demand.needs_master {
+            return Some("what the session has seen can only be proven by the master now");
+        }
+        if request.block != Block::No {
+            return Some("a read that blocks can only be proven by the master");
+        }
+        // A bound that reaches back before all clocks is none.
+        let bound = self.staleness.filter(|bound| self.began.checked_sub(*bound).is_some())?;
+        if bound < SHORTEST_BOUND {
+            return Some("no replica is that fresh: the shortest bound (max_staleness) that they can keep is 50 ms");
+        }
+        let text = "without a monitor (monitor_interval), no replica can keep a bound (max_staleness)";
+        (!self.keeper.is_monitored()).then_some(text)
+    }
+
+    /// What a node should have, so that it is likely to prove the reply to a read.
+    pub(super) fn hint(&self, now: Instant) -> Hint {
+        self.demand.seen.position().or_else(|| self.freshest_at(now)).map_or(Hint::InStep, Hint::At)
     }
 
     /// Checks what a node said beside its reply, and remembers it for the next choice.
@@ -48,21 +64,25 @@ impl Check<'_> {
                 }
                 Ok(())
             }
-            Told::Accounts { before, after } => {
-                [&before, &after].into_iter().flatten().flatten().for_each(|evidence| self.note(member, evidence));
+            Told::Accounts { mut before, mut after } => {
+                let accounts = [&mut before, &mut after].into_iter().flatten().flatten();
+                accounts.for_each(|evidence| self.note(member, evidence));
                 if request.is_read() { self.read(member, before, after) } else { self.write(member, request, after) }
             }
             Told::Fence(word) => self.fence(member, request, word),
         };
         match &checked {
             Ok(()) if request.is_read() => member.progress.proved(),
-            Err(fault) if fault.stage == Stage::Unproven => member.progress.missed(Instant::now()),
+            Err(fault) if matches!(fault.stage, Stage::Unproven | Stage::Mute) => {
+                member.progress.missed(Instant::now())
+            }
             _ => {}
         }
         checked
     }
 
-    fn note(&self, member: &Member, evidence: &Evidence) {
+    fn note(&self, member: &Member, evidence: &mut Evidence) {
+        member.progress.hears(evidence);
         if evidence.is_master() {
             let (lineage, history) = (&self.keeper.chronicle().lineage, evidence.position.history);
             lineage.note(evidence);
@@ -70,7 +90,6 @@ impl Check<'_> {
                 lineage.note_in_office(history);
             }
         }
-        member.progress.set(evidence.position);
     }
 
     /// Checks the reply to a read.
@@ -88,7 +107,7 @@ impl Check<'_> {
         if first.is_master() && !self.is_in_office(member) {
             // Whether it is the set's master now is not for it to say.
             member.observe_role(Role::Master);
-            return Err(Fault::new(Stage::WrongRole, None));
+            return Err(Fault::new(Stage::Deposed, None));
         }
         let accepted = self.accept(&first, &last);
         if let Err(Stage::Lost(loss)) = accepted {
@@ -102,8 +121,10 @@ impl Check<'_> {
     }
 
     fn accept(&self, first: &Evidence, last: &Evidence) -> Result<(), Stage> {
+        // Without a link, the offset stands still: else it had one in between, and may have been resynchronised.
+        let stood_still = first.standpoint != Standpoint::Unlinked || first.position == last.position;
         let is_one = first.position.history == last.position.history && first.standpoint == last.standpoint;
-        if !is_one || !self.is_fresh(first) {
+        if !is_one || !stood_still || !self.is_fresh(first) {
             return Err(Stage::Unproven);
         }
         let Some(session) = self.session else { return Ok(()) };
@@ -111,7 +132,7 @@ impl Check<'_> {
             // Both: the first is what the reply contains at least, the last what it may contain.
             return self.accept_master(session, first).and_then(|()| self.accept_master(session, last));
         }
-        let is_proven = first.standpoint == Standpoint::Replica
+        let is_proven = matches!(first.standpoint, Standpoint::Replica | Standpoint::Unlinked)
             && self.is_in_line(first)
             && self.demand.seen.position().is_none_or(|seen| first.contains(seen, &self.keeper.chronicle().lineage));
         if self.demand.needs_master || !is_proven {
@@ -134,14 +155,14 @@ impl Check<'_> {
         self.keeper.is_monitored() && !self.keeper.has_asked_all_since(self.began)
     }
 
-    /// Tells whether a replica has nothing but what the set's master has. Where that one is silent, its successor may be about
-    /// to be found.
+    /// Returns whether a replica has nothing but what the set's master has. Where that one is silent, its successor may be about
+    /// to be found: that counts for replicas which hear a master.
     fn is_in_line(&self, evidence: &Evidence) -> bool {
-        let is_silent = || {
+        let hears_successor = || {
             let topology = self.keeper.current();
             topology.master().is_some_and(|master| topology.members()[master].is_awaited())
         };
-        self.keeper.chronicle().lineage.is_in_line(evidence.position) || is_silent()
+        self.keeper.chronicle().lineage.is_in_line(evidence.position) || (evidence.is_linked() && hears_successor())
     }
 
     fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Stage> {
@@ -153,7 +174,8 @@ impl Check<'_> {
         }
     }
 
-    /// Tells whether a node has everything that was written before the bound, at the time when its reply is here.
+    /// Returns whether a node has everything that was written before the bound, at the time when its reply is here. A replica
+    /// without a link gets older all the time.
     fn is_fresh(&self, evidence: &Evidence) -> bool {
         let now = Instant::now();
         // A bound that reaches back before all clocks is none.
@@ -161,7 +183,7 @@ impl Check<'_> {
             return true;
         }
         match self.freshest_at(now) {
-            Some(fresh) => evidence.contains(fresh, &self.keeper.chronicle().lineage),
+            Some(fresh) => evidence.is_linked() && evidence.contains(fresh, &self.keeper.chronicle().lineage),
             // The master was not asked for so long. It is as fresh as itself.
             None => evidence.is_master(),
         }
@@ -272,7 +294,8 @@ fn heard(member: &Member, account: Account) -> Result<Evidence, Fault> {
 fn tell(member: &Member, loss: Option<Loss>) {
     if let Some(loss) = loss {
         let loss = match loss {
-            Loss::Lost => "lost",
+            Loss::Lost => "write_lost",
+            Loss::History => "history_lost",
             Loss::Unproven => "unproven",
         };
         events::session_lost(member.node.addr(), loss);
@@ -281,6 +304,6 @@ fn tell(member: &Member, loss: Option<Loss>) {
 
 /// A node says nothing of itself. Another one may; the master has the last word.
 fn silent(member: &Member, Silent { refusal }: Silent) -> Fault {
-    let stage = if member.place == Role::Master { Stage::Silent } else { Stage::Unproven };
+    let stage = if member.place == Role::Master { Stage::Silent } else { Stage::Mute };
     Fault::new(stage, refusal.map(RedisError::from))
 }

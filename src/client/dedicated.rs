@@ -40,6 +40,9 @@ impl ReplicatedClient {
         loop {
             let position = self.position_of(&topology, &target, &clock, left_out);
             let Some(position) = position.map_err(|error| error.after(earlier.as_ref()))? else {
+                if let Some(refused) = earlier.take_if(|error| error.kind() == ErrorKind::Server) {
+                    return Err(refused);
+                }
                 left_out = LeftOut::default();
                 topology = self.wait(&topology, &mut clock);
                 if !clock.goes_on() {
@@ -56,7 +59,8 @@ impl ReplicatedClient {
             if member.place == Role::Master {
                 self.shared.keeper.suspect();
             }
-            if error.kind() == ErrorKind::Server {
+            // Another replica may take the login.
+            if error.kind() == ErrorKind::Server && target != Target::Replica {
                 return Err(error);
             }
             if !clock.goes_on() {

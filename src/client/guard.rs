@@ -98,14 +98,14 @@ impl ReplicatedClient {
         if is_read && let Some(loss) = session.and_then(Session::take_loss) {
             return Err(loss_error(loss));
         }
-        let mut demand = session.map(Session::demand).unwrap_or_default();
-        let staleness = options.max_staleness.filter(|_| is_read);
+        let check = self.check_of(request);
+        let staleness = check.staleness;
         let fence = session.filter(|session| session.mode() == SessionMode::Fence);
-        // No fence says how old what is behind it may be.
-        demand.needs_master |= fence.is_some() && staleness.is_some();
-        let blocks = request.block != Block::No && session.is_some();
-        if is_read && (demand.needs_master || blocks) && options.read_from == ReadFrom::Replica {
-            let text = "this handle reads from replicas, and only the master can prove what its session has seen";
+        if let Some(why) = is_read.then(|| check.why_master(request)).flatten()
+            && options.read_from == ReadFrom::Replica
+            && (session.is_some() || staleness.is_some())
+        {
+            let text = format!("{request} is to be read from replicas, and {why}");
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
         // Of what is neither read nor written on its own, nothing has to be proven.
@@ -113,7 +113,7 @@ impl ReplicatedClient {
         let writes = !is_read && (!is_alone || request.step() == Some(TransactionStep::Exec));
         let asked = options.confirmation.filter(|asked| writes && asked.replicas > 0);
         let envelope = match fence {
-            Some(session) if is_read || writes => self.fence(session, &demand, request, is_pinned, asked),
+            Some(session) if is_read || writes => self.fence(session, &check.demand, request, is_pinned, asked),
             Some(_) => None,
             None => {
                 let checks = staleness.is_some() || (session.is_some() && (is_read || writes));
@@ -131,8 +131,7 @@ impl ReplicatedClient {
         };
         let goes_unfenced = fence.is_some() && writes;
         let checks = goes_unfenced || (envelope.is_some() && (session.is_some() || staleness.is_some()));
-        let (keeper, began) = (&*self.shared.keeper, Instant::now());
-        let check = checks.then_some(Check { session, demand, staleness, keeper, began });
+        let check = checks.then_some(check);
         let raise = envelope.as_deref().and_then(Sealed::raise).zip(session);
         Ok(Guard {
             request,
@@ -143,6 +142,17 @@ impl ReplicatedClient {
             turned_from: TurnedFrom::Nobody,
             replicas: asked.map_or(0, |asked| asked.replicas),
         })
+    }
+
+    /// Returns what the reply to a call that begins now has to prove.
+    pub(super) fn check_of(&self, request: &Request<'_>) -> Check<'_> {
+        let session = self.options.session.as_deref();
+        let staleness = self.options.max_staleness.filter(|_| request.is_read());
+        let mut demand = session.map(Session::demand).unwrap_or_default();
+        let is_fenced = session.is_some_and(|session| session.mode() == SessionMode::Fence);
+        // No fence says how old what is behind it may be.
+        demand.needs_master |= is_fenced && staleness.is_some();
+        Check { session, demand, staleness, keeper: &self.shared.keeper, began: Instant::now() }
     }
 
     /// Puts a request behind the session's fence, or has it raise that.
@@ -279,14 +289,14 @@ impl<'a> Guard<'a> {
 
     #[inline]
     fn unable(&self, topology: &Topology) -> LeftOut {
-        match &self.check {
-            Some(check)
-                if self.request.is_read() && (check.needs_master(self.request) || self.has_no_order(topology)) =>
-            {
-                topology.replicas()
-            }
-            _ => LeftOut::default(),
-        }
+        let is_left = self.why_master().is_some() || (self.request.is_read() && self.has_no_order(topology));
+        if is_left { topology.replicas() } else { LeftOut::default() }
+    }
+
+    /// Returns why only the master can serve this read, where that is so.
+    #[inline]
+    pub(super) fn why_master(&self) -> Option<&'static str> {
+        self.check.as_ref().filter(|_| self.request.is_read())?.why_master(self.request)
     }
 
     /// Returns whether a fence is to prove it, and the servers are of a kind whose replicas it does not prove.
@@ -298,12 +308,7 @@ impl<'a> Guard<'a> {
     /// What a node should have, so that it is likely to prove what is asked for.
     #[inline]
     pub(super) fn hint(&self, now: Instant) -> Hint {
-        match self.check.as_ref().filter(|_| self.request.is_read()) {
-            Some(check) => {
-                check.demand.seen.position().or_else(|| check.freshest_at(now)).map_or(Hint::InStep, Hint::At)
-            }
-            None => Hint::None,
-        }
+        self.check.as_ref().filter(|_| self.request.is_read()).map_or(Hint::None, |check| check.hint(now))
     }
 
     /// Notes an attempt without a complete reply.

@@ -10,9 +10,9 @@ use super::{ReplicatedClient, Served};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::{Outcome, SyncState};
+use crate::node::SyncState;
 use crate::pool::Lease;
-use crate::routing::{Fault, Reply, Setting, Stage, Verdict, judge};
+use crate::routing::{Fault, Reply, Setting, Stage, Verdict, judge, outcome_of};
 use crate::topology::{Member, Topology};
 
 /// A connection that is kept.
@@ -33,6 +33,9 @@ impl ReplicatedClient {
 
     /// Takes a proven connection to the master, waiting for one until the deadline. Nothing of `request` is sent.
     pub(crate) fn take_seat(&self, request: &Request<'_>, clock: &mut Clock) -> Result<Seat> {
+        if !clock.goes_on() {
+            return Err(Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}")));
+        }
         let mut topology = self.shared.keeper.current();
         loop {
             let error = match topology.master().filter(|_| topology.is_settled()) {
@@ -41,7 +44,7 @@ impl ReplicatedClient {
                     Ok(lease) => return Ok(Seat { topology, position, lease }),
                     Err(fault) => {
                         let error = |fault: Fault| failure(&topology.members()[position], request, fault);
-                        if fault.stage == Stage::Checkout || fault.is_refusal_by_server() {
+                        if matches!(fault.stage, Stage::Checkout | Stage::Turn) || fault.is_refusal_by_server() {
                             return Err(error(fault));
                         }
                         error(fault)
@@ -81,12 +84,7 @@ impl ReplicatedClient {
                 Ok(lease)
             }
             Err(fault) => {
-                let outcome = match fault.stage {
-                    Stage::Connect => Some(Outcome::Unreachable),
-                    Stage::WrongRole => Some(Outcome::NotServing),
-                    _ => None,
-                };
-                self.note(member, outcome, clock);
+                self.note(member, outcome_of(&fault), clock);
                 Err(fault)
             }
         }

@@ -19,9 +19,11 @@ impl ReplicatedClient {
     /// handles made of it by [`read_from`](Self::read_from) and the like; typed helpers, [`query`](Self::query), pipelines
     /// and [`connection`](Self::connection) all take part. Not [`dedicated`](Self::dedicated).
     ///
-    /// It holds across failovers. What an acknowledged write promised may still be lost by the servers: then the session's
-    /// next read fails with [`ErrorKind::WriteLost`](crate::ErrorKind::WriteLost), once and only if the master proves it.
-    /// Where nobody can tell, it is [`ErrorKind::Unproven`](crate::ErrorKind::Unproven). A write without a reply
+    /// It holds across failovers, and while no master serves: a replica without a link proves what it had applied. What an
+    /// acknowledged write promised may still be lost by the servers: then the session's next read fails with
+    /// [`ErrorKind::WriteLost`](crate::ErrorKind::WriteLost), once and only if the master proves it. Of what the session has
+    /// only read, it is [`ErrorKind::HistoryLost`](crate::ErrorKind::HistoryLost). Where nobody can tell, it is
+    /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven). A write without a reply
     /// ([`Interrupted`](crate::ErrorKind::Interrupted)) sends the next read to the master.
     ///
     /// Time to live is the exception: a replica whose clock is ahead may take a key for expired a little earlier.
@@ -63,9 +65,11 @@ impl ReplicatedClient {
     /// Default: no bound.
     ///
     /// A node proves it in the reply that carries the value, by offsets and this process's own clock; no server's clock
-    /// matters. Nodes that cannot are passed over: then the master serves, as far as [`ReadFrom`](crate::ReadFrom) lets it.
-    /// The monitor asks the master twice in that time from then on, for as long as the client lives; without a monitor, or
-    /// with a bound below 50 ms, only the master is fresh enough. Servers that refuse `INFO` fail such reads with
+    /// matters. Nodes that cannot, such as a replica without a link to its master, are passed over: then the master serves, as
+    /// far as [`ReadFrom`](crate::ReadFrom) lets it. The monitor asks the master twice in that time from then on, for as long as
+    /// the client lives; bounds of 50 ms and of hours are kept side by side, a long one to within a seventh. Without a monitor,
+    /// or with a bound below 50 ms, only the master is fresh enough: where only replicas are read, such a read fails at once
+    /// with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). Servers that refuse `INFO` fail such reads with
     /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven).
     #[must_use]
     pub fn max_staleness(&self, bound: Duration) -> Self {

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use super::clock::Clock;
 use crate::error::Error;
 use crate::node::Outcome;
-use crate::routing::{Fault, Reply, Verdict};
+use crate::routing::{Fault, Reply, Stage, Verdict};
 use crate::topology::{LeftOut, Member, Peer, Topology};
 
 /// A request that was sent and got no complete reply is sent so often in all: perhaps no node can answer it.
@@ -20,9 +20,13 @@ pub(super) struct Setbacks {
     /// The nodes that took a read and did not answer it. They are blamed once another attempt is answered: before that it
     /// may be the command that nobody can answer.
     silent: ArrayVec<Arc<Peer>, MOST_SENDINGS>,
-    /// Attempts since all candidates were tried the last time, and how many of them met a refused login.
+    /// Requests that were sent and got no complete reply, also those that say nothing about their node.
+    losses: usize,
+    /// Attempts since all candidates were tried the last time; how many of them met a refused login, and how many a replica
+    /// that does not say how far it is.
     attempts: u32,
     refused_logins: u32,
+    mute: u32,
     /// What the last attempt came to.
     pub(super) error: Option<Error>,
     /// What a node answered that another one may better.
@@ -55,14 +59,18 @@ impl Setbacks {
     ) -> (Verdict, Option<Outcome>) {
         self.attempts += 1;
         self.refused_logins += u32::from(fault.is_refusal_by_server());
+        self.mute += u32::from(fault.stage == Stage::Mute);
         if !fault.is_loss() || verdict == Verdict::GiveUp {
             return (verdict, outcome);
         }
-        member.node.count_failure();
         clock.lose();
-        let has_room = self.silent.try_push(Arc::clone(&member.peer)).is_ok();
-        let is_last = !has_room || self.silent.is_full();
-        (if is_last { Verdict::GiveUp } else { verdict }, None)
+        self.losses += 1;
+        // That an idle connection died, or was withdrawn, says nothing about the node.
+        if outcome.is_some() {
+            member.node.count_failure();
+            let _ = self.silent.try_push(Arc::clone(&member.peer));
+        }
+        (if self.losses < MOST_SENDINGS { verdict } else { Verdict::GiveUp }, None)
     }
 
     /// Blames the nodes that did not answer what was answered now.
@@ -81,13 +89,18 @@ impl Setbacks {
         lost
     }
 
-    /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login, or nobody
-    /// is left who might better an answer.
+    /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login, none of
+    /// them says what would prove the reply, or nobody is left who might better an answer.
     pub(super) fn end_round(&mut self, topology: &Topology) -> Option<Error> {
-        let is_refused = self.attempts > 0 && self.refused_logins == self.attempts;
-        (self.attempts, self.refused_logins) = (0, 0);
+        let is_refused = self.attempts > 0 && (self.refused_logins == self.attempts || self.mute == self.attempts);
+        (self.attempts, self.refused_logins, self.mute) = (0, 0, 0);
         let answer = self.first_answer.take_if(|_| topology.is_settled() || is_refused);
         answer.or_else(|| self.error.take_if(|_| is_refused))
+    }
+
+    /// Returns what a call is told that has no time left, if there was an attempt.
+    pub(super) fn last(self) -> Option<Error> {
+        self.first_answer.or(self.error)
     }
 
     /// Returns what a call is told that gets no further attempt, with what the last one came to.

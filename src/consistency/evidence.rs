@@ -10,9 +10,16 @@ pub(crate) struct Evidence {
     pub(crate) standpoint: Standpoint,
     /// What it contains: all of this history up to this offset.
     pub(crate) position: Position,
-    /// The history that this one continues, and the first offset at which they differ.
+    /// The history that this one continues, and the first offset at which they differ. `None` also where the server's word
+    /// for it is not good enough.
     pub(crate) earlier: Option<(HistoryId, u64)>,
 }
+
+/// The offset that a replica without a link prints when it holds no data that it could name.
+///
+/// Whatever drops or swaps the data of a replica first forgets the id and the offset that belong to it. `INFO` then prints
+/// this number, beside an id that says nothing any more.
+const NO_OFFSET: u64 = 1;
 
 /// From where a server speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,7 +27,9 @@ pub(crate) enum Standpoint {
     Master,
     /// A replica that receives what its master writes and takes no writes of its own.
     Replica,
-    /// A replica that is cut off, synchronises, or takes writes of its own: its offset says nothing for sure.
+    /// A replica without a link to its master that still holds what it had applied, and takes no writes of its own.
+    Unlinked,
+    /// A replica that synchronises, takes writes of its own, or holds nothing for sure: its offset proves nothing.
     Adrift,
 }
 
@@ -43,6 +52,7 @@ impl Evidence {
     pub(crate) fn of_info(text: &[u8]) -> Option<Self> {
         let (mut role, mut id, mut earlier, mut parted_at) = (None, None, None, None);
         let (mut written, mut applied, mut link, mut is_syncing, mut is_read_only) = (None, None, None, None, None);
+        let mut has_backlog = false;
         // Every reply to a session's read is read here: the lines are short, and few of them matter.
         for line in text.split(|byte| *byte == b'\n') {
             let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
@@ -58,19 +68,33 @@ impl Evidence {
                 b"master_link_status" => link = Some(value),
                 b"master_sync_in_progress" => is_syncing = Some(value),
                 b"slave_read_only" => is_read_only = Some(value),
+                b"repl_backlog_active" => has_backlog = value == b"1",
                 _ => {}
             }
         }
         let (standpoint, offset) = match role? {
             b"master" => (Standpoint::Master, written?),
-            b"slave" if matches!((link?, is_syncing?, is_read_only?), (b"up", b"0", b"1")) => {
-                (Standpoint::Replica, applied?)
+            b"slave" => {
+                let offset = applied?;
+                let standpoint = match (link?, is_syncing?, is_read_only?) {
+                    (b"up", b"0", b"1") => Standpoint::Replica,
+                    (b"down", b"0", b"1") if offset > NO_OFFSET => Standpoint::Unlinked,
+                    _ => Standpoint::Adrift,
+                };
+                (standpoint, offset)
             }
-            b"slave" => (Standpoint::Adrift, applied.unwrap_or(0)),
             _ => return None,
         };
         // Both are always there, with all zeros and -1 where there is none.
         let earlier = earlier?.zip(u64::try_from(parted_at?).ok());
+        let earlier = earlier.filter(|_| match standpoint {
+            // One whose full resynchronisation was cut short has dropped its data and its backlog. When it is promoted, it
+            // claims the history that it had before, all of it.
+            Standpoint::Master => has_backlog,
+            Standpoint::Replica => true,
+            // The same, promoted and cut off again.
+            Standpoint::Unlinked | Standpoint::Adrift => false,
+        });
         Some(Self { standpoint, position: Position { history: id?, offset }, earlier })
     }
 
@@ -89,10 +113,11 @@ impl Evidence {
         }
     }
 
-    /// Says whether the server contains a position, by its own word or by what is known of its history.
+    /// Says whether the server contains a position, by its own word or by what is known of its history. Of a replica without a
+    /// link, only its own word counts.
     pub(crate) fn contains(&self, seen: Position, lineage: &Lineage) -> bool {
         let is_descendant = || {
-            self.is_reliable()
+            self.is_linked()
                 && self.position.offset >= seen.offset
                 && lineage.relate(seen, self.position.history) == Relation::Contained
         };
@@ -101,6 +126,11 @@ impl Evidence {
 
     pub(crate) fn is_master(&self) -> bool {
         self.standpoint == Standpoint::Master
+    }
+
+    /// Returns whether the server is a master, or hears one.
+    pub(crate) fn is_linked(&self) -> bool {
+        matches!(self.standpoint, Standpoint::Master | Standpoint::Replica)
     }
 
     fn is_reliable(&self) -> bool {
@@ -115,7 +145,10 @@ fn number<T: FromStr>(digits: &[u8]) -> Option<T> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::{Evidence, Proof, Standpoint};
-    use crate::consistency::{HistoryId, Position};
+    use crate::consistency::{HistoryId, Lineage, Position};
+    use proptest::collection::vec;
+    use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
+    use proptest::sample::{Index, select};
 
     pub(in crate::consistency) fn history(name: u8) -> HistoryId {
         HistoryId::of([name; 20]).unwrap()
@@ -135,7 +168,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_same_history_proves_by_its_offset() {
-        for standpoint in [Standpoint::Master, Standpoint::Replica] {
+        for standpoint in [Standpoint::Master, Standpoint::Replica, Standpoint::Unlinked] {
             let evidence = evidence(standpoint, at(1, 100), None);
             assert_eq!(evidence.prove(at(1, 100)), Proof::Contained);
             assert_eq!(evidence.prove(at(1, 101)), Proof::Open);
@@ -159,7 +192,8 @@ pub(super) mod tests {
     }
 
     const MASTER: &str = "# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_replid:0101010101010101010101010101010101010101\r\n\
-        master_replid2:0202020202020202020202020202020202020202\r\nmaster_repl_offset:84\r\nsecond_repl_offset:51\r\n";
+        master_replid2:0202020202020202020202020202020202020202\r\nmaster_repl_offset:84\r\nsecond_repl_offset:51\r\n\
+        repl_backlog_active:1\r\n";
     const REPLICA: &str = "role:slave\r\nmaster_link_status:up\r\nmaster_sync_in_progress:0\r\nslave_read_repl_offset:99\r\n\
         slave_repl_offset:70\r\nslave_read_only:1\r\nmaster_replid:0101010101010101010101010101010101010101\r\n\
         master_replid2:0000000000000000000000000000000000000000\r\nmaster_repl_offset:99\r\nsecond_repl_offset:-1\r\n";
@@ -168,9 +202,43 @@ pub(super) mod tests {
     fn info_is_read() {
         assert_eq!(Evidence::of_info(MASTER.as_bytes()), Some(evidence(Standpoint::Master, at(1, 84), Some((2, 51)))));
         assert_eq!(Evidence::of_info(REPLICA.as_bytes()), Some(evidence(Standpoint::Replica, at(1, 70), None)));
-        for (is, may_be) in [("status:up", "status:down"), ("progress:0", "progress:1"), ("only:1", "only:0")] {
+        for (is, may_be) in [("status:up", "status:gone"), ("progress:0", "progress:1"), ("only:1", "only:0")] {
             let adrift = Evidence::of_info(REPLICA.replace(is, may_be).as_bytes()).unwrap();
             assert_eq!(adrift.standpoint, Standpoint::Adrift, "{may_be}");
+        }
+    }
+
+    #[test]
+    fn a_replica_without_a_link_proves_by_its_present_history_alone() {
+        let down = REPLICA.replace("status:up", "status:down").replace("replid2:00000000", "replid2:02020202");
+        let down =
+            down.replace("second_repl_offset:-1", "second_repl_offset:51").replace(&"00".repeat(16), &"02".repeat(16));
+        let cut = Evidence::of_info(down.as_bytes()).unwrap();
+        assert_eq!(cut, evidence(Standpoint::Unlinked, at(1, 70), None));
+        let lineage = Lineage::default();
+        lineage.note(&evidence(Standpoint::Master, at(1, 300), Some((2, 51))));
+        assert!(cut.contains(at(1, 70), &lineage) && !cut.contains(at(1, 71), &lineage));
+        assert!(!cut.contains(at(2, 5), &lineage), "neither its second id nor what is known of its history");
+        let up = Evidence::of_info(down.replace("status:down", "status:up").as_bytes()).unwrap();
+        assert!(up.prove(at(2, 5)) == Proof::Contained && up.contains(at(2, 5), &lineage));
+    }
+
+    #[test]
+    fn a_replica_that_holds_nothing_prints_offset_1() {
+        // Its full resynchronisation failed behind the flush, or what it loaded is somebody else's.
+        for (offset, standpoint) in [(0, Standpoint::Adrift), (1, Standpoint::Adrift), (2, Standpoint::Unlinked)] {
+            let down = REPLICA.replace("status:up", "status:down");
+            let down = down.replace("slave_repl_offset:70", &format!("slave_repl_offset:{offset}"));
+            assert_eq!(Evidence::of_info(down.as_bytes()).unwrap().standpoint, standpoint, "{offset}");
+        }
+    }
+
+    #[test]
+    fn a_master_without_a_backlog_is_not_believed_what_it_continues() {
+        for text in [MASTER.replace("active:1", "active:0"), MASTER.replace("repl_backlog_active", "x")] {
+            let emptied = Evidence::of_info(text.as_bytes()).unwrap();
+            assert_eq!(emptied, evidence(Standpoint::Master, at(1, 84), None));
+            assert_eq!((emptied.prove(at(2, 50)), emptied.prove(at(2, 51))), (Proof::Open, Proof::Open));
         }
     }
 
@@ -190,5 +258,25 @@ pub(super) mod tests {
             assert_eq!(Evidence::of_info(REPLICA.replace(field, "x").as_bytes()), None, "{field}");
         }
         assert_eq!(Evidence::of_info(b""), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn no_text_is_too_odd(
+            text in select(&[MASTER, REPLICA][..]),
+            changes in vec((any::<Index>(), any::<u8>()), 0..8),
+            cut in any::<Index>(),
+            odd in vec(any::<u8>(), 0..200),
+        ) {
+            let mut bytes = text.as_bytes().to_vec();
+            changes.iter().for_each(|(index, byte)| bytes[index.index(text.len())] = *byte);
+            bytes.truncate(cut.index(text.len() + 1));
+            let said = Evidence::of_info(&bytes);
+            prop_assert!(said.is_none_or(|said| said.prove(at(9, u64::MAX)) != Proof::Contained));
+            Evidence::of_info(&odd);
+            Evidence::of_info(&[&bytes[..], &odd[..]].concat());
+        }
     }
 }

@@ -91,18 +91,28 @@ impl Lineage {
 
     /// Says whether this history, which may have gone on for long, contains a position.
     pub(crate) fn relate(&self, seen: Position, history: HistoryId) -> Relation {
+        match self.parted(seen.history, history) {
+            Some(parted_at) if seen.offset < parted_at => Relation::Contained,
+            Some(_) => Relation::Lost,
+            None => Relation::Unknown,
+        }
+    }
+
+    /// Returns the first offset of an earlier history that this one does not contain. `None`: it is not known how the two
+    /// relate.
+    pub(super) fn parted(&self, seen: HistoryId, history: HistoryId) -> Option<u64> {
         let births = self.births.lock();
         let earlier = |history| births.iter().find(|birth| birth.history == history).and_then(|birth| birth.earlier);
         let (mut history, mut parted_at) = (history, u64::MAX);
         // No longer than the memory: whatever servers say, it ends.
         for _ in 0..=births.len() {
-            if history == seen.history {
-                return if seen.offset < parted_at { Relation::Contained } else { Relation::Lost };
+            if history == seen {
+                return Some(parted_at);
             }
-            let Some((before, parted)) = earlier(history) else { break };
+            let (before, parted) = earlier(history)?;
             (history, parted_at) = (before, parted_at.min(parted));
         }
-        Relation::Unknown
+        None
     }
 }
 

@@ -17,8 +17,10 @@ pub(crate) struct Session(Mutex<State>, SessionMode);
 #[derive(Debug, Default)]
 struct State {
     seen: Seen,
+    /// The offset of the session's own last write in what was seen, if it has written there.
+    written: Option<u64>,
     /// Seen before `seen`, in a history of which nobody has said yet how the present one goes on from it.
-    open: Option<Position>,
+    open: Option<Place>,
     /// How many writes ended without anybody knowing whether they were applied; and how many of those do not matter any
     /// more, because the master has said since where it is.
     doubts: u64,
@@ -28,14 +30,24 @@ struct State {
     loss: Option<Loss>,
 }
 
+/// What a session has seen of one history.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    position: Position,
+    /// The offset of the session's own last write in it.
+    written: Option<u64>,
+}
+
 /// What a session cannot read any more.
 ///
-/// In order: what is proven says more.
+/// In order: what is proven says more, and what was written more than what was only read.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Loss {
     /// It is not known how the master's history goes on from what was seen.
     Unproven,
-    /// Proven: the master went another way before it.
+    /// Proven: the master went another way before something that the session has only read. What it wrote is there.
+    History,
+    /// Proven: the master went another way before something that the session wrote.
     Lost,
 }
 
@@ -64,13 +76,13 @@ pub(crate) enum Step {
 impl Session {
     /// Begins where a token ends. What a session of the other mode has seen is proven as that one would: nothing else can.
     pub(crate) fn resume(token: &Token, mode: SessionMode) -> Self {
-        let Token { seen, in_doubt, loss } = *token;
+        let Token { seen, written, in_doubt, loss } = *token;
         let mode = match seen {
             Seen::At(_) => SessionMode::Strict,
             Seen::Fence(_) => SessionMode::Fence,
             Seen::Nothing | Seen::Unknown => mode,
         };
-        Self(Mutex::new(State { seen, doubts: in_doubt.into(), loss, ..State::default() }), mode)
+        Self(Mutex::new(State { seen, written, doubts: in_doubt.into(), loss, ..State::default() }), mode)
     }
 
     /// Returns how this session proves what it reads.
@@ -82,7 +94,8 @@ impl Session {
         let mut state = self.0.lock();
         // A token has room for one position: what was seen before is told instead.
         let open = state.open.map(|_| Loss::Unproven);
-        Token { seen: state.told(), in_doubt: state.needs_master(), loss: state.loss.max(open) }
+        let written = state.seen.position().and(state.written);
+        Token { seen: state.told(), written, in_doubt: state.needs_master(), loss: state.loss.max(open) }
     }
 
     /// Returns what the reply to a call that begins now has to prove.
@@ -95,6 +108,11 @@ impl Session {
     /// Returns, once, what the next read has to be told.
     pub(crate) fn take_loss(&self) -> Option<Loss> {
         self.0.lock().loss.take()
+    }
+
+    /// Returns whether the next read has to be told something.
+    pub(crate) fn has_loss(&self) -> bool {
+        self.0.lock().loss.is_some()
     }
 
     /// A write may or may not have been applied, and nobody has said where the master is since.
@@ -137,13 +155,13 @@ impl Session {
         let is_behind =
             |seen: Position| seen.history == evidence.position.history && evidence.position.offset < seen.offset;
         let mut state = self.0.lock();
-        let found = state.relate(evidence, lineage);
+        let found = state.missing(evidence, lineage);
         // Not the set's master any more: what it says of the session matters to nobody.
         let is_out = lineage.is_out_of_office(evidence.position.history);
         let may_wait = match found {
-            Some(Relation::Unknown) => is_out || waits,
-            Some(Relation::Lost) => is_out,
-            Some(Relation::Contained) | None => false,
+            Some(Loss::Unproven) => is_out || waits,
+            Some(Loss::History | Loss::Lost) => is_out,
+            None => false,
         };
         if may_wait || state.has_outlived(evidence, lineage) {
             return Step::Wait;
@@ -152,13 +170,9 @@ impl Session {
         state.go_on(demand, evidence, lineage);
         if has_gone_back {
             state.seen = Seen::At(evidence.position);
+            state.written = state.written.map(|written| written.min(evidence.position.offset));
         }
-        let told = match found {
-            _ if has_gone_back => Some(Loss::Unproven),
-            Some(Relation::Lost) => Some(Loss::Lost),
-            Some(Relation::Unknown) => Some(Loss::Unproven),
-            Some(Relation::Contained) | None => None,
-        };
+        let told = if has_gone_back { Some(Loss::Unproven) } else { found };
         // A write of another thread may have found out since this call began.
         told.max(state.loss.take()).map_or(Step::Accept, Step::Tell)
     }
@@ -167,19 +181,25 @@ impl Session {
     /// error would invite a second one.
     pub(crate) fn wrote(&self, demand: &Demand, evidence: &Evidence, lineage: &Lineage) -> Option<Loss> {
         let mut state = self.0.lock();
-        let found = state.relate(evidence, lineage);
-        match found {
-            Some(Relation::Lost) => state.loss = Some(Loss::Lost),
-            Some(Relation::Unknown) => {
-                // The next read finds out.
-                state.open = state.open.or(state.seen.position());
-                state.seen = Seen::At(evidence.position);
-                return None;
+        let found = state.missing(evidence, lineage);
+        let mut open = None;
+        if found == Some(Loss::Unproven) {
+            // The next read finds out.
+            open = state.open;
+            let place = state.place().filter(|place| place.missing_in(evidence, lineage).is_some());
+            if let Some(place) = place {
+                // Two such places are more than anybody will find out about.
+                state.loss = state.loss.max(open.map(|_| Loss::Unproven));
+                open = open.or(Some(place));
             }
-            Some(Relation::Contained) | None => {}
+        } else {
+            state.loss = state.loss.max(found);
         }
         state.go_on(demand, evidence, lineage);
-        found.filter(|found| *found == Relation::Lost).map(|_| Loss::Lost)
+        state.open = open;
+        // Where a late answer comes from an earlier history, offsets go on in the present one.
+        state.written = state.written.max(Some(evidence.position.offset));
+        found.filter(|found| *found != Loss::Unproven)
     }
 }
 
@@ -188,39 +208,33 @@ impl State {
         self.doubts > self.settled || self.open.is_some() || self.seen == Seen::Unknown
     }
 
-    /// Says how what was seen relates to where the master is. `None`: nothing was seen that could be lost.
-    fn relate(&self, master: &Evidence, lineage: &Lineage) -> Option<Relation> {
-        let position = master.position;
-        let relate = |seen: Position| match master.prove(seen) {
-            Proof::Contained => Relation::Contained,
-            Proof::Lost => Relation::Lost,
-            // Another call has seen more of it meanwhile.
-            Proof::Open if seen.history == position.history => Relation::Contained,
-            Proof::Open => match lineage.relate(seen, position.history) {
-                // An answer of long ago, from a master whose successor was seen meanwhile.
-                Relation::Unknown if !lineage.is_in_office(position.history) => lineage.relate(position, seen.history),
-                relation => relation,
-            },
-        };
-        // What is worse counts: lost, then unknown.
-        let all = self.seen.position().into_iter().chain(self.open).map(relate);
-        all.max_by_key(|relation| match relation {
-            Relation::Contained => 0,
-            Relation::Unknown => 1,
-            Relation::Lost => 2,
-        })
+    fn place(&self) -> Option<Place> {
+        self.seen.position().map(|position| Place { position, written: self.written })
+    }
+
+    /// Returns what of that which was seen the master does not have. `None`: it has all of it, or nothing was seen.
+    fn missing(&self, master: &Evidence, lineage: &Lineage) -> Option<Loss> {
+        self.place().into_iter().chain(self.open).filter_map(|place| place.missing_in(master, lineage)).max()
     }
 
     /// Goes on where the master is, unless more was seen already.
     fn go_on(&mut self, demand: &Demand, master: &Evidence, lineage: &Lineage) {
         let position = master.position;
-        self.open = None;
+        let open = self.open.take();
         let is_past = |seen: Position| {
             let is_later = seen.history == position.history && seen.offset > position.offset;
             is_later || succeeds(seen, master, lineage)
         };
-        if !self.seen.position().is_some_and(is_past) {
+        if self.seen.position().is_some_and(is_past) {
+            self.written = self.written.max(open.and_then(|open| open.written));
+        } else {
+            let kept = |place: Place| place.kept_by(master, lineage);
+            self.written = self.place().into_iter().chain(open).filter_map(kept).max();
             self.seen = Seen::At(position);
+            if demand.doubts > self.settled {
+                // One that was in doubt may be in there.
+                self.written = Some(position.offset);
+            }
         }
         self.settled = self.settled.max(demand.doubts);
     }
@@ -228,6 +242,51 @@ impl State {
     /// Tells whether the session has seen what a successor of this master wrote: what this one has is old.
     fn has_outlived(&self, master: &Evidence, lineage: &Lineage) -> bool {
         self.seen.position().is_some_and(|seen| succeeds(seen, master, lineage))
+    }
+}
+
+impl Place {
+    /// Returns what of it the master does not have.
+    fn missing_in(self, master: &Evidence, lineage: &Lineage) -> Option<Loss> {
+        let (seen, position) = (self.position, master.position);
+        match master.prove(seen) {
+            Proof::Contained => None,
+            Proof::Lost => Some(self.lost_by(master, lineage)),
+            // Another call has seen more of it meanwhile.
+            Proof::Open if seen.history == position.history => None,
+            Proof::Open => match lineage.relate(seen, position.history) {
+                Relation::Contained => None,
+                Relation::Lost => Some(self.lost_by(master, lineage)),
+                // An answer of long ago, from a master whose successor was seen meanwhile.
+                Relation::Unknown if !lineage.is_in_office(position.history) => {
+                    match lineage.relate(position, seen.history) {
+                        Relation::Contained => None,
+                        // What was written there.
+                        Relation::Lost => Some(Loss::Lost),
+                        Relation::Unknown => Some(Loss::Unproven),
+                    }
+                }
+                Relation::Unknown => Some(Loss::Unproven),
+            },
+        }
+    }
+
+    fn lost_by(self, master: &Evidence, lineage: &Lineage) -> Loss {
+        let parted_at = self.parted_from(master, lineage).unwrap_or(0);
+        if self.written.is_some_and(|written| written >= parted_at) { Loss::Lost } else { Loss::History }
+    }
+
+    /// Returns up to where the master has what the session wrote: offsets go on through promotions.
+    fn kept_by(self, master: &Evidence, lineage: &Lineage) -> Option<u64> {
+        let parted_at = self.parted_from(master, lineage)?;
+        self.written.map(|written| written.min(parted_at.saturating_sub(1)))
+    }
+
+    /// Returns the first offset of its history that the master does not have.
+    fn parted_from(self, master: &Evidence, lineage: &Lineage) -> Option<u64> {
+        let Position { history, .. } = self.position;
+        let told = master.earlier.filter(|(earlier, _)| *earlier == history && history != master.position.history);
+        told.map(|(_, parted_at)| parted_at).or_else(|| lineage.parted(history, master.position.history))
     }
 }
 

@@ -7,13 +7,15 @@ use parking_lot::Mutex;
 
 use super::Position;
 
-/// So many samples are kept.
-const KEPT: usize = 64;
+/// So many samples are kept: enough for bounds of 50 ms and of an hour at once, each within a seventh.
+const KEPT: usize = 128;
 
 /// Offsets of the master, and when it was asked for them.
 ///
 /// Whatever was written before a question was sent lies before the offset in the answer. So a node that contains that
 /// offset is no staler than the question is old.
+///
+/// The older samples are, the fewer are kept: bounds that are long need no more.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline(Mutex<VecDeque<Sample>>);
 
@@ -38,13 +40,10 @@ impl Timeline {
                 samples.clear();
             }
         }
-        if samples.len() == KEPT {
-            // Of the older ones, fewer will do: they answer for bounds that are long.
-            let mut is_kept = false;
-            samples.retain(|_| {
-                is_kept = !is_kept;
-                is_kept
-            });
+        if samples.len() == KEPT
+            && let Some(index) = most_dispensable(&samples, asked)
+        {
+            samples.remove(index);
         }
         samples.push_back(Sample { asked, answered, position });
     }
@@ -52,8 +51,10 @@ impl Timeline {
     /// Returns what a node must contain so that it has everything that was written before `moment`; `None` if the master
     /// was not asked since.
     pub(crate) fn at(&self, moment: Instant) -> Option<Position> {
+        let samples = self.0.lock();
         // The oldest that is young enough demands the least.
-        self.0.lock().iter().find(|sample| sample.asked >= moment).map(|sample| sample.position)
+        let first = samples.partition_point(|sample| sample.asked < moment);
+        samples.get(first).map(|sample| sample.position)
     }
 
     /// Returns whether the master had gone beyond this position by `moment`, as far as it was asked.
@@ -64,6 +65,17 @@ impl Timeline {
             sample.position.history == position.history && sample.position.offset > position.offset
         })
     }
+}
+
+/// Returns the sample without which the gap between its neighbours is the smallest, compared with their age. The oldest and
+/// the latest ones stay.
+fn most_dispensable(samples: &VecDeque<Sample>, now: Instant) -> Option<usize> {
+    let seconds = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64();
+    let gap = |index: &usize| {
+        let (older, younger) = (samples[index - 1].asked, samples[index + 1].asked);
+        seconds(older, younger) / seconds(older, now)
+    };
+    (1..samples.len().saturating_sub(1)).min_by(|one, two| gap(one).total_cmp(&gap(two)))
 }
 
 #[cfg(test)]
@@ -99,6 +111,25 @@ mod tests {
         assert!(!timeline.had_left(at(1, 20), after(9999)) && !timeline.had_left(at(2, 1), after(9999)));
         timeline.note(after(300), after(305), at(1, 5));
         assert!(!timeline.had_left(at(1, 10), after(9999)), "it was reset");
+    }
+
+    #[test]
+    fn short_and_long_bounds_are_served_at_once() {
+        let (timeline, start) = (Timeline::default(), Instant::now());
+        let pace = Duration::from_millis(25);
+        // An hour at the pace of the shortest bound; an offset is the number of its question.
+        let count: u32 = 40 * 3600;
+        (0..count).for_each(|n| timeline.note(start + pace * n, start + pace * n, at(1, u64::from(n))));
+        let now = start + pace * (count - 1);
+        for millis in [50, 80, 200, 1_000, 5_000, 20_000, 60_000, 600_000, 3_000_000] {
+            let bound = Duration::from_millis(millis);
+            let position = timeline.at(now - bound).unwrap();
+            let age = now - (start + pace * u32::try_from(position.offset).unwrap());
+            assert!(age <= bound, "{age:?} for {bound:?}");
+            let is_near = age + pace * 2 >= bound.mul_f64(0.85);
+            assert!(is_near, "{age:?} for {bound:?}: more is asked for than needed");
+        }
+        assert!(timeline.0.lock().len() <= KEPT);
     }
 
     #[test]

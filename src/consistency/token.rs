@@ -28,6 +28,8 @@ use crate::hash::Fnv;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Token {
     pub(super) seen: Seen,
+    /// The offset of the session's own last write in what was seen; only of what was seen at a position.
+    pub(super) written: Option<u64>,
     /// A write may or may not have been applied: only the master can tell.
     pub(super) in_doubt: bool,
     /// What the next read is to be told: a write found out, and no read has come since.
@@ -53,9 +55,9 @@ pub(crate) struct Fence {
     pub(crate) count: u64,
 }
 
-/// A text that is no token, or only a part of one.
+/// A text that is no token, only a part of one, or one of another version of this crate.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a token of a session, or a damaged one")]
+#[error("not a token of a session, a damaged one, or one of another format")]
 pub struct ParseTokenError(());
 
 impl Token {
@@ -67,10 +69,11 @@ impl Token {
     pub fn merge(self, other: impl Borrow<Self>) -> Self {
         let other = other.borrow();
         let (seen, in_doubt) = (self.seen.merge(other.seen), self.in_doubt || other.in_doubt);
-        Self { seen, in_doubt, loss: self.loss.max(other.loss) }
+        let written = seen.position().and(self.written.max(other.written));
+        Self { seen, written, in_doubt, loss: self.loss.max(other.loss) }
     }
 
-    /// Kind, content, and two bytes that tell a damaged token from a whole one: at most 31 bytes.
+    /// Format, kind, content, and two bytes that tell a damaged token from a whole one: at most 36 bytes.
     fn to_bytes(self) -> Vec<u8> {
         let kind = match self.seen {
             Seen::Nothing => 0,
@@ -81,14 +84,16 @@ impl Token {
         let loss = match self.loss {
             None => 0,
             Some(Loss::Unproven) => UNPROVEN,
+            Some(Loss::History) => LOST | UNPROVEN,
             Some(Loss::Lost) => LOST,
         };
-        let mut bytes = vec![kind | loss | if self.in_doubt { DOUBT } else { 0 }];
+        let mut bytes = vec![FORMAT, kind | loss | if self.in_doubt { DOUBT } else { 0 }];
         match self.seen {
             Seen::Nothing | Seen::Unknown => {}
             Seen::At(Position { history, offset }) => {
                 bytes.extend_from_slice(history.bytes());
                 bytes.extend_from_slice(&offset.to_be_bytes());
+                bytes.extend_from_slice(&self.written_before(offset).to_be_bytes());
             }
             Seen::Fence(Fence { name, count }) => {
                 bytes.extend_from_slice(&name.to_be_bytes());
@@ -99,18 +104,28 @@ impl Token {
         bytes
     }
 
+    /// Says how far before the last offset the session's own last write is. Farther than there is room for, it is as if it
+    /// had written there: rather a read taken for a write than the other way round.
+    fn written_before(&self, offset: u64) -> u32 {
+        let distance = |written| u32::try_from(offset.saturating_sub(written)).unwrap_or(NOT_WRITTEN).min(FARTHEST);
+        self.written.map_or(NOT_WRITTEN, distance)
+    }
+
     fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let (body, sum) = bytes.split_last_chunk::<2>()?;
         if *sum != check(body) {
             return None;
         }
-        let (kind, content) = body.split_first()?;
+        let [FORMAT, kind, content @ ..] = body else { return None };
+        let mut written = None;
         let seen = match (kind & !(DOUBT | LOST | UNPROVEN), content.len()) {
             (0, 0) => Seen::Nothing,
-            (1, 28) => {
-                let (history, offset) = content.split_first_chunk::<20>()?;
-                let history = HistoryId::of(*history)?;
-                Seen::At(Position { history, offset: u64::from_be_bytes(offset.try_into().ok()?) })
+            (1, 32) => {
+                let (history, rest) = content.split_first_chunk::<20>()?;
+                let (offset, before) = rest.split_first_chunk::<8>()?;
+                let (offset, before) = (u64::from_be_bytes(*offset), u32::from_be_bytes(before.try_into().ok()?));
+                written = if before == NOT_WRITTEN { None } else { Some(offset.checked_sub(before.into())?) };
+                Seen::At(Position { history: HistoryId::of(*history)?, offset })
             }
             (2, 16) => {
                 let (name, count) = content.split_first_chunk::<8>()?;
@@ -124,12 +139,16 @@ impl Token {
             0 => None,
             UNPROVEN => Some(Loss::Unproven),
             LOST => Some(Loss::Lost),
-            _ => return None,
+            _ => Some(Loss::History),
         };
-        Some(Self { seen, in_doubt: kind & DOUBT != 0, loss })
+        Some(Self { seen, written, in_doubt: kind & DOUBT != 0, loss })
     }
 }
 
+/// The first byte of a token. Another one: another version of this crate made it.
+const FORMAT: u8 = 2;
+const NOT_WRITTEN: u32 = u32::MAX;
+const FARTHEST: u32 = NOT_WRITTEN - 1;
 const DOUBT: u8 = 0x80;
 const LOST: u8 = 0x40;
 const UNPROVEN: u8 = 0x20;
@@ -198,8 +217,10 @@ impl<'de> Deserialize<'de> for Token {
 
 #[cfg(test)]
 mod tests {
-    use super::{Fence, LONGEST, Seen, Token};
+    use super::{FARTHEST, FORMAT, Fence, LONGEST, Seen, Token, check};
     use crate::consistency::{HistoryId, Loss, Position};
+    use base64::Engine;
+    use base64::prelude::BASE64_URL_SAFE_NO_PAD;
     use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 
     fn tokens() -> impl Strategy<Value = Token> {
@@ -209,8 +230,44 @@ mod tests {
             .prop_map(move |(name, offset)| Seen::At(Position { history: history(name), offset }));
         let fence = (0..3_u64, any::<u64>()).prop_map(|(name, count)| Seen::Fence(Fence { name, count }));
         let seen = prop_oneof![Just(Seen::Nothing), Just(Seen::Unknown), at, fence];
-        let loss = prop_oneof![Just(None), Just(Some(Loss::Unproven)), Just(Some(Loss::Lost))];
-        (seen, any::<bool>(), loss).prop_map(|(seen, in_doubt, loss)| Token { seen, in_doubt, loss })
+        let loss =
+            prop_oneof![Just(None), Just(Some(Loss::Unproven)), Just(Some(Loss::History)), Just(Some(Loss::Lost))];
+        let written = prop_oneof![Just(None), any::<u32>().prop_map(|before| Some(before.min(FARTHEST)))];
+        (seen, any::<bool>(), loss, written).prop_map(|(seen, in_doubt, loss, before)| {
+            let written = |seen: Position| before.map(|before| seen.offset - seen.offset.min(before.into()));
+            Token { seen, written: seen.position().and_then(written), in_doubt, loss }
+        })
+    }
+
+    fn text_of(format: u8, token: Token) -> String {
+        let mut bytes = token.to_bytes();
+        bytes[0] = format;
+        let body = bytes.len() - 2;
+        let sum = check(&bytes[..body]);
+        bytes[body..].copy_from_slice(&sum);
+        BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    #[test]
+    fn tokens_of_another_format_are_refused() {
+        let token = Token { in_doubt: true, ..Token::default() };
+        assert_eq!(text_of(FORMAT, token).parse(), Ok(token));
+        for format in (0..=u8::MAX).filter(|format| *format != FORMAT) {
+            assert!(text_of(format, token).parse::<Token>().is_err(), "{format}");
+        }
+        // As the version before wrote them.
+        for text in ["AKK0", "Aa+", &"A".repeat(42), "BAcHBwcHBwcHBwcHBwcHBwcHBwcHAAAAAAAAAAoRIg"] {
+            assert!(text.parse::<Token>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_write_of_long_ago_is_told_as_a_later_one() {
+        let position = Position { history: HistoryId::of([1; 20]).unwrap(), offset: u64::MAX };
+        let token = Token { seen: Seen::At(position), written: Some(5), ..Token::default() };
+        let there: Token = token.to_string().parse().unwrap();
+        assert_eq!((there.seen, there.written), (token.seen, Some(u64::MAX - u64::from(FARTHEST))));
+        assert!(token.to_string().len() == LONGEST);
     }
 
     proptest! {

@@ -1,27 +1,45 @@
-//! How long a node takes to answer: a peak-sensitive average in one atomic word.
+//! How long a node takes to answer: an average that single late answers hardly move, in one atomic word.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How fast the average forgets: after so many milliseconds half of a peak is left.
+/// How fast the average forgets while nothing is heard: after so many milliseconds half of it is left.
 const TAU: f64 = 1000.0;
 /// The unit in which latencies are kept: 2^32 of them are seven minutes.
 const UNIT_NANOS: f64 = 100.0;
 /// What a failure costs, unless it is said otherwise: twice the default response limit.
 const PENALTY: Duration = Duration::from_secs(2);
+/// A late answer counts as at most this multiple of the average. On a busy machine one answer in thirty takes a hundred times
+/// longer than the others, because some process had to wait for a processor: that says nothing about the node.
+const MOST: f64 = 2.0;
+/// The part of the way to a late answer that the average goes. Ten late answers in a row raise it tenfold.
+const UP: f64 = 1.0 / 4.0;
+/// The part of the way to an early answer that the average goes. Less than [`UP`]: a slow node matters more than a quick one.
+const DOWN: f64 = 1.0 / 32.0;
+/// An answer that is later than the average by this is a stall of the node, in units. Waiting for a processor takes less.
+const STALL: f64 = 200_000.0;
+/// After a first stall the average is trusted for so many milliseconds: a second one before it is confirmed counts in full.
+const SUSPECTED: u32 = 16;
+/// The shortest and the longest time for which an average is trusted without a new answer, in milliseconds.
+const TRUST: (u32, u32) = (1, 1000);
 
-/// A peak EWMA (Finagle): a sample above the average replaces it, one below pulls it down slowly, and time does as well, so
-/// that nodes are tried again. A failure counts as a sample of at least the penalty: else a node that fails at once would
-/// look fast, and draw all calls.
+/// An average of the answers' times (a robust relative of Finagle's peak EWMA). Answers move it by little, so that it shows what
+/// is usual; a stall and a failure raise it at once. A failure counts as at least the penalty: else a node that fails at once
+/// would look fast, and draw all calls. Time lowers it, so that nodes are tried again.
 ///
 /// The word holds the latency in its upper half, in units of [`UNIT_NANOS`], and the time of the sample in its lower half, in
 /// milliseconds. 0 means that nothing is known.
+///
+/// Beside it stands how long the average is trusted without a new answer. Each answer that confirms it doubles that time, each
+/// one that does not shortens it: a node that was slow by chance is soon asked again, and one that stays slow once a second.
 #[derive(Debug)]
 pub(super) struct Latency {
     /// The time of the first sample, so that the same samples give the same averages whenever the node was made.
     epoch: OnceLock<Moment>,
     word: AtomicU64,
+    /// In milliseconds. Not changed together with the word: a mixture of two states only asks the node sooner or later.
+    trust: AtomicU32,
     penalty: Duration,
 }
 
@@ -37,6 +55,8 @@ pub(crate) struct Measured {
     pub(crate) nanos: f64,
     /// The age of the last sample in milliseconds.
     pub(crate) age: u32,
+    /// The average is not trusted any more: the node should be asked again.
+    pub(crate) is_due: bool,
 }
 
 /// A sample and its time.
@@ -48,7 +68,7 @@ struct Known {
 
 impl Latency {
     pub(super) fn new() -> Self {
-        Self { epoch: OnceLock::new(), word: AtomicU64::new(0), penalty: PENALTY }
+        Self { epoch: OnceLock::new(), word: AtomicU64::new(0), trust: AtomicU32::new(TRUST.0), penalty: PENALTY }
     }
 
     /// Sets what a failure costs.
@@ -56,27 +76,60 @@ impl Latency {
         self.penalty = penalty;
     }
 
-    /// Notes that a call was answered after this time.
+    /// Records that a call was answered after this time.
     #[inline]
     pub(super) fn answered(&self, took: Duration, now: Instant) {
         let word = self.word.load(Ordering::Relaxed);
         let (sample, millis) = (units(took), self.millis(now.into()));
-        let next = match Known::of(word) {
-            None => sample,
-            Some(known) if sample > known.units => sample,
-            // At most one step down in a millisecond: threads do not fight for the word.
-            Some(known) if known.millis == millis => return,
-            Some(known) => {
-                let kept = kept_after(known.age_at(millis));
-                let (before, sample) = (f64::from(known.units) * kept, f64::from(sample));
-                if sample > before { sample as u32 } else { (before * kept + sample * (1.0 - kept)) as u32 }
-            }
+        let trust = self.trust.load(Ordering::Relaxed);
+        let (next, next_trust) = match Known::of(word) {
+            None => (sample, TRUST.0),
+            Some(known) => self.moved(known, trust, f64::from(sample), millis),
         };
-        // If another thread was faster, its sample is as good as this one.
-        let _ = self.word.compare_exchange(word, pack(next, millis), Ordering::Relaxed, Ordering::Relaxed);
+        // Usually it is as long as it can be.
+        if next_trust != trust {
+            self.trust.store(next_trust, Ordering::Relaxed);
+        }
+        let next = pack(next, millis);
+        if next != word {
+            // If another thread was faster, its sample is as good as this one.
+            let _ = self.word.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
-    /// Notes that a call failed.
+    /// Returns the average with one more sample, and how long it is to be trusted.
+    #[inline]
+    fn moved(&self, known: Known, trust: u32, sample: f64, millis: u32) -> (u32, u32) {
+        let age = known.age_at(millis);
+        let (last, kept) = (f64::from(known.units), kept_after(age));
+        let before = last * kept;
+        let more = trust.saturating_mul(2).min(TRUST.1);
+        let is_stall = sample > before + STALL;
+        if is_stall && trust > SUSPECTED {
+            // One may be chance, on a machine whose processors are all busy. The next one is not.
+            return ((before + (last * MOST - before).max(0.0) * UP) as u32, SUSPECTED);
+        }
+        if is_stall {
+            // It is left for twice as long as it took.
+            let twice = (sample * (2.0 * UNIT_NANOS / 1e6)) as u32;
+            return (sample as u32, twice.clamp(TRUST.0, TRUST.1));
+        }
+        if sample > before {
+            let next = before + (sample.min(last * MOST) - before) * UP.max(1.0 - kept);
+            return (next as u32, if sample > last * MOST { (trust / 8).max(TRUST.0) } else { more });
+        }
+        if age < trust {
+            let kept = kept.min(1.0 - DOWN);
+            return ((before * kept + sample * (1.0 - kept)) as u32, more);
+        }
+        // It was asked because the average was not trusted any more. After a failure one good answer is not enough.
+        if before * 16.0 > f64::from(units(self.penalty)) {
+            return (((before + sample) / 2.0) as u32, more);
+        }
+        (sample as u32, if sample * MOST < before { TRUST.0 } else { more })
+    }
+
+    /// Records that a call failed.
     #[cold]
     pub(super) fn failed(&self, now: Instant) {
         let (penalty, millis) = (units(self.penalty), self.millis(now.into()));
@@ -86,6 +139,7 @@ impl Latency {
         };
         // The closure never refuses.
         let _ = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise);
+        self.trust.store(TRUST.1, Ordering::Relaxed);
     }
 
     /// Forgets everything: the node is as one that was never asked.
@@ -98,7 +152,10 @@ impl Latency {
     pub(super) fn at(&self, now: Moment) -> Option<Measured> {
         let known = Known::of(self.word.load(Ordering::Relaxed))?;
         let age = known.age_at(self.millis(now));
-        Some(Measured { nanos: f64::from(known.units) * (UNIT_NANOS * TAU) / (TAU + f64::from(age)), age })
+        let nanos = f64::from(known.units) * (UNIT_NANOS * TAU) / (TAU + f64::from(age));
+        // Usually it was heard in this millisecond.
+        let is_due = age >= TRUST.0 && age >= self.trust.load(Ordering::Relaxed);
+        Some(Measured { nanos, age, is_due })
     }
 
     /// Milliseconds since the beginning, modulo 49 days; never 0 at the beginning, so that no sample looks like none.
@@ -145,7 +202,7 @@ fn units(time: Duration) -> u32 {
     u32::try_from(units).unwrap_or(u32::MAX)
 }
 
-/// The part of a peak that is left after so many milliseconds: cheaper than an exponential, and slower in the end.
+/// The part of an average that is left after so many milliseconds: cheaper than an exponential, and slower in the end.
 #[inline]
 fn kept_after(millis: u32) -> f64 {
     TAU / (TAU + f64::from(millis))
@@ -162,20 +219,61 @@ mod tests {
         latency.at(now.into()).unwrap().nanos / 1e6
     }
 
+    fn is_due(latency: &Latency, now: Instant) -> bool {
+        latency.at(now.into()).unwrap().is_due
+    }
+
     #[test]
-    fn peaks_count_at_once_and_are_forgotten_slowly() {
+    fn a_late_answer_hardly_counts_and_ten_of_them_do() {
         let start = Instant::now();
         let latency = Latency::new();
         assert!(latency.at(start.into()).is_none());
-        latency.answered(MS, start);
+        (0..20).for_each(|_| latency.answered(MS, start));
+        latency.answered(10 * MS, start);
+        assert!((average(&latency, start) - 1.25).abs() < 0.01, "{}", average(&latency, start));
+        (0..200).for_each(|_| latency.answered(MS, start));
+        assert!(average(&latency, start) < 1.01, "{}", average(&latency, start));
+        (0..10).for_each(|_| latency.answered(10 * MS, start));
+        assert!(average(&latency, start) > 7.0, "{}", average(&latency, start));
+        assert!((average(&latency, start + 1000 * MS) * 2.0 - average(&latency, start)).abs() < 0.1, "time lowers it");
+    }
+
+    #[test]
+    fn a_second_stall_counts_at_once_and_for_twice_its_length() {
+        let start = Instant::now();
+        let latency = Latency::new();
+        (0..20).for_each(|_| latency.answered(MS, start));
+        latency.answered(50 * MS, start);
+        assert!(average(&latency, start) < 1.3, "one may be chance: {}", average(&latency, start));
         latency.answered(50 * MS, start);
         assert!((average(&latency, start) - 50.0).abs() < 0.01);
-        latency.answered(MS, start);
-        assert!((average(&latency, start) - 50.0).abs() < 0.01, "one good answer does not mend it");
-        assert!((average(&latency, start + 1000 * MS) - 25.0).abs() < 0.1, "time does");
-        (1..2000_u32).for_each(|n| latency.answered(MS, start + n * MS));
-        let mended = average(&latency, start + 2000 * MS);
-        assert!((0.9..3.0).contains(&mended), "{mended}");
+        assert!(!is_due(&latency, start + 99 * MS) && is_due(&latency, start + 100 * MS));
+        (100..110_u32).for_each(|n| latency.answered(MS, start + n * MS));
+        assert!(average(&latency, start + 110 * MS) < 2.0, "{}", average(&latency, start + 110 * MS));
+    }
+
+    #[test]
+    fn what_is_confirmed_is_trusted_for_longer() {
+        let start = Instant::now();
+        let latency = Latency::new();
+        latency.answered(10 * MS, start);
+        // After 1 ms, 2 ms, 4 ms and so on.
+        let mut now = start;
+        for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1000] {
+            assert!(!is_due(&latency, now + wait * MS - MS / 2) && is_due(&latency, now + wait * MS), "{wait}");
+            now += wait * MS;
+            latency.answered(10 * MS, now);
+        }
+        // It was slow for some time, and is not any more.
+        now += 1000 * MS;
+        let mut asked = 0;
+        while average(&latency, now) > 0.2 {
+            assert!(is_due(&latency, now));
+            latency.answered(MS / 10, now);
+            asked += 1;
+            now += MS;
+        }
+        assert!(asked < 8, "{asked}");
     }
 
     #[test]
@@ -187,7 +285,10 @@ mod tests {
         latency.failed(start + MS);
         assert!(average(&latency, start + MS) >= 100.0);
         latency.answered(MS / 100, start + MS);
-        assert!(average(&latency, start + 2 * MS) > 99.0, "a fast answer does not hide it");
+        assert!(average(&latency, start + 2 * MS) > 96.0, "a fast answer does not hide it");
+        assert!(!is_due(&latency, start + 1000 * MS), "it is asked again after a second");
+        latency.answered(MS / 100, start + 1001 * MS);
+        assert!(!is_due(&latency, start + 2000 * MS), "and then not at once");
         latency.forget();
         assert!(latency.at(start.into()).is_none());
     }

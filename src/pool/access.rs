@@ -35,7 +35,10 @@ pub(super) struct Access {
     open: AtomicU32,
     most_connecting: u32,
     state: Mutex<State>,
+    /// A connection came back, or a turn to connect ended.
     changed: Condvar,
+    /// A turn to connect ended: for the monitor, whom nothing else concerns.
+    turn_ended: Condvar,
     /// Callers that wait for a connection to come back.
     waiting: AtomicU32,
 }
@@ -60,8 +63,11 @@ pub(super) struct Pause {
     pub(super) cause: RedisError,
 }
 
-/// An open connection, counted until dropped.
-pub(super) struct Opened(Term);
+/// The turn of one handshake, which ends when this is dropped.
+pub(super) struct Turn {
+    access: Arc<Access>,
+    connector: Arc<Connector>,
+}
 
 /// How long a connection is in service: one that is lent, until its generation ends.
 #[derive(Clone)]
@@ -83,6 +89,7 @@ impl Access {
             most_connecting,
             state: Mutex::default(),
             changed: Condvar::new(),
+            turn_ended: Condvar::new(),
             waiting: AtomicU32::new(0),
         }
     }
@@ -119,49 +126,35 @@ impl Access {
     }
 
     /// Begins a handshake, if there are not too many and connecting does not pause.
-    pub(super) fn begin(&self, state: &mut State, now: Instant) -> bool {
+    pub(super) fn begin(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Turn> {
         let has_turn = state.connecting + state.waiting_questions < self.most_connecting;
-        let may = has_turn && state.pause(now).is_none();
-        if may {
-            state.connecting += 1;
+        if !has_turn || state.pause(now).is_some() {
+            return None;
         }
-        may
+        state.connecting += 1;
+        Some(self.turn())
     }
 
     /// Begins a handshake of the monitor, which waits only a moment for its turn. A pause does not keep it off: it finds out
     /// whether the server takes connections again.
-    fn begin_for_monitor(&self, end: Instant) {
+    fn begin_for_monitor(self: &Arc<Self>, end: Instant) -> Turn {
         let end = end.min(Instant::now() + MONITOR_WAITS);
         let mut state = self.state.lock();
         state.waiting_questions += 1;
-        while state.connecting >= self.most_connecting && !self.changed.wait_until(&mut state, end).timed_out() {}
+        while state.connecting >= self.most_connecting && !self.turn_ended.wait_until(&mut state, end).timed_out() {}
         state.waiting_questions -= 1;
         state.connecting += 1;
+        drop(state);
+        self.turn()
+    }
+
+    fn turn(self: &Arc<Self>) -> Turn {
+        Turn { access: Arc::clone(self), connector: self.connector() }
     }
 
     /// Connects outside the pool, in the turn of the monitor.
     pub(super) fn connect_for_monitor(self: &Arc<Self>, end: Instant) -> RedisResult<Live> {
-        self.begin_for_monitor(end);
-        let connected = self.connector().connect(self, false, end);
-        let refusal = connected.as_ref().err().filter(|cause| Obstacle::of(cause).spares_the_node());
-        self.end(refusal, Instant::now(), rand::random());
-        connected
-    }
-
-    /// A handshake is over. `refused`: the server takes no more connections, or not this login. `chance`, 0 to 1, spreads
-    /// the pause, so that clients that were refused together do not come back together.
-    pub(super) fn end(&self, refused: Option<&RedisError>, now: Instant, chance: f64) {
-        let mut state = self.state.lock();
-        state.connecting = state.connecting.saturating_sub(1);
-        match refused {
-            Some(cause) => {
-                let pause = FIRST_PAUSE.saturating_mul(1 << state.refusals.min(DOUBLINGS)).mul_f64(0.8 + 0.4 * chance);
-                state.refusals = state.refusals.saturating_add(1);
-                state.paused = Some(Pause { until: now + pause, cause: cause.clone() });
-            }
-            None => (state.paused, state.refusals) = (None, 0),
-        }
-        self.changed.notify_all();
+        self.begin_for_monitor(end).connect(false, end)
     }
 
     /// Counts a caller that waits from now on, so that whoever gives a connection back says so.
@@ -189,6 +182,13 @@ impl Access {
 }
 
 impl State {
+    /// The server refused a connection or a login: connecting pauses. `chance`: 0 to 1.
+    fn refuse(&mut self, cause: &RedisError, now: Instant, chance: f64) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.refusals.min(DOUBLINGS)).mul_f64(0.8 + 0.4 * chance);
+        self.refusals = self.refusals.saturating_add(1);
+        self.paused = Some(Pause { until: now + pause, cause: cause.clone() });
+    }
+
     /// Returns the pause that connecting makes now.
     pub(super) fn pause(&self, now: Instant) -> Option<&Pause> {
         self.paused.as_ref().filter(|pause| pause.until > now)
@@ -196,39 +196,64 @@ impl State {
 }
 
 impl Term {
-    /// Counts an open connection.
-    pub(super) fn open(self) -> Opened {
-        if self.is_pooled {
-            self.access.open.fetch_add(1, Ordering::Relaxed);
-        }
-        Opened(self)
-    }
-
     /// Returns whether the generation of the connection has ended.
     pub(super) fn is_over(&self) -> bool {
         self.is_pooled && self.generation != self.access.generation.load(Ordering::Acquire)
     }
 }
 
-impl Opened {
-    pub(super) fn term(&self) -> &Term {
-        &self.0
+impl Turn {
+    /// Opens a connection, by `end`. Where the server refuses it, connecting pauses. `is_pooled`: it will be lent.
+    pub(super) fn connect(self, is_pooled: bool, end: Instant) -> RedisResult<Live> {
+        let connected = self.connector.connect(&self.access, is_pooled, end);
+        let mut state = self.access.state.lock();
+        match connected.as_ref().err().filter(|cause| Obstacle::of(cause).spares_the_node()) {
+            // The refusal of an earlier login says nothing about the present one.
+            Some(_) if !self.is_current() => {}
+            // Spread, so that clients that were refused together do not come back together.
+            Some(cause) => state.refuse(cause, Instant::now(), rand::random()),
+            None => (state.paused, state.refusals) = (None, 0),
+        }
+        drop(state);
+        connected
+    }
+
+    /// Returns whether this is how connections are to be opened now.
+    pub(super) fn is_current(&self) -> bool {
+        Arc::ptr_eq(&self.connector, &self.access.connector())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut state = self.access.state.lock();
+        state.connecting = state.connecting.saturating_sub(1);
+        self.access.changed.notify_all();
+        self.access.turn_ended.notify_one();
+    }
+}
+
+/// An open connection of the pool, counted until dropped.
+pub(super) struct Counted(Arc<Access>);
+
+impl Term {
+    /// Counts the connection among those of the pool.
+    pub(super) fn count(&self) -> Counted {
+        self.access.open.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(&self.access))
     }
 
     /// Returns the way to the node, if somebody waits there for a connection that comes back.
     #[inline]
     pub(super) fn awaited(&self) -> Option<Arc<Access>> {
-        let access = &self.0.access;
-        (access.waiting.load(Ordering::Relaxed) > 0).then(|| Arc::clone(access))
+        (self.access.waiting.load(Ordering::Relaxed) > 0).then(|| Arc::clone(&self.access))
     }
 }
 
-impl Drop for Opened {
+impl Drop for Counted {
     fn drop(&mut self) {
-        if self.0.is_pooled {
-            self.0.access.open.fetch_sub(1, Ordering::Relaxed);
-            self.0.access.wake_one();
-        }
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.wake_one();
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use redis::{Client, Connection, ConnectionAddr, ConnectionLike, ProtocolVersion, RedisError, RedisResult, Value, cmd};
 
 use super::access::Access;
-use super::greeting::{Login, greeting, is_about_login, old_greeting, without_echo};
+use super::greeting::{Login, greeting, is_about_login, old_greeting, without_echo, without_password};
 use super::hello::{Greeting, read_greeting, read_role};
 use super::live::Live;
 use super::resolver::Resolver;
@@ -74,13 +74,24 @@ impl Connector {
         is_pooled: bool,
         end: Instant,
     ) -> RedisResult<(Live, Greeting)> {
+        let password = self.whole.get_connection_info().redis_settings().password();
+        self.try_to_connect(access, is_pooled, end).map_err(|error| without_password(error, password))
+    }
+
+    fn try_to_connect(&self, access: &Arc<Access>, is_pooled: bool, end: Instant) -> RedisResult<(Live, Greeting)> {
         let hello = self.hello.load(Ordering::Relaxed);
         let mut live = self.open(access, is_pooled, end)?;
         if hello == REFUSED {
             let greeting = self.greet_as_of_old(&mut live, end)?;
             return Ok((live, greeting));
         }
-        let refusal = match self.greet(&mut live, end) {
+        let mut greeted = self.greet(&mut live, end);
+        if hello == NOT_KNOWN && greeted.as_ref().is_err_and(RedisError::is_connection_dropped) {
+            // Once may be chance.
+            live = self.open(access, is_pooled, end)?;
+            greeted = self.greet(&mut live, end);
+        }
+        let refusal = match greeted {
             Ok(greeting) => {
                 self.hello.store(WORKS, Ordering::Relaxed);
                 return Ok((live, greeting));
@@ -121,9 +132,9 @@ impl Connector {
             }
             #[cfg(unix)]
             ConnectionAddr::Unix(path) => super::socket::connect_unix(path, end)?,
-            _ => return Ok(Live::new(Wire::redis(self.open_by_redis(&self.socket, end, 1)?), term.open())),
+            _ => return Ok(Live::new(Wire::redis(self.open_by_redis(&self.socket, end, 1)?), term)),
         };
-        Ok(Live::new(Wire::plain(Transport::new(socket, term.clone())), term.open()))
+        Ok(Live::new(Wire::plain(Transport::new(socket, term.clone())), term))
     }
 
     /// Has the redis crate connect: it tries every address of a name, and waits for each reply, with the whole limit.

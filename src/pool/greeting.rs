@@ -71,10 +71,33 @@ pub(super) fn without_echo(error: RedisError) -> RedisError {
     error
 }
 
+/// Whatever words a server has for it: the password that it was given is not repeated.
+pub(super) fn without_password(error: RedisError, password: Option<&str>) -> RedisError {
+    let repeats = |password: &str| !password.is_empty() && error.to_string().contains(password);
+    match error.code() {
+        Some(code) if password.is_some_and(repeats) => {
+            // The code may be a part of the password as well.
+            let code = if password.is_some_and(|password| password.contains(code)) { "ERR" } else { code };
+            redis::make_extension_error(code.to_owned(), Some("the server repeated the login".to_owned()))
+        }
+        _ => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::is_about_login;
+    use super::{is_about_login, without_password};
     use redis::parse_redis_value;
+
+    #[test]
+    fn no_wording_repeats_the_password() {
+        for line in ["ERR invalid password s3cret", "WRONGPASS s3cret", "DENIED s3cret", "ERR wrong number s3cret"] {
+            let error = parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap().extract_error().unwrap_err();
+            assert!(!without_password(error.clone(), Some("s3cret")).to_string().contains("s3cret"), "{line}");
+            assert_eq!(without_password(error.clone(), Some("other")), error);
+            assert_eq!(without_password(error.clone(), None), error);
+        }
+    }
 
     #[test]
     fn whatever_is_not_about_the_login_is_said_again_without_hello() {

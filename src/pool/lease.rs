@@ -31,11 +31,19 @@ impl Lease {
         Self { slot: Some(slot), is_settled: true, took_time }
     }
 
-    pub(super) fn fill(&mut self, live: Live) {
+    pub(super) fn fill(&mut self, mut live: Live) {
+        live.count();
         if let Some(slot) = &mut self.slot {
             slot.live = Some(Box::new(live));
         }
         self.took_time = true;
+    }
+
+    /// Takes the connection of another slot.
+    pub(super) fn take_over(&mut self, other: &mut Self) {
+        if let (Some(own), Some(other)) = (&mut self.slot, &mut other.slot) {
+            own.live = other.live.take();
+        }
     }
 
     #[inline]

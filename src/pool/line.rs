@@ -7,8 +7,7 @@ use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::access::Access;
 use super::live::Live;
-use crate::addr::NodeAddr;
-use crate::node::{Report, Role, role_of};
+use crate::node::{Report, Role, addr_of, role_of};
 use crate::routing::Obstacle;
 
 /// Asks one server for its state, on a connection of its own that is kept open.
@@ -57,6 +56,9 @@ enum Question {
 
 const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 /// One section each: servers before 7.0 take no more. On a fresh connection the process may be another one.
+///
+/// What was received is asked for before anything else: it must not be younger than what is said of the data.
+const BEFORE: &[u8] = b"*2\r\n$4\r\nINFO\r\n$5\r\nstats\r\n";
 const MORE: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n*2\r\n$4\r\nINFO\r\n$11\r\npersistence\r\n";
 const SERVER: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
 const ROLE: &[u8] = b"*1\r\n$4\r\nROLE\r\n";
@@ -181,7 +183,12 @@ impl Line {
         let is_fresh = !live.has_served;
         let mut report = Report::default();
         if self.question == Question::Info {
-            match ask_info(live, is_fresh, end)? {
+            let mut told = ask_info(live, is_fresh, end)?;
+            if !is_fresh && told.as_ref().is_ok_and(|told| !told.has_same_history_as(&self.last)) {
+                // Whether it was only named anew depends on more.
+                told = ask_info(live, true, end)?;
+            }
+            match told {
                 Ok(told) => report = told,
                 Err(error) if is_withheld(&error) => self.question = Question::Role,
                 Err(_) => {}
@@ -210,14 +217,14 @@ impl Line {
 
 type Told = Result<Report, RedisError>;
 
-fn ask_info(live: &mut Live, is_fresh: bool, end: Instant) -> RedisResult<Told> {
-    let questions = if is_fresh { [INFO, MORE].concat() } else { INFO.to_vec() };
-    let mut replies = Vec::with_capacity(3);
-    live.ask(&questions, if is_fresh { 3 } else { 1 }, end, |value| replies.push(value))?;
+fn ask_info(live: &mut Live, asks_all: bool, end: Instant) -> RedisResult<Told> {
+    let (questions, count, main) = if asks_all { ([BEFORE, INFO, MORE].concat(), 4, 1) } else { (INFO.to_vec(), 1, 0) };
+    let mut replies = Vec::with_capacity(count);
+    live.ask(&questions, count, end, |value| replies.push(value))?;
     let mut all = String::new();
     for (index, reply) in replies.into_iter().enumerate() {
         match reply {
-            Value::ServerError(error) if index == 0 => return Ok(Err(error.into())),
+            Value::ServerError(error) if index == main => return Ok(Err(error.into())),
             reply => all.push_str(text(&reply).unwrap_or_default()),
         }
         all.push('\n');
@@ -236,13 +243,12 @@ fn ask_role(live: &mut Live, end: Instant) -> RedisResult<Told> {
 }
 
 /// Reads `["master", offset, [[host, port, offset], …]]` or `["slave", host, port, state, offset]`.
-fn read_role(items: &[Value]) -> Report {
+pub(super) fn read_role(items: &[Value]) -> Report {
     let number = |index: usize| match items.get(index) {
         Some(Value::Int(number)) => u64::try_from(*number).ok(),
         other => other.and_then(text).and_then(|text| text.parse().ok()),
     };
-    let addr =
-        |host: Option<&Value>, port: Option<u64>| Some(NodeAddr::tcp(host.and_then(text)?, u16::try_from(port?).ok()?));
+    let addr = |host: Option<&Value>, port: Option<u64>| addr_of(host.and_then(text)?, u16::try_from(port?).ok()?);
     match items.first().and_then(text).and_then(role_of) {
         Some(Role::Master) => {
             // Dragonfly gives no offset: the list comes earlier.
@@ -251,7 +257,7 @@ fn read_role(items: &[Value]) -> Report {
                 let Value::Array(parts) = item else { return None };
                 addr(parts.first(), parts.get(1).and_then(text).and_then(|port| port.parse().ok()))
             };
-            Report::of_master_role(number(1), lists.flatten().filter_map(follower).collect())
+            Report::of_master_role(number(1), lists.flatten().filter_map(follower))
         }
         Some(Role::Replica) => {
             Report::of_replica_role(addr(items.get(1), number(2)), items.get(3).and_then(text), number(4))

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use redis::{RedisResult, Value};
 
-use super::access::{Access, Opened};
+use super::access::{Access, Counted, Term};
 use super::hello::{Greeting, read_greeting, read_role};
 use super::patience::Patience;
 use super::wire::Wire;
@@ -23,12 +23,14 @@ pub(super) struct Live {
     pub(super) last_used: Instant,
     /// It has answered a request, so that an end of file says nothing about the node.
     pub(super) has_served: bool,
-    opened: Opened,
+    term: Term,
+    /// Among the open connections of its pool, once it is ready to be lent.
+    counted: Option<Counted>,
 }
 
 impl Live {
-    pub(super) fn new(wire: Wire, opened: Opened) -> Self {
-        Self { wire, role: None, knows_hello: true, last_used: Instant::now(), has_served: false, opened }
+    pub(super) fn new(wire: Wire, term: Term) -> Self {
+        Self { wire, role: None, knows_hello: true, last_used: Instant::now(), has_served: false, term, counted: None }
     }
 
     pub(super) fn prove(&mut self, role: Option<Role>, knows_hello: bool) {
@@ -36,15 +38,20 @@ impl Live {
         self.knows_hello = knows_hello;
     }
 
+    /// It is ready to be lent.
+    pub(super) fn count(&mut self) {
+        self.counted = Some(self.term.count());
+    }
+
     /// Returns whether the node left its place in the set since the connection was opened.
     pub(super) fn is_withdrawn(&self) -> bool {
-        self.opened.term().is_over()
+        self.term.is_over()
     }
 
     /// Returns the way to the node, if somebody waits there for a connection that comes back.
     #[inline]
     pub(super) fn awaited(&self) -> Option<Arc<Access>> {
-        self.opened.awaited()
+        self.term.awaited()
     }
 
     /// Asks the server for its role, by the command that needs the least rights.

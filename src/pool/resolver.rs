@@ -102,7 +102,7 @@ impl Resolver {
     }
 
     /// Looks a name up again, on another thread, unless a look-up of it is under way or has just ended.
-    pub(crate) fn look_up_again(&self, host: &str, _port: u16) {
+    pub(crate) fn look_up_again(&self, host: &str) {
         self.look_up_after(PAUSE, host);
     }
 

@@ -27,7 +27,7 @@ pub(super) fn connect_tcp(
 ) -> io::Result<Socket> {
     let addresses = resolver.addresses(host, port, Some(end))?;
     // The name may stand for others by now: that is known when it is needed again.
-    resolver.look_up_again(host, port);
+    resolver.look_up_again(host);
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
     for (index, addr) in addresses.iter().enumerate() {
         let left = end.saturating_duration_since(Instant::now());
@@ -72,7 +72,7 @@ pub(super) fn connect_unix(path: &Path, end: Instant) -> io::Result<Socket> {
         }
         let socket = Raw::new(Domain::UNIX, Type::STREAM, None)?;
         // Linux lets it wait for the backlog as long as a write may wait.
-        socket.set_write_timeout(Some(socket_limit(left)))?;
+        socket.set_write_timeout(Some(socket_limit(left).max(Duration::from_millis(1))))?;
         match socket.connect(&addr) {
             Ok(()) => {
                 socket.set_write_timeout(None)?;

@@ -76,15 +76,16 @@ impl Transport {
     /// Goes on after a wait that ended without anything: a part of the time is over, or a signal came.
     #[cold]
     fn go_on(&mut self, direction: Direction) -> io::Result<()> {
-        if self.term.is_over() {
-            let text = "given up, for the node left its place in the set meanwhile";
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
-        }
         self.may_have_waited = true;
         self.cut_to_what_is_left(direction)
     }
 
     fn cut_to_what_is_left(&mut self, direction: Direction) -> io::Result<()> {
+        // Also while bytes arrive: a peer that goes on talking may talk for ever.
+        if self.term.is_over() {
+            let text = "given up, for the node was ejected or lost its role meanwhile";
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, text));
+        }
         let left = self.patience.left(Instant::now()).ok_or(io::ErrorKind::TimedOut)?;
         let timer = match direction {
             Direction::Read => &self.read,

@@ -29,6 +29,8 @@ pub(crate) struct Fault {
     pub(crate) cause: Option<RedisError>,
     /// How long was waited in vain, where that is why it failed.
     pub(crate) waited: Option<Waited>,
+    /// The caller's time was over long before the limit: that says nothing about the node.
+    pub(crate) is_hasty: bool,
 }
 
 /// A time limit that was met.
@@ -39,6 +41,9 @@ pub(crate) struct Waited {
     pub(crate) time: Duration,
 }
 
+/// A node that did not answer within less than this part of its limit may be slow, or far away: the caller had no time.
+const TELLING_PART: u32 = 8;
+
 /// How far an attempt got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stage {
@@ -46,10 +51,14 @@ pub(crate) enum Stage {
     Avoided,
     /// All connections of the pool stayed lent.
     Checkout,
+    /// As many connections as may be opened at a time were being opened, and none was ready in time.
+    Turn,
     /// No connection could be made, or the server refused the login.
     Connect,
     /// The node is not what the topology takes it for.
     WrongRole,
+    /// Answered; what takes itself for the master is not the set's.
+    Deposed,
     /// Nothing was sent: the connection had been closed while it was idle.
     Idle,
     /// Sent on a connection that had served before and turned out to be closed.
@@ -62,7 +71,9 @@ pub(crate) enum Stage {
     Withdrawn,
     /// Answered; the node does not prove to contain what the reply has to contain.
     Unproven,
-    /// Answered; the node does not tell how far it is.
+    /// Answered; the replica does not tell how far it is. Another node may.
+    Mute,
+    /// Answered; the master does not tell how far it is.
     Silent,
     /// Not executed: what proves it later could not be written along.
     Unfenced,
@@ -79,9 +90,11 @@ impl Reply {
     #[inline]
     pub(crate) fn hide_arguments(&mut self, request: &Request<'_>) {
         match self {
-            // Scripts and transactions answer with arrays in which there may be errors.
-            Self::One(Value::ServerError(_)) => self.hide_all(request),
-            Self::One(Value::Array(_)) if request.runs_script || request.step().is_some() => self.hide_all(request),
+            Self::One(Value::ServerError(_) | Value::Attribute { .. }) => self.hide_all(request),
+            // Scripts and transactions answer with arrays, maps and sets in which there may be errors.
+            Self::One(value) if is_aggregate(value) && (request.runs_script || request.step().is_some()) => {
+                self.hide_all(request);
+            }
             Self::One(_) => {}
             Self::Many { .. } => self.hide_all(request),
         }
@@ -91,10 +104,12 @@ impl Reply {
         match self {
             Self::One(value) => request.hide_arguments(value),
             Self::Many { kept, not_queued } => {
-                let fails = |value: &&mut Value| matches!(value, Value::ServerError(_) | Value::Array(_));
                 let is_read = request.is_read();
                 // No read answers with an array of errors, and some with long ones.
-                let may_fail = |value: &&mut Value| fails(value) && !(is_read && matches!(value, Value::Array(_)));
+                let may_fail = |value: &&mut Value| {
+                    matches!(value, Value::ServerError(_) | Value::Attribute { .. })
+                        || (!is_read && is_aggregate(value))
+                };
                 kept.iter_mut().filter(may_fail).for_each(|value| request.hide_arguments(value));
                 for (_, error) in not_queued {
                     if let Some(shown) = request.without_arguments(error) {
@@ -115,12 +130,21 @@ impl Reply {
     }
 }
 
+fn is_aggregate(value: &Value) -> bool {
+    matches!(value, Value::Array(_) | Value::Map(_) | Value::Set(_))
+}
+
 /// Tells the caller what the session cannot read any more.
 pub(crate) fn loss_error(loss: Loss) -> Error {
     match loss {
         Loss::Lost => {
-            let text = "something that this session wrote or read is not in the master's history any more";
+            let text = "something that this session wrote is not in the master's history any more";
             Error::new(ErrorKind::WriteLost, text)
+        }
+        Loss::History => {
+            let text =
+                "something that this session read is not in the master's history any more; all that it wrote itself is";
+            Error::new(ErrorKind::HistoryLost, text)
         }
         Loss::Unproven => {
             let text = "nobody can tell whether the master still has what this session wrote and read";
@@ -131,7 +155,7 @@ pub(crate) fn loss_error(loss: Loss) -> Error {
 
 impl Fault {
     pub(crate) fn new(stage: Stage, cause: impl Into<Option<RedisError>>) -> Self {
-        Self { stage, cause: cause.into(), waited: None }
+        Self { stage, cause: cause.into(), waited: None, is_hasty: false }
     }
 
     /// Records which limit a wait met that began at `since`: the setting's, or what was left `until` its end if that was
@@ -144,8 +168,11 @@ impl Fault {
         until: Option<(Instant, &'static str)>,
     ) -> Self {
         let left = until.map(|(end, setting)| Waited { setting, time: end.saturating_duration_since(since) });
-        if self.waited.is_none() && (self.stage == Stage::Checkout || self.is_timeout()) {
-            self.waited = Some(left.filter(|left| left.time < limit.time).unwrap_or(limit));
+        if self.waited.is_none() && (matches!(self.stage, Stage::Checkout | Stage::Turn) || self.is_timeout()) {
+            let left = left.filter(|left| left.time < limit.time);
+            let part = if self.stage == Stage::Connect { TELLING_PART / 2 } else { TELLING_PART };
+            self.is_hasty = left.is_some_and(|left| left.time < limit.time / part);
+            self.waited = Some(left.unwrap_or(limit));
         }
         self
     }
@@ -154,14 +181,27 @@ impl Fault {
     pub(crate) fn into_error(self, node: &Node, connections: u32, request: &Request<'_>) -> Error {
         let addr = node.addr();
         match self.stage {
-            Stage::Avoided => Error::new(ErrorKind::Unavailable, "ejected after failures").on(addr).because(self.cause),
-            Stage::Checkout => {
+            Stage::Avoided => {
+                let text = if node.is_ejected() { "ejected after failures" } else { "not in its place any more" };
+                Error::new(ErrorKind::Unavailable, text).on(addr).because(self.cause)
+            }
+            Stage::Checkout | Stage::Turn => {
                 let waited = self.waited.map(|waited| waited.to_string()).unwrap_or_default();
-                let text = format!("all {connections} connections of the pool stayed in use{waited}");
-                Error::new(ErrorKind::Checkout, text.replace(" within ", " for ")).on(addr).because(self.cause)
+                let text = match (self.stage, &self.cause) {
+                    (Stage::Turn, _) => {
+                        format!("could not connect{waited}: other connections to it were being opened (max_connecting)")
+                    }
+                    (_, Some(_)) => format!("no connection became free{waited}, and it takes no more"),
+                    (_, None) => {
+                        let text = format!("all {connections} connections of the pool stayed in use{waited}");
+                        text.replace(" within ", " for ")
+                    }
+                };
+                Error::new(ErrorKind::Checkout, text).on(addr).because(self.cause)
             }
             Stage::Connect | Stage::Idle => self.into_connect_error(node),
             Stage::WrongRole => wrong_role(node, request).caused_by(self.cause),
+            Stage::Deposed => wrong_role(node, request).sent(),
             Stage::Stale | Stage::Sent => {
                 let is_doubtful = !request.is_read();
                 let error = match self.waited {
@@ -174,17 +214,24 @@ impl Fault {
                         Error::new(ErrorKind::Interrupted, text).because(self.cause)
                     }
                 };
-                error.on(addr).executed(is_doubtful)
+                error.sent().on(addr).executed(is_doubtful)
             }
             Stage::Withdrawn => {
-                let text = format!("left its place in the set before it had answered {request}");
-                Error::new(ErrorKind::Interrupted, text).on(addr).executed(!request.is_read())
+                let text = format!("was ejected, or lost its role, before it had answered {request}");
+                Error::new(ErrorKind::Interrupted, text).sent().on(addr).executed(!request.is_read())
             }
+            _ => self.into_answer_error(node, request),
+        }
+    }
+
+    /// Tells the caller of an answer that will not do.
+    fn into_answer_error(self, node: &Node, request: &Request<'_>) -> Error {
+        let addr = node.addr();
+        match self.stage {
             Stage::Unproven if request.is_read() => {
-                let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
                 let text =
-                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough{why}");
-                Error::unproven_read(text).on(addr).because(self.cause)
+                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough");
+                Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
             }
             Stage::Unproven => {
                 let text = format!("stopped being the master during {request}: what it read may be old");
@@ -194,13 +241,13 @@ impl Fault {
                 let text = format!("{request} was not executed: the fence of its session could not be raised");
                 Error::new(ErrorKind::Unproven, text).on(addr).because(self.cause)
             }
-            Stage::Silent => {
+            Stage::Silent | Stage::Mute => {
                 let text = self.why_silent();
-                Error::new(ErrorKind::Unproven, text).on(addr).executed(!request.is_read()).because(self.cause)
+                Error::new(ErrorKind::Unproven, text).sent().on(addr).executed(!request.is_read()).because(self.cause)
             }
             Stage::Spoiled => {
                 let text = format!("refused {request} inside a transaction");
-                Error::new(ErrorKind::Unavailable, text).on(addr).because(self.cause)
+                Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
             }
             Stage::Lost(loss) => loss_error(loss).on(addr),
             Stage::Unacknowledged { confirmed, asked } => {
@@ -208,7 +255,8 @@ impl Fault {
                     format!("{request} was applied, but only {confirmed} of {asked} replicas confirmed it in time");
                 Error::new(ErrorKind::Unacknowledged, message).on(addr).executed(true).confirmed_by(confirmed)
             }
-            Stage::Unconfirmed => {
+            // All others were told by `into_error`.
+            _ => {
                 let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
                 let text = format!("{request} was applied, but the server refused to wait for replicas (WAIT){why}");
                 Error::new(ErrorKind::Unacknowledged, text).on(addr).executed(true).because(self.cause)
@@ -258,6 +306,14 @@ impl Fault {
 
     pub(crate) fn is_timeout(&self) -> bool {
         self.cause.as_ref().is_some_and(RedisError::is_timeout)
+    }
+
+    /// Returns whether the request was sent.
+    pub(crate) fn was_sent(&self) -> bool {
+        !matches!(
+            self.stage,
+            Stage::Avoided | Stage::Checkout | Stage::Turn | Stage::Connect | Stage::WrongRole | Stage::Idle
+        )
     }
 
     /// Returns whether the request was sent and got no complete reply.

@@ -88,7 +88,8 @@ pub enum Exclusion {
     Diverged,
     /// Enough fallback reads are on the master already.
     Protected,
-    /// The session has seen what only the master can prove: a write is in doubt, for example.
+    /// It cannot prove what the session or the bound on staleness asks for: it lacked that a moment ago, only the master can
+    /// prove it (a write is in doubt, for example), or the next read is to be told of a loss first.
     Unproven,
     /// `query` refuses the command, or a pooled connection must not serve it.
     Refused,
@@ -149,7 +150,7 @@ impl fmt::Display for Exclusion {
             Self::OutOfSync => "syncing, or cut off from the master",
             Self::Diverged => "does not belong to the master's history",
             Self::Protected => "enough fallback reads are on the master",
-            Self::Unproven => "cannot prove what the session has seen",
+            Self::Unproven => "cannot prove what the session, or the bound on staleness, asks for",
             Self::Refused => "refused, use connection() for scans and dedicated() for the rest",
         })
     }

@@ -71,6 +71,10 @@ impl Protection {
             }
         };
         self.waiting.fetch_sub(1, Ordering::SeqCst);
+        if has_room {
+            // Whoever was woken may have no time left: the next one looks as well.
+            self.ended.notify_one();
+        }
         has_room
     }
 

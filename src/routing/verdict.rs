@@ -97,31 +97,40 @@ fn judge_write(refusal: Refusal, setting: Setting<'_>) -> (Verdict, Option<Outco
 }
 
 fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome>) {
-    match fault.stage {
-        Stage::Avoided => (Verdict::Elsewhere, None),
-        // A busy pool is this process's doing, not the node's.
-        Stage::Checkout if request.is_read() => (Verdict::Elsewhere, None),
-        Stage::Checkout => (Verdict::GiveUp, None),
-        Stage::Idle | Stage::Spoiled => (Verdict::SameNode, None),
-        Stage::Connect if fault.is_refusal_by_server() && !request.is_read() => {
-            (Verdict::GiveUp, Some(Outcome::Unreachable))
-        }
-        // What this process lacks says nothing about the node.
-        Stage::Connect if fault.obstacle() == Obstacle::Here => (Verdict::Elsewhere, None),
-        Stage::Connect => (Verdict::Elsewhere, Some(Outcome::Unreachable)),
-        Stage::WrongRole => (Verdict::Elsewhere, Some(Outcome::NotServing)),
-        Stage::Withdrawn if request.is_repeatable() => (Verdict::Elsewhere, None),
-        Stage::Stale if request.is_repeatable() => (Verdict::SameNode, None),
-        Stage::Stale | Stage::Withdrawn => (Verdict::GiveUp, None),
-        Stage::Unproven if request.is_repeatable() => (Verdict::Unproven, None),
+    let repeatable = request.is_repeatable();
+    let verdict = match fault.stage {
+        Stage::Avoided | Stage::WrongRole | Stage::Deposed => Verdict::Elsewhere,
+        // A write has waited for as long as it may.
+        Stage::Checkout | Stage::Turn if request.is_read() => Verdict::Elsewhere,
+        Stage::Checkout | Stage::Turn => Verdict::GiveUp,
+        Stage::Idle | Stage::Spoiled => Verdict::SameNode,
+        Stage::Connect if fault.is_refusal_by_server() && !request.is_read() => Verdict::GiveUp,
+        Stage::Connect => Verdict::Elsewhere,
+        Stage::Sent | Stage::Withdrawn if repeatable => Verdict::Elsewhere,
+        Stage::Stale if repeatable => Verdict::SameNode,
+        Stage::Unproven | Stage::Mute if repeatable => Verdict::Unproven,
+        Stage::Sent | Stage::Stale | Stage::Withdrawn => Verdict::GiveUp,
         Stage::Unproven
+        | Stage::Mute
         | Stage::Silent
         | Stage::Unfenced
         | Stage::Lost(_)
         | Stage::Unconfirmed
-        | Stage::Unacknowledged { .. } => (Verdict::GiveUp, None),
-        Stage::Sent if request.is_repeatable() => (Verdict::Elsewhere, Some(Outcome::Failed)),
-        Stage::Sent => (Verdict::GiveUp, Some(Outcome::Failed)),
+        | Stage::Unacknowledged { .. } => Verdict::GiveUp,
+    };
+    (verdict, outcome_of(fault))
+}
+
+/// Returns what a fault says about its node, if anything.
+pub(crate) fn outcome_of(fault: &Fault) -> Option<Outcome> {
+    match fault.stage {
+        _ if fault.is_hasty => None,
+        // What this process lacks says nothing about the node.
+        Stage::Connect if fault.obstacle() == Obstacle::Here => None,
+        Stage::Connect => Some(Outcome::Unreachable),
+        Stage::WrongRole | Stage::Deposed => Some(Outcome::NotServing),
+        Stage::Sent => Some(Outcome::Failed),
+        _ => None,
     }
 }
 

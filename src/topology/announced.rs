@@ -19,9 +19,12 @@ const CLAIM_LASTS: Duration = Duration::from_secs(5);
 /// What was told last.
 #[derive(Debug, Default)]
 pub(super) struct Announced {
-    set: Mutex<Option<Vec<(NodeAddr, Role)>>>,
+    set: Mutex<Told>,
     sync_states: Mutex<Vec<Observed>>,
 }
+
+/// The generation that was told last, with its nodes and roles.
+type Told = Option<(u64, Vec<(NodeAddr, Role)>)>;
 
 /// The sync state of one node.
 #[derive(Debug)]
@@ -38,9 +41,13 @@ impl Announced {
         let nodes = topology.members().iter().map(|member| (member.node.addr().clone(), member.place));
         let mut nodes: Vec<_> = nodes.collect();
         nodes.sort_by(|one, other| one.0.cmp(&other.0));
-        if self.set.lock().replace(nodes.clone()).is_some_and(|told| told == nodes) {
+        let mut set = self.set.lock();
+        let is_old = |(generation, told): &(u64, Vec<_>)| *generation > topology.generation() || *told == nodes;
+        if set.as_ref().is_some_and(is_old) {
             return;
         }
+        *set = Some((topology.generation(), nodes));
+        drop(set);
         let of = |role| topology.members().iter().filter(move |member| member.place == role);
         let replicas: Vec<_> = of(Role::Replica).map(|member| member.node.addr()).collect();
         let master = of(Role::Master).map(|member| member.node.addr()).next();

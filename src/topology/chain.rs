@@ -3,22 +3,20 @@
 
 use crate::node::SyncState;
 
-/// Lowers the state of each node to that of the nodes through which it replicates. `parents` says through which other
-/// node each one replicates, as far as that is known; `None` for those that follow the master, or somebody unknown.
-pub(super) fn inherit(own: &[SyncState], parents: &[Option<usize>]) -> Vec<SyncState> {
+/// Lowers the state of each node to that of the nodes through which it replicates. `handed_on` is what each one hands on: of one
+/// that is silent, what it said last counts for nothing. `parents` says through which other node each one replicates, as far as
+/// that is known; `None` for those that follow the master, or somebody unknown.
+pub(super) fn inherit(own: &[SyncState], handed_on: &[SyncState], parents: &[Option<usize>]) -> Vec<SyncState> {
     let inherited = |index: usize| {
-        let mut at = index;
+        let (mut at, mut state) = (index, own[index]);
         // No longer than there are nodes: what they say at different times may be a circle.
         for _ in 0..own.len() {
-            if own[at] != SyncState::InSync {
-                break;
-            }
-            match parents[at] {
-                Some(parent) => at = parent,
+            match parents[at].filter(|_| state == SyncState::InSync) {
+                Some(parent) => (at, state) = (parent, handed_on[parent]),
                 None => break,
             }
         }
-        own[at]
+        state
     };
     (0..own.len()).map(inherited).collect()
 }
@@ -34,18 +32,22 @@ mod tests {
         let parents = [None, None, Some(1), Some(2), None];
         for state in [Syncing, LinkDown, Lagging, Diverged] {
             let own = [InSync, state, InSync, InSync, InSync];
-            assert_eq!(inherit(&own, &parents), [InSync, state, state, state, InSync]);
+            assert_eq!(inherit(&own, &own, &parents), [InSync, state, state, state, InSync]);
         }
+        let silent = [InSync, LinkDown, InSync, InSync, InSync];
+        let inherited = inherit(&[InSync; 5], &silent, &parents);
+        assert_eq!(inherited, [InSync, InSync, LinkDown, LinkDown, InSync], "behind a silent one");
         let own = [InSync, LinkDown, Syncing, InSync, Lagging];
-        assert_eq!(inherit(&own, &parents), [InSync, LinkDown, Syncing, Syncing, Lagging], "the nearest counts");
-        assert_eq!(inherit(&[InSync; 5], &parents), [InSync; 5]);
+        assert_eq!(inherit(&own, &own, &parents), [InSync, LinkDown, Syncing, Syncing, Lagging], "the nearest counts");
+        assert_eq!(inherit(&[InSync; 5], &[InSync; 5], &parents), [InSync; 5]);
     }
 
     #[test]
     fn circles_end() {
-        assert_eq!(inherit(&[InSync; 3], &[Some(1), Some(2), Some(0)]), [InSync; 3]);
-        assert_eq!(inherit(&[InSync; 1], &[Some(0)]), [InSync]);
-        assert_eq!(inherit(&[InSync, InSync, Lagging], &[Some(1), Some(0), Some(0)]), [InSync, InSync, Lagging]);
-        assert_eq!(inherit(&[], &[]), []);
+        assert_eq!(inherit(&[InSync; 3], &[InSync; 3], &[Some(1), Some(2), Some(0)]), [InSync; 3]);
+        assert_eq!(inherit(&[InSync; 1], &[InSync; 1], &[Some(0)]), [InSync]);
+        let own = [InSync, InSync, Lagging];
+        assert_eq!(inherit(&own, &own, &[Some(1), Some(0), Some(0)]), own);
+        assert_eq!(inherit(&[], &[], &[]), []);
     }
 }

@@ -45,18 +45,27 @@ impl Chronicle {
     }
 }
 
-/// Tells whether one process, a master before and after, can only have named its history anew: when its first replica comes,
-/// or its backlog expires. Nothing is lost by that, and nothing else is said of it.
+/// Returns whether one process only named its history anew: when its first replica came, or its backlog expired. Nothing is
+/// lost by that.
+///
+/// The run id is not enough. Between two reports, the process may have followed somebody else, and been promoted; once its
+/// backlog expires after that, it names nothing that it continues. But as a replica it would have received something. A
+/// server that does not count that (before Redis 7.0) shows nothing, and neither does one that says what it continues, be
+/// that believed or not.
 fn renames(before: &Report, report: &Report) -> bool {
     let is_one = before.run_id.is_some() && before.run_id == report.run_id;
-    is_one && before.role == Some(Role::Master) && report.earlier().is_none()
+    let was_master = before.role == Some(Role::Master);
+    let received_nothing = before.received.is_some() && before.received == report.received;
+    let went_on = before.offset <= report.offset;
+    let continues_nothing = report.history.as_ref().is_some_and(|history| history.earlier.is_none());
+    is_one && was_master && received_nothing && went_on && continues_nothing
 }
 
 #[cfg(test)]
 mod tests {
     use super::Chronicle;
     use crate::consistency::{HistoryId, Position, Relation};
-    use crate::node::Report;
+    use crate::node::{Report, Role};
     use std::time::{Duration, Instant};
 
     fn report(run_id: &str, history: &str, earlier: Option<(&str, u64)>, offset: u64) -> Report {
@@ -64,7 +73,7 @@ mod tests {
         let (second, parted) = earlier.map_or(("00", "-1".to_owned()), |(id, parted)| (id, parted.to_string()));
         let (history, second) = (name(history), name(second));
         Report::of_info(&format!(
-            "role:master\r\nrun_id:{run_id}\r\nmaster_replid:{history}\r\nmaster_replid2:{second}\r\nmaster_repl_offset:{offset}\r\nsecond_repl_offset:{parted}\r\n"
+            "role:master\r\nrun_id:{run_id}\r\nmaster_replid:{history}\r\nmaster_replid2:{second}\r\nmaster_repl_offset:{offset}\r\nsecond_repl_offset:{parted}\r\nrepl_backlog_active:1\r\ntotal_net_repl_input_bytes:7\r\n"
         ))
     }
 
@@ -88,6 +97,33 @@ mod tests {
         assert_eq!(relate(at("bb", 19), at("dd", 0)), Relation::Contained);
         assert_eq!(relate(at("bb", 20), at("dd", 0)), Relation::Lost);
         assert_eq!(relate(at("cc", 1), at("dd", 0)), Relation::Unknown, "it says what it continues");
+    }
+
+    #[test]
+    fn a_name_is_new_only_where_nothing_else_can_have_happened() {
+        let relate = |before: &Report, after: &Report| {
+            let (chronicle, now) = (Chronicle::default(), Instant::now());
+            chronicle.note(None, before, now, true);
+            chronicle.note(Some(before), after, now, true);
+            chronicle.lineage.relate(at("aa", 9), at("bb", 0).history)
+        };
+        let (before, after) = (report("x", "aa", None, 10), report("x", "bb", None, 30));
+        assert_eq!(relate(&before, &after), Relation::Contained);
+        for received in [None, Some(8)] {
+            let synced = Report { received, ..after.clone() };
+            assert_eq!(relate(&before, &synced), Relation::Unknown, "{received:?}: it may have followed somebody");
+        }
+        assert_eq!(
+            relate(&Report { received: None, ..before.clone() }, &Report { received: None, ..after.clone() }),
+            Relation::Unknown
+        );
+        assert_eq!(relate(&before, &report("x", "bb", None, 9)), Relation::Unknown, "it went back");
+        assert_eq!(relate(&report("x", "aa", Some(("cc", 5)), 10), &after), Relation::Contained, "its backlog expired");
+        // Emptied and promoted: what it says is not believed, and is no silence either.
+        let emptied = Report { has_backlog: false, ..report("x", "bb", Some(("aa", 20)), 30) };
+        assert_eq!(relate(&before, &emptied), Relation::Unknown);
+        let demoted = Report { role: Some(Role::Replica), ..before.clone() };
+        assert_eq!(relate(&demoted, &after), Relation::Unknown);
     }
 
     #[test]

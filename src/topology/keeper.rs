@@ -148,7 +148,7 @@ impl Keeper {
                 // Calls that still see it there write nothing to it any more.
                 peer.node.set_sync_state(SyncState::Diverged, Instant::now());
             }
-            peer.pool.end_generation(Instant::now());
+            peer.pool.end_generation();
             peer.close();
         }
         let watched = self.watch_all();
@@ -210,7 +210,7 @@ impl Keeper {
         {
             ended.push(from);
         }
-        ended.iter().for_each(|peer| peer.pool.end_generation(now));
+        ended.iter().for_each(|peer| peer.pool.end_generation());
         self.announced.sync_states(&sync_states, now, self.is_monitored());
         if let Some(next) = next {
             self.announced.topology_changed(&next);

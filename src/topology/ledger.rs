@@ -260,7 +260,12 @@ fn sync_states(
         (0..claims.len()).find(is_it).filter(|index| Some(*index) != master)
     };
     let parents: Vec<Option<usize>> = claims.iter().map(parent).collect();
-    inherit(&own, &parents)
+    let hands_on = |(index, state): (usize, &SyncState)| {
+        let is_out = claims[index].silent_since.is_some() || peers[index].node.is_ejected();
+        if lives && is_out && Some(index) != master { SyncState::LinkDown } else { *state }
+    };
+    let handed_on: Vec<SyncState> = own.iter().enumerate().map(hands_on).collect();
+    inherit(&own, &handed_on, &parents)
 }
 
 impl Topology {

@@ -33,7 +33,7 @@ impl Names {
 
     /// Begins to look the names among these up again.
     pub(super) fn look_up_again(&self, places: &[Place]) {
-        hosts(places).for_each(|host| self.resolver.look_up_again(host, 0));
+        hosts(places).for_each(|host| self.resolver.look_up_again(host));
     }
 
     /// Begins to look up those of the names among these again of which the last look-up is 5 s ago.

@@ -110,7 +110,7 @@ impl Peer {
     #[cold]
     pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant) {
         if self.node.record_failure(outcome, now, rand::random()) {
-            self.pool.end_generation(now);
+            self.pool.end_generation();
         }
     }
 
@@ -118,14 +118,14 @@ impl Peer {
     #[cold]
     pub(crate) fn record_loss(&self, now: Instant) {
         if self.node.record_loss(now, rand::random()) {
-            self.pool.end_generation(now);
+            self.pool.end_generation();
         }
     }
 
     /// The same, for what the monitor found out.
     fn blame(&self, outcome: Outcome, now: Instant) {
         if self.node.blame(outcome, now, rand::random()) {
-            self.pool.end_generation(now);
+            self.pool.end_generation();
         }
     }
 
@@ -143,7 +143,7 @@ impl Peer {
     pub(crate) fn observe_role(&self, role: Role) -> bool {
         let news = self.node.observe_role(role);
         if news {
-            self.pool.end_generation(Instant::now());
+            self.pool.end_generation();
             events::role_changed(self.node.addr(), role);
         }
         news
@@ -160,15 +160,13 @@ impl Peer {
             self.observe_role(role);
         }
         let now = Instant::now();
-        if let Some(position) = report.position() {
-            self.progress.set(position);
-        }
+        self.progress.hears_report(&mut report);
         let report = Arc::new(report);
         let is_loading = report.loading;
         let before = self.node.tell(Arc::clone(&report), now).and_then(|before| before.run_id.clone());
         if !self.node.is_shared() && before.is_some() && report.run_id.is_some() && before != report.run_id {
             // Another process: the connections to the old one are dead, or lead elsewhere.
-            self.pool.end_generation(now);
+            self.pool.end_generation();
         }
         *self.asked.lock() = Asked { last: Some(began), greeting: report.role, ..Asked::default() };
         if is_loading {
@@ -270,10 +268,8 @@ impl Peer {
 
     fn ips_of(&self, addr: &NodeAddr) -> Vec<SocketAddr> {
         let Some((host, port)) = addr.host().zip(addr.port()) else { return Vec::new() };
-        self.resolver.known(host, port).unwrap_or_else(|_| {
-            self.resolver.look_up_again(host, port);
-            Vec::new()
-        })
+        self.resolver.keep_fresh(host);
+        self.resolver.known(host, port).unwrap_or_default()
     }
 
     /// Tells whether nobody watches the node yet; from now on, somebody does.

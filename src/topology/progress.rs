@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::consistency::Position;
+use crate::consistency::{Evidence, Position, Standpoint};
+use crate::node::{Report, Role};
 
 /// After a reply that did not prove what was asked for, a node is asked later than others for this long; doubled with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -30,12 +31,34 @@ struct State {
     /// How often it has lagged behind since it last proved anything, and until when it is thought to.
     misses: u32,
     lags_until: Option<Instant>,
+    /// It was last seen as a replica that synchronised, or held no data that it could name.
+    may_hold_other_data: bool,
 }
 
 impl Progress {
-    /// Notes how far the node's data is, by its own word.
-    pub(crate) fn set(&self, position: Position) {
-        self.0.lock().position = Some(position);
+    /// Records what the node said beside a reply. Of a master that was seen in the middle of a resynchronisation, and not
+    /// behind it, the word for what it continues is not good: over a second channel, the data of somebody else may have been
+    /// loaded before its promotion.
+    pub(crate) fn hears(&self, evidence: &mut Evidence) {
+        let mut state = self.0.lock();
+        state.position = Some(evidence.position);
+        match evidence.standpoint {
+            Standpoint::Adrift => state.may_hold_other_data = true,
+            Standpoint::Replica => state.may_hold_other_data = false,
+            Standpoint::Master if state.may_hold_other_data => evidence.earlier = None,
+            Standpoint::Master | Standpoint::Unlinked => {}
+        }
+    }
+
+    /// The same, for what the node told the monitor.
+    pub(super) fn hears_report(&self, report: &mut Report) {
+        let mut state = self.0.lock();
+        state.position = report.position().or(state.position);
+        match (report.role, report.holds_what_it_names()) {
+            (Some(Role::Replica), Some(holds)) => state.may_hold_other_data = !holds,
+            (Some(Role::Master), _) if state.may_hold_other_data => report.distrust(),
+            _ => {}
+        }
     }
 
     /// The node proved what was asked for.
@@ -70,7 +93,8 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::{FIRST_PAUSE, Hint, Progress};
-    use crate::consistency::{HistoryId, Position};
+    use crate::consistency::{Evidence, HistoryId, Position, Standpoint};
+    use crate::node::Report;
     use std::time::{Duration, Instant};
 
     #[test]
@@ -79,7 +103,8 @@ mod tests {
         let at = |offset| Position { history, offset };
         let (progress, now) = (Progress::default(), Instant::now());
         assert!(progress.may_have(Hint::At(at(5)), now), "not known");
-        progress.set(at(4));
+        let told = |offset| Evidence { standpoint: Standpoint::Replica, position: at(offset), earlier: None };
+        progress.hears(&mut told(4));
         assert!(progress.may_have(Hint::At(at(5)), now), "it goes on all the time");
         progress.missed(now);
         assert!(!progress.may_have(Hint::At(at(5)), now) && progress.may_have(Hint::At(at(4)), now));
@@ -88,9 +113,42 @@ mod tests {
         (0..40).for_each(|_| progress.missed(now));
         assert!(!progress.may_have(Hint::At(at(5)), now + Duration::from_secs(1)));
         assert!(progress.may_have(Hint::At(at(5)), now + Duration::from_secs(2)));
-        progress.set(at(5));
+        progress.hears(&mut told(5));
         assert!(progress.may_have(Hint::At(at(5)), now), "by its own word");
         progress.proved();
         assert!(progress.may_have(Hint::At(at(9)), now));
+    }
+
+    #[test]
+    fn a_master_last_seen_in_the_middle_of_a_resynchronisation_is_not_believed_what_it_continues() {
+        let (one, two) = ("a1".repeat(20), "b2".repeat(20));
+        let replica = |link: &str, syncing: u8, offset: u64| {
+            format!(
+                "role:slave\nmaster_link_status:{link}\nmaster_sync_in_progress:{syncing}\nslave_repl_offset:{offset}\nslave_read_only:1\nmaster_replid:{one}\nmaster_replid2:{two}\nsecond_repl_offset:-1\n"
+            )
+        };
+        let master = format!(
+            "role:master\nmaster_replid:{two}\nmaster_replid2:{one}\nsecond_repl_offset:71\nmaster_repl_offset:70\nrepl_backlog_active:1\n"
+        );
+        for (before, is_believed) in [
+            (replica("up", 0, 70), true),
+            (replica("down", 0, 70), true),
+            (replica("down", 0, 1), false),
+            (replica("down", 1, 70), false),
+        ] {
+            let (calls, monitor) = (Progress::default(), Progress::default());
+            let hears = |text: &str| {
+                let mut evidence = Evidence::of_info(text.as_bytes()).unwrap();
+                let mut report = Report::of_info(text);
+                calls.hears(&mut evidence);
+                monitor.hears_report(&mut report);
+                (evidence.earlier.is_some(), report.earlier().is_some())
+            };
+            assert_eq!(hears(&master), (true, true));
+            hears(&before);
+            assert_eq!(hears(&master), (is_believed, is_believed), "{before}");
+            hears(&replica("up", 0, 70));
+            assert_eq!(hears(&master), (true, true), "it was seen behind it");
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::thread::{guarded, spawn};
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Place};
 use crate::error::{Error, Result};
-use crate::node::Role;
+use crate::node::{MOST_FOLLOWERS, Role};
 use crate::pool::{Resolver, Talk};
 use crate::strategy::MOST_NODES;
 
@@ -206,6 +206,9 @@ impl SentinelGroup {
         let named = answer.others.iter().map(|addr| (addr.clone(), answer.down.contains(addr)));
         let all = named.clone().chain([(answer.master.clone(), false)]);
         memory.named.extend(all.map(|(addr, is_down)| (addr, now, is_down)));
+        // Those that were named last stand last.
+        let excess = memory.named.len().saturating_sub(MOST_FOLLOWERS);
+        memory.named.drain(..excess);
         let mut others: Vec<_> = named.chain(missing).collect();
         others.sort_by_key(|(_, is_down)| *is_down);
         others.truncate(MOST_NODES - 1);

@@ -133,7 +133,7 @@ fn a_full_pool_says_how_large_it_is_and_how_long_was_waited() {
         let is_full = || client.snapshot().nodes[0].connections_in_use == 2;
         wait_until("the pool is full", is_full);
         let error = client.get::<String>("k").unwrap_err();
-        let reason = "all 2 connections of the pool stayed in use for 200 ms";
+        let reason = "all 2 connections of the pool stayed in use for 400 ms (deadline)";
         check("pool full", &error, ErrorKind::Checkout, reason);
         servers.master().connection().map(|mut own| redis::cmd("DEL").arg("wakes").exec(&mut own)).unwrap().unwrap();
         let mut own = servers.master().connection().unwrap();

@@ -2,6 +2,7 @@
 
 use std::array;
 use std::io::{BufReader, Write};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -298,4 +299,59 @@ fn round_robin_stays_even_when_a_replica_is_killed() {
 #[test]
 fn round_robin_stays_even_when_a_replica_is_removed() {
     stays_even(|servers, client| client.remove_replica(&servers.replica(1).addr()).unwrap());
+}
+
+/// A process that keeps a processor busy until this is dropped.
+struct Spinner(Child);
+
+impl Spinner {
+    fn start() -> Self {
+        Self(Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap())
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn one_thread_reads_from_equal_replicas_evenly_on_a_busy_machine() {
+    let servers = set_with_key(3);
+    let client = servers.client_builder().response_timeout(LONG).build().unwrap();
+    let _spinners = [Spinner::start(), Spinner::start()];
+    let mut rounds = Vec::new();
+    // Other tests run beside this one, and some keep the processors from one replica for seconds: that is no chance any more.
+    while rounds.len() < 5 {
+        let before: [u64; 3] = array::from_fn(|n| gets(servers.replica(n)));
+        (0..30_000).for_each(|_| assert_eq!(client.get::<String>("k").unwrap(), "v"));
+        let reads: [u64; 3] = array::from_fn(|n| gets(servers.replica(n)) - before[n]);
+        assert_eq!(reads.iter().sum::<u64>(), 30_000);
+        rounds.push(reads);
+        if reads.iter().all(|reads| (8_400..=11_700).contains(reads)) {
+            println!("{rounds:?} reads");
+            return;
+        }
+    }
+    panic!("{rounds:?}\n{}", client.snapshot());
+}
+
+#[test]
+fn a_replica_that_is_four_times_slower_gets_clearly_less() {
+    let servers = set_with_key(3);
+    let proxies: [FaultProxy; 3] = array::from_fn(|n| FaultProxy::start(&servers.replica(n).addr()).unwrap());
+    let builder =
+        ReplicatedClient::builder().master(servers.master().url()).replicas(proxies.iter().map(FaultProxy::url));
+    let client = builder.response_timeout(LONG).build().unwrap();
+    for (proxy, millis) in proxies.iter().zip([2, 2, 8]) {
+        proxy.set(NetworkFault::Delay(Duration::from_millis(millis))).unwrap();
+    }
+    let ((), failures) = Load::run(&client, THREADS, |load| load.flow(5000));
+    assert!(failures.is_empty(), "{} reads failed: {}", failures.len(), failures[0]);
+    let reads: [u64; 3] = array::from_fn(|n| gets(servers.replica(n)));
+    println!("{reads:?} reads");
+    assert!(reads[2] * 5 < reads.iter().sum::<u64>(), "{reads:?}");
+    assert!(reads[2] > 0 && reads[..2].iter().all(|reads| *reads > 1500), "{reads:?}");
 }

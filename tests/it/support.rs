@@ -1,6 +1,6 @@
 //! What several tests need.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -92,6 +92,23 @@ impl Fake {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
+}
+
+/// A master whose whole data no replica can load: whoever follows it drops its own data, and gets none.
+pub fn unloadable_master() -> Fake {
+    Fake::raw(|mut output| {
+        let mut input = BufReader::new(output.try_clone().unwrap());
+        while let Some(words) = read_command(&mut input) {
+            let reply = match words[0].as_str() {
+                "PING" => "+PONG\r\n".to_owned(),
+                "PSYNC" => format!("+FULLRESYNC {} 5000\r\n$18\r\nREDIS9999---------", "e5".repeat(20)),
+                _ => "+OK\r\n".to_owned(),
+            };
+            if output.write_all(reply.as_bytes()).is_err() {
+                return;
+            }
+        }
+    })
 }
 
 /// Reads one command; `None` at the end.

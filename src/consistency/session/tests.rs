@@ -42,6 +42,53 @@ fn a_lost_write_is_told_once_by_a_read() {
 }
 
 #[test]
+fn what_was_only_read_is_told_apart_from_what_was_written() {
+    for (parted_at, expected) in [(10, Loss::Lost), (11, Loss::History), (15, Loss::History)] {
+        let (session, lineage) = (Session::default(), Lineage::default());
+        wrote(&session, &master(at(1, 10), None));
+        session.read_from_replica(&evidence(Standpoint::Replica, at(1, 15), None), &lineage);
+        let there = Session::resume(&session.token().to_string().parse().unwrap(), SessionMode::Strict);
+        let next = master(at(2, 50), Some((1, parted_at)));
+        for session in [session, there] {
+            assert_eq!(read(&session, &next, &lineage), Step::Tell(expected), "{parted_at}");
+            assert_eq!(read(&session, &next, &lineage), Step::Accept);
+        }
+    }
+}
+
+#[test]
+fn own_writes_are_remembered_through_failovers() {
+    for (parted_at, expected) in [(10, Loss::Lost), (11, Loss::History)] {
+        let (session, lineage) = (Session::default(), Lineage::default());
+        wrote(&session, &master(at(1, 10), None));
+        assert_eq!(read(&session, &master(at(2, 50), Some((1, 20))), &lineage), Step::Accept);
+        lineage.note(&master(at(2, 50), Some((1, 20))));
+        let next = master(at(3, 80), Some((2, parted_at)));
+        assert_eq!(read(&session, &next, &lineage), Step::Tell(expected), "{parted_at}");
+        // What was kept of them.
+        assert_eq!(session.token().written, Some(parted_at - 1).min(Some(10)));
+    }
+}
+
+#[test]
+fn what_may_have_been_written_counts_as_written() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    wrote(&session, &master(at(1, 10), None));
+    session.doubt();
+    assert_eq!(read(&session, &master(at(1, 20), None), &lineage), Step::Accept);
+    assert_eq!(read(&session, &master(at(2, 50), Some((1, 15))), &lineage), Step::Tell(Loss::Lost));
+}
+
+#[test]
+fn two_open_histories_are_unproven() {
+    let (session, lineage) = (Session::default(), Lineage::default());
+    (1..4).for_each(|name| wrote(&session, &master(at(name, 10), None)));
+    lineage.note_told(history(3), None);
+    lineage.note_new_name(history(1), history(3));
+    assert_eq!(read(&session, &master(at(3, 12), None), &lineage), Step::Tell(Loss::Unproven));
+}
+
+#[test]
 fn a_write_that_finds_out_leaves_it_to_the_next_read() {
     let session = Session::default();
     wrote(&session, &master(at(1, 10), None));

@@ -79,7 +79,7 @@ fn a_literal_is_its_own_address() {
     assert_eq!(resolver.addresses("127.0.0.2", 7, None).unwrap(), [addr("127.0.0.2:7")]);
     assert_eq!(resolver.addresses("[::1]", 7, None).unwrap(), [addr("[::1]:7")]);
     assert!(resolver.knows("::1", 1));
-    resolver.look_up_again("127.0.0.1", 1);
+    resolver.look_up_again("127.0.0.1");
     assert_eq!(system.asked(), 0);
 }
 
@@ -128,7 +128,7 @@ fn a_look_up_that_hangs_keeps_its_name_alone_waiting() {
         let end = Instant::now() + Duration::from_millis(20);
         let error = resolver.addresses("hanging", 1, Some(end)).unwrap_err();
         assert!(error.kind() == io::ErrorKind::TimedOut && error.to_string().contains("hanging"));
-        resolver.look_up_again("hanging", 1);
+        resolver.look_up_again("hanging");
         assert_eq!(resolver.addresses("other", 1, soon()).unwrap(), [addr("127.0.0.9:1")]);
     }
     until(|| system.asked() == 1);
@@ -155,7 +155,7 @@ fn old_addresses_are_used_while_they_are_looked_up_again() {
     until(|| resolver.addresses("name", 1, soon()).unwrap() == [addr("127.0.0.2:1")]);
     assert_eq!(system.asked(), 2);
     age(&resolver, "name", super::PAUSE);
-    resolver.look_up_again("name", 1);
+    resolver.look_up_again("name");
     until(|| system.asked() == 3);
     system.addresses(&["127.0.0.3"]);
     until(|| resolver.addresses("name", 1, soon()).unwrap() == [addr("127.0.0.3:1")]);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use redis::{RedisResult, Value, from_redis_value};
 
 use crate::addr::NodeAddr;
+use crate::node::{MOST_FOLLOWERS, addr_of};
 
 /// What one Sentinel says.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,7 +30,7 @@ impl Answer {
     pub(super) fn read(replies: &[RedisResult<Value>]) -> Option<Self> {
         let reply = |index: usize| replies.get(index)?.as_ref().ok();
         let (host, port): (String, u16) = from_redis_value(reply(0)?.clone()).ok()?;
-        let master = NodeAddr::tcp(&host, port);
+        let master = addr_of(&host, port)?;
         let about: Fields = reply(1).and_then(|reply| from_redis_value(reply.clone()).ok()).unwrap_or_default();
         let epoch = about.get("config-epoch").and_then(|epoch| epoch.parse().ok()).unwrap_or(0);
         let replicas: Option<Vec<Fields>> = reply(2).and_then(|reply| from_redis_value(reply.clone()).ok());
@@ -37,17 +38,18 @@ impl Answer {
         let replicas = replicas.unwrap_or_default();
         // In the middle of a failover the new master is still listed as a replica, and the old one as the master.
         let mut all: Vec<(Reach, NodeAddr)> =
-            replicas.iter().chain([&about]).filter_map(|fields| Some((reach(fields), addr_of(fields)?))).collect();
+            replicas.iter().chain([&about]).filter_map(|fields| Some((reach(fields), addr_in(fields)?))).collect();
         all.retain(|(_, addr)| *addr != master);
         all.sort_by_key(|(reach, _)| *reach);
+        all.truncate(MOST_FOLLOWERS);
         let down = all.iter().filter(|(reach, _)| *reach == Reach::Down).map(|(_, addr)| addr.clone()).collect();
         let others = all.into_iter().map(|(_, addr)| addr).collect();
         Some(Self { master, epoch, others, down, is_whole })
     }
 }
 
-fn addr_of(fields: &Fields) -> Option<NodeAddr> {
-    Some(NodeAddr::tcp(fields.get("ip")?, fields.get("port")?.parse().ok()?))
+fn addr_in(fields: &Fields) -> Option<NodeAddr> {
+    addr_of(fields.get("ip")?, fields.get("port")?.parse().ok()?)
 }
 
 /// How well a Sentinel reaches a node.
@@ -86,6 +88,7 @@ pub(super) fn combine(answers: Vec<Answer>) -> Option<Answer> {
     }
     // A node is down if nobody reaches it.
     let reaches = |answer: &&Answer, addr: &NodeAddr| answer.others.contains(addr) && !answer.down.contains(addr);
+    best.others.truncate(MOST_FOLLOWERS);
     best.down = best.others.iter().filter(|addr| !latest.iter().any(|answer| reaches(answer, addr))).cloned().collect();
     Some(best)
 }
@@ -94,6 +97,9 @@ pub(super) fn combine(answers: Vec<Answer>) -> Option<Answer> {
 mod tests {
     use super::{Answer, combine};
     use crate::addr::NodeAddr;
+    use proptest::collection::vec;
+    use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_oneof, proptest};
+    use proptest::sample::select;
     use redis::Value;
 
     fn text(text: &str) -> Value {
@@ -153,5 +159,46 @@ mod tests {
         let torn = combine(vec![answer(1, 1, &[]), answer(2, 1, &[3]), answer(2, 1, &[4])]).unwrap();
         assert_eq!((torn.master, torn.others), (addr(2), vec![addr(3), addr(4)]));
         assert_eq!(combine(vec![]), None);
+    }
+
+    #[test]
+    fn what_is_kept_of_an_answer_is_bounded() {
+        let master = || Ok(Value::Array(vec![text("10.0.0.1"), text("2")]));
+        let many = (0..10_000).map(|port| fields(&(port + 3).to_string(), &[])).collect();
+        let answer = Answer::read(&[master(), Ok(Value::Nil), Ok(Value::Array(many))]).unwrap();
+        assert_eq!(answer.others.len(), super::MOST_FOLLOWERS);
+        let long = text(&"x".repeat(1 << 20));
+        assert_eq!(Answer::read(&[Ok(Value::Array(vec![long.clone(), text("2")]))]), None);
+        let odd = Value::Array(vec![Value::Array(vec![text("ip"), long, text("port"), text("3")])]);
+        assert_eq!(Answer::read(&[master(), Ok(Value::Nil), Ok(odd)]).unwrap().others, []);
+    }
+
+    /// Values of which answers are made, in any order and nesting.
+    fn value() -> impl Strategy<Value = Value> {
+        let words = ["ip", "port", "flags", "config-epoch", "10.0.0.1", "6379", "65536", "-1", "s_down,", "master", ""];
+        let leaf = prop_oneof![
+            4 => select(words.to_vec()).prop_map(text),
+            1 => vec(any::<u8>(), 0..8).prop_map(Value::BulkString),
+            1 => any::<i64>().prop_map(Value::Int),
+            1 => Just(Value::Nil),
+            1 => Just(Value::Double(f64::NAN)),
+        ];
+        leaf.prop_recursive(3, 64, 8, |inner| {
+            let pairs = vec((inner.clone(), inner.clone()), 0..6);
+            prop_oneof![4 => vec(inner, 0..8).prop_map(Value::Array), 1 => pairs.prop_map(Value::Map)]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn no_answer_is_too_odd(about in value(), replicas in value(), odd in value()) {
+            let master = Value::Array(vec![text("10.0.0.1"), text("2")]);
+            let whole = Answer::read(&[Ok(master), Ok(about.clone()), Ok(replicas.clone())]).unwrap();
+            prop_assert!(whole.master == addr(2) && !whole.others.contains(&whole.master));
+            let answers = [Some(whole), Answer::read(&[Ok(odd), Ok(replicas), Ok(about)])];
+            prop_assert!(combine(answers.into_iter().flatten().collect()).is_some());
+        }
     }
 }

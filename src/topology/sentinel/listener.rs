@@ -37,12 +37,12 @@ pub(super) fn start(sentinel: &Arc<Sentinel>, service: &str, trigger: RefreshTri
     let listen = move || {
         while let Some(sentinel) = known.upgrade().filter(|_| trigger.is_alive()) {
             // Whatever went wrong, the answer is the same; and the Sentinels are asked at intervals as well.
-            let connected = connect(&sentinel, limit);
+            let connected = guarded(Some(&sentinel.addr), || connect(&sentinel, limit));
             // Let go of: the thread ends with the Sentinel.
             drop(sentinel);
             let is_wanted = || trigger.is_alive() && known.strong_count() > 0;
             let _ =
-                guarded(None, || connected.and_then(|connection| listen(connection, &service, &trigger, is_wanted)));
+                guarded(None, || connected?.ok().map(|connection| listen(connection, &service, &trigger, is_wanted)));
             std::thread::sleep(PAUSE);
         }
     };

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::SentinelGroup;
+use super::{Answer, SentinelGroup};
 use crate::endpoint::{AddressMap, Endpoint};
+use crate::node::MOST_FOLLOWERS;
 use crate::pool::Resolver;
+use crate::strategy::MOST_NODES;
 use crate::topology::TopologyProvider;
 use crate::topology::fake::{Fake, frozen, sentinel, start, wait_until};
 
@@ -74,4 +76,19 @@ fn what_is_wrong_with_the_names_is_said() {
     let error = group(&["sentinels"], 7, resolver).describe(Instant::now() + LIMIT).unwrap_err();
     assert_eq!(error.node().unwrap().to_string(), "sentinels:7");
     assert!(error.as_redis().unwrap().to_string().contains("no such name"), "{error:?}");
+}
+
+#[test]
+fn what_sentinels_named_is_not_remembered_without_end() {
+    let group = group(&["127.0.0.1"], 1, Resolver::new());
+    for index in 0..2000 {
+        // Rights may keep it from listing the replicas, so that none of those that were named before is forgotten for that.
+        let master = [format!("host-{index}"), "1".to_owned()];
+        let master = master.map(|text| redis::Value::BulkString(text.into_bytes())).to_vec();
+        let answer = Answer::read(&[Ok(redis::Value::Array(master))]).unwrap();
+        assert!(group.remember(&answer, Instant::now()).unwrap().len() < MOST_NODES);
+    }
+    let memory = group.memory.lock();
+    assert_eq!(memory.named.len(), MOST_FOLLOWERS);
+    assert_eq!(memory.named.last().unwrap().0.host(), Some("host-1999"));
 }

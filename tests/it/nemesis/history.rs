@@ -151,7 +151,8 @@ impl Reigns {
         let all = || binding.iter().chain(excused);
         let is_less = |floor: &&Floor| read[floor.key] < floor.value && !is_lost(floor);
         wrong.extend(all().filter(is_less).map(|floor| Wrong::Backward(*floor)));
-        let of_loss = || tellings.iter().filter(|told| told.kind == ErrorKind::WriteLost);
+        let is_loss = |told: &&Telling| matches!(told.kind, ErrorKind::WriteLost | ErrorKind::HistoryLost);
+        let of_loss = || tellings.iter().filter(is_loss);
         let mut told_of = all().chain(of_loss().flat_map(|told| &told.seen));
         if of_loss().next().is_some() && !told_of.any(|floor| is_lost(&floor)) {
             wrong.push(Wrong::FalseAlarm);

@@ -154,13 +154,13 @@ impl Model {
         match error.kind() {
             // Also after a write that met a demotion: that is no telling.
             ErrorKind::Unproven if error.may_have_executed() => {}
-            ErrorKind::WriteLost => seen.tally.lost += 1,
+            ErrorKind::WriteLost | ErrorKind::HistoryLost => seen.tally.lost += 1,
             ErrorKind::Unproven => seen.tally.unproven += 1,
             kind => *seen.tally.errors.entry(format!("{kind:?}")).or_default() += 1,
         }
         if error.may_have_executed() {
             seen.tally.in_doubt += 1;
-        } else if matches!(error.kind(), ErrorKind::WriteLost | ErrorKind::Unproven) {
+        } else if matches!(error.kind(), ErrorKind::WriteLost | ErrorKind::HistoryLost | ErrorKind::Unproven) {
             seen.told += 1;
             let telling = Telling {
                 call: before.call,

@@ -16,7 +16,7 @@ const ALONE: &str = "REDIS_REPLICATED_TEST_RUNS_ALONE";
 /// Signals every thread of a process, about a hundred times a second, as long as there is one.
 const SCRIPT: &str =
     r#"while kill -0 "$0"; do for t in /proc/"$0"/task/*; do kill -USR1 "${t##*/}"; done; sleep 0.01; done"#;
-const TIME: Duration = Duration::from_secs(5);
+const TIME: Duration = Duration::from_secs(10);
 
 /// The process that sends the signals, ended on drop.
 struct Signals(Child);
@@ -115,7 +115,10 @@ fn no_call_fails_in_a_process_of_its_own() {
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&interrupted)).unwrap();
     let servers = set_with_key(2);
     // Values that lag behind would be no fault of a signal.
-    let client = servers.client_builder().monitor_interval(Duration::from_millis(20)).build().unwrap();
+    // Nor would a server that has to wait for a processor.
+    let builder = servers.client_builder().monitor_interval(Duration::from_millis(20));
+    let builder = builder.response_timeout(Duration::from_secs(10)).deadline(Duration::from_secs(30));
+    let client = builder.build().unwrap();
     client.set("n", 0).unwrap();
     client.set("large", "").unwrap();
     wait_until("all nodes are known", || client.snapshot().nodes.iter().all(|node| node.replication.is_some()));
