@@ -268,13 +268,13 @@ impl State {
     fn advance(&mut self, raise: Raise, raised: Raised, now: Instant) -> Option<Loss> {
         let before = match (self.seen.fence(), raise.before) {
             // The first answer behind this fence: it stands for the one before from now on, if that was there.
-            (Some(seen), Some(before)) if seen.name == before.name => self.judge(seen, raised.before),
+            (Some(seen), Some(before)) if seen.name == before.name => self.judge(before, raised.before),
             (Some(seen), _) if seen.name == raise.name => None,
             // Other calls have gone on behind a fence that this one did not ask for.
             (Some(seen), _) => (seen.count > 0).then_some(Loss::Unproven),
             (None, _) => None,
         };
-        let epoch = self.fences.epoch(raise.name)?;
+        let Some(epoch) = self.fences.epoch(raise.name) else { return Some(Loss::Unproven) };
         let value = raised.count.saturating_sub(raise.amount);
         let (is_loss, keeps_all) = (epoch.proves_loss(value), epoch.keeps_all(value));
         let answered = epoch.answered(raise.amount, raised.count);
@@ -293,21 +293,26 @@ impl State {
         found
     }
 
-    /// Says what is lost where a write found the fence before at this value.
-    fn judge(&mut self, seen: Fence, value: Option<u64>) -> Option<Loss> {
-        let value = match value {
-            Some(value) if value == seen.count => return None,
-            Some(value) => value,
-            // Lost, expired or evicted.
-            None => return Some(Loss::Unproven),
+    /// Says what is lost where a write found the fence before, which stood at `before` when the write began, at this value.
+    fn judge(&mut self, before: Fence, value: Option<u64>) -> Option<Loss> {
+        // Lost, expired or evicted.
+        let Some(value) = value else { return Some(Loss::Unproven) };
+        let Some(epoch) = self.fences.epoch(before.name) else {
+            return (value != before.count).then_some(Loss::Unproven);
         };
-        let Some(epoch) = self.fences.epoch(seen.name) else { return Some(Loss::Unproven) };
         if epoch.is_at_top(value) {
             epoch.learn(value);
             return None;
         }
-        let loss = if epoch.proves_loss(value) { Loss::Lost } else { Loss::Unproven };
-        (!epoch.keeps_all(value)).then_some(loss)
+        if epoch.keeps_all(value) {
+            return None;
+        }
+        if value >= before.count && epoch.had(value) {
+            // Writes that were answered meanwhile came after this one: only another fence stands for them, too.
+            self.doubts += 1;
+            return None;
+        }
+        Some(if value < before.count && epoch.proves_loss(value) { Loss::Lost } else { Loss::Unproven })
     }
 
     /// A write was answered behind a fence that the session does not go by any more.

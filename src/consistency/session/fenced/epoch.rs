@@ -185,12 +185,15 @@ impl Epoch {
             self.learn(value);
             return Before::All;
         }
-        let is_unsure = self.under_way.iter().any(|rise| rise.amount == amount && rise.is_unsure);
-        self.under_way.retain(|rise| rise.amount != amount);
-        if is_unsure && value < self.top() {
+        let own = self.under_way.iter().position(|rise| rise.amount == amount).map(|place| self.under_way.remove(place));
+        if own.is_some_and(|own| own.is_unsure) && value < self.top() {
             return Before::Unknown;
         }
         self.restart(value);
+        if let Some(touch) = own.filter(|own| own.kind == Kind::Touch) {
+            self.written = value.saturating_sub(amount);
+            self.touches.push(touch);
+        }
         Before::Other(value.saturating_sub(amount))
     }
 
