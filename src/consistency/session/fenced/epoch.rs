@@ -30,7 +30,7 @@ pub(super) struct Epoch {
     /// The writes that may have raised it further.
     under_way: Vec<Rise>,
     /// Those that did, as a value shows, and whose replies are awaited still.
-    found: Vec<u64>,
+    found: Vec<Rise>,
     /// The last value is the sum of these: what was written, and the last few writes that did nothing but raise the counter.
     written: u64,
     touches: Vec<Rise>,
@@ -123,7 +123,7 @@ impl Epoch {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.under_way.len() >= UNDER_WAY
+        self.under_way.len() + self.found.len() >= UNDER_WAY
     }
 
     /// A write begins. Returns what it is to add; `dice`: any number.
@@ -136,7 +136,7 @@ impl Epoch {
 
     /// A write was not executed, or its reply was read; unless it was lost before, which stays.
     pub(super) fn cancel(&mut self, amount: u64) {
-        self.found.retain(|found| *found != amount);
+        self.found.retain(|found| found.amount != amount);
         self.under_way.retain(|rise| rise.amount != amount || rise.is_lost);
     }
 
@@ -147,12 +147,13 @@ impl Epoch {
 
     /// Returns whether the top contains a write whose reply is awaited still.
     pub(super) fn has_found(&self, amount: u64) -> bool {
-        self.found.contains(&amount)
+        self.found.iter().any(|found| found.amount == amount)
     }
 
     /// What was found may be gone: the replies will tell.
     pub(super) fn forget_found(&mut self) {
-        self.found.clear();
+        let found = self.found.drain(..).map(|rise| Rise { is_unsure: true, ..rise });
+        self.under_way.extend(found);
     }
 
     /// Returns whether the session saw the counter at this value.
@@ -204,7 +205,7 @@ impl Epoch {
         self.written = value;
         self.touches.clear();
         // Whether those writes are in it, nobody knows.
-        self.found.clear();
+        self.forget_found();
         self.under_way.iter_mut().for_each(|rise| rise.is_unsure = true);
     }
 
@@ -243,7 +244,7 @@ impl Epoch {
             .collect();
         for rise in taken {
             if !rise.is_lost {
-                self.found.push(rise.amount);
+                self.found.push(rise);
             }
             match rise.kind {
                 Kind::Touch => self.touches.push(rise),

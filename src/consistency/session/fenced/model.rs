@@ -151,11 +151,11 @@ impl World {
                 self.writes[write].is_over = true;
                 let found = self.session.raised(&demand, raise, answer, self.now);
                 self.session.cancel(raise);
-                self.check_alarm(found)?;
                 if self.writes[write].kind != Kind::Touch {
                     self.seen.insert(write);
                     self.answered.insert(write, self.turns);
                 }
+                self.check_alarm(found)?;
             }
             Event::Lose(write) if write < self.writes.len() && !self.writes[write].is_over => {
                 self.writes[write].is_over = true;
