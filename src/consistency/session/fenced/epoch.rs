@@ -186,7 +186,8 @@ impl Epoch {
             self.learn(value);
             return Before::All;
         }
-        let own = self.under_way.iter().position(|rise| rise.amount == amount).map(|place| self.under_way.remove(place));
+        let own =
+            self.under_way.iter().position(|rise| rise.amount == amount).map(|place| self.under_way.remove(place));
         if own.is_some_and(|own| own.is_unsure) && value < self.top() {
             return Before::Unknown;
         }
