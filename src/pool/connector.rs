@@ -15,7 +15,7 @@ use super::live::Live;
 use super::means::Means;
 use super::probe::speaks_tls;
 use super::socket::{connect_tcp, is_settable};
-use super::tls::{Session, check_provider_of_redis};
+use super::tls::{Session, check_provider_of_redis, explained_to_redis};
 use super::transport::Transport;
 use super::wire::Wire;
 use crate::error::{Error, Lasts, Result, TlsError};
@@ -188,6 +188,10 @@ impl Connector {
     /// Opens a connection for a user, with the handshake of the redis crate and without time limits, and asks for the
     /// role of the node.
     pub(super) fn connect_plain(&self, end: Instant) -> RedisResult<(Connection, Option<Role>)> {
+        self.connect_by_redis(end).map_err(|error| explained_to_redis(error, self.session.as_ref()))
+    }
+
+    fn connect_by_redis(&self, end: Instant) -> RedisResult<(Connection, Option<Role>)> {
         let info = self.whole.get_connection_info().redis_settings();
         let logs_in = info.password().is_some() || info.protocol() == ProtocolVersion::RESP3;
         // All replies there are.

@@ -13,38 +13,21 @@ use crate::error::{Error, Result};
 
 #[cfg(feature = "tls-rustls")]
 mod config;
+#[cfg(not(feature = "tls-rustls"))]
+mod none;
 #[cfg(feature = "tls-rustls")]
 mod stream;
 #[cfg(feature = "tls-rustls")]
 mod words;
 
 #[cfg(feature = "tls-rustls")]
-pub(super) use self::config::Session;
+pub(super) use self::config::{Configs, Session, check_provider_of_redis};
+#[cfg(not(feature = "tls-rustls"))]
+pub(super) use self::none::{Configs, Session, check_provider_of_redis, explained_to_redis};
 #[cfg(feature = "tls-rustls")]
 pub(super) use self::stream::TlsStream;
-
-/// How to open sessions with one host: not at all.
-#[cfg(not(feature = "tls-rustls"))]
-pub(super) enum Session {}
-
-#[cfg(not(feature = "tls-rustls"))]
-impl Session {
-    pub(super) fn open(
-        &self,
-        _: super::transport::Transport,
-        _: std::time::Instant,
-    ) -> std::io::Result<super::wire::Wire> {
-        match *self {}
-    }
-}
-
-/// The redis crate panics where rustls has no crypto provider for it.
 #[cfg(feature = "tls-rustls")]
-pub(super) use self::config::check_provider_of_redis;
-#[cfg(not(feature = "tls-rustls"))]
-pub(super) fn check_provider_of_redis() -> redis::RedisResult<()> {
-    Ok(())
-}
+pub(super) use self::words::explained_to_redis;
 
 /// Certificates that were given, in PEM form.
 #[derive(Clone, Debug, Default)]
@@ -72,8 +55,7 @@ struct Settings {
     certificates: Certificates,
     /// The certificates as the redis crate takes them.
     for_redis: Option<ConnectionAddr>,
-    #[cfg(feature = "tls-rustls")]
-    configs: config::Configs,
+    configs: Configs,
 }
 
 /// What has to be switched on for TLS.
@@ -84,7 +66,6 @@ impl Tls {
     pub(crate) fn new(certificates: Certificates) -> Result<Self> {
         let for_redis = for_redis(&certificates)?;
         let tls = Self(Arc::new(Settings { certificates, for_redis, ..Settings::default() }));
-        #[cfg(feature = "tls-rustls")]
         tls.0.certificates.check()?;
         Ok(tls)
     }
@@ -98,7 +79,7 @@ impl Tls {
     pub(crate) fn check_mode(&self, mode: TlsMode) -> Result<()> {
         let insecure = mode == TlsMode::Insecure;
         check_features(insecure)?;
-        self.own_session("localhost", insecure).map(drop)
+        self.0.configs.session(&self.0.certificates, "localhost", insecure).map(drop)
     }
 
     /// Returns how to open TLS sessions at an address. `None`: it needs none, or the redis crate opens them, as it does with
@@ -107,17 +88,7 @@ impl Tls {
         let ConnectionAddr::TcpTls { host, insecure, tls_params, .. } = info.addr() else { return Ok(None) };
         check_features(*insecure)?;
         let is_ours = tls_params.is_none() && is_settable(info.tcp_settings());
-        if is_ours { self.own_session(host, *insecure) } else { Ok(None) }
-    }
-
-    #[cfg(feature = "tls-rustls")]
-    fn own_session(&self, host: &str, insecure: bool) -> Result<Option<Session>> {
-        self.0.configs.session(&self.0.certificates, host, insecure).map(Some)
-    }
-
-    #[cfg(not(feature = "tls-rustls"))]
-    fn own_session(&self, _: &str, _: bool) -> Result<Option<Session>> {
-        Ok(None)
+        if is_ours { self.0.configs.session(&self.0.certificates, host, *insecure) } else { Ok(None) }
     }
 
     /// Adds the certificates to an address of the redis crate, unless it has some of its own.

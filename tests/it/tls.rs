@@ -2,6 +2,10 @@
 
 mod authority;
 mod basics;
+mod certificates;
+mod sentinel;
+mod settings;
+mod time;
 
 use redis_replicated::testing::{ReplicaSet, Server};
 use redis_replicated::{Builder, ReplicatedClient};
@@ -49,4 +53,17 @@ fn show(server: &Server, identity: &Identity) {
     set.arg("SET").arg("tls-cert-file").arg(identity.cert.to_str().unwrap());
     set.arg("tls-key-file").arg(identity.key.to_str().unwrap());
     set.exec(&mut connection).unwrap();
+}
+
+fn check_that_all_serve(client: &ReplicatedClient) {
+    assert!(client.snapshot().nodes.iter().all(|node| node.failed == 0 && !node.ejected), "{}", client.snapshot());
+}
+
+/// Returns whether there is `openssl`, to make certificates.
+fn has_openssl() -> bool {
+    let has = std::process::Command::new("openssl").arg("version").output().is_ok();
+    if !has {
+        println!("left out: there is no openssl");
+    }
+    has
 }

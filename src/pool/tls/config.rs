@@ -25,7 +25,7 @@ pub(crate) struct Session {
 
 /// Made when the first address needs them: to read the roots of the system takes some milliseconds.
 #[derive(Default)]
-pub(super) struct Configs {
+pub(crate) struct Configs {
     checking: OnceLock<Result<ClientConfig>>,
     insecure: OnceLock<Result<ClientConfig>>,
 }
@@ -34,7 +34,7 @@ pub(super) struct Configs {
 const RESUMED: usize = 8;
 
 impl Configs {
-    pub(super) fn session(&self, certificates: &Certificates, host: &str, insecure: bool) -> Result<Session> {
+    pub(super) fn session(&self, certificates: &Certificates, host: &str, insecure: bool) -> Result<Option<Session>> {
         let host = host.trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|_| Error::config(format!("TLS: no certificate can bear the name \"{host}\"")))?;
@@ -42,7 +42,7 @@ impl Configs {
         let mut config = made.get_or_init(|| config(certificates, insecure)).clone()?;
         // Of its own for each node: several may have one host name, and none takes the tickets of another.
         config.resumption = Resumption::store(Arc::new(ClientSessionMemoryCache::new(RESUMED)));
-        Ok(Session { config: Arc::new(config), name, shows_certificate: certificates.client.is_some() })
+        Ok(Some(Session { config: Arc::new(config), name, shows_certificate: certificates.client.is_some() }))
     }
 }
 

@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 use std::io;
 
+use redis::RedisError;
 use rustls::{AlertDescription, CertificateError, Error};
 
+use super::config::Session;
 use crate::error::{Lasts, TlsError};
+use crate::routing::io_error;
 
 /// So many names of a certificate are shown.
 const MOST_NAMES: usize = 4;
@@ -23,6 +26,15 @@ pub(super) fn explained(error: &Error, shows_certificate: bool) -> io::Error {
         other => (Lasts::Once, format!("TLS failed: {other}").into()),
     };
     TlsError::new(lasts, words).within(io::ErrorKind::InvalidData)
+}
+
+/// Explains what rustls said to the redis crate.
+pub(crate) fn explained_to_redis(error: RedisError, session: Option<&Session>) -> RedisError {
+    let said = io_error(&error).and_then(|error| error.get_ref()?.downcast_ref::<Error>());
+    match said {
+        Some(said) => explained(said, session.is_none_or(|session| session.shows_certificate)).into(),
+        None => error,
+    }
 }
 
 /// Explains why a handshake was broken off. `has_heard`: the server had begun to answer.
@@ -53,6 +65,11 @@ fn about_certificate(error: &CertificateError) -> Cow<'static, str> {
     match error {
         CertificateError::UnknownIssuer => {
             "the server's certificate is not signed by an authority that is trusted here (unknown CA)".into()
+        }
+        // So it is found where the trusted authority has the same name.
+        CertificateError::BadSignature => {
+            "the server's certificate is not signed by the authority of this name that is trusted here (unknown CA)"
+                .into()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "the server's certificate has expired".into()

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use redis_replicated::redis::{ClientTlsConfig, TlsCertificates};
 use redis_replicated::testing::{ReplicaSet, Setup};
@@ -33,8 +33,7 @@ const CONFIGURATION: &str = "[ca]\ndefault_ca = own\n[own]\ndatabase = index.txt
 impl Authority {
     /// `None`, with a printed reason: there is no `openssl`, or the server speaks no TLS.
     pub fn new() -> Option<Self> {
-        if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
-            println!("left out: there is no openssl");
+        if !super::has_openssl() {
             return None;
         }
         let authority = Self::without_server();
@@ -70,7 +69,9 @@ impl Authority {
     pub fn identity(&self, name: &str, names: &str, valid: Valid) -> Identity {
         let file = |ending: &str| format!("{name}.{ending}");
         let (request, key, cert, extension) = (file("csr"), file("key"), file("pem"), file("ext"));
-        let text = format!("basicConstraints = CA:FALSE\nsubjectAltName = {names}\nextendedKeyUsage = serverAuth, clientAuth\n");
+        let text = format!(
+            "basicConstraints = CA:FALSE\nsubjectAltName = {names}\nextendedKeyUsage = serverAuth, clientAuth\n"
+        );
         fs::write(self.path(&extension), text).unwrap();
         let subject = format!("/CN={name}");
         let wanted = ["-subj", &subject, "-keyout", &key, "-out", &request, "-config", "ca.cnf"];
@@ -95,8 +96,7 @@ impl Authority {
     /// What a client needs that trusts this authority, and shows this certificate.
     pub fn certificates(&self, own: Option<&Identity>) -> TlsCertificates {
         let read = |path: &Path| fs::read(path).unwrap();
-        let client_tls =
-            own.map(|own| ClientTlsConfig { client_cert: read(&own.cert), client_key: read(&own.key) });
+        let client_tls = own.map(|own| ClientTlsConfig { client_cert: read(&own.cert), client_key: read(&own.key) });
         TlsCertificates { client_tls, root_cert: Some(read(&self.ca())) }
     }
 
