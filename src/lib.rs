@@ -70,6 +70,7 @@ mod classification;
 mod consistency;
 mod error;
 mod events;
+pub mod guide;
 mod hash;
 mod node;
 mod routing;

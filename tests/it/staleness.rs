@@ -245,7 +245,8 @@ fn a_long_bound_beside_a_short_one_is_served_by_replicas() {
     let set = Distant::start(1);
     let client = set.servers.client_builder().lag_limit(None).build().unwrap();
     client.set("n", 0).unwrap();
-    let (short, long) = (client.max_staleness(Duration::from_millis(50)), client.max_staleness(Duration::from_secs(20)));
+    let (short, long) =
+        (client.max_staleness(Duration::from_millis(50)), client.max_staleness(Duration::from_secs(20)));
     let long = long.read_from(ReadFrom::Replica);
     wait_until("the replica has it", || long.get::<u64>("n").is_ok());
     set.freeze(0);
