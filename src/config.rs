@@ -284,6 +284,7 @@ mod tests {
             ("master = '127.0.0.1:1'\npool_sise = 3", "pool_sise"),
             ("sentinel = { service = 'main' }", "nodes"),
             ("login = { pasword = 'x' }", "pasword"),
+            ("tls = { ca = 'x' }", "ca_file"),
             ("fallback_limit = 'none'", "a number, or \"off\""),
             ("fallback_limit = -1", "a number, or \"off\""),
             ("monitor_interval = 1", "monitor_interval"),
@@ -308,6 +309,7 @@ mod tests {
             ("master = '127.0.0.1:1'\nmax_connecting = 0", "max_connecting is 0"),
             ("master = '127.0.0.1:1'\nlag_limit = '0s'", "lag_limit is 0"),
             ("master = '127.0.0.1:1'\nmonitor_interval = '1ms'", "monitor_interval is less"),
+            ("master = '127.0.0.1:1'\ntls = { ca_file = '/none/ca.pem' }", "tls"),
             ("master = '127.0.0.1:1'\nlogin = { password = 'x' }", "login"),
         ] {
             let error = ReplicatedClient::from_config(&read(text).unwrap()).unwrap_err();
