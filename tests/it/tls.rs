@@ -10,7 +10,7 @@ mod time;
 use redis_replicated::testing::{ReplicaSet, Server};
 use redis_replicated::{Builder, ReplicatedClient};
 
-use self::authority::{Authority, Identity, Valid};
+use self::authority::{Authority, Identity, Valid, has_openssl};
 
 /// An authority, and a set whose servers show good certificates of it.
 struct Stage {
@@ -57,13 +57,4 @@ fn show(server: &Server, identity: &Identity) {
 
 fn check_that_all_serve(client: &ReplicatedClient) {
     assert!(client.snapshot().nodes.iter().all(|node| node.failed == 0 && !node.ejected), "{}", client.snapshot());
-}
-
-/// Returns whether there is `openssl`, to make certificates.
-fn has_openssl() -> bool {
-    let has = std::process::Command::new("openssl").arg("version").output().is_ok();
-    if !has {
-        println!("left out: there is no openssl");
-    }
-    has
 }
