@@ -9,6 +9,7 @@ use std::sync::Arc;
 use redis::{ConnectionAddr, ConnectionInfo, TlsMode};
 
 use super::socket::is_settable;
+use crate::endpoint::TLS_FEATURES;
 use crate::error::{Error, Result};
 
 #[cfg(feature = "tls-rustls")]
@@ -58,9 +59,6 @@ struct Settings {
     configs: Configs,
 }
 
-/// What has to be switched on for TLS.
-const FEATURES: &str = "the feature tls-rustls-ring (rustls with a crypto provider), tls-rustls or tls-native-tls of redis-replicated has to be switched on";
-
 impl Tls {
     /// Takes certificates, and refuses those that cannot be read.
     pub(crate) fn new(certificates: Certificates) -> Result<Self> {
@@ -108,7 +106,7 @@ impl Tls {
 /// Refuses TLS, or TLS that checks nothing, where the feature for it is not switched on.
 pub(crate) fn check_features(insecure: bool) -> Result<()> {
     if cfg!(not(any(feature = "tls-rustls", feature = "tls-native-tls"))) {
-        return Err(Error::config(format!("TLS (rediss://, tls(), certificates): {FEATURES}")));
+        return Err(Error::config(format!("TLS (rediss://, tls(), certificates): {TLS_FEATURES}")));
     }
     if insecure && cfg!(all(feature = "tls-rustls", not(feature = "tls-rustls-insecure"))) {
         let text = "TLS without checks (#insecure, TlsMode::Insecure): the feature tls-rustls-insecure of redis-replicated has to be switched on";
