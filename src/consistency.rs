@@ -20,7 +20,9 @@ pub(crate) use self::lineage::{Lineage, Relation};
 pub(crate) use self::position::{HistoryId, Position};
 pub(crate) use self::session::{Demand, FENCE_LIVES, Kind, Loss, Passed, Raise, Raised, Session, Step};
 pub(crate) use self::timeline::Timeline;
-pub(crate) use self::token::{Fence, Seen};
+#[cfg(test)]
+pub(crate) use self::token::Fence;
+pub(crate) use self::token::Seen;
 pub use self::token::{ParseTokenError, Token};
 
 /// How a session proves what it reads.

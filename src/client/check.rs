@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::RedisError;
 
 use super::envelope::{Account, Silent};
-use super::fence::{Speaker, Word};
+use super::fence::{Counts, Speaker, Word};
 use super::sealed::Told;
 use super::session::SHORTEST_BOUND;
 use crate::classification::{Block, Classification, Request};
@@ -195,14 +195,12 @@ impl Check<'_> {
         let by = member.node.hash();
         match word {
             Word::None => Ok(()),
-            Word::Passed { speaker, count, behind } => {
+            Word::Passed { speaker, counts, behind } => {
                 self.hear(member, speaker)?;
-                let is_master = speaker.is_master;
-                self.pass(session, member, Passed { is_master, count, by })?;
-                match behind {
-                    Some(count) => self.pass(session, member, Passed { is_master, count, by }),
-                    None => Ok(()),
-                }
+                [Some(counts), behind]
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|counts| self.pass(session, member, speaker, counts))
             }
             Word::Raised { raise, count, before } => {
                 let raised = Raised { count, before, by };
@@ -211,10 +209,10 @@ impl Check<'_> {
             }
             Word::Refused { refusal, executed, speaker } if request.is_read() => {
                 self.hear(member, speaker)?;
-                let is_demanded = self.demand.seen.fence().is_some_and(|fence| fence.count > 0);
-                if executed && speaker.is_master && !is_demanded {
+                let mut demanded = self.demand.seen.fence().into_iter().chain(self.demand.open);
+                if executed && speaker.is_master && demanded.all(|fence| fence.count == 0) {
                     // No fence was ever raised: the master has what there is.
-                    return self.pass(session, member, Passed { is_master: true, count: None, by });
+                    return self.pass(session, member, speaker, Counts::default());
                 }
                 Err(silent(member, Silent { refusal }))
             }
@@ -243,7 +241,9 @@ impl Check<'_> {
         if is_proof { Ok(()) } else { Err(Fault::new(Stage::Unproven, None)) }
     }
 
-    fn pass(&self, session: &Session, member: &Member, passed: Passed) -> Result<(), Fault> {
+    fn pass(&self, session: &Session, member: &Member, speaker: Speaker, counts: Counts) -> Result<(), Fault> {
+        let Counts { count, open } = counts;
+        let passed = Passed { is_master: speaker.is_master, count, open, by: member.node.hash() };
         // A fence has no name that would tell which of two masters is the set's.
         let is_confirmed = self.is_in_office(member) && !self.may_learn_more();
         match session.passed(&self.demand, passed, is_confirmed) {

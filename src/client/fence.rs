@@ -6,7 +6,7 @@ use redis::{Cmd, ServerError, Value};
 
 use super::envelope::{Confirmed, EXEC, MULTI, append_wait, count_of, fold, refuses_transaction};
 use crate::classification::{Block, Request};
-use crate::consistency::{FENCE_LIVES, Fence, Raise};
+use crate::consistency::{Demand, FENCE_LIVES, Raise};
 use crate::node::Role;
 use crate::pool::{replicates_without_order, role_in_greeting};
 use crate::routing::{Refusal, Reply};
@@ -56,12 +56,19 @@ pub(super) struct OpenedFence {
 pub(super) enum Word {
     /// Nothing was executed.
     None,
-    /// Where the counter stands before the read and, if that is another moment, behind it.
-    Passed { speaker: Speaker, count: Option<u64>, behind: Option<Option<u64>> },
+    /// Where the counters stand before the read and, if that is another moment, behind it.
+    Passed { speaker: Speaker, counts: Counts, behind: Option<Counts> },
     /// Where the counter stands now, and where the one before stands.
     Raised { raise: Raise, count: u64, before: Option<u64> },
     /// The counter could not be read or raised; `executed`: the request was executed all the same.
     Refused { refusal: Option<ServerError>, executed: bool, speaker: Speaker },
+}
+
+/// Where the counters stand that a read asks for; `None`: it is not there, or was not asked for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Counts {
+    pub(super) count: Option<u64>,
+    pub(super) open: Option<u64>,
 }
 
 /// What a server says of itself beside a read.
@@ -82,29 +89,33 @@ impl Speaker {
 }
 
 impl Fenced {
-    /// Puts a read behind a fence. `is_pinned`: an `EXEC` would end what is watched.
-    pub(super) fn read(request: &Request<'_>, fence: Option<Fence>, is_pinned: bool) -> Self {
+    /// Puts a read behind what it has to contain. `is_pinned`: an `EXEC` would end what is watched.
+    pub(super) fn read(request: &Request<'_>, demand: &Demand, is_pinned: bool) -> Self {
         let within = request.is_single() && request.block == Block::No && !is_pinned;
         // Where nothing was written yet, any number will do.
-        let counter = Cmd::get(key(fence.map_or(0, |fence| fence.name)));
+        let mut counters = Cmd::get(key(demand.seen.fence().map_or(0, |fence| fence.name))).get_packed_command();
+        if let Some(open) = demand.open {
+            Cmd::get(key(open.name)).write_packed_command(&mut counters);
+        }
+        let asked = 1 + usize::from(demand.open.is_some());
         let mut bytes = HELLO.to_vec();
         if within {
             bytes.extend_from_slice(MULTI);
         }
-        counter.write_packed_command(&mut bytes);
+        bytes.extend_from_slice(&counters);
         bytes.extend_from_slice(request.bytes);
         if within {
             bytes.extend_from_slice(EXEC);
-            return Self { bytes, form: Form::ReadWithin, before: 3, behind: 1, wait: None };
+            return Self { bytes, form: Form::ReadWithin, before: 2 + asked, behind: 1, wait: None };
         }
-        counter.write_packed_command(&mut bytes);
-        Self { bytes, form: Form::ReadBetween, before: 2, behind: 1, wait: None }
+        bytes.extend_from_slice(&counters);
+        Self { bytes, form: Form::ReadBetween, before: 1 + asked, behind: asked, wait: None }
     }
 
     /// Returns the form without a transaction of its own, if this one has one.
-    pub(super) fn without_transaction(&self, request: &Request<'_>, fence: Option<Fence>) -> Option<Self> {
+    pub(super) fn without_transaction(&self, request: &Request<'_>, demand: &Demand) -> Option<Self> {
         match self.form {
-            Form::ReadWithin => Some(Self::read(request, fence, true)),
+            Form::ReadWithin => Some(Self::read(request, demand, true)),
             Form::WriteWithin(raise) | Form::Inside(raise) => {
                 let plain = Self::write(request, raise, true);
                 Some(match self.wait {
@@ -163,14 +174,14 @@ impl Fenced {
         let (values, word) = match self.form {
             Form::ReadWithin => {
                 let speaker = Speaker::of(values.drain(..1.min(values.len())).next().as_ref());
-                let (value, rest) = unfold(values, 1, speaker);
-                (vec![value], rest.map_or_else(|word| word, |mut rest| passed(speaker, rest.pop(), None)))
+                let (value, rest) = unfold(values, self.before - 2, speaker);
+                (vec![value], rest.map_or_else(|word| word, |rest| passed(speaker, rest, None)))
             }
             Form::ReadBetween => {
-                let behind = values.pop();
-                let rest = values.split_off(2.min(values.len()));
-                let count = values.pop();
-                (rest, passed(Speaker::of(values.pop().as_ref()), count, Some(behind)))
+                let behind = values.split_off(values.len().saturating_sub(self.behind));
+                let rest = values.split_off(self.before.min(values.len()));
+                let counters = values.split_off(1.min(values.len()));
+                (rest, passed(Speaker::of(values.first()), counters, Some(behind)))
             }
             Form::WriteWithin(raise) => {
                 let (value, rest) = unfold(values, 0, Speaker::default());
@@ -190,9 +201,9 @@ impl Fenced {
         let error = |value: &Value| matches!(value, Value::ServerError(_));
         match self.form {
             Form::ReadWithin => {
-                let Some(values @ [multi, counter, read, _]) = values.get(1..) else { return false };
+                let Some(values @ [multi, counters @ .., read, _]) = values.get(1..) else { return false };
                 // Without MULTI, they ran one by one, which proves as much.
-                !error(multi) && (refuses_transaction(values) || (refuses_key(counter) && !error(read)))
+                !error(multi) && (refuses_transaction(values) || (counters.iter().any(refuses_key) && !error(read)))
             }
             Form::WriteWithin(_) => spoils_write(values, 1),
             Form::Inside(_) => spoils_write(values, request.reply_count().saturating_sub(2)),
@@ -319,17 +330,21 @@ fn raised(raise: Raise, mut told: Vec<Value>) -> Word {
     }
 }
 
-fn passed(speaker: Speaker, count: Option<Value>, behind: Option<Option<Value>>) -> Word {
-    match (count, behind) {
-        (Some(Value::ServerError(refusal)), _) | (_, Some(Some(Value::ServerError(refusal)))) => {
-            Word::Refused { refusal: Some(refusal), executed: true, speaker }
-        }
-        (count, behind) => Word::Passed {
-            speaker,
-            count: count.and_then(number),
-            behind: behind.map(|behind| behind.and_then(number)),
-        },
+fn passed(speaker: Speaker, counters: Vec<Value>, behind: Option<Vec<Value>>) -> Word {
+    let read = || Ok((counts(counters)?, behind.map(counts).transpose()?));
+    match read() {
+        Ok((counts, behind)) => Word::Passed { speaker, counts, behind },
+        Err(refusal) => Word::Refused { refusal: Some(refusal), executed: true, speaker },
     }
+}
+
+fn counts(counters: Vec<Value>) -> Result<Counts, ServerError> {
+    let mut counts = counters.into_iter().map(|value| match value {
+        Value::ServerError(refusal) => Err(refusal),
+        value => Ok(number(value)),
+    });
+    let mut next = || counts.next().transpose().map(Option::flatten);
+    Ok(Counts { count: next()?, open: next()? })
 }
 
 fn number(value: Value) -> Option<u64> {

@@ -165,9 +165,8 @@ impl ReplicatedClient {
         asked: Option<Confirmation>,
     ) -> Option<Box<Sealed>> {
         if request.is_read() {
-            let fence = demand.seen.fence();
-            let reads = fence.is_some() || demand.needs_master;
-            return reads.then(|| Box::new(Sealed::Fence(Fenced::read(request, fence, is_pinned))));
+            let reads = demand.seen.fence().is_some() || demand.open.is_some() || demand.needs_master;
+            return reads.then(|| Box::new(Sealed::Fence(Fenced::read(request, demand, is_pinned))));
         }
         let is_transaction = (request.is_single() && request.block == Block::No) || request.is_transaction();
         let kind = match request.key {
@@ -258,8 +257,8 @@ impl<'a> Guard<'a> {
 
     #[cold]
     fn plain(&self, envelope: &Sealed) -> Option<&Sealed> {
-        let fence = self.check.as_ref().and_then(|check| check.demand.seen.fence());
-        self.plain.get_or_init(|| envelope.without_transaction(self.request, fence)).as_deref()
+        let demand = self.check.as_ref().map(|check| check.demand).unwrap_or_default();
+        self.plain.get_or_init(|| envelope.without_transaction(self.request, &demand)).as_deref()
     }
 
     /// What the reply has to contain.

@@ -3,7 +3,7 @@
 use super::envelope::{Account, Confirmed, Envelope, Opened};
 use super::fence::{Fenced, OpenedFence, Word};
 use crate::classification::Request;
-use crate::consistency::{Fence, Raise};
+use crate::consistency::{Demand, Raise};
 use crate::routing::Reply;
 
 /// A request with what proves its reply.
@@ -34,10 +34,10 @@ pub(super) enum Told {
 
 impl Sealed {
     /// Returns the form without a transaction, if this one has one.
-    pub(super) fn without_transaction(&self, request: &Request<'_>, fence: Option<Fence>) -> Option<Box<Self>> {
+    pub(super) fn without_transaction(&self, request: &Request<'_>, demand: &Demand) -> Option<Box<Self>> {
         let plain = match self {
             Self::Account(envelope) => Self::Account(envelope.without_transaction(request)?),
-            Self::Fence(fenced) => Self::Fence(fenced.without_transaction(request, fence)?),
+            Self::Fence(fenced) => Self::Fence(fenced.without_transaction(request, demand)?),
         };
         Some(Box::new(plain))
     }

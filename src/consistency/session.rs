@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use self::fenced::Fences;
-use super::token::Seen;
+use super::token::{Fence, Seen};
 use super::{Evidence, Lineage, Position, Proof, Relation, SessionMode, Token};
 
 mod fenced;
@@ -55,6 +55,8 @@ pub(crate) enum Loss {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Demand {
     pub(crate) seen: Seen,
+    /// Another fence that has to be proven as well.
+    pub(crate) open: Option<Fence>,
     doubts: u64,
     /// Of the fence, when the call began.
     era: u32,
@@ -94,17 +96,23 @@ impl Session {
 
     pub(crate) fn token(&self) -> Token {
         let mut state = self.0.lock();
-        // A token has room for one position: what was seen before is told instead.
-        let open = state.open.map(|_| Loss::Unproven);
+        // A token has room for one position: what was seen before is told instead, and only the master is sure to have it.
+        let is_open = state.open.is_some() || state.fences.open().is_some();
         let written = if state.seen.position().is_some() { state.written } else { state.fenced() };
-        Token { seen: state.told(), written, in_doubt: state.needs_master(), loss: state.loss.max(open) }
+        Token {
+            seen: state.told(),
+            written,
+            in_doubt: is_open || state.needs_master(),
+            loss: state.loss.max(is_open.then_some(Loss::Unproven)),
+        }
     }
 
     /// Returns what the reply to a call that begins now has to prove.
     pub(crate) fn demand(&self) -> Demand {
         let state = self.0.lock();
         let needs_master = state.needs_master() || state.fences.hides(state.seen);
-        Demand { seen: state.seen, doubts: state.doubts, era: state.fences.era(), needs_master }
+        let open = state.fences.open();
+        Demand { seen: state.seen, open, doubts: state.doubts, era: state.fences.era(), needs_master }
     }
 
     /// Returns, once, what the next read has to be told.

@@ -1,11 +1,17 @@
-use super::{Fenced, Speaker, Word};
+use super::{Counts, Fenced, Speaker, Word};
 use crate::classification::{Classifier, Request};
-use crate::consistency::{Fence, Raise};
+use crate::consistency::{Demand, Fence, Raise, Seen};
 use crate::routing::Reply;
 use redis::{Cmd, Pipeline, Value, parse_redis_value};
 
 const RAISE: Raise = Raise { name: 7, amount: 5, before: None };
 const RENEWAL: Raise = Raise { name: 7, amount: 1, before: Some(Fence { name: 6, count: 3 }) };
+
+fn demand() -> Demand {
+    let mut demand = Demand::default();
+    demand.seen = Seen::Fence(Fence { name: 7, count: 3 });
+    demand
+}
 
 fn values(replies: &[&str]) -> Reply {
     let kept = replies.iter().map(|reply| parse_redis_value(format!("{reply}\r\n").as_bytes()).unwrap()).collect();
@@ -34,14 +40,17 @@ const UNKNOWN: Speaker = Speaker { is_master: false, is_unordered: false };
 fn a_read_comes_with_role_and_counter() {
     let (packed, classifier) = (Cmd::get("k").get_packed_command(), Classifier::new());
     let request = Request::command(&packed, &classifier).unwrap();
-    let fenced = Fenced::read(&request, Some(Fence { name: 7, count: 3 }), false);
+    let fenced = Fenced::read(&request, &demand(), false);
     assert_eq!(sent(&fenced), ["HELLO", "MULTI", "GET", "GET", "EXEC"]);
     let opened = fenced.open(&request, values(&[HELLO, "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\n3\r\n$1\r\nv"]));
     assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
-    assert!(matches!(opened.word, Word::Passed { speaker: MASTER, count: Some(3), behind: None }));
+    assert!(matches!(
+        opened.word,
+        Word::Passed { speaker: MASTER, counts: Counts { count: Some(3), open: None }, behind: None }
+    ));
     let wrong = "*2\r\n$-1\r\n-WRONGTYPE x";
     let opened = fenced.open(&request, values(&["-ERR unknown command", "+OK", "+QUEUED", "+QUEUED", wrong]));
-    assert!(matches!(opened.word, Word::Passed { speaker: UNKNOWN, count: None, behind: None }));
+    assert!(matches!(opened.word, Word::Passed { speaker: UNKNOWN, counts: Counts { count: None, .. }, behind: None }));
     assert!(matches!(one(opened.reply), Value::ServerError(_)));
     let opened = fenced.open(&request, values(&[HELLO, "+OK", "+QUEUED", "-ERR arity", "-EXECABORT x"]));
     assert!(matches!(opened.word, Word::None) && matches!(one(opened.reply), Value::ServerError(_)));
@@ -58,15 +67,51 @@ fn a_read_comes_with_role_and_counter() {
 fn reads_that_are_no_transaction_stand_between_two_questions() {
     let (packed, classifier) = (Cmd::get("k").get_packed_command(), Classifier::new());
     let request = Request::command(&packed, &classifier).unwrap();
-    let pinned = Fenced::read(&request, None, true);
+    let pinned = Fenced::read(&request, &Demand::default(), true);
     assert_eq!(sent(&pinned), ["HELLO", "GET", "GET", "GET"], "an EXEC would end what is watched");
     let opened = pinned.open(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$1\r\n5"]));
-    assert!(matches!(opened.word, Word::Passed { speaker: MASTER, count: Some(4), behind: Some(Some(5)) }));
+    assert!(matches!(
+        opened.word,
+        Word::Passed {
+            speaker: MASTER,
+            counts: Counts { count: Some(4), .. },
+            behind: Some(Counts { count: Some(5), .. })
+        }
+    ));
     assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
     let opened = pinned.open(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$-1"]));
-    assert!(matches!(opened.word, Word::Passed { behind: Some(None), .. }), "a full resync in between");
+    assert!(
+        matches!(opened.word, Word::Passed { behind: Some(Counts { count: None, .. }), .. }),
+        "a full resync in between"
+    );
     let opened = pinned.open(&request, values(&[HELLO, "-NOPERM x", "$1\r\nv", "-NOPERM x"]));
     assert!(matches!(opened.word, Word::Refused { executed: true, speaker: MASTER, .. }));
+}
+
+#[test]
+fn two_counters_are_asked_for_where_one_does_not_stand_for_all() {
+    let (packed, classifier) = (Cmd::get("k").get_packed_command(), Classifier::new());
+    let request = Request::command(&packed, &classifier).unwrap();
+    let mut demand = demand();
+    demand.open = Some(Fence { name: 6, count: 9 });
+    let fenced = Fenced::read(&request, &demand, false);
+    assert_eq!(sent(&fenced), ["HELLO", "MULTI", "GET", "GET", "GET", "EXEC"]);
+    let queued = [HELLO, "+OK", "+QUEUED", "+QUEUED", "+QUEUED"];
+    let replies = [&queued[..], &["*3\r\n$1\r\n3\r\n$1\r\n9\r\n$1\r\nv"]].concat();
+    let opened = fenced.open(&request, values(&replies));
+    assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
+    let both = Counts { count: Some(3), open: Some(9) };
+    assert!(matches!(opened.word, Word::Passed { counts, behind: None, .. } if counts == both));
+    let plain = fenced.without_transaction(&request, &demand).unwrap();
+    assert_eq!(sent(&plain), ["HELLO", "GET", "GET", "GET", "GET", "GET"]);
+    let opened = plain.open(&request, values(&[HELLO, "$1\r\n3", "$1\r\n9", "$1\r\nv", "$1\r\n3", "$-1"]));
+    assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
+    let gone = Counts { open: None, ..both };
+    assert!(
+        matches!(opened.word, Word::Passed { counts, behind: Some(behind), .. } if (counts, behind) == (both, gone))
+    );
+    let refused = [HELLO, "+OK", "+QUEUED", "-NOPERM x", "+QUEUED", "-EXECABORT x"];
+    assert!(fenced.open(&request, values(&refused)).is_spoiled);
 }
 
 const QUEUED: [&str; 4] = ["+OK", "+QUEUED", "+QUEUED", "+QUEUED"];
@@ -93,7 +138,7 @@ fn a_write_raises_the_counter_in_its_own_transaction() {
     let opened = renewal.open(&request, values(&replies));
     assert!(matches!(opened.word, Word::Raised { count: 1, before: Some(3), .. }));
     assert_eq!((one(opened.reply), opened.confirmed), (Value::Okay, Some(Ok(2))));
-    let plain = renewal.without_transaction(&request, None).unwrap();
+    let plain = renewal.without_transaction(&request, &Demand::default()).unwrap();
     assert_eq!(sent(&plain), ["SET", "GET", "INCRBY", "PEXPIRE", "WAIT"]);
 }
 
@@ -118,7 +163,7 @@ fn what_is_put_around_a_write_never_fails_it() {
     ] {
         assert_eq!(fenced.open(&request, values(&replies)).is_spoiled, is_spoiled, "{replies:?}");
     }
-    let plain = fenced.without_transaction(&request, None).unwrap();
+    let plain = fenced.without_transaction(&request, &Demand::default()).unwrap();
     assert_eq!(sent(&plain), ["DEL", "INCRBY", "PEXPIRE"]);
     let opened = plain.open(&request, values(&[":1", OOM, ":0"]));
     assert!(matches!(opened.word, Word::Refused { executed: true, .. }) && one(opened.reply) == Value::Int(1));
@@ -147,7 +192,9 @@ fn a_transaction_raises_it_before_its_end() {
     assert!(matches!(watched.word, Word::None), "something watched has changed");
     let no_rights = ["+OK", "+QUEUED", "+QUEUED", "-NOPERM x", "-NOPERM x", "-NOPERM x", "-EXECABORT x"];
     assert!(fenced.open(&request, values(&no_rights)).is_spoiled);
-    for plain in [fenced.without_transaction(&request, None).unwrap(), Fenced::write(&request, RENEWAL, true)] {
+    for plain in
+        [fenced.without_transaction(&request, &Demand::default()).unwrap(), Fenced::write(&request, RENEWAL, true)]
+    {
         assert_eq!(sent(&plain), ["MULTI", "SET", "GET", "EXEC", "GET", "INCRBY", "PEXPIRE"]);
         let exec = ["*2\r\n+OK\r\n$-1", "$1\r\n3", "-NOPERM x", "-NOPERM x"];
         let opened = plain.open(&request, values(&[&queued[..3], &exec].concat()));

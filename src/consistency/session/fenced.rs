@@ -7,14 +7,15 @@
 
 use std::time::{Duration, Instant};
 
+use self::epoch::Epoch;
 pub(crate) use self::epoch::Kind;
-use self::epoch::{Before, Epoch};
 use super::{Demand, Loss, Session, State, Step};
 use crate::consistency::token::{Fence, Seen};
 
 mod epoch;
 #[cfg(test)]
 mod model;
+mod proof;
 
 /// How long a counter lives after the last write. Within half of it, another one takes its place.
 pub(crate) const FENCE_LIVES: Duration = Duration::from_secs(600);
@@ -39,8 +40,13 @@ pub(super) struct Fences {
     resumed: Option<Instant>,
     /// When a write only for a fence was last tried.
     tried: Option<Instant>,
+    /// Another one that has to be proven beside the present one, which does not stand for all of it: writes were answered out
+    /// of order. The next write asks for it.
+    open: Option<Fence>,
     /// How often the session went on at a value that does not contain those before.
     era: u32,
+    /// The last doubt about something that no counter counts.
+    uncounted: u64,
     /// The node that executed a write without a fence, and the doubt that this is.
     unfenced: Option<(u64, u64)>,
 }
@@ -72,6 +78,8 @@ pub(crate) struct Passed {
     pub(crate) is_master: bool,
     /// Where the counter stands; `None`: it is not there.
     pub(crate) count: Option<u64>,
+    /// The same of the other one that was asked for.
+    pub(crate) open: Option<u64>,
     /// Names the node.
     pub(crate) by: u64,
 }
@@ -91,7 +99,7 @@ impl Session {
         if *seen == Seen::Nothing || seen.fence().is_some_and(|seen| seen.count == 0) {
             *seen = Seen::Fence(Fence { name: own.name, count: 0 });
         }
-        let before = seen.fence().filter(|seen| seen.name != own.name);
+        let before = seen.fence().filter(|seen| seen.name != own.name).or(fences.open);
         Some(Raise { name: own.name, amount: own.begin(dice, kind), before })
     }
 
@@ -106,16 +114,16 @@ impl Session {
     pub(crate) fn lose(&self, raise: Raise) {
         let mut state = self.0.lock();
         state.doubts += 1;
-        if let Some(epoch) = state.fences.epoch(raise.name) {
-            epoch.lose(raise.amount);
+        match state.fences.epoch(raise.name) {
+            Some(epoch) => epoch.lose(raise.amount),
+            None => state.fences.uncounted = state.doubts,
         }
     }
 
     /// A node executed a write that raised no fence.
     pub(crate) fn wrote_unfenced(&self, by: u64) {
         let mut state = self.0.lock();
-        state.doubts += 1;
-        let doubt = state.doubts;
+        let doubt = state.doubt_uncounted();
         if state.fences.unfenced.replace((by, doubt)).is_some_and(|(other, _)| other != by) {
             state.loss = state.loss.max(Some(Loss::Unproven));
         }
@@ -152,16 +160,23 @@ impl Session {
             || state.seen.fence().is_some_and(|seen| seen.name == raise.name);
         // It began before the loss that was told since: it may have been executed in another history than the master's.
         let is_stale = state.seen == Seen::Unknown && state.fences.era != demand.era;
-        let mut found = if is_current { state.advance(raise, raised, now) } else { state.answered_late(raise) };
+        let mut found = if is_current { state.advance(raise, raised, now) } else { state.answered_late(raise, raised) };
         if let Some((by, doubt)) = state.fences.unfenced.filter(|(_, doubt)| *doubt <= demand.doubts) {
             state.fences.unfenced = state.fences.unfenced.filter(|unfenced| unfenced.1 != doubt);
             found = found.max((by != raised.by).then_some(Loss::Unproven));
         }
         if is_current {
+            if state.fences.uncounted > state.settled
+                && let Some(epoch) = state.fences.epoch(raise.name)
+            {
+                epoch.pin();
+            }
             state.settled = state.settled.max(demand.doubts);
         }
         // What is not lost has to be there: the next fence stands for all of it.
-        state.doubts += u64::from(found.is_some() || is_stale);
+        if found.is_some() || is_stale {
+            state.doubt_uncounted();
+        }
         state.loss = state.loss.max(found);
         found
     }
@@ -182,10 +197,10 @@ impl Session {
             state.fences.unfenced = None;
             state.loss = state.loss.max(Some(Loss::Unproven));
         }
-        let step = if state.is_past(demand, passed.count) {
+        let step = if state.is_past(demand, passed) {
             Step::Accept
         } else if has_last_word {
-            state.miss(demand, passed.count)
+            state.miss(demand, passed)
         } else {
             Step::Wait
         };
@@ -212,19 +227,21 @@ impl Demand {
 }
 
 impl Fences {
-    /// The fence of a token, which nobody raises any more. `written`: its value without writes that only raised it.
-    pub(super) fn resumed(fence: Fence, written: Option<u64>) -> Self {
-        Self { last: Some(Epoch::resumed(fence.name, fence.count, written)), ..Self::default() }
+    /// The fence of a token, which nobody raises any more. `told`: what the token says beside its value.
+    pub(super) fn resumed(fence: Fence, told: Option<u64>) -> Self {
+        Self { last: Some(Epoch::resumed(fence.name, fence.count, told)), uncounted: 1, ..Self::default() }
     }
 
     /// Returns whether a write is under way whose effects a read may meet though the fence at `seen` does not show them: it is
     /// applied bit by bit, or raises another fence. What was read of that, only the master is sure to have.
     pub(super) fn hides(&self, seen: Seen) -> bool {
-        let shown = seen.fence().map(|seen| seen.name);
-        self.own
-            .iter()
-            .chain(&self.last)
-            .any(|epoch| epoch.is_split() || (shown != Some(epoch.name) && epoch.is_raised()))
+        let is_shown = |name: u64| seen.fence().into_iter().chain(self.open).any(|fence| fence.name == name);
+        self.epochs().any(|epoch| epoch.is_split() || (epoch.is_raised() && !is_shown(epoch.name)))
+    }
+
+    /// The other fence that has to be proven.
+    pub(super) fn open(&self) -> Option<Fence> {
+        self.open
     }
 
     pub(super) fn era(&self) -> u32 {
@@ -239,146 +256,12 @@ impl Fences {
         others.for_each(Epoch::forget_found);
     }
 
+    fn epochs(&self) -> impl Iterator<Item = &Epoch> {
+        self.own.iter().chain(&self.last)
+    }
+
     fn epoch(&mut self, name: u64) -> Option<&mut Epoch> {
         self.own.iter_mut().chain(&mut self.last).find(|epoch| epoch.name == name)
-    }
-}
-
-impl State {
-    /// Returns what a token says of what was seen. A fence that others know keeps its value: the next write begins another one.
-    pub(super) fn told(&mut self) -> Seen {
-        match self.seen {
-            Seen::Fence(Fence { count: 0, .. }) => Seen::Nothing,
-            seen => {
-                if let Some(epoch) = seen.fence().and_then(|fence| self.fences.epoch(fence.name)) {
-                    epoch.is_told = true;
-                }
-                seen
-            }
-        }
-    }
-
-    /// Returns what a token says of its fence beside the value: that without writes that only raised it, if it is another one.
-    pub(super) fn fenced(&mut self) -> Option<u64> {
-        let fence = self.seen.fence()?;
-        self.fences.epoch(fence.name)?.written().filter(|_| fence.count > 0)
-    }
-
-    /// Goes on to where a write raised its counter.
-    fn advance(&mut self, raise: Raise, raised: Raised, now: Instant) -> Option<Loss> {
-        let before = match (self.seen.fence(), raise.before) {
-            // The first answer behind this fence: it stands for the one before from now on, if that was there.
-            (Some(seen), Some(before)) if seen.name == before.name => self.judge(before, raised.before),
-            (Some(seen), _) if seen.name == raise.name => None,
-            // Other calls have gone on behind a fence that this one did not ask for.
-            (Some(seen), _) => (seen.count > 0).then_some(Loss::Unproven),
-            (None, _) => None,
-        };
-        let Some(epoch) = self.fences.epoch(raise.name) else { return Some(Loss::Unproven) };
-        let value = raised.count.saturating_sub(raise.amount);
-        let (is_loss, keeps_all) = (epoch.proves_loss(value), epoch.keeps_all(value));
-        let answered = epoch.answered(raise.amount, raised.count);
-        let found = match answered {
-            Before::All => None,
-            Before::Other(_) if keeps_all => None,
-            Before::Other(_) if is_loss => Some(Loss::Lost),
-            Before::Other(_) | Before::Unknown => Some(Loss::Unproven),
-        };
-        self.seen = Seen::Fence(Fence { name: raise.name, count: epoch.top() });
-        let found = found.max(before);
-        if found.is_some() || answered != Before::All {
-            self.fences.turn(raise.name);
-        }
-        self.fences.raised = Some(now);
-        found
-    }
-
-    /// Says what is lost where a write found the fence before, which stood at `before` when the write began, at this value.
-    fn judge(&mut self, before: Fence, value: Option<u64>) -> Option<Loss> {
-        // Lost, expired or evicted.
-        let Some(value) = value else { return Some(Loss::Unproven) };
-        let Some(epoch) = self.fences.epoch(before.name) else {
-            return (value != before.count).then_some(Loss::Unproven);
-        };
-        if epoch.is_at_top(value) {
-            epoch.learn(value);
-            return None;
-        }
-        if epoch.keeps_all(value) {
-            return None;
-        }
-        if value >= before.count && epoch.had(value) {
-            // Writes that were answered meanwhile came after this one: only another fence stands for them, too.
-            self.doubts += 1;
-            return None;
-        }
-        Some(if value < before.count && epoch.proves_loss(value) { Loss::Lost } else { Loss::Unproven })
-    }
-
-    /// A write was answered behind a fence that the session does not go by any more.
-    fn answered_late(&mut self, raise: Raise) -> Option<Loss> {
-        if self.fences.epoch(raise.name).is_some_and(|epoch| epoch.has_found(raise.amount)) {
-            // The present fence was raised after it.
-            return None;
-        }
-        Some(Loss::Unproven)
-    }
-
-    /// Returns whether a node contains what was seen when the call began, and learns what it contains beyond that.
-    fn is_past(&mut self, demand: &Demand, count: Option<u64>) -> bool {
-        let Some(fence) = demand.seen.fence() else { return true };
-        // Of what nobody saw yet, a node may have nothing, or what it is known for.
-        let is_proven = count == if fence.count == 0 { None } else { Some(fence.count) };
-        let era = self.fences.era;
-        let (Some(count), Some(epoch)) = (count, self.fences.epoch(fence.name)) else { return is_proven };
-        if era != demand.era && !epoch.had(fence.count) {
-            return is_proven;
-        }
-        if !epoch.is_at_top(count) {
-            return is_proven || (epoch.had(count) && count > fence.count);
-        }
-        // Once another fence stands for what was seen, it may not stand for the writes that this value shows.
-        if self.seen.fence().is_some_and(|seen| seen.name == fence.name) {
-            epoch.learn(count);
-            self.seen = Seen::Fence(Fence { count: epoch.top(), ..fence });
-        }
-        true
-    }
-
-    /// The set's master does not contain what was seen when the call began.
-    fn miss(&mut self, demand: &Demand, count: Option<u64>) -> Step {
-        let (Some(fence), Some(seen)) = (demand.seen.fence(), self.seen.fence()) else {
-            // Another call has been told.
-            return Step::Accept;
-        };
-        let epoch = self.fences.epoch(fence.name);
-        let is_loss = epoch.zip(count).is_some_and(|(epoch, count)| epoch.proves_loss(count));
-        let loss = if is_loss { Loss::Lost } else { Loss::Unproven };
-        let has_gone_on = self.fences.era != demand.era;
-        if seen.name != fence.name {
-            return if has_gone_on { Step::Accept } else { Step::Tell(loss) };
-        }
-        let is_known = |count: u64, epoch: Option<&mut Epoch>| {
-            count == seen.count || epoch.is_some_and(|epoch| epoch.is_at_top(count))
-        };
-        match count {
-            // Another call has been told, or will be, and the session goes on from here.
-            Some(count) if has_gone_on && is_known(count, self.fences.epoch(fence.name)) => return Step::Accept,
-            // An answer that comes late.
-            _ if has_gone_on => return Step::Wait,
-            // Between what was seen then and what is seen now: that one as well.
-            Some(count) if (fence.count..seen.count).contains(&count) => return Step::Wait,
-            _ => {}
-        }
-        self.fences.turn(fence.name);
-        let mut kept = None;
-        if let Some(epoch) = self.fences.epoch(fence.name) {
-            kept = count.filter(|count| epoch.keeps_all(*count));
-            epoch.restart(count.unwrap_or(0));
-        }
-        // After a loss the master's history counts: only a fence that is raised there proves that.
-        self.seen = kept.map_or(Seen::Unknown, |count| Seen::Fence(Fence { count, ..fence }));
-        if kept.is_some() { Step::Accept } else { Step::Tell(loss) }
     }
 }
 

@@ -12,6 +12,8 @@ const BASE: u64 = 1 << 62;
 const SMALLEST: u64 = 1 << 43;
 /// From here on the next epoch begins, long before the counter overflows.
 const HIGHEST: u64 = BASE + (1 << 61);
+/// What a token says beside a value has this bit if also what only raised the counter has to be there.
+const ALL_NEEDED: u64 = 1 << 63;
 /// So many writes may be without a reply at a time: each of them doubles the values that are to be told apart.
 const UNDER_WAY: usize = 16;
 /// So many of those may have been lost: then the next epoch begins.
@@ -26,16 +28,25 @@ const REMEMBERED: usize = 64;
 pub(super) struct Epoch {
     pub(super) name: u64,
     /// The values that the counter had, the last one at the end. Whatever contains a later one contains the earlier ones.
-    chain: VecDeque<u64>,
+    chain: VecDeque<Place>,
     /// The writes that may have raised it further.
     under_way: Vec<Rise>,
     /// Those that did, as a value shows, and whose replies are awaited still.
     found: Vec<Rise>,
-    /// The last value is the sum of these: what was written, and the last few writes that did nothing but raise the counter.
+    /// How much of the last value was written, and how much of it a node has to have: what was written, and what stands for
+    /// other things. The rest are the last few writes that did nothing but raise the counter.
     written: u64,
+    needed: u64,
     touches: Vec<Rise>,
     /// Others know of the value: it has to stay.
     pub(super) is_told: bool,
+}
+
+/// A value of the counter, and how much of it was written.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    value: u64,
+    written: u64,
 }
 
 /// A write of which no reply has come.
@@ -75,35 +86,44 @@ impl Epoch {
     pub(super) fn new(name: u64) -> Self {
         Self {
             name,
-            chain: VecDeque::from([0]),
+            chain: VecDeque::from([Place { value: 0, written: 0 }]),
             under_way: Vec::new(),
             found: Vec::new(),
             written: 0,
+            needed: 0,
             touches: Vec::new(),
             is_told: false,
         }
     }
 
-    /// One that a token told of, at this value, which is `written` and what was added only to raise it.
-    pub(super) fn resumed(name: u64, value: u64, written: Option<u64>) -> Self {
+    /// One that a token told of, at this value, beside which it said this.
+    pub(super) fn resumed(name: u64, value: u64, told: Option<u64>) -> Self {
         let mut epoch = Self::new(name);
         epoch.restart(value);
         epoch.is_told = true;
-        if let Some(written) = written.filter(|written| *written < value) {
-            let touch = Rise { amount: value - written, is_lost: false, is_unsure: false, kind: Kind::Touch };
-            (epoch.written, epoch.touches) = (written, vec![touch]);
+        if let Some(told) = told.filter(|told| *told & !ALL_NEEDED < value) {
+            epoch.written = told & !ALL_NEEDED;
+            if told & ALL_NEEDED == 0 {
+                epoch.needed = told;
+                epoch.touches =
+                    vec![Rise { amount: value - told, is_lost: false, is_unsure: false, kind: Kind::Touch }];
+            }
         }
         epoch
     }
 
-    /// Returns the last value without writes that only raised it, if that is another one.
-    pub(super) fn written(&self) -> Option<u64> {
-        Some(self.written).filter(|_| !self.touches.is_empty())
+    /// Returns what a token says beside the last value, if there is something to say: how much of it was written.
+    pub(super) fn told(&self) -> Option<u64> {
+        if self.needed < self.top() {
+            Some(self.needed)
+        } else {
+            Some(self.written | ALL_NEEDED).filter(|_| self.written < self.needed)
+        }
     }
 
     /// The last value of the counter that is known; 0: none yet.
     pub(super) fn top(&self) -> u64 {
-        self.chain.back().copied().unwrap_or(0)
+        self.chain.back().map_or(0, |place| place.value)
     }
 
     /// Returns whether no write may join it any more.
@@ -158,7 +178,7 @@ impl Epoch {
 
     /// Returns whether the session saw the counter at this value.
     pub(super) fn had(&self, value: u64) -> bool {
-        self.chain.contains(&value)
+        self.chain.iter().any(|place| place.value == value)
     }
 
     /// Returns whether a node on which the counter stands at `value` contains all that the top does: it stands there, or only
@@ -192,41 +212,49 @@ impl Epoch {
             return Before::Unknown;
         }
         self.restart(value);
-        if let Some(touch) = own.filter(|own| own.kind == Kind::Touch) {
-            self.written = value.saturating_sub(amount);
+        let before = value.saturating_sub(amount);
+        if let Some(touch) = own.filter(|own| own.kind == Kind::Touch && before > 0) {
+            (self.written, self.needed) = (before, before);
             self.touches.push(touch);
         }
-        Before::Other(value.saturating_sub(amount))
+        Before::Other(before)
     }
 
     /// The counter stands at a value that does not go on from the top: it goes on from there.
     pub(super) fn restart(&mut self, value: u64) {
         self.chain.clear();
-        self.chain.push_back(value);
-        self.written = value;
+        self.chain.push_back(Place { value, written: value });
+        (self.written, self.needed) = (value, value);
         self.touches.clear();
         // Whether those writes are in it, nobody knows.
         self.forget_found();
         self.under_way.iter_mut().for_each(|rise| rise.is_unsure = true);
     }
 
-    /// Returns whether a counter at `value` proves that writes are lost: it was never deleted, and is lower than what they add.
+    /// The last value stands for more than its writes: also what only raised it has to be there.
+    pub(super) fn pin(&mut self) {
+        self.needed += self.touches.drain(..).map(|touch| touch.amount).sum::<u64>();
+    }
+
+    /// Returns whether a counter at `value` proves that writes are lost: it was never deleted, and is lower than what they add,
+    /// or stands where fewer of them were.
     pub(super) fn proves_loss(&self, value: u64) -> bool {
-        (BASE..self.written).contains(&value)
+        let stood = self.chain.iter().find(|place| place.value == value);
+        (BASE..self.written).contains(&value) || (value > 0 && stood.is_some_and(|place| place.written < self.written))
     }
 
     /// Returns whether a counter at `value` lacks nothing but writes that did nothing else than raise it. Others, which are
     /// under way, may have been added.
     pub(super) fn keeps_all(&self, value: u64) -> bool {
         let added = [self.touches.as_slice(), &self.under_way].concat();
-        value > 0 && value.checked_sub(self.written).is_some_and(|rest| explain(rest, &added).is_some())
+        self.needed > 0 && value.checked_sub(self.needed).is_some_and(|rest| explain(rest, &added).is_some())
     }
 
     fn remember(&mut self, value: u64) {
         if self.chain.len() == REMEMBERED {
             self.chain.pop_front();
         }
-        self.chain.push_back(value);
+        self.chain.push_back(Place { value, written: self.written });
     }
 
     fn contains(&self, added: u32, amount: u64) -> bool {
@@ -249,11 +277,18 @@ impl Epoch {
             }
             match rise.kind {
                 Kind::Touch => self.touches.push(rise),
-                Kind::Whole | Kind::Split => self.written += rise.amount,
+                Kind::Whole | Kind::Split => {
+                    self.written += rise.amount;
+                    self.needed += rise.amount;
+                }
             }
         }
+        // The first one of all stands for what was seen before.
+        if self.needed == 0 {
+            self.pin();
+        }
         while self.touches.len() > TOUCHES {
-            self.written += self.touches.remove(0).amount;
+            self.needed += self.touches.remove(0).amount;
         }
     }
 

@@ -68,7 +68,7 @@ impl Scene {
     }
 
     fn read(&self, is_master: bool, count: Option<u64>) -> Step {
-        self.session.passed(&self.session.demand(), Passed { is_master, count, by: A }, true)
+        self.session.passed(&self.session.demand(), Passed { is_master, count, open: None, by: A }, true)
     }
 }
 
@@ -108,7 +108,7 @@ fn a_read_finds_out_as_well() {
     scene.write();
     let snapshot = scene.count();
     scene.write();
-    let usurper = Passed { is_master: true, count: Some(snapshot), by: A };
+    let usurper = Passed { is_master: true, count: Some(snapshot), open: None, by: A };
     assert_eq!(scene.session.passed(&scene.session.demand(), usurper, false), Step::Wait, "not the set's master");
     assert_eq!(scene.read(true, Some(snapshot)), Step::Tell(Loss::Lost));
     assert_eq!((scene.read(true, Some(snapshot)), scene.read(false, Some(snapshot))), (Step::Accept, Step::Wait));
@@ -213,7 +213,7 @@ fn a_write_without_a_fence_leaves_it_to_its_master() {
     // Another master takes over: nobody can tell whether it has that write.
     scene.session.wrote_unfenced(A);
     let (demand, stood) = (scene.session.demand(), scene.count());
-    let passed = Passed { is_master: true, count: Some(stood), by: B };
+    let passed = Passed { is_master: true, count: Some(stood), open: None, by: B };
     assert_eq!(scene.session.passed(&demand, passed, false), Step::Wait);
     assert_eq!(scene.session.passed(&demand, passed, true), Step::Tell(Loss::Unproven));
     scene.settle();
@@ -238,7 +238,7 @@ fn writes_of_several_threads_are_told_apart_in_any_order() {
     assert_eq!(scene.answer(&second, two, base, None, A), None);
     let top = base + one.amount + two.amount;
     assert_eq!((scene.count(), scene.read(true, Some(top))), (top, Step::Accept));
-    let passed = |count| Passed { is_master: true, count: Some(count), by: A };
+    let passed = |count| Passed { is_master: true, count: Some(count), open: None, by: A };
     assert_eq!(scene.session.passed(&old, passed(base), true), Step::Accept, "an answer to a read that began early");
     assert_eq!(scene.session.passed(&old, passed(base + two.amount), true), Step::Accept);
     assert_eq!(scene.session.passed(&old, passed(base + one.amount), true), Step::Wait, "late, and no loss");
@@ -313,7 +313,7 @@ fn tokens_of_the_other_mode_keep_their_demand() {
         assert!(merged.mode() == mode && merged.demand().needs_master);
     }
     let merged = Session::resume(&strict.merge(fence), SessionMode::Fence);
-    let passed = Passed { is_master: true, count: None, by: A };
+    let passed = Passed { is_master: true, count: None, open: None, by: A };
     assert_eq!(merged.passed(&merged.demand(), passed, true), Step::Accept);
     assert!(merged.demand().needs_master, "one read does not settle it");
 }
@@ -331,8 +331,43 @@ fn a_late_answer_behind_an_old_fence_does_not_lead_back() {
     scene.answer(&third, next, 0, Some(old + one.amount), A);
     assert_eq!((scene.session.take_loss(), scene.count()), (None, next.amount));
     assert_eq!(scene.answer(&first, one, old, None, A), None);
-    assert_eq!(scene.answer(&second, two, old + one.amount, None, A), Some(Loss::Unproven));
-    assert!(scene.count() == next.amount && scene.session.demand().needs_master);
+    assert_eq!(scene.answer(&second, two, old + one.amount, None, A), None);
+    // Both have to be proven now, until a write has made sure of it.
+    let stood = old + one.amount + two.amount;
+    let read = |scene: &Scene, count, open, is_master| {
+        let passed = Passed { is_master, count: Some(count), open, by: A };
+        scene.session.passed(&scene.session.demand(), passed, is_master)
+    };
+    assert_eq!(read(&scene, next.amount, Some(old + one.amount), false), Step::Wait);
+    assert_eq!(read(&scene, next.amount, Some(stood), false), Step::Accept);
+    let token = scene.session.token();
+    assert!(token.in_doubt && token.loss == Some(Loss::Unproven), "a token has room for one");
+    let (demand, raise) = scene.begin();
+    assert_eq!(raise.before.map(|before| before.count), Some(next.amount));
+    scene.answer(&demand, raise, 0, raise.before.map(|before| before.count), A);
+    let (demand, raise) = scene.begin();
+    assert_eq!(raise.before.map(|before| before.count), Some(stood));
+    let count = scene.count();
+    scene.answer(&demand, raise, count, Some(stood), A);
+    assert_eq!(read(&scene, count + raise.amount, None, false), Step::Accept);
+}
+
+#[test]
+fn what_is_proven_beside_the_fence_is_told_where_the_master_lacks_it() {
+    let mut scene = Scene::new();
+    scene.write();
+    let old = scene.count();
+    let (first, one) = scene.begin();
+    scene.session.token();
+    let (second, next) = scene.begin();
+    scene.answer(&second, next, 0, Some(old), A);
+    scene.answer(&first, one, old, None, A);
+    let passed = |open| Passed { is_master: true, count: Some(next.amount), open, by: A };
+    let demand = scene.session.demand();
+    assert_eq!(scene.session.passed(&demand, passed(Some(old + one.amount)), true), Step::Accept);
+    assert_eq!(scene.session.passed(&demand, passed(Some(old)), false), Step::Wait, "it may be none");
+    assert_eq!(scene.session.passed(&demand, passed(Some(old)), true), Step::Tell(Loss::Lost));
+    assert!(scene.session.demand().needs_master && scene.session.demand().open.is_none());
 }
 
 #[test]
@@ -343,7 +378,7 @@ fn a_scan_goes_on_where_it_began() {
     let count = scene.count();
     scene.write();
     let mut demand = scene.session.demand();
-    let passed = Passed { is_master: false, count: Some(count), by: A };
+    let passed = Passed { is_master: false, count: Some(count), open: None, by: A };
     assert_eq!(scene.session.passed(&demand, passed, false), Step::Wait);
     demand.begin_at(&scene.session, began_at);
     assert_eq!(scene.session.passed(&demand, passed, false), Step::Accept);
