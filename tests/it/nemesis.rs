@@ -51,6 +51,7 @@ struct Plan {
 
 #[derive(Debug, Default)]
 struct Outcome {
+    load: &'static str,
     events: BTreeMap<String, u64>,
     took: Duration,
     tally: Tally,
@@ -80,7 +81,7 @@ fn run(plan: Plan) -> Outcome {
     let progress = Progress { pause: plan.pause, ..Progress::default() };
     let mut stage = Stage::set(&reigns, &progress, plan.longest_outage, StdRng::seed_from_u64(rng.random()));
     let models = models(plan.mode);
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome { load: stage.load, ..Outcome::default() };
     let urls: Vec<String> = stage.servers.servers().iter().map(|server| server.url()).collect();
     let (fixed, informed) = clients(&stage, plan.mode);
     let players = cast(&fixed, &informed, &models, &progress);
@@ -222,14 +223,16 @@ fn check(outcome: &Outcome) {
     let wrong = &outcome.wrong;
     wrong.iter().take(20).for_each(|wrong| println!("{wrong}"));
     assert!(wrong.is_empty(), "{} of {} reads are wrong", wrong.len(), outcome.tally.reads);
-    for rule in [Rule::AnyUnlinked, Rule::SecondId] {
-        assert!(outcome.naive.wrong(rule) > 0, "{rule:?} is never wrong: the servers were treated too kindly");
+    // Where the present data stays until all of the next is there, a second id does not lie.
+    let rules = if outcome.load == "swapdb" { &Rule::ALL[1..2] } else { &Rule::ALL[1..] };
+    for rule in rules {
+        assert!(outcome.naive.wrong(*rule) > 0, "{rule:?} is never wrong: the servers were treated too kindly");
     }
 }
 
 const SHORT: Plan = Plan {
     mode: SessionMode::Strict,
-    failovers: 8,
+    failovers: 5,
     reads: 3_000,
     naive_reads: 500,
     pause: Duration::from_millis(1),

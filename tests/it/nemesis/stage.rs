@@ -49,6 +49,8 @@ impl TopologyProvider for Authority {
 /// Four servers, each of which hears each other one through a proxy of its own.
 pub struct Stage<'a> {
     pub servers: ReplicaSet,
+    /// How replicas load what they get in a full resync.
+    pub load: &'static str,
     /// By follower, then by master.
     proxies: Vec<Vec<FaultProxy>>,
     /// Where each server keeps its snapshots.
@@ -70,12 +72,13 @@ pub struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     pub fn set(reigns: &'a Reigns, progress: &'a Progress, longest_outage: Duration, mut rng: StdRng) -> Self {
-        let servers = start_servers(&mut rng);
+        let (servers, load) = start_servers(&mut rng);
         let proxy = |master: &Server| FaultProxy::start(&master.addr()).unwrap();
         let proxies = servers.servers().iter().map(|_| servers.servers().iter().map(proxy).collect()).collect();
         let places = servers.servers().iter().map(place).collect();
         let mut stage = Self {
             servers,
+            load,
             proxies,
             places,
             master: 0,
@@ -192,6 +195,7 @@ impl<'a> Stage<'a> {
 
     /// Has a replica save what it holds.
     pub fn save_replica(&self, server: usize) -> Snapshot {
+        self.wait_for_child(server);
         redis::cmd("SAVE").exec(&mut self.server(server).connection().unwrap()).unwrap();
         Snapshot::put_aside(&self.places[server])
     }
@@ -199,6 +203,7 @@ impl<'a> Stage<'a> {
     /// Has the master save what it holds, between two reigns: in the first of them nothing else is ever written. So one who
     /// goes on from there is known by its reign at once.
     pub fn save_master(&mut self) -> Snapshot {
+        self.wait_for_child(self.master);
         let (saved, next) = (self.reign + 1, self.reign + 2);
         self.reign = next;
         let mut steps = redis::pipe();
@@ -210,6 +215,12 @@ impl<'a> Stage<'a> {
         self.reigns.begin(saved, values(&before));
         self.reigns.begin(next, values(&behind));
         Snapshot::put_aside(&self.places[self.master])
+    }
+
+    /// Waits for the process that has sent everything to a replica: while there is one, nobody saves.
+    fn wait_for_child(&self, server: usize) {
+        let is_saving = || self.server(server).info("persistence", "rdb_bgsave_in_progress").unwrap();
+        wait_until("nobody is sent everything", || is_saving().as_deref() == Some("0"));
     }
 
     pub fn take_over(&mut self, heir: usize, followers: &[usize]) {
@@ -263,7 +274,7 @@ impl<'a> Stage<'a> {
 }
 
 /// Starts a master with three replicas, of one of the kinds that this server knows.
-fn start_servers(rng: &mut StdRng) -> ReplicaSet {
+fn start_servers(rng: &mut StdRng) -> (ReplicaSet, &'static str) {
     let mut loads = LOADS;
     loads.shuffle(rng);
     for load in loads {
@@ -271,7 +282,7 @@ fn start_servers(rng: &mut StdRng) -> ReplicaSet {
         let setup = ReplicaSet::setup().replicas(3).setting("repl-ping-replica-period", "3600");
         if let Ok(servers) = setup.setting("repl-diskless-load", load).start() {
             println!("repl-diskless-load {load}");
-            return servers;
+            return (servers, load);
         }
     }
     panic!("the server knows none of {LOADS:?}");
