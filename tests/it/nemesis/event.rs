@@ -24,6 +24,12 @@ pub enum Event {
     /// The master evicts fences of sessions.
     Eviction,
     Trial(Trial),
+    /// Sentinels are told to promote another one; the old master does not know for a while.
+    Commanded,
+    /// The master is killed, and Sentinels find out.
+    Killed,
+    /// The master hangs for a while, and Sentinels may find out.
+    Hung,
 }
 
 /// A replica that is not what it seems, beside a master that goes away.
@@ -87,11 +93,16 @@ impl Event {
     pub const FAILOVERS: [Self; 4] = [Self::Clean, Self::Lossy, Self::SplitBrain, Self::Crash];
     pub const OTHERS: [Self; 4] = [Self::Usurper, Self::FullResync, Self::Restart, Self::Eviction];
 
+    /// What happens where Sentinels watch. Those that are found out come first: they wait after one on command.
+    pub const WATCHED: [Self; 6] =
+        [Self::Killed, Self::Hung, Self::Commanded, Self::FullResync, Self::Restart, Self::Eviction];
+
     /// Returns whether another server is the master afterwards.
     pub fn is_failover(self) -> bool {
         match self {
             Self::Trial(trial) => trial.trap == Trap::Diverged || trial.end >= End::Promoted,
-            _ => Self::FAILOVERS.contains(&self),
+            Self::Commanded | Self::Killed => true,
+            event => Self::FAILOVERS.contains(&event),
         }
     }
 

@@ -34,8 +34,9 @@ impl Stage<'_> {
                 self.change_weather();
                 self.follow(replica, self.master);
             }
-            Event::Eviction => evict(self),
+            Event::Eviction => self.evict(),
             Event::Trial(trial) => self.try_out(trial),
+            Event::Commanded | Event::Killed | Event::Hung => unreachable!("Sentinels do that"),
         }
     }
 
@@ -107,15 +108,16 @@ impl Stage<'_> {
         self.progress.flow(1, reads);
         self.follow(usurper, self.master);
     }
-}
 
-/// Deletes fences, as an eviction does.
-fn evict(stage: &mut Stage<'_>) {
-    let mut connection = stage.server(stage.master).connection().unwrap();
-    let mut fences: Vec<String> = redis::cmd("KEYS").arg("redis-replicated:fence:*").query(&mut connection).unwrap();
-    fences.shuffle(&mut stage.rng);
-    if !fences.is_empty() {
-        fences.truncate(stage.rng.random_range(1..=fences.len()));
-        redis::cmd("DEL").arg(fences).exec(&mut connection).unwrap();
+    /// Deletes fences, as an eviction does.
+    pub fn evict(&mut self) {
+        let mut connection = self.server(self.master).connection().unwrap();
+        let all = redis::cmd("KEYS").arg("redis-replicated:fence:*").query(&mut connection);
+        let mut fences: Vec<String> = all.unwrap();
+        fences.shuffle(&mut self.rng);
+        if !fences.is_empty() {
+            fences.truncate(self.rng.random_range(1..=fences.len()));
+            redis::cmd("DEL").arg(fences).exec(&mut connection).unwrap();
+        }
     }
 }

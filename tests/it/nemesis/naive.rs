@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use redis_replicated::redis::{self, Connection, FromRedisValue, RedisResult};
 
+use super::history::{FIRST_NAIVE, KEYS};
 use super::progress::{Progress, count};
 
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -122,8 +123,8 @@ impl Naive<'_> {
         }
     }
 
-    fn key(&self) -> String {
-        format!("naive:{}", self.rule as usize)
+    fn key(&self) -> &'static str {
+        KEYS[FIRST_NAIVE + self.rule as usize]
     }
 
     fn write(&self, state: &mut State) {

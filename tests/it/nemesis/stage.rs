@@ -51,16 +51,16 @@ pub struct Stage<'a> {
     pub servers: ReplicaSet,
     /// How replicas load what they get in a full resync.
     pub load: &'static str,
-    /// By follower, then by master.
+    /// By follower, then by master; none where the servers hear each other without.
     proxies: Vec<Vec<FaultProxy>>,
     /// Where each server keeps its snapshots.
     places: Vec<PathBuf>,
     pub master: usize,
-    reign: u64,
+    pub reign: u64,
     /// How often a stray was written to.
     pub strays: u64,
     pub authority: Authority,
-    reigns: &'a Reigns,
+    pub reigns: &'a Reigns,
     pub progress: &'a Progress,
     pub rng: StdRng,
     /// A master of another history, whose data is another one; and one whose data nobody can load.
@@ -71,15 +71,24 @@ pub struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    pub fn set(reigns: &'a Reigns, progress: &'a Progress, longest_outage: Duration, mut rng: StdRng) -> Self {
-        let (servers, load) = start_servers(&mut rng);
+    pub fn set(reigns: &'a Reigns, progress: &'a Progress, longest_outage: Duration, rng: StdRng) -> Self {
+        let mut stage = Self::set_bare(reigns, progress, longest_outage, rng);
+        let servers = stage.servers.servers();
         let proxy = |master: &Server| FaultProxy::start(&master.addr()).unwrap();
-        let proxies = servers.servers().iter().map(|_| servers.servers().iter().map(proxy).collect()).collect();
+        stage.proxies = servers.iter().map(|_| servers.iter().map(proxy).collect()).collect();
+        (1..4).for_each(|server| stage.follow(server, 0));
+        stage.settle();
+        stage
+    }
+
+    /// The same without proxies.
+    pub fn set_bare(reigns: &'a Reigns, progress: &'a Progress, longest_outage: Duration, mut rng: StdRng) -> Self {
+        let (servers, load) = start_servers(&mut rng);
         let places = servers.servers().iter().map(place).collect();
         let mut stage = Self {
             servers,
             load,
-            proxies,
+            proxies: Vec::new(),
             places,
             master: 0,
             reign: 0,
@@ -96,7 +105,6 @@ impl<'a> Stage<'a> {
         redis::Cmd::set(KEYS[REIGN], number).exec(&mut stage.stranger.master().connection().unwrap()).unwrap();
         let number = stage.next_reign(Values::default());
         redis::Cmd::set(KEYS[REIGN], number).exec(&mut stage.server(0).connection().unwrap()).unwrap();
-        (1..4).for_each(|server| stage.follow(server, 0));
         stage.name();
         stage.settle();
         stage
@@ -123,11 +131,14 @@ impl<'a> Stage<'a> {
 
     /// Returns where a server hears another one.
     pub fn port(&self, server: usize, master: usize) -> u16 {
-        self.proxies[server][master].addr().port().unwrap()
+        let proxy = self.proxies.get(server).map(|proxies| proxies[master].addr());
+        proxy.unwrap_or_else(|| self.server(master).addr()).port().unwrap()
     }
 
     pub fn link(&self, server: usize, master: usize, fault: NetworkFault) {
-        self.proxies[server][master].set(fault).unwrap();
+        if let Some(proxies) = self.proxies.get(server) {
+            proxies[master].set(fault).unwrap();
+        }
     }
 
     /// From now on a server reaches none of the others.
@@ -152,7 +163,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Records that a reign begins with these values; returns its number.
-    fn next_reign(&mut self, at_start: Values) -> u64 {
+    pub fn next_reign(&mut self, at_start: Values) -> u64 {
         self.reign += 1;
         self.reigns.begin(self.reign, at_start);
         self.reign
@@ -178,7 +189,7 @@ impl<'a> Stage<'a> {
     /// Starts a server again with what was saved. All but the first one are replicas that reach nobody at first.
     pub fn restart_from(&mut self, server: usize, snapshot: Snapshot) {
         // All others begin as replicas of the first one, without a proxy between.
-        let holds = server != 0 && self.server(0).runs();
+        let holds = server != 0 && self.server(0).runs() && !self.proxies.is_empty();
         if holds {
             self.server(0).pause().unwrap();
         }
@@ -241,8 +252,9 @@ impl<'a> Stage<'a> {
         others
     }
 
+    /// Returns a field of what a server says of itself; nothing while it is being told its new role.
     pub fn field(&self, server: usize, name: &str) -> Option<String> {
-        self.server(server).info("replication", name).unwrap()
+        self.server(server).info("replication", name).ok().flatten()
     }
 
     pub fn offset(&self, server: usize, name: &str) -> u64 {
@@ -268,8 +280,11 @@ impl<'a> Stage<'a> {
 
     /// Waits until everybody follows the master.
     pub fn settle(&self) {
-        let all = || (0..4).filter(|server| *server != self.master).all(|server| self.follows(server));
-        wait_until("everybody follows", all);
+        wait_until("everybody follows", || self.is_settled());
+    }
+
+    pub fn is_settled(&self) -> bool {
+        (0..4).filter(|server| *server != self.master).all(|server| self.follows(server))
     }
 }
 

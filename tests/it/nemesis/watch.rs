@@ -1,0 +1,172 @@
+//! Servers that Sentinels watch: who is the master, they decide.
+//!
+//! What a promoted server had must be known before anybody writes there. So all servers but the master refuse writes for want of
+//! replicas, also as masters, until their reign is recorded.
+
+use std::thread;
+use std::time::Duration;
+
+use rand::Rng;
+use redis_replicated::redis;
+use redis_replicated::testing::Sentinels;
+
+use super::event::Event;
+use super::history::{KEYS, REIGN};
+use super::stage::{Stage, values};
+use crate::support::wait_until;
+
+/// More replicas than there are.
+const TOO_MANY: &str = "10";
+
+/// A stage, and the Sentinels before it.
+pub struct Watch<'a> {
+    pub stage: Stage<'a>,
+    pub sentinels: Sentinels,
+}
+
+impl<'a> Watch<'a> {
+    pub fn over(stage: Stage<'a>) -> Self {
+        let sentinels = Sentinels::start(&stage.servers, 3).unwrap();
+        for sentinel in sentinels.sentinels() {
+            let mut set = redis::cmd("SENTINEL");
+            set.arg("SET").arg("main").arg("down-after-milliseconds").arg(500).arg("failover-timeout").arg(5000);
+            set.exec(&mut sentinel.connection().unwrap()).unwrap();
+        }
+        let watch = Self { stage, sentinels };
+        watch.arm();
+        watch
+    }
+
+    /// Lets something happen to the servers.
+    pub fn act(&mut self, event: Event) {
+        let old = self.stage.master;
+        match event {
+            Event::Commanded => self.command(),
+            Event::Killed => self.kill(),
+            Event::Hung => self.hang(),
+            Event::Restart => {
+                let replica = self.stage.others()[0];
+                self.stage.restart_blank(replica);
+            }
+            event => self.stage.act(event),
+        }
+        if self.stage.master != old && self.stage.rng.random() {
+            self.stage.progress.flow(1, 40);
+        }
+        self.gather();
+    }
+
+    fn command(&mut self) {
+        self.sentinels.fail_over().unwrap();
+        self.wait_for_heir();
+        // Sentinels leave the old one alone for a while.
+        let lingers = self.stage.rng.random_range(0..100);
+        self.stage.progress.flow(lingers / 10, lingers);
+    }
+
+    fn kill(&mut self) {
+        let old = self.stage.master;
+        let saved = self.stage.rng.random::<bool>().then(|| self.stage.save_master());
+        self.stage.progress.flow(10, 20);
+        self.begin_outage();
+        self.stage.server_mut(old).stop();
+        let others = self.stage.others();
+        let is_cut = |server: &usize| self.stage.field(*server, "master_link_status").as_deref() == Some("down");
+        wait_until("the links are cut", || others.iter().all(is_cut));
+        self.stage.progress.outages.cut();
+        self.wait_for_heir();
+        self.end_outage();
+        match saved {
+            Some(snapshot) => self.stage.restart_from(old, snapshot),
+            None => self.stage.restart_blank(old),
+        }
+    }
+
+    fn hang(&mut self) {
+        let old = self.stage.master;
+        self.begin_outage();
+        self.stage.server(old).pause().unwrap();
+        let longest = self.stage.longest_outage.max(Duration::from_millis(301));
+        let time = self.stage.rng.random_range(Duration::from_millis(300)..longest);
+        thread::sleep(time);
+        if time > Duration::from_millis(1500) {
+            self.wait_for_heir();
+        }
+        self.end_outage();
+        self.stage.server(old).resume().unwrap();
+        self.notice();
+    }
+
+    fn begin_outage(&mut self) {
+        let quiet = self.stage.rng.random_ratio(3, 4);
+        self.stage.progress.set_quiet(quiet);
+        self.stage.progress.outages.begin();
+    }
+
+    fn end_outage(&self) {
+        self.stage.progress.outages.end();
+        self.stage.progress.set_quiet(false);
+    }
+
+    /// All but the master refuse writes.
+    fn arm(&self) {
+        (0..4).filter(|server| *server != self.stage.master).for_each(|server| self.refuse_writes(server));
+    }
+
+    fn refuse_writes(&self, server: usize) {
+        let mut setting = redis::cmd("CONFIG");
+        setting.arg("SET").arg("min-replicas-to-write").arg(TOO_MANY);
+        // Sentinels close connections.
+        wait_until("it refuses writes", || {
+            self.stage.server(server).connection().is_ok_and(|mut server| setting.exec(&mut server).is_ok())
+        });
+    }
+
+    fn wait_for_heir(&mut self) {
+        wait_until("Sentinels have promoted somebody", || self.notice());
+    }
+
+    /// Looks whether Sentinels have promoted somebody, and records the reign.
+    fn notice(&mut self) -> bool {
+        let refuses = |server: usize| {
+            let mut setting = redis::cmd("CONFIG");
+            let setting = setting.arg("GET").arg("min-replicas-to-write");
+            let mut connection = self.stage.server(server).connection().unwrap();
+            setting.query::<(String, String)>(&mut connection).is_ok_and(|(_, count)| count == TOO_MANY)
+        };
+        let others: Vec<usize> = (0..4).filter(|server| *server != self.stage.master).collect();
+        let is_master = |server: &usize| self.stage.field(*server, "role").as_deref() == Some("master");
+        let heir = others.into_iter().filter(is_master).find(|server| refuses(*server));
+        let Some(heir) = heir else { return false };
+        let mut steps = redis::pipe();
+        let reign = self.stage.reign + 1;
+        steps.mget(&KEYS).cmd("CONFIG").arg("SET").arg("min-replicas-to-write").arg(0).ignore();
+        steps.set(KEYS[REIGN], reign).ignore();
+        let mut connection = self.stage.server(heir).connection().unwrap();
+        let (had,): (Vec<Option<u64>>,) = steps.query(&mut connection).unwrap();
+        self.stage.reign = reign;
+        self.stage.reigns.begin_late(reign, values(&had));
+        self.stage.master = heir;
+        self.stage.name();
+        true
+    }
+
+    /// Everybody follows the master. Sentinels would see to that too, only later.
+    fn gather(&mut self) {
+        self.notice();
+        for server in self.stage.others() {
+            self.stage.follow(server, self.stage.master);
+            self.refuse_writes(server);
+        }
+    }
+
+    /// Waits until everybody follows the master, whoever that is.
+    pub fn settle(&mut self) {
+        wait_until("everybody follows", || {
+            if self.notice() {
+                self.gather();
+            }
+            self.stage.is_settled()
+        });
+    }
+}
