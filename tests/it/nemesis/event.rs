@@ -140,7 +140,9 @@ impl Trap {
         let outages = [Outage::Calm, Outage::Killed, Outage::Killed, Outage::Stopped, Outage::StoppedAndCut];
         let outage = if self == Self::None { &outages[1..] } else { &outages }.choose(rng).copied();
         let ends = [End::Resumed, End::Restored, End::Promoted, End::TrapPromoted];
-        let end = ends[rng.random_range(0..ends.len())];
+        // An emptied one that is promoted claims most.
+        let is_emptied = matches!(self, Self::Emptied | Self::EmptiedTwice);
+        let end = if is_emptied && rng.random() { End::TrapPromoted } else { ends[rng.random_range(0..ends.len())] };
         Event::Trial(Trial { trap: self, outage: outage.unwrap_or(Outage::Calm), end })
     }
 }
