@@ -213,6 +213,7 @@ fn direct(stage: &mut Stage<'_>, rng: &mut StdRng, plan: Plan, naive: &Verdicts)
         let mut round = [Event::FAILOVERS.as_slice(), &Event::OTHERS, &trials].concat();
         round.shuffle(rng);
         for event in round {
+            println!("behind reign {}: {event:?}", stage.reign);
             stage.act(event);
             event.names().into_iter().for_each(|name| *events.entry(name).or_default() += 1);
             failovers += u64::from(event.is_failover());
@@ -240,6 +241,7 @@ fn direct_watched(watch: &mut Watch<'_>, rng: &mut StdRng, plan: Plan, naive: &V
     watch.stage.progress.flow(20, 100);
     loop {
         for event in round {
+            println!("behind reign {}: {event:?}", watch.stage.reign);
             watch.act(event);
             event.names().into_iter().for_each(|name| *events.entry(name).or_default() += 1);
             watch.stage.progress.flow(rng.random_range(0..20), rng.random_range(0..200));

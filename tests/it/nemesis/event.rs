@@ -28,7 +28,7 @@ pub enum Event {
     Commanded,
     /// The master is killed, and Sentinels find out.
     Killed,
-    /// The master hangs for a while, and Sentinels may find out.
+    /// The master hangs until Sentinels find out.
     Hung,
 }
 
@@ -101,7 +101,7 @@ impl Event {
     pub fn is_failover(self) -> bool {
         match self {
             Self::Trial(trial) => trial.trap == Trap::Diverged || trial.end >= End::Promoted,
-            Self::Commanded | Self::Killed => true,
+            Self::Commanded | Self::Killed | Self::Hung => true,
             event => Self::FAILOVERS.contains(&event),
         }
     }

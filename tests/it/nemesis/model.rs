@@ -142,7 +142,8 @@ impl Model {
             let telling = Telling {
                 call: before.call,
                 kind: error.kind(),
-                seen: seen.floors.clone(),
+                // Another thread may have been told meanwhile, and have gone on.
+                seen: before.floors.iter().chain(&seen.floors).copied().collect(),
                 beside: seen.under_way.clone(),
             };
             seen.tellings.push(telling);

@@ -218,6 +218,12 @@ impl Stage<'_> {
         };
         self.promote(heir);
         self.take_over(heir, &[]);
+        self.progress.outages.end();
+        self.progress.set_quiet(false);
+        if heir == victim || self.rng.random() {
+            // What it claims, it claims until somebody follows it.
+            self.progress.flow(5, 60);
+        }
         match trial.outage {
             Outage::Calm => {}
             Outage::Killed => self.restart_blank(old),
