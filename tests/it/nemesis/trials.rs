@@ -33,7 +33,9 @@ impl Stage<'_> {
             self.chain(victim);
         }
         self.progress.wait_for_naive_writes(6);
-        self.progress.set_quiet(self.rng.random_ratio(3, 4));
+        // What an emptied one had, it had all of that, and claims it.
+        let is_emptied = matches!(trial.trap, Trap::Emptied | Trap::EmptiedTwice);
+        self.progress.set_quiet(is_emptied || self.rng.random_ratio(3, 4));
         let Saved { by_master, by_replica } = saved;
         self.set_trap(trial.trap, victim, by_replica);
         self.begin_outage(trial, victim);
