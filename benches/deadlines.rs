@@ -1,6 +1,6 @@
 //! Whether calls are back by their deadline, whatever a node does: ten thousand calls against each fault.
 //!
-//! `cargo bench --bench deadlines` takes about five minutes, with `-- --quick` half a minute. It fails if fewer than 99.9 %
+//! With `--features tls-rustls-ring`, handshakes of TLS as well. `cargo bench --bench deadlines` takes about five minutes, with `-- --quick` half a minute. It fails if fewer than 99.9 %
 //! of the calls are back by their deadline + 20 ms, or one is later than + 100 ms. The hung look-up needs a mount namespace
 //! and the port of a name server; where the system grants none, the bench says so.
 
@@ -12,6 +12,9 @@ mod faults;
 mod measure;
 #[path = "deadlines/names.rs"]
 mod names;
+#[cfg(feature = "tls-rustls-ring")]
+#[path = "deadlines/tls.rs"]
+mod tls;
 
 use std::process::ExitCode;
 
@@ -28,6 +31,8 @@ fn main() -> ExitCode {
     );
     let all = [slow_taker, dripping_reply, dripping_handshake, endless_pushes, full_backlog];
     let failed = all.iter().filter(|fault| !fault(scale).holds()).count();
+    #[cfg(feature = "tls-rustls-ring")]
+    let failed = failed + tls::measure(scale);
     let names_hold = names::measure(scale);
     if failed == 0 && names_hold { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

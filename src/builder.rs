@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::{RedisConnectionInfo, TlsMode};
+use redis::RedisConnectionInfo;
 
 use self::check::check;
 use self::chosen::{Chosen, Narrowing};
 use self::source::Source;
+use self::tls::TlsSource;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Classifier};
 use crate::client::{Options, ReplicatedClient, Shared};
 use crate::consistency::SessionMode;
 use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
-use crate::pool::{Housekeeping, Limits, Resolver};
+use crate::pool::{Housekeeping, Limits, Means, Resolver};
 use crate::routing::{Budget, Protection, ReadFrom};
 use crate::strategy::{PeakEwma, Strategy};
 use crate::topology::{Keeper, TopologyProvider, Workshop, cannot_start};
@@ -22,6 +23,9 @@ use crate::topology::{Keeper, TopologyProvider, Workshop, cannot_start};
 mod check;
 mod chosen;
 mod source;
+mod tls;
+
+pub(crate) use self::tls::TlsFiles;
 
 /// Sets up a [`ReplicatedClient`].
 ///
@@ -42,6 +46,7 @@ mod source;
 #[must_use = "nothing happens before build()"]
 pub struct Builder {
     source: Source,
+    tls: TlsSource,
     strategy: Chosen,
     narrowing: Narrowing,
     read_from: ReadFrom,
@@ -76,6 +81,7 @@ impl ReplicatedClient {
     pub fn builder() -> Builder {
         Builder {
             source: Source::default(),
+            tls: TlsSource::default(),
             strategy: Chosen::Made(Box::new(PeakEwma::new())),
             narrowing: Narrowing::default(),
             read_from: ReadFrom::default(),
@@ -166,13 +172,6 @@ impl Builder {
     /// seed of [`discover`](Self::discover); none for other sources.
     pub fn login(mut self, login: RedisConnectionInfo) -> Self {
         self.source.manner.login = Some(login);
-        self
-    }
-
-    /// Connects by TLS to nodes that are found rather than named. Default: as the first seed of
-    /// [`discover`](Self::discover) is reached; without TLS for other sources. Needs one of the TLS features.
-    pub fn tls(mut self, mode: TlsMode) -> Self {
-        self.source.manner.tls = Some(mode);
         self
     }
 
@@ -281,8 +280,8 @@ impl Builder {
 
     /// Sets how long opening a connection may take, login included. Default: 500 ms; zero fails `build`.
     ///
-    /// Host names are looked up beside the calls; a name that was never looked up is waited for within this limit. With TLS
-    /// the limit holds for each step of the handshake.
+    /// Host names are looked up beside the calls; a name that was never looked up is waited for within this limit. It
+    /// bounds a TLS handshake as well, but that of native-tls only step by step.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.limits.connect = timeout;
         self
@@ -330,16 +329,18 @@ impl Builder {
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for an address that cannot be read, no master or several, nodes from
     /// two sources, a login or TLS mode for nodes that are named, a node that is named twice, more than 64 nodes, nodes of different databases, a size, limit or weight of
     /// zero, a limit of more than a year, more than 10 000 connections to a node, an unknown strategy, a command name that
-    /// cannot be overridden, a client name with spaces, or a system that lets no thread start.
+    /// cannot be overridden, a client name with spaces, TLS without the feature or the crypto provider that it needs,
+    /// certificates that cannot be read, or a system that lets no thread start.
     pub fn build(self) -> Result<ReplicatedClient> {
         check(&self)?;
         let classifier = self.classifier()?;
-        let supply = self.source.supply(self.limits, &self.resolver)?;
+        let means = Means { resolver: self.resolver, tls: self.tls.read()? };
+        let supply = self.source.supply(self.limits, &means)?;
         let strategy = self.narrowing.around(self.strategy.made()?, self.limits.size);
         let workshop = Workshop {
             limits: self.limits,
             client_name: self.client_name,
-            resolver: self.resolver,
+            means,
             housekeeping: Housekeeping::start().map_err(|cause| cannot_start(&cause))?,
             is_monitored: !self.monitor_interval.is_zero(),
             is_timed: strategy.needs_latency(),

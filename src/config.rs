@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use redis::TlsMode;
 use serde::{Deserialize, Serialize};
 
 use self::endpoint::EndpointData;
 use self::source::{FallbackData, LoginData, SentinelData};
 use self::time::TimeOrOff;
+use self::tls::TlsData;
 use crate::builder::Builder;
 use crate::classification::Classification;
 use crate::client::ReplicatedClient;
@@ -18,6 +20,7 @@ use crate::routing::ReadFrom;
 mod endpoint;
 mod source;
 mod time;
+mod tls;
 
 /// The settings of a client that are data, for any format that serde reads.
 ///
@@ -67,6 +70,11 @@ mod time;
 /// let client = ReplicatedClient::from_config(&config)?;
 /// # Ok(()) }
 /// ```
+///
+/// `tls = { ca_file = "ca.pem", cert_file = "client.pem", key_file = "client.key" }` names the authorities to trust and the
+/// client's own certificate, for all addresses with `rediss://`; nodes that are found are then reached by TLS. Each file may be
+/// left out, `cert_file` and `key_file` only together; `tls = {}` trusts the authorities of the system. See
+/// [`guide::tls`](crate::guide::tls).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -80,6 +88,8 @@ pub struct Config {
     sentinel: Option<SentinelData>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     login: Option<LoginData>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsData>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     strategy: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,6 +160,10 @@ impl Config {
         builder = set(builder, self.master.as_ref().map(EndpointData::endpoint), Builder::master);
         builder = set(builder, self.discover.as_deref().map(all), Builder::discover);
         builder = set(builder, self.login.as_ref().map(LoginData::info), Builder::login);
+        builder = set(builder, self.tls.as_ref().map(TlsData::files), Builder::tls_files);
+        if self.tls.is_some() && (self.discover.is_some() || self.sentinel.is_some()) {
+            builder = builder.tls(TlsMode::Secure);
+        }
         match &self.sentinel {
             Some(sentinel) => builder.sentinel(&*sentinel.service, all(&sentinel.nodes)),
             None => builder,
@@ -270,6 +284,7 @@ mod tests {
             ("master = '127.0.0.1:1'\npool_sise = 3", "pool_sise"),
             ("sentinel = { service = 'main' }", "nodes"),
             ("login = { pasword = 'x' }", "pasword"),
+            ("tls = { ca = 'x' }", "ca_file"),
             ("fallback_limit = 'none'", "a number, or \"off\""),
             ("fallback_limit = -1", "a number, or \"off\""),
             ("monitor_interval = 1", "monitor_interval"),
@@ -294,6 +309,7 @@ mod tests {
             ("master = '127.0.0.1:1'\nmax_connecting = 0", "max_connecting is 0"),
             ("master = '127.0.0.1:1'\nlag_limit = '0s'", "lag_limit is 0"),
             ("master = '127.0.0.1:1'\nmonitor_interval = '1ms'", "monitor_interval is less"),
+            ("master = '127.0.0.1:1'\ntls = { ca_file = '/none/ca.pem' }", "tls"),
             ("master = '127.0.0.1:1'\nlogin = { password = 'x' }", "login"),
         ] {
             let error = ReplicatedClient::from_config(&read(text).unwrap()).unwrap_err();

@@ -64,5 +64,8 @@ pub enum SessionMode {
     /// session reads from the master (a server is known by `dragonfly_version` in its reply to `HELLO`; behind a proxy that hides it,
     /// use [`ReadFrom::Master`](crate::ReadFrom::Master)). With [`max_staleness`](crate::ReplicatedClient::max_staleness), the
     /// session's reads go to the master too. Replicas that take writes of their own (`replica-read-only no`) are not noticed.
+    ///
+    /// Known fault: a session that several threads share can, after a failover that lost writes, read a write of its own and
+    /// then miss it. Give each thread a session of its own, or use [`Strict`](Self::Strict).
     Fence,
 }

@@ -8,6 +8,9 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionI
 use crate::addr::NodeAddr;
 use crate::error::{Error, Result};
 
+/// What has to be switched on for TLS.
+pub(crate) const TLS_FEATURES: &str = "the feature tls-rustls-ring (rustls with a crypto provider), tls-rustls or tls-native-tls of redis-replicated has to be switched on";
+
 /// How to reach a node.
 ///
 /// Made from a URL (`redis://user:password@host:6379/db?protocol=resp3`, `rediss://…`, `unix:///path`), from
@@ -95,7 +98,12 @@ impl Endpoint {
 
     /// Reads the address.
     pub(crate) fn place(&self) -> Result<Place> {
-        let bad = |bad: &BadAddress| Error::config(format!("bad address \"{}\": {}", bad.shown, bad.reason));
+        let lacks_tls = cfg!(not(any(feature = "tls-rustls", feature = "tls-native-tls")));
+        let bad = |bad: &BadAddress| {
+            // The redis crate does not say which feature.
+            let reason = if lacks_tls && bad.shown.starts_with("rediss:") { TLS_FEATURES } else { &bad.reason };
+            Error::config(format!("bad address \"{}\": {reason}", bad.shown))
+        };
         let info = self.info.clone().map_err(|reason| bad(&reason))?;
         let addr = NodeAddr::of(info.addr());
         if self.weight == 0 {

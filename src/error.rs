@@ -12,8 +12,10 @@ use self::reason::{Reason, without_values};
 use crate::addr::NodeAddr;
 
 mod reason;
+mod tls;
 
 pub(crate) use self::reason::{Time, server_error_of, without_echo, words_of};
+pub(crate) use self::tls::{Lasts, TlsError};
 
 /// The result of a call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

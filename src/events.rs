@@ -6,7 +6,7 @@
 //!
 //! | event | level | fields | when |
 //! |---|---|---|---|
-//! | `node_ejected` | WARN | `node` `outcome` `cool_down` | a healthy node failed (`failed`, `unreachable`, `not_serving`); not again while it stays out |
+//! | `node_ejected` | WARN | `node` `outcome` `reason` `cool_down` | a healthy node failed (`failed`, `unreachable` and why no connection could be made, `not_serving`); not again while it stays out |
 //! | `node_returned` | INFO | `node` | a probe found it able to serve |
 //! | `sync_state_changed` | INFO | `node` `sync_state` | a replica is `syncing`, `lagging`, its link is down (`link_down`), it holds other data (`diverged`), or is `in_sync` again |
 //! | `role_changed` | WARN | `node` `role` | a server said that it is a `replica`, or a `master`, now |
@@ -58,9 +58,9 @@ macro_rules! emit {
 }
 
 #[cold]
-pub(crate) fn ejected(node: &NodeAddr, outcome: impl Display, cool_down: Duration) {
-    let cool_down = Time(cool_down);
-    tell!(warn, "node_ejected", "node ejected", %node, %outcome, %cool_down);
+pub(crate) fn ejected(node: &NodeAddr, outcome: impl Display, cool_down: Duration, reason: Option<&str>) {
+    let (cool_down, reason) = (Time(cool_down), reason.unwrap_or("none"));
+    tell!(warn, "node_ejected", "node ejected", %node, %outcome, %reason, %cool_down);
 }
 
 #[cold]

@@ -47,8 +47,9 @@
 //!
 //! # Features
 //!
-//! `json` (typed JSON values), `testing` ([`testing`]: real replica sets for tests), and the TLS variants of the redis
-//! crate: `tls-native-tls`, `tls-rustls`, `tls-rustls-webpki-roots`, `tls-rustls-insecure`.
+//! `json` (typed JSON values), `testing` ([`testing`]: real replica sets for tests), and TLS: `tls-rustls-ring`,
+//! `tls-rustls-aws-lc-rs`, `tls-rustls`, `tls-rustls-webpki-roots`, `tls-rustls-insecure`, `tls-native-tls`; see
+//! [`guide::tls`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
@@ -70,6 +71,7 @@ mod classification;
 mod consistency;
 mod error;
 mod events;
+pub mod guide;
 mod hash;
 mod node;
 mod routing;

@@ -66,6 +66,8 @@ pub struct Node {
     /// The strategy goes by latencies.
     is_timed: bool,
     heartbeat: Heartbeat,
+    /// Why no connection could be made, if that is why the node is ejected.
+    reason: Mutex<Option<Arc<str>>>,
     /// What the server last said of itself, and when. No call on its way takes this lock.
     told: Mutex<Option<(Instant, Arc<Report>)>>,
 }
@@ -90,6 +92,7 @@ impl Node {
             latency: Latency::new(),
             is_timed: true,
             heartbeat: Heartbeat::default(),
+            reason: Mutex::new(None),
             told: Mutex::new(None),
         }
     }

@@ -6,21 +6,15 @@
 //! A pool never retries and never picks another node: that is the business of [`client`](crate::client). No lock is held
 //! across I/O.
 
-use std::fmt;
-use std::io;
-use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread;
 use std::time::{Duration, Instant};
-
-use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
 
 use self::access::Access;
 use self::connector::Connector;
 use self::slots::Slots;
 use self::unpooled::Unpooled;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::node::Role;
 use crate::routing::{Fault, Obstacle, Stage};
 
@@ -30,25 +24,32 @@ mod greeting;
 mod hello;
 #[cfg(test)]
 mod hostile;
+mod housekeeping;
 mod lease;
 mod line;
 mod live;
+mod means;
 mod patience;
+mod probe;
 mod resolver;
 mod slots;
 mod socket;
 mod talk;
+mod tls;
 mod transport;
 mod unpooled;
 mod wire;
 
 pub(crate) use self::greeting::Login;
 pub(crate) use self::hello::{replicates_without_order, role_in_greeting};
+pub(crate) use self::housekeeping::Housekeeping;
 pub(crate) use self::lease::Lease;
 pub(crate) use self::line::{Line, Silence};
+pub(crate) use self::means::Means;
 pub(crate) use self::patience::Patience;
 pub(crate) use self::resolver::Resolver;
 pub(crate) use self::talk::Talk;
+pub(crate) use self::tls::{Certificates, Pem, Tls, check_features};
 
 /// The bounds of one pool and the time limits of one attempt. The deadline of the call bounds them all together.
 #[derive(Clone, Copy, Debug)]
@@ -75,36 +76,6 @@ impl Default for Limits {
     }
 }
 
-/// The one thread on which r2d2 reaps idle connections, shared by all pools of a client.
-#[derive(Clone)]
-pub(crate) struct Housekeeping(Arc<ScheduledThreadPool>);
-
-impl Housekeeping {
-    /// Starts the thread; the error is the system's, where it starts none.
-    pub(crate) fn start() -> io::Result<Self> {
-        // The pool of threads panics where its thread cannot be started. So it is found out first whether one can.
-        let probe = thread::Builder::new().name("redis-replicated".to_owned()).spawn(|| ())?;
-        let _ = probe.join();
-        let start = || {
-            ScheduledThreadPool::builder()
-                .num_threads(1)
-                .thread_name_pattern("redis-replicated")
-                // The thread ends with the last handle instead of waiting for the next round.
-                .on_drop_behavior(OnPoolDropBehavior::DiscardPendingScheduled)
-                .build()
-        };
-        // Others may have taken the last thread meanwhile.
-        let started = catch_unwind(start).map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
-        Ok(Self(Arc::new(started)))
-    }
-}
-
-impl fmt::Debug for Housekeeping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Housekeeping")
-    }
-}
-
 /// The pool of one node.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -113,7 +84,7 @@ pub(crate) struct Pool {
     blocking: OnceLock<r2d2::Pool<Slots>>,
     access: Arc<Access>,
     unpooled: Unpooled,
-    resolver: Resolver,
+    means: Means,
     client_name: Option<String>,
     limits: Limits,
     housekeeping: Housekeeping,
@@ -137,15 +108,15 @@ pub(crate) struct Want {
 
 impl Pool {
     /// Makes an empty pool; nothing is connected.
-    pub(crate) fn new(login: Login, limits: Limits, resolver: &Resolver, housekeeping: &Housekeeping) -> Result<Self> {
+    pub(crate) fn new(login: Login, limits: Limits, means: &Means, housekeeping: &Housekeeping) -> Result<Self> {
         let client_name = login.client_name.clone();
-        let access = access_to(login, limits, resolver)?;
+        let access = access_to(login, limits, means)?;
         Ok(Self {
             slots: slots(limits, housekeeping),
             blocking: OnceLock::new(),
             access,
             unpooled: Unpooled::default(),
-            resolver: resolver.clone(),
+            means: means.clone(),
             client_name,
             limits,
             housekeeping: housekeeping.clone(),
@@ -262,7 +233,7 @@ impl Pool {
     /// Has further connections log in in another way, at once; those that are open stay.
     pub(crate) fn set_login(&self, info: redis::ConnectionInfo) -> Result<()> {
         let login = Login { info, client_name: self.client_name.clone() };
-        self.access.set_connector(connector(login, &self.resolver)?);
+        self.access.set_connector(Connector::new(login, self.means.clone())?);
         Ok(())
     }
 
@@ -306,6 +277,11 @@ impl Pool {
     pub(crate) fn connect_unpooled(&self, end: Option<Instant>) -> Result<(redis::Connection, Option<Role>), Fault> {
         let connected = self.unpooled.connect(self.access.connector(), self.end_of_connect(end));
         connected.map_err(|cause| Fault::new(Stage::Connect, cause))
+    }
+
+    /// Returns why the last connection could not be made, if that is so.
+    pub(crate) fn failure(&self) -> Option<redis::RedisError> {
+        self.access.state().failure.clone()
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -380,21 +356,16 @@ fn slots(limits: Limits, housekeeping: &Housekeeping) -> r2d2::Pool<Slots> {
         .test_on_check_out(false)
         .idle_timeout(Some(limits.idle))
         .max_lifetime(None)
-        .thread_pool(Arc::clone(&housekeeping.0))
+        .thread_pool(housekeeping.workers())
         .error_handler(Box::new(r2d2::NopErrorHandler))
         .build_unchecked(Slots)
 }
 
 /// The way to a node that belongs to no pool: for questions to whoever is there.
-pub(crate) fn line_to(login: Login, limits: Limits, resolver: &Resolver) -> Result<Line> {
-    Ok(Line::new(access_to(login, limits, resolver)?, limits.connect, limits.response.min(LONGEST_QUESTION)))
+pub(crate) fn line_to(login: Login, limits: Limits, means: &Means) -> Result<Line> {
+    Ok(Line::new(access_to(login, limits, means)?, limits.connect, limits.response.min(LONGEST_QUESTION)))
 }
 
-fn access_to(login: Login, limits: Limits, resolver: &Resolver) -> Result<Arc<Access>> {
-    Ok(Arc::new(Access::new(connector(login, resolver)?, limits.connecting)))
-}
-
-fn connector(login: Login, resolver: &Resolver) -> Result<Connector> {
-    let unusable = |error| Error::config("an endpoint cannot be used").because(error);
-    Connector::new(login, resolver.clone()).map_err(unusable)
+fn access_to(login: Login, limits: Limits, means: &Means) -> Result<Arc<Access>> {
+    Ok(Arc::new(Access::new(Connector::new(login, means.clone())?, limits.connecting)))
 }

@@ -13,7 +13,7 @@ use redis_replicated::{Error, ReplicatedClient, redis};
 
 use super::measure::{Fault, Scale, Verdict};
 
-const THREADS: usize = 64;
+pub(super) const THREADS: usize = 64;
 const DEADLINE: Duration = Duration::from_millis(200);
 const GREETING: &[u8] = b"*2\r\n$4\r\nrole\r\n$6\r\nmaster\r\n";
 const INFO: &[u8] = b"$59\r\nrole:master\r\nconnected_slaves:0\r\nmaster_repl_offset:84000\r\n\r\n";
@@ -21,7 +21,7 @@ const INFO: &[u8] = b"$59\r\nrole:master\r\nconnected_slaves:0\r\nmaster_repl_of
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts a node that serves each connection on a thread of its own; returns its URL.
-fn node(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
+pub(super) fn node(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     let serve = Arc::new(serve);
@@ -53,7 +53,7 @@ fn master(then: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> String {
 }
 
 /// Sends the beginning and then the same byte without end, one byte at a time.
-fn drip(stream: &mut TcpStream, beginning: &[u8]) {
+pub(super) fn drip(stream: &mut TcpStream, beginning: &[u8]) {
     for byte in beginning.iter().chain(std::iter::repeat(&b'x')) {
         if stream.write_all(&[*byte]).is_err() {
             return;
@@ -69,7 +69,7 @@ fn client(url: &str, number: usize) -> ReplicatedClient {
     builder.monitor_interval(interval).build().unwrap()
 }
 
-fn calls(name: &'static str, url: String) -> Fault {
+pub(super) fn calls(name: &'static str, url: String) -> Fault {
     let call = |client: &ReplicatedClient| client.get::<Option<String>>("k").map(drop);
     let client = Box::new(move |number| client(&url, number));
     Fault { name, threads: THREADS, deadline: DEADLINE, calls_per_client: 1, client, call: Arc::new(call) }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::node::Role;
-use crate::pool::{Limits, Resolver};
+use crate::pool::{Limits, Means};
 use crate::strategy::MOST_NODES;
 use crate::topology::{Description, Discovery, Fixed, SentinelGroup, TopologyProvider};
 
@@ -34,8 +34,8 @@ pub(super) struct Supply {
 }
 
 impl Source {
-    pub(super) fn supply(self, limits: Limits, resolver: &Resolver) -> Result<Supply> {
-        let resolver = Resolver::clone(resolver);
+    pub(super) fn supply(self, limits: Limits, means: &Means) -> Result<Supply> {
+        let means = means.clone();
         let is_named = !self.masters.is_empty() || !self.replicas.is_empty();
         let sources = [is_named, self.seeds.is_some(), self.sentinel.is_some(), self.provider.is_some()];
         if sources.into_iter().filter(|used| *used).count() > 1 {
@@ -46,22 +46,25 @@ impl Source {
             let text = "login and tls are for nodes that are found: those that are named by master() and replica() have them in their address";
             return Err(Error::config(text));
         }
+        if let Some(mode) = self.manner.tls {
+            means.tls.check_mode(mode)?;
+        }
         let Self { masters, replicas, seeds, sentinel, provider, map, manner } = self;
         let found = |provider: Arc<dyn TopologyProvider>| {
             let (manner, map) = (manner.clone(), map.clone());
             Supply { provider, first: Description::new(), fixed: None, asks_provider: true, manner, map }
         };
         if let Some(seeds) = seeds {
-            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map.clone(), resolver, limits)?)));
+            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map.clone(), means, limits)?)));
         }
         if let Some((service, sentinels)) = sentinel {
-            let group = SentinelGroup::new(service, &sentinels, map.clone(), resolver, limits.connect)?;
+            let group = SentinelGroup::new(service, &sentinels, map.clone(), means, limits.connect)?;
             return Ok(found(Arc::new(group)));
         }
         if let Some(provider) = provider {
             return Ok(found(provider));
         }
-        let fixed = Arc::new(Fixed::new(named(masters, replicas)?, resolver, limits.connect));
+        let fixed = Arc::new(Fixed::new(named(masters, replicas)?, means.resolver, limits.connect));
         let (first, asks_provider) = (fixed.as_named(), fixed.has_names());
         let provider = Arc::<Fixed>::clone(&fixed);
         // Nodes that are named are reached as they are named.

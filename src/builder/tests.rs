@@ -97,3 +97,60 @@ fn the_defaults_are_the_documented_ones() {
         client.token().is_none() && client.options.max_staleness.is_none() && client.options.confirmation.is_none()
     );
 }
+
+#[cfg(not(any(feature = "tls-rustls", feature = "tls-native-tls")))]
+#[test]
+fn tls_without_its_feature_is_refused() {
+    use redis::TlsMode;
+
+    let found = |url: &str| ReplicatedClient::builder().discover([url]);
+    let sentinel = |url: &str| ReplicatedClient::builder().sentinel("main", [url]);
+    for builder in [
+        good().replica("rediss://127.0.0.1:3"),
+        good().replica("rediss://127.0.0.1:3#insecure"),
+        found("rediss://127.0.0.1:3"),
+        found("127.0.0.1:3").tls(TlsMode::Secure),
+        sentinel("rediss://127.0.0.1:3"),
+        sentinel("127.0.0.1:3").tls(TlsMode::Secure),
+        good().tls_files(super::TlsFiles { ca: Some("ca.pem".into()), ..Default::default() }),
+    ] {
+        let refusal = refusal(builder);
+        assert!(refusal.contains("tls-rustls-ring") && refusal.contains("tls-native-tls"), "{refusal}");
+    }
+}
+
+#[cfg(all(feature = "tls-rustls", not(any(feature = "tls-rustls-ring", feature = "tls-rustls-aws-lc-rs"))))]
+#[test]
+fn tls_without_a_crypto_provider_is_refused() {
+    let refusal = refusal(good().replica("rediss://127.0.0.1:3"));
+    assert!(refusal.contains("tls-rustls-ring") && refusal.contains("install_default"), "{refusal}");
+}
+
+#[cfg(all(feature = "tls-rustls", not(feature = "tls-rustls-insecure")))]
+#[test]
+fn tls_that_checks_nothing_needs_its_feature() {
+    use redis::TlsMode;
+
+    let found = ReplicatedClient::builder().discover(["127.0.0.1:3"]).tls(TlsMode::Insecure);
+    for builder in [good().replica("rediss://127.0.0.1:3#insecure"), found] {
+        let refusal = refusal(builder);
+        assert!(refusal.contains("tls-rustls-insecure"), "{refusal}");
+    }
+}
+
+#[cfg(feature = "tls-rustls")]
+#[test]
+fn certificates_that_cannot_be_read_are_named_and_not_shown() {
+    use redis::{ClientTlsConfig, TlsCertificates};
+
+    let secret = || b"s3cret".to_vec();
+    let client = ClientTlsConfig { client_cert: secret(), client_key: secret() };
+    for (root_cert, client_tls, said) in
+        [(Some(secret()), None, "tls_certificates: root_cert"), (None, Some(client), "tls_certificates: client_cert")]
+    {
+        let builder = good().tls_certificates(TlsCertificates { client_tls, root_cert });
+        assert!(!format!("{builder:?}").contains("s3cret"));
+        let refusal = refusal(builder);
+        assert!(refusal.contains(said) && !refusal.contains("s3cret"), "{refusal}");
+    }
+}

@@ -7,7 +7,7 @@ use super::clock::Clock;
 use crate::addr::NodeAddr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Role;
-use crate::routing::{ReadFrom, Waited};
+use crate::routing::{Obstacle, ReadFrom, Waited};
 use crate::topology::{Hint, LeftOut, Member, Need, NoChoice, Topology};
 
 /// The node that a dedicated connection leads to.
@@ -40,7 +40,7 @@ impl ReplicatedClient {
         loop {
             let position = self.position_of(&topology, &target, &clock, left_out);
             let Some(position) = position.map_err(|error| error.after(earlier.as_ref()))? else {
-                if let Some(refused) = earlier.take_if(|error| error.kind() == ErrorKind::Server) {
+                if let Some(refused) = earlier.take_if(|error| is_refusal(error)) {
                     return Err(refused);
                 }
                 left_out = LeftOut::default();
@@ -60,7 +60,7 @@ impl ReplicatedClient {
                 self.shared.keeper.suspect();
             }
             // Another replica may take the login.
-            if error.kind() == ErrorKind::Server && target != Target::Replica {
+            if is_refusal(&error) && target != Target::Replica {
                 return Err(error);
             }
             if !clock.goes_on() {
@@ -116,6 +116,11 @@ impl ReplicatedClient {
         };
         Ok((!left_out.contains(position)).then_some(position))
     }
+}
+
+/// Returns whether the login or a certificate was refused: trying again changes nothing.
+fn is_refusal(error: &Error) -> bool {
+    error.kind() == ErrorKind::Server || error.as_redis().is_some_and(|cause| Obstacle::of(cause).is_refusal())
 }
 
 fn open(target: &Target, member: &Member, clock: &Clock) -> Result<Connection> {

@@ -44,7 +44,7 @@ impl ReplicatedClient {
                     Ok(lease) => return Ok(Seat { topology, position, lease }),
                     Err(fault) => {
                         let error = |fault: Fault| failure(&topology.members()[position], request, fault);
-                        if matches!(fault.stage, Stage::Checkout | Stage::Turn) || fault.is_refusal_by_server() {
+                        if matches!(fault.stage, Stage::Checkout | Stage::Turn) || fault.is_refusal() {
                             return Err(error(fault));
                         }
                         error(fault)

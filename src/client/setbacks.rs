@@ -22,10 +22,10 @@ pub(super) struct Setbacks {
     silent: ArrayVec<Arc<Peer>, MOST_SENDINGS>,
     /// Requests that were sent and got no complete reply, also those that say nothing about their node.
     losses: usize,
-    /// Attempts since all candidates were tried the last time; how many of them met a refused login, and how many a replica
+    /// Attempts since all candidates were tried the last time; how many of them met a refused login or certificate, and how many a replica
     /// that does not say how far it is.
     attempts: u32,
-    refused_logins: u32,
+    refusals: u32,
     mute: u32,
     /// What the last attempt came to.
     pub(super) error: Option<Error>,
@@ -58,7 +58,7 @@ impl Setbacks {
         (verdict, outcome): (Verdict, Option<Outcome>),
     ) -> (Verdict, Option<Outcome>) {
         self.attempts += 1;
-        self.refused_logins += u32::from(fault.is_refusal_by_server());
+        self.refusals += u32::from(fault.is_refusal());
         self.mute += u32::from(fault.stage == Stage::Mute);
         if !fault.is_loss() || verdict == Verdict::GiveUp {
             return (verdict, outcome);
@@ -89,11 +89,11 @@ impl Setbacks {
         lost
     }
 
-    /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login, none of
+    /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login or has a bad certificate, none of
     /// them says what would prove the reply, or nobody is left who might better an answer.
     pub(super) fn end_round(&mut self, topology: &Topology) -> Option<Error> {
-        let is_refused = self.attempts > 0 && (self.refused_logins == self.attempts || self.mute == self.attempts);
-        (self.attempts, self.refused_logins, self.mute) = (0, 0, 0);
+        let is_refused = self.attempts > 0 && (self.refusals == self.attempts || self.mute == self.attempts);
+        (self.attempts, self.refusals, self.mute) = (0, 0, 0);
         let answer = self.first_answer.take_if(|_| topology.is_settled() || is_refused);
         answer.or_else(|| self.error.take_if(|_| is_refused))
     }

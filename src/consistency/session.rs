@@ -82,7 +82,9 @@ impl Session {
             Seen::Fence(_) => SessionMode::Fence,
             Seen::Nothing | Seen::Unknown => mode,
         };
-        Self(Mutex::new(State { seen, written, doubts: in_doubt.into(), loss, ..State::default() }), mode)
+        let fences = seen.fence().map(|fence| Fences::resumed(fence, written)).unwrap_or_default();
+        let written = seen.position().and(written);
+        Self(Mutex::new(State { seen, written, doubts: in_doubt.into(), loss, fences, ..State::default() }), mode)
     }
 
     /// Returns how this session proves what it reads.
@@ -94,7 +96,7 @@ impl Session {
         let mut state = self.0.lock();
         // A token has room for one position: what was seen before is told instead.
         let open = state.open.map(|_| Loss::Unproven);
-        let written = state.seen.position().and(state.written);
+        let written = if state.seen.position().is_some() { state.written } else { state.fenced() };
         Token { seen: state.told(), written, in_doubt: state.needs_master(), loss: state.loss.max(open) }
     }
 

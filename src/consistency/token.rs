@@ -28,7 +28,8 @@ use crate::hash::Fnv;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Token {
     pub(super) seen: Seen,
-    /// The offset of the session's own last write in what was seen; only of what was seen at a position.
+    /// Where the session's own last write stands in what was seen: its offset, or the value of the fence without those writes
+    /// that only raised it. `None`: it has none, or is the last thing that the fence counts.
     pub(super) written: Option<u64>,
     /// A write may or may not have been applied: only the master can tell.
     pub(super) in_doubt: bool,
@@ -69,8 +70,17 @@ impl Token {
     pub fn merge(self, other: impl Borrow<Self>) -> Self {
         let other = other.borrow();
         let (seen, in_doubt) = (self.seen.merge(other.seen), self.in_doubt || other.in_doubt);
-        let written = seen.position().and(self.written.max(other.written));
+        let written = match seen {
+            Seen::At(_) => self.written.max(other.written),
+            Seen::Fence(fence) => self.fenced().max(other.fenced()).filter(|written| *written != fence.count),
+            Seen::Nothing | Seen::Unknown => None,
+        };
         Self { seen, written, in_doubt, loss: self.loss.max(other.loss) }
+    }
+
+    /// Returns the value of the fence without writes that only raised it.
+    fn fenced(&self) -> Option<u64> {
+        self.seen.fence().map(|fence| self.written.unwrap_or(fence.count))
     }
 
     /// Format, kind, content, and two bytes that tell a damaged token from a whole one: at most 36 bytes.
@@ -98,6 +108,7 @@ impl Token {
             Seen::Fence(Fence { name, count }) => {
                 bytes.extend_from_slice(&name.to_be_bytes());
                 bytes.extend_from_slice(&count.to_be_bytes());
+                bytes.extend_from_slice(&self.written.unwrap_or(count).to_be_bytes());
             }
         }
         bytes.extend_from_slice(&check(&bytes));
@@ -127,9 +138,12 @@ impl Token {
                 written = if before == NOT_WRITTEN { None } else { Some(offset.checked_sub(before.into())?) };
                 Seen::At(Position { history: HistoryId::of(*history)?, offset })
             }
-            (2, 16) => {
-                let (name, count) = content.split_first_chunk::<8>()?;
-                let (name, count) = (u64::from_be_bytes(*name), u64::from_be_bytes(count.try_into().ok()?));
+            (2, 24) => {
+                let (name, rest) = content.split_first_chunk::<8>()?;
+                let (count, fenced) = rest.split_first_chunk::<8>()?;
+                let (name, count) = (u64::from_be_bytes(*name), u64::from_be_bytes(*count));
+                let fenced = u64::from_be_bytes(fenced.try_into().ok()?);
+                written = Some(fenced).filter(|fenced| *fenced != count);
                 Seen::Fence(Fence { name, count })
             }
             (3, 0) => Seen::Unknown,
@@ -234,8 +248,10 @@ mod tests {
             prop_oneof![Just(None), Just(Some(Loss::Unproven)), Just(Some(Loss::History)), Just(Some(Loss::Lost))];
         let written = prop_oneof![Just(None), any::<u32>().prop_map(|before| Some(before.min(FARTHEST)))];
         (seen, any::<bool>(), loss, written).prop_map(|(seen, in_doubt, loss, before)| {
-            let written = |seen: Position| before.map(|before| seen.offset - seen.offset.min(before.into()));
-            Token { seen, written: seen.position().and_then(written), in_doubt, loss }
+            let end = seen.position().map(|seen| seen.offset).or(seen.fence().map(|seen| seen.count));
+            let written = end.zip(before).map(|(end, before)| end - end.min(before.into()));
+            let written = written.filter(|written| seen.fence().is_none_or(|seen| seen.count != *written));
+            Token { seen, written, in_doubt, loss }
         })
     }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerError, Value, parse_redis_value};
 
+use super::tls::TlsError;
+
 /// Behind these words, servers repeat the arguments of a command that they do not know: of `HELLO 3 AUTH`, the password.
 const ECHO: &str = ", with args beginning with";
 /// A server's error is shown up to this many characters.
@@ -91,11 +93,14 @@ fn plain(text: &str) -> String {
 }
 
 /// Finds the system's error inside the redis crate's.
-fn io_error(error: &RedisError) -> Option<&io::Error> {
+pub(super) fn io_error(error: &RedisError) -> Option<&io::Error> {
     error.source()?.downcast_ref::<Arc<dyn StdError + Send + Sync>>()?.downcast_ref()
 }
 
 fn words_of_io(error: &io::Error) -> String {
+    if let Some(error) = TlsError::inside(error) {
+        return plain(&error.to_string());
+    }
     let words = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused",
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => "connection reset",

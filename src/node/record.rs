@@ -59,9 +59,19 @@ impl Node {
     pub(crate) fn blame(&self, outcome: Outcome, now: Instant, chance: f64) -> bool {
         let ejection = self.health.fail(outcome, now, self.answered(), chance);
         if let Some(ejection) = ejection {
-            events::ejected(&self.addr, outcome, ejection.cool_down);
+            events::ejected(&self.addr, outcome, ejection.cool_down, self.reason.lock().as_deref());
         }
         ejection.is_some()
+    }
+
+    /// Records why no connection could be made, for what is about to be told.
+    pub(crate) fn explain(&self, reason: Option<String>) {
+        *self.reason.lock() = reason.map(Into::into);
+    }
+
+    /// Returns why the node is ejected, if no connection to it could be made.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.reason.lock().as_deref().filter(|_| self.is_ejected()).map(str::to_owned)
     }
 
     /// Lets a call through to the node, unless it is ejected and another call is finding out whether it is back.

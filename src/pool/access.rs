@@ -54,6 +54,8 @@ pub(super) struct State {
     /// Refusals in a row.
     refusals: u32,
     paused: Option<Pause>,
+    /// Why the last connection could not be made.
+    pub(super) failure: Option<RedisError>,
 }
 
 /// Connecting pauses, because the server refused it.
@@ -214,6 +216,7 @@ impl Turn {
             Some(cause) => state.refuse(cause, Instant::now(), rand::random()),
             None => (state.paused, state.refusals) = (None, 0),
         }
+        state.failure = connected.as_ref().err().cloned();
         drop(state);
         connected
     }

@@ -12,10 +12,13 @@ use super::access::Access;
 use super::greeting::{Login, greeting, is_about_login, old_greeting, without_echo, without_password};
 use super::hello::{Greeting, read_greeting, read_role};
 use super::live::Live;
-use super::resolver::Resolver;
+use super::means::Means;
+use super::probe::speaks_tls;
 use super::socket::{connect_tcp, is_settable};
+use super::tls::{Session, check_provider_of_redis, explained_to_redis};
 use super::transport::Transport;
 use super::wire::Wire;
+use crate::error::{Error, Lasts, Result, TlsError};
 use crate::node::Role;
 use crate::routing::io_error;
 
@@ -28,7 +31,9 @@ pub(super) struct Connector {
     socket: Client,
     /// Does everything the redis crate does; for connections handed to users.
     whole: Client,
-    resolver: Resolver,
+    means: Means,
+    /// Opens TLS sessions, where the redis crate does not.
+    session: Option<Session>,
     database: i64,
     client_name: Option<String>,
     /// `HELLO …`, then `SELECT` where another database than 0 is used.
@@ -44,19 +49,21 @@ const WORKS: u8 = 1;
 const REFUSED: u8 = 2;
 
 impl Connector {
-    pub(super) fn new(login: Login, resolver: Resolver) -> RedisResult<Self> {
+    pub(super) fn new(login: Login, means: Means) -> Result<Self> {
         let Login { info, client_name } = login;
         let tcp = info.tcp_settings().clone().set_nodelay(true);
         let settings = info.redis_settings().clone().set_skip_set_lib_name();
         let database = settings.db();
         let greeting = greeting(&settings, client_name.as_deref());
         let old_greeting = old_greeting(&settings, client_name.as_deref());
-        let info = info.set_tcp_settings(tcp);
+        let session = means.tls.session(&info)?;
+        let info = means.tls.certified(info.set_tcp_settings(tcp));
         let bare = redis::RedisConnectionInfo::default().set_skip_set_lib_name();
-        let socket = Client::open(info.clone().set_redis_settings(bare))?;
-        let whole = Client::open(info.set_redis_settings(settings))?;
+        let unusable = |error| Error::config("an endpoint cannot be used").because(error);
+        let socket = Client::open(info.clone().set_redis_settings(bare)).map_err(unusable)?;
+        let whole = Client::open(info.set_redis_settings(settings)).map_err(unusable)?;
         let hello = AtomicU8::new(NOT_KNOWN);
-        Ok(Self { socket, whole, resolver, database, client_name, greeting, old_greeting, hello })
+        Ok(Self { socket, whole, means, session, database, client_name, greeting, old_greeting, hello })
     }
 
     /// Opens a connection to a node, logs in and asks for the role. `is_pooled`: it will be lent.
@@ -118,6 +125,10 @@ impl Connector {
                 Ok((live, greeting))
             }
             // What came first says more.
+            Err(_) if is_closed && self.may_want_tls(access, end) => {
+                let text = "the server speaks TLS on this port, and nothing else: its address begins with rediss://, or tls() is set";
+                Err(TlsError::new(Lasts::UntilChanged, text).within(io::ErrorKind::InvalidData).into())
+            }
             Err(_) if is_closed => Err(refusal),
             Err(error) => Err(error),
         }
@@ -126,9 +137,13 @@ impl Connector {
     fn open(&self, access: &Arc<Access>, is_pooled: bool, end: Instant) -> RedisResult<Live> {
         let term = access.term(is_pooled);
         let info = self.socket.get_connection_info();
+        if let (ConnectionAddr::TcpTls { host, port, .. }, Some(session)) = (info.addr(), &self.session) {
+            let socket = connect_tcp((host, *port), &self.means.resolver, info.tcp_settings(), end)?;
+            return Ok(Live::new(session.open(Transport::new(socket, term.clone()), end)?, term));
+        }
         let socket = match info.addr() {
             ConnectionAddr::Tcp(host, port) if !is_wildcard(host) && is_settable(info.tcp_settings()) => {
-                connect_tcp((host, *port), &self.resolver, info.tcp_settings(), end)?
+                connect_tcp((host, *port), &self.means.resolver, info.tcp_settings(), end)?
             }
             #[cfg(unix)]
             ConnectionAddr::Unix(path) => super::socket::connect_unix(path, end)?,
@@ -137,11 +152,22 @@ impl Connector {
         Ok(Live::new(Wire::plain(Transport::new(socket, term.clone())), term))
     }
 
+    /// Returns whether a server that hung up on all that was said speaks TLS.
+    fn may_want_tls(&self, access: &Arc<Access>, end: Instant) -> bool {
+        let info = self.socket.get_connection_info();
+        let ConnectionAddr::Tcp(host, port) = info.addr() else { return false };
+        let socket = connect_tcp((host, *port), &self.means.resolver, info.tcp_settings(), end);
+        socket.is_ok_and(|socket| speaks_tls(&mut Transport::new(socket, access.term(false)), end))
+    }
+
     /// Has the redis crate connect: it tries every address of a name, and waits for each reply, with the whole limit.
     fn open_by_redis(&self, client: &Client, end: Instant, steps: u32) -> RedisResult<Connection> {
         let addresses = match client.get_connection_info().addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-                self.resolver.addresses(host, *port, Some(end))?.len()
+            addr @ (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) => {
+                if matches!(addr, ConnectionAddr::TcpTls { .. }) {
+                    check_provider_of_redis()?;
+                }
+                self.means.resolver.addresses(host, *port, Some(end))?.len()
             }
             _ => 1,
         };
@@ -162,6 +188,10 @@ impl Connector {
     /// Opens a connection for a user, with the handshake of the redis crate and without time limits, and asks for the
     /// role of the node.
     pub(super) fn connect_plain(&self, end: Instant) -> RedisResult<(Connection, Option<Role>)> {
+        self.connect_by_redis(end).map_err(|error| explained_to_redis(error, self.session.as_ref()))
+    }
+
+    fn connect_by_redis(&self, end: Instant) -> RedisResult<(Connection, Option<Role>)> {
         let info = self.whole.get_connection_info().redis_settings();
         let logs_in = info.password().is_some() || info.protocol() == ProtocolVersion::RESP3;
         // All replies there are.

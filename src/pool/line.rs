@@ -127,7 +127,7 @@ impl Line {
             let is_elsewhere = match Obstacle::of(&error) {
                 Obstacle::Node => false,
                 Obstacle::Here => true,
-                Obstacle::Full | Obstacle::Login => self.access.has_open(),
+                Obstacle::Full | Obstacle::Login | Obstacle::Tls => self.access.has_open(),
             };
             self.failure = Some(error);
             if is_elsewhere { Silence::TurnedAway } else { Silence::Unreachable }

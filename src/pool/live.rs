@@ -11,6 +11,7 @@ use super::hello::{Greeting, read_greeting, read_role};
 use super::patience::Patience;
 use super::wire::Wire;
 use crate::classification::{Replies, Request};
+use crate::error::TlsError;
 use crate::node::Role;
 use crate::routing::Reply;
 
@@ -90,12 +91,16 @@ impl Live {
     /// be left to whoever uses the connection next. A server that hangs up says why before, whatever it was asked.
     pub(super) fn say(&mut self, greeting: &[u8], replies: usize, end: Instant) -> RedisResult<Vec<Value>> {
         self.wire.begin(Patience::until(Some(end), Instant::now()));
-        let sent = self.wire.send(greeting);
+        let mut sent = self.wire.send(greeting);
         let mut answers = Vec::with_capacity(replies);
         for _ in 0..replies {
             match self.receive() {
                 Ok(answer) => answers.push(answer),
                 Err(error) => {
+                    if TlsError::of(&error).is_some() {
+                        // TLS 1.3 tells only now that it wants another certificate. That is why nothing could be sent.
+                        sent = Ok(());
+                    }
                     let said = answers.into_iter().find_map(|answer| answer.extract_error().err());
                     return Err(said.or(sent.err()).unwrap_or(error));
                 }

@@ -9,7 +9,7 @@ use super::access::Access;
 use super::connector::Connector;
 use super::greeting::Login;
 use super::live::Live;
-use super::resolver::Resolver;
+use super::means::Means;
 
 /// An open connection to a server of any kind, logged in. Every step of it has one end.
 #[derive(Debug)]
@@ -17,8 +17,8 @@ pub(crate) struct Talk(Live);
 
 impl Talk {
     /// Connects and logs in, by `end`.
-    pub(crate) fn open(info: ConnectionInfo, resolver: &Resolver, end: Instant) -> RedisResult<Self> {
-        let connector = Connector::new(Login { info, client_name: None }, resolver.clone())?;
+    pub(crate) fn open(info: ConnectionInfo, means: &Means, end: Instant) -> RedisResult<Self> {
+        let connector = Connector::new(Login { info, client_name: None }, means.clone())?;
         // In HELLO, a server without a password takes any; AUTH says that the one given is not wanted there.
         connector.go_without_hello();
         let access = Arc::new(Access::new(connector, 1));

@@ -4,7 +4,7 @@
 //! nothing. Here every wait is cut to what is left of the exchange. A signal that interrupts a wait is no error: it goes on
 //! with what is left. Nothing here knows the protocol, so that a TLS stream can sit on top.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
@@ -110,6 +110,22 @@ impl Transport {
     }
 }
 
+impl Transport {
+    #[inline]
+    fn put(&mut self, length: usize, mut write: impl FnMut(&mut Socket) -> io::Result<usize>) -> io::Result<usize> {
+        self.set_out(Direction::Write)?;
+        loop {
+            match write(&mut self.socket) {
+                Err(error) if may_go_on(&error) => self.go_on(Direction::Write)?,
+                done => {
+                    self.may_have_waited |= length > SENT_AT_ONCE;
+                    return done;
+                }
+            }
+        }
+    }
+}
+
 impl Read for Transport {
     #[inline]
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -129,16 +145,12 @@ impl Read for Transport {
 impl Write for Transport {
     #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.set_out(Direction::Write)?;
-        loop {
-            match self.socket.write(bytes) {
-                Err(error) if may_go_on(&error) => self.go_on(Direction::Write)?,
-                done => {
-                    self.may_have_waited |= bytes.len() > SENT_AT_ONCE;
-                    return done;
-                }
-            }
-        }
+        self.put(bytes.len(), |socket| socket.write(bytes))
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        self.put(length, |socket| socket.write_vectored(pieces))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -170,6 +182,14 @@ impl Socket {
             Self::Tcp(socket) => socket.write(bytes),
             #[cfg(unix)]
             Self::Unix(socket) => socket.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.write_vectored(pieces),
+            #[cfg(unix)]
+            Self::Unix(socket) => socket.write_vectored(pieces),
         }
     }
 

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use redis::{Connection, Parser, RedisResult, Value};
 
 use super::patience::{Patience, next_timer};
+#[cfg(feature = "tls-rustls")]
+use super::tls::TlsStream;
 use super::transport::Transport;
 
 /// Bytes that one read takes: a value of 4 KiB, and what the server says beside it.
@@ -18,8 +20,11 @@ const READ_AT_ONCE: usize = 8192;
 /// An open connection on which values come back.
 pub(super) enum Wire {
     Plain(Plain<Transport>),
-    /// TLS keeps what it has read by itself.
-    Redis(Box<Tls>),
+    /// Boxed: a session is large, and plain connections should not have to carry its size.
+    #[cfg(feature = "tls-rustls")]
+    Tls(Box<Plain<TlsStream>>),
+    /// What is not opened here: native-tls, and settings of sockets that only the redis crate knows.
+    Redis(Box<OfRedis>),
 }
 
 /// A stream whose bytes are the protocol's.
@@ -29,7 +34,7 @@ pub(super) struct Plain<S> {
 }
 
 /// A connection of the redis crate. Its time limit is one for each system call, cut before each value.
-pub(super) struct Tls {
+pub(super) struct OfRedis {
     connection: Connection,
     limit: Option<Duration>,
     patience: Patience,
@@ -41,9 +46,14 @@ impl Wire {
         Self::Plain(Plain::new(transport))
     }
 
+    #[cfg(feature = "tls-rustls")]
+    pub(super) fn tls(stream: TlsStream) -> Self {
+        Self::Tls(Box::new(Plain::new(stream)))
+    }
+
     pub(super) fn redis(connection: Connection) -> Self {
         let patience = Patience::until(None, Instant::now());
-        Self::Redis(Box::new(Tls { connection, limit: None, patience, has_begun: false }))
+        Self::Redis(Box::new(OfRedis { connection, limit: None, patience, has_begun: false }))
     }
 
     /// Begins an exchange: all that is sent and received from now on has to be over when the patience ends.
@@ -51,7 +61,9 @@ impl Wire {
     pub(super) fn begin(&mut self, patience: Patience) {
         match self {
             Self::Plain(plain) => plain.stream.get_mut().begin(patience),
-            Self::Redis(tls) => (tls.patience, tls.has_begun) = (patience, false),
+            #[cfg(feature = "tls-rustls")]
+            Self::Tls(tls) => tls.stream.get_mut().begin(patience),
+            Self::Redis(redis) => (redis.patience, redis.has_begun) = (patience, false),
         }
     }
 
@@ -59,9 +71,11 @@ impl Wire {
     pub(super) fn send(&mut self, bytes: &[u8]) -> RedisResult<()> {
         match self {
             Self::Plain(plain) => plain.send(bytes),
-            Self::Redis(tls) => {
-                tls.cut()?;
-                tls.connection.send_packed_command(bytes)
+            #[cfg(feature = "tls-rustls")]
+            Self::Tls(tls) => tls.send(bytes),
+            Self::Redis(redis) => {
+                redis.cut()?;
+                redis.connection.send_packed_command(bytes)
             }
         }
     }
@@ -71,15 +85,17 @@ impl Wire {
     pub(super) fn receive(&mut self) -> RedisResult<Value> {
         match self {
             Self::Plain(plain) => plain.receive(),
-            Self::Redis(tls) => {
-                tls.cut()?;
-                tls.connection.recv_response()
+            #[cfg(feature = "tls-rustls")]
+            Self::Tls(tls) => tls.receive(),
+            Self::Redis(redis) => {
+                redis.cut()?;
+                redis.connection.recv_response()
             }
         }
     }
 }
 
-impl Tls {
+impl OfRedis {
     /// Cuts the limit of the next system calls to what is left.
     fn cut(&mut self) -> RedisResult<()> {
         let left = self.patience.left(Instant::now()).ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))?;

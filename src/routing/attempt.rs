@@ -7,7 +7,7 @@ use redis::{RedisError, ServerError, Value};
 use super::{Obstacle, missing_right};
 use crate::classification::Request;
 use crate::consistency::Loss;
-use crate::error::{Error, ErrorKind, Time};
+use crate::error::{Error, ErrorKind, Time, TlsError};
 use crate::node::{Node, Role, SyncState};
 
 /// The complete reply to a request. The server's errors are values in it.
@@ -284,9 +284,13 @@ impl Fault {
     /// Tells the caller why there is no connection.
     pub(crate) fn into_connect_error(self, node: &Node) -> Error {
         let error = match (&self.cause, self.waited) {
-            (Some(cause), _) if self.is_refusal_by_server() => {
+            (Some(cause), _) if self.obstacle() == Obstacle::Login && self.stage == Stage::Connect => {
                 let what = if is_about_login(cause) { "login" } else { "connection" };
                 Error::new(ErrorKind::Server, format!("the server refused the {what}")).because(self.cause)
+            }
+            // It says more than the time that it took.
+            (Some(cause), Some(waited)) if TlsError::of(cause).is_some() && self.obstacle() == Obstacle::Node => {
+                Error::new(ErrorKind::Checkout, format!("could not connect{waited}")).because(self.cause)
             }
             (_, Some(waited)) => {
                 Error::new(ErrorKind::Checkout, format!("could not connect{waited}")).caused_by(self.cause)
@@ -326,9 +330,9 @@ impl Fault {
         self.cause.as_ref().map_or(Obstacle::Node, Obstacle::of)
     }
 
-    /// Returns whether the server took the connection but not the login: waiting will not change that.
-    pub(crate) fn is_refusal_by_server(&self) -> bool {
-        self.stage == Stage::Connect && self.obstacle() == Obstacle::Login
+    /// Returns whether the login or a certificate was refused: waiting will not change that.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.stage == Stage::Connect && self.obstacle().is_refusal()
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use redis::{RedisError, ServerErrorKind};
 
+use crate::error::{Lasts, TlsError};
+
 /// What stands in the way of a new connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Obstacle {
@@ -15,6 +17,8 @@ pub(crate) enum Obstacle {
     Full,
     /// The server refuses the login, or what belongs to it. Trying again soon does not help.
     Login,
+    /// A certificate is refused, by this side or by the other, or only one of them speaks TLS. Trying again soon does not help.
+    Tls,
     /// This process has no descriptors, ports or memory left.
     Here,
 }
@@ -23,6 +27,11 @@ impl Obstacle {
     pub(crate) fn of(cause: &RedisError) -> Self {
         if is_too_many_clients(cause) {
             return Self::Full;
+        }
+        match TlsError::of(cause).map(TlsError::lasts) {
+            Some(Lasts::UntilChanged) => return Self::Tls,
+            Some(Lasts::WhileFull) => return Self::Full,
+            Some(Lasts::Once) | None => {}
         }
         if let Some(error) = io_error(cause) {
             return if is_shortage(error) { Self::Here } else { Self::Node };
@@ -33,6 +42,11 @@ impl Obstacle {
         );
         let is_answer = cause.code().is_some() || cause.kind() == redis::ErrorKind::AuthenticationFailed;
         if is_answer && !is_for_now && cause.code() != Some("BUSY") { Self::Login } else { Self::Node }
+    }
+
+    /// Returns whether there will be no connection until somebody changes something.
+    pub(crate) fn is_refusal(self) -> bool {
+        matches!(self, Self::Login | Self::Tls)
     }
 
     /// Returns whether it says nothing about connections that are open already.
@@ -60,6 +74,7 @@ fn is_shortage(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::Obstacle;
+    use crate::error::{Lasts, TlsError};
     use redis::{RedisError, parse_redis_value};
     use std::io;
 
@@ -83,6 +98,16 @@ mod tests {
             ("BUSY Redis is busy running a script.", Obstacle::Node),
         ] {
             assert_eq!(Obstacle::of(&server(line)), obstacle, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_refused_certificate_is_no_matter_of_chance() {
+        for (lasts, obstacle) in
+            [(Lasts::UntilChanged, Obstacle::Tls), (Lasts::WhileFull, Obstacle::Full), (Lasts::Once, Obstacle::Node)]
+        {
+            let error = TlsError::new(lasts, "no TLS").within(io::ErrorKind::UnexpectedEof);
+            assert_eq!(Obstacle::of(&error.into()), obstacle);
         }
     }
 

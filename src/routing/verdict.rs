@@ -104,7 +104,7 @@ fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome
         Stage::Checkout | Stage::Turn if request.is_read() => Verdict::Elsewhere,
         Stage::Checkout | Stage::Turn => Verdict::GiveUp,
         Stage::Idle | Stage::Spoiled => Verdict::SameNode,
-        Stage::Connect if fault.is_refusal_by_server() && !request.is_read() => Verdict::GiveUp,
+        Stage::Connect if fault.is_refusal() && !request.is_read() => Verdict::GiveUp,
         Stage::Connect => Verdict::Elsewhere,
         Stage::Sent | Stage::Withdrawn if repeatable => Verdict::Elsewhere,
         Stage::Stale if repeatable => Verdict::SameNode,

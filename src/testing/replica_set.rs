@@ -1,6 +1,7 @@
 //! A master with its replicas.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct ReplicaSet {
     /// The master first. Dropped before the folder.
     servers: Vec<Server>,
+    tls: Option<TlsFiles>,
     _folder: TempDir,
 }
 
@@ -28,7 +30,16 @@ pub struct ReplicaSet {
 pub struct Setup {
     replicas: usize,
     password: Option<String>,
+    tls: Option<TlsFiles>,
     args: Vec<String>,
+}
+
+/// What servers need to speak TLS.
+#[derive(Clone, Debug)]
+struct TlsFiles {
+    ca: PathBuf,
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 impl ReplicaSet {
@@ -136,6 +147,15 @@ impl ReplicaSet {
         Ok(())
     }
 
+    /// The arguments with which a server or a Sentinel speaks TLS on that port.
+    pub(super) fn tls_args(&self, port: Option<u16>) -> Vec<String> {
+        self.tls.iter().zip(port).flat_map(|(tls, port)| tls.args(port)).collect()
+    }
+
+    pub(super) fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// The server of this set that this one copies, or the first one if it copies a stranger; `None` for a master.
     fn master_of(&self, server: &Server) -> io::Result<Option<&Server>> {
         let field = |name| server.info("replication", name);
@@ -158,6 +178,15 @@ impl Setup {
         self
     }
 
+    /// Has all servers speak TLS, with each other as well, by these files in PEM form. They do not ask for certificates of
+    /// clients, unless `setting("tls-auth-clients", "yes")` says so. Default: no TLS.
+    ///
+    /// [`Server::url`] is an address of the scheme `rediss`; [`Server::connection`] goes past TLS.
+    pub fn tls(mut self, ca: impl Into<PathBuf>, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.tls = Some(TlsFiles { ca: ca.into(), cert: cert.into(), key: key.into() });
+        self
+    }
+
     /// Adds a setting to all servers, as in their configuration file: `setting("maxclients", "20")`. Default: none.
     pub fn setting(mut self, name: &str, value: &str) -> Self {
         self.args.extend([format!("--{name}"), value.to_owned()]);
@@ -172,19 +201,21 @@ impl Setup {
     pub fn start(self) -> io::Result<ReplicaSet> {
         let folder = tempfile::Builder::new().prefix("redis-replicated-").tempdir()?;
         let password = self.password.as_deref();
-        let master = Server::start(folder.path(), password, |port| Ok(self.args_of(port, None)))?;
+        let has_tls = self.tls.is_some();
+        let master = Server::start(folder.path(), password, has_tls, |port, tls| Ok(self.args_of(port, tls, None)))?;
         let mut servers = vec![master];
         for _ in 0..self.replicas {
             let master = servers[0].addr().port();
-            servers.push(Server::start(folder.path(), password, |port| Ok(self.args_of(port, master)))?);
+            let args_of = |port, tls| Ok(self.args_of(port, tls, master));
+            servers.push(Server::start(folder.path(), password, has_tls, args_of)?);
         }
-        let set = ReplicaSet { servers, _folder: folder };
+        let set = ReplicaSet { servers, tls: self.tls, _folder: folder };
         set.wait_until_in_sync()?;
         Ok(set)
     }
 
     /// The arguments of a server on `port`: a replica of the master on that port, or a master.
-    fn args_of(&self, port: u16, master: Option<u16>) -> Vec<String> {
+    fn args_of(&self, port: u16, tls_port: Option<u16>, master: Option<u16>) -> Vec<String> {
         // Nothing on disk, and a first sync without the usual wait for further replicas.
         let fixed = [
             "--bind",
@@ -209,8 +240,26 @@ impl Setup {
         if let Some(master) = master {
             args.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), master.to_string()]);
         }
+        args.extend(self.tls.iter().zip(tls_port).flat_map(|(tls, port)| tls.args(port)));
         args.extend(self.args.iter().cloned());
         args
+    }
+}
+
+impl TlsFiles {
+    fn args(&self, port: u16) -> Vec<String> {
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        [
+            ("--tls-port", port.to_string()),
+            ("--tls-ca-cert-file", path(&self.ca)),
+            ("--tls-cert-file", path(&self.cert)),
+            ("--tls-key-file", path(&self.key)),
+            ("--tls-auth-clients", "no".to_owned()),
+            ("--tls-replication", "yes".to_owned()),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect()
     }
 }
 

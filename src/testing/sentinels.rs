@@ -55,7 +55,7 @@ type Fields = HashMap<String, String>;
 impl Sentinels {
     /// Starts `count` Sentinels, without password, and waits until each knows the master, all replicas and the others.
     ///
-    /// All servers of the set have to run, in the roles they started in.
+    /// All servers of the set have to run, in the roles they started in. Where they speak TLS, so do the Sentinels.
     ///
     /// # Errors
     ///
@@ -66,10 +66,11 @@ impl Sentinels {
         }
         let folder = tempfile::Builder::new().prefix("redis-replicated-").tempdir()?;
         let sentinels = (0..count).map(|_| {
-            Server::start(folder.path(), None, |port| {
+            Server::start(folder.path(), None, servers.has_tls(), |port, tls_port| {
                 let file = folder.path().join(format!("{port}.conf"));
                 fs::write(&file, configuration(folder.path(), port, servers.master(), count / 2 + 1))?;
-                Ok(vec![file.to_string_lossy().into_owned(), "--sentinel".to_owned()])
+                let fixed = [file.to_string_lossy().into_owned(), "--sentinel".to_owned()];
+                Ok(fixed.into_iter().chain(servers.tls_args(tls_port)).collect())
             })
         });
         let sentinels = sentinels.collect::<io::Result<Vec<_>>>()?;

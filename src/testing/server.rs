@@ -21,7 +21,9 @@ const LONGEST_PAUSE: u64 = 365 * 24 * 3600 * 1000;
 
 /// A server process, or a Sentinel, on a free port of the loopback interface; killed on drop.
 pub struct Server {
+    /// Without TLS.
     port: u16,
+    tls_port: Option<u16>,
     password: Option<String>,
     /// All of them, the port included.
     args: Vec<String>,
@@ -30,17 +32,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port, with the arguments that `args_of` gives for that port.
+    /// Starts a server on a free port, with the arguments that `args_of` gives for that port, and for one with TLS.
     pub(super) fn start(
         folder: &Path,
         password: Option<&str>,
-        args_of: impl Fn(u16) -> io::Result<Vec<String>>,
+        has_tls: bool,
+        args_of: impl Fn(u16, Option<u16>) -> io::Result<Vec<String>>,
     ) -> io::Result<Self> {
         let mut last = None;
         for _ in 0..PORTS_TRIED {
             let port = free_port()?;
-            let (password, args) = (password.map(str::to_owned), args_of(port)?);
-            let mut server = Self { port, password, args, folder: folder.to_owned(), child: None };
+            let tls_port = has_tls.then(free_port).transpose()?;
+            let (password, args) = (password.map(str::to_owned), args_of(port, tls_port)?);
+            let mut server = Self { port, tls_port, password, args, folder: folder.to_owned(), child: None };
             match server.restart() {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = Some(error),
                 Err(error) => return Err(error),
@@ -50,20 +54,21 @@ impl Server {
         Err(last.unwrap_or_else(|| io::Error::other("no free port")))
     }
 
-    /// Returns where the server listens, also while it is stopped.
+    /// Returns where the server listens, also while it is stopped: with TLS, if it has that.
     #[must_use]
     pub fn addr(&self) -> NodeAddr {
-        NodeAddr::tcp("127.0.0.1", self.port)
+        NodeAddr::tcp("127.0.0.1", self.tls_port.unwrap_or(self.port))
     }
 
     /// Returns the URL of the server, with its password if it has one.
     #[must_use]
     pub fn url(&self) -> String {
         let login = self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
-        format!("redis://{login}{}", self.addr())
+        let scheme = if self.tls_port.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://{login}{}", self.addr())
     }
 
-    /// Opens a connection past any router.
+    /// Opens a connection past any router, without TLS.
     ///
     /// # Errors
     ///

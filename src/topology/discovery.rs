@@ -15,7 +15,7 @@ use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::node::{Report, Role};
-use crate::pool::{Limits, Line, Login, Resolver, line_to};
+use crate::pool::{Limits, Line, Login, Means, line_to};
 use crate::strategy::MOST_NODES;
 
 /// Masters name their replicas and replicas their master: nobody is more than two steps away, replicas of replicas aside.
@@ -32,7 +32,7 @@ pub(crate) struct Discovery {
     map: AddressMap,
     names: Names,
     limits: Limits,
-    resolver: Resolver,
+    means: Means,
     state: Mutex<State>,
 }
 
@@ -60,10 +60,13 @@ impl Discovery {
         seeds: &[Endpoint],
         manner: Manner,
         map: AddressMap,
-        resolver: Resolver,
+        means: Means,
         limits: Limits,
     ) -> Result<Self> {
         let named = seeds.iter().map(|seed| seed.found_place(&manner)).collect::<Result<Vec<_>>>()?;
+        for seed in &named {
+            means.tls.check(&seed.info).map_err(|error| error.on(&seed.addr))?;
+        }
         let Some(first) = named.first() else { return Err(Error::config("discover: no node is named")) };
         // Found nodes are reached as the first seed is, unless it is said otherwise.
         let found = manner.login.as_ref().map_or(first.database(), RedisConnectionInfo::db);
@@ -72,8 +75,8 @@ impl Discovery {
             return Err(Error::config(text).on(&other.addr));
         }
         let manner = Manner { like: Some(first.info.clone()), ..manner };
-        let names = Names::new(resolver.clone(), limits.connect);
-        Ok(Self { named, manner, map, names, limits, resolver, state: Mutex::default() })
+        let names = Names::new(means.resolver.clone(), limits.connect);
+        Ok(Self { named, manner, map, names, limits, means, state: Mutex::default() })
     }
 
     fn is_seed(&self, addr: &NodeAddr) -> bool {
@@ -104,7 +107,7 @@ impl Discovery {
         let kept = self.state.lock().lines.remove(addr);
         kept.or_else(|| {
             let login = Login { info: self.place(addr).ok()?.info, client_name: None };
-            line_to(login, self.limits, &self.resolver).ok()
+            line_to(login, self.limits, &self.means).ok()
         })
     }
 

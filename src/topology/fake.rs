@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Workshop;
 use crate::endpoint::AddressMap;
-use crate::pool::{Housekeeping, Limits, Resolver};
+use crate::pool::{Housekeeping, Limits, Means, Resolver};
 
 /// What a server answers to a command; `None`: nothing, ever.
 type Answer = Box<dyn Fn(&[String]) -> Option<String> + Send + Sync>;
@@ -117,11 +117,11 @@ pub(super) fn workshop() -> Workshop {
         housekeeping: Housekeeping::start().unwrap(),
         is_monitored: true,
         is_timed: true,
-        resolver: Resolver::with(|_| {
+        means: Means::from(Resolver::with(|_| {
             loop {
                 std::thread::park();
             }
-        }),
+        })),
         map: AddressMap::default(),
         lag_limit: None,
     }

@@ -27,10 +27,6 @@ impl Names {
         Self { resolver, limit, several: Mutex::default() }
     }
 
-    pub(super) fn resolver(&self) -> &Resolver {
-        &self.resolver
-    }
-
     /// Begins to look the names among these up again.
     pub(super) fn look_up_again(&self, places: &[Place]) {
         hosts(places).for_each(|host| self.resolver.look_up_again(host));

@@ -12,10 +12,10 @@ use super::progress::Progress;
 use super::refused::Refused;
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Place};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, words_of};
 use crate::events;
 use crate::node::{Node, Outcome, Report, Role};
-use crate::pool::{Housekeeping, Limits, Login, Pool, Resolver, Silence};
+use crate::pool::{Housekeeping, Limits, Login, Means, Pool, Resolver, Silence};
 
 /// A node that the monitor has not reached in this time is asked after others, until somebody reaches it.
 const REACHED_WITHIN: Duration = Duration::from_millis(100);
@@ -62,8 +62,7 @@ pub(crate) struct Workshop {
     pub(crate) is_monitored: bool,
     /// The strategy goes by latencies.
     pub(crate) is_timed: bool,
-    /// Looks host names up.
-    pub(crate) resolver: Resolver,
+    pub(crate) means: Means,
     /// Translates the addresses that servers tell.
     pub(crate) map: AddressMap,
     /// How far a replica may lag behind; `None`: as far as it likes.
@@ -76,8 +75,7 @@ impl Workshop {
         let described = Mutex::new(place.clone());
         let Place { addr, info, weight, zone } = place;
         let login = Login { info, client_name: self.client_name.clone() };
-        let pool =
-            Pool::new(login, self.limits, &self.resolver, &self.housekeeping).map_err(|error| error.on(&addr))?;
+        let pool = Pool::new(login, self.limits, &self.means, &self.housekeeping).map_err(|error| error.on(&addr))?;
         let node = Node::new(addr).with_role(role).with_weight(weight);
         let mut node = node.with_response_limit(self.limits.response).with_timing(self.is_timed);
         if let Some(zone) = zone {
@@ -86,12 +84,12 @@ impl Workshop {
         if self.is_monitored {
             node.health().leave_probes_to_monitor();
             let (host, port) = (node.addr().host(), node.addr().port());
-            let is_known = host.zip(port).is_none_or(|(host, port)| self.resolver.knows(host, port));
+            let is_known = host.zip(port).is_none_or(|(host, port)| self.means.resolver.knows(host, port));
             node.await_until(Instant::now() + if is_known { REACHED_WITHIN } else { Duration::ZERO });
         }
         let bell = self.is_monitored.then(Bell::default);
         let (is_watched, asked, progress) = (AtomicBool::new(false), Mutex::default(), Progress::default());
-        let (map, resolver) = (self.map.clone(), self.resolver.clone());
+        let (map, resolver) = (self.map.clone(), self.means.resolver.clone());
         let refused = Refused::default();
         Ok(Arc::new(Peer { node, pool, bell, is_watched, asked, progress, refused, described, map, resolver }))
     }
@@ -109,6 +107,7 @@ impl Peer {
     /// Records that an attempt failed in a way that speaks against the node. Its connections end if that ejects it.
     #[cold]
     pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant) {
+        self.explain(outcome);
         if self.node.record_failure(outcome, now, rand::random()) {
             self.pool.end_generation();
         }
@@ -124,9 +123,15 @@ impl Peer {
 
     /// The same, for what the monitor found out.
     fn blame(&self, outcome: Outcome, now: Instant) {
+        self.explain(outcome);
         if self.node.blame(outcome, now, rand::random()) {
             self.pool.end_generation();
         }
+    }
+
+    fn explain(&self, outcome: Outcome) {
+        let failure = self.pool.failure().filter(|_| outcome == Outcome::Unreachable);
+        self.node.explain(failure.map(|failure| words_of(&failure)));
     }
 
     #[cold]

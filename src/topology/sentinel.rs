@@ -16,7 +16,7 @@ use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Place};
 use crate::error::{Error, Result};
 use crate::node::{MOST_FOLLOWERS, Role};
-use crate::pool::{Resolver, Talk};
+use crate::pool::{Means, Talk};
 use crate::strategy::MOST_NODES;
 
 mod answer;
@@ -37,6 +37,7 @@ pub(crate) struct SentinelGroup {
     /// As they were named. A name that stands for several addresses is as many Sentinels.
     named: Vec<Place>,
     names: Names,
+    means: Means,
     sentinels: Mutex<Vec<Arc<Sentinel>>>,
     map: AddressMap,
     limit: Duration,
@@ -60,7 +61,7 @@ const QUESTIONS: [&str; 3] = ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS"];
 struct Sentinel {
     addr: NodeAddr,
     info: ConnectionInfo,
-    resolver: Resolver,
+    means: Means,
     state: Mutex<State>,
 }
 
@@ -80,7 +81,7 @@ impl SentinelGroup {
         service: String,
         sentinels: &[Endpoint],
         map: AddressMap,
-        resolver: Resolver,
+        means: Means,
         limit: Duration,
     ) -> Result<Self> {
         if service.is_empty() {
@@ -89,11 +90,15 @@ impl SentinelGroup {
         if sentinels.is_empty() {
             return Err(Error::config("sentinel: no Sentinel is named"));
         }
-        let named = sentinels.iter().map(place_of).collect::<Result<_>>()?;
+        let named = sentinels.iter().map(place_of).collect::<Result<Vec<_>>>()?;
+        for Place { addr, info, .. } in &named {
+            means.tls.check(info).map_err(|error| error.on(addr))?;
+        }
         Ok(Self {
             service: service.into(),
             named,
-            names: Names::new(resolver, limit),
+            names: Names::new(means.resolver.clone(), limit),
+            means,
             sentinels: Mutex::default(),
             map,
             limit,
@@ -135,8 +140,7 @@ impl SentinelGroup {
             }
             let known = sentinels.iter().find(|known| known.addr == addr).cloned();
             present.push(known.unwrap_or_else(|| {
-                let sentinel =
-                    Arc::new(Sentinel { addr, info, resolver: self.names.resolver().clone(), state: Mutex::default() });
+                let sentinel = Arc::new(Sentinel { addr, info, means: self.means.clone(), state: Mutex::default() });
                 if let Some(trigger) = self.trigger.get() {
                     listener::start(&sentinel, &self.service, trigger.clone(), self.limit);
                 }
@@ -295,7 +299,7 @@ impl Sentinel {
     }
 
     fn connect(&self, end: Instant) -> RedisResult<Talk> {
-        Talk::open(self.info.clone(), &self.resolver, end)
+        Talk::open(self.info.clone(), &self.means, end)
     }
 }
 

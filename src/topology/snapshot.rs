@@ -43,6 +43,8 @@ pub struct NodeSnapshot {
     pub weight: u32,
     /// Whether it is avoided after failures.
     pub ejected: bool,
+    /// Why no connection to it can be made, if that is why it is ejected: its certificate has expired, the port refuses.
+    pub reason: Option<String>,
     /// The part of its load that it gets: 1, or less for 10 s after it came back.
     pub share: f64,
     /// How long calls take there, by [`Node::latency_at`](crate::Node::latency_at); `None` if nothing is known.
@@ -127,6 +129,7 @@ impl NodeSnapshot {
             zone: node.zone().map(str::to_owned),
             weight: node.weight(),
             ejected: node.is_ejected(),
+            reason: node.reason(),
             share: node.share_at(now),
             latency: node.latency_at(now),
             heartbeat: node.heartbeat(),
@@ -157,9 +160,10 @@ impl fmt::Display for Snapshot {
             let lag = node.replication.as_ref().and_then(|replication| replication.lag);
             let lag = lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
             let (addr, role, sync_state) = (node.addr.to_string(), node.role.to_string(), node.sync_state.to_string());
+            let reason = node.reason.as_ref().map(|reason| format!("  {reason}")).unwrap_or_default();
             writeln!(
                 f,
-                "{addr:<24} {role:<8} {health:<10} {sync_state:<10} {lag:>7} {:>9} {connections:>11} {:>10} {:>8}",
+                "{addr:<24} {role:<8} {health:<10} {sync_state:<10} {lag:>7} {:>9} {connections:>11} {:>10} {:>8}{reason}",
                 node.in_flight, node.answered, node.failed
             )?;
         }

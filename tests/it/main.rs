@@ -38,5 +38,7 @@ mod survive;
 mod sync_states;
 mod testing;
 mod time_limits;
+#[cfg(feature = "tls-rustls-ring")]
+mod tls;
 mod transactions;
 mod wear;

@@ -238,3 +238,26 @@ fn without_a_fresh_replica_there_is_none_to_read_from() {
     set.proxies[0].set(NetworkFault::None).unwrap();
     wait_until("the replica is fresh again", || bounded.get::<u64>("n").is_ok_and(|value| value == 2));
 }
+
+/// How far the master had written is asked each 25 ms for the short bound. The long one goes by what was asked long ago.
+#[test]
+fn a_long_bound_beside_a_short_one_is_served_by_replicas() {
+    let set = Distant::start(1);
+    let client = set.servers.client_builder().lag_limit(None).build().unwrap();
+    client.set("n", 0).unwrap();
+    let (short, long) =
+        (client.max_staleness(Duration::from_millis(50)), client.max_staleness(Duration::from_secs(20)));
+    let long = long.read_from(ReadFrom::Replica);
+    wait_until("the replica has it", || long.get::<u64>("n").is_ok());
+    set.freeze(0);
+    let frozen = Instant::now();
+    // Twice as long as all samples together would cover at that pace.
+    while frozen.elapsed() < Duration::from_millis(6400) {
+        client.incr("n").unwrap();
+        short.get::<u64>("n").unwrap();
+        thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..20 {
+        assert_eq!(long.get::<u64>("n").unwrap(), 0, "what the replica has is young enough");
+    }
+}

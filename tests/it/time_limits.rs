@@ -1,10 +1,10 @@
 //! Calls are back by their deadline, whatever a node does: it reads slowly, drips, pushes, works, or accepts nobody.
 
-mod lateness;
+pub mod lateness;
 mod monitor;
 mod names;
 mod peers;
-mod signals;
+pub mod signals;
 mod unix_socket;
 
 use std::sync::Arc;

@@ -150,6 +150,8 @@ impl Session {
         let state = &mut *guard;
         let is_current = state.fences.own.as_ref().is_some_and(|own| own.name == raise.name)
             || state.seen.fence().is_some_and(|seen| seen.name == raise.name);
+        // It began before the loss that was told since: it may have been executed in another history than the master's.
+        let is_stale = state.seen == Seen::Unknown && state.fences.era != demand.era;
         let mut found = if is_current { state.advance(raise, raised, now) } else { state.answered_late(raise) };
         if let Some((by, doubt)) = state.fences.unfenced.filter(|(_, doubt)| *doubt <= demand.doubts) {
             state.fences.unfenced = state.fences.unfenced.filter(|unfenced| unfenced.1 != doubt);
@@ -159,7 +161,7 @@ impl Session {
             state.settled = state.settled.max(demand.doubts);
         }
         // What is not lost has to be there: the next fence stands for all of it.
-        state.doubts += u64::from(found.is_some());
+        state.doubts += u64::from(found.is_some() || is_stale);
         state.loss = state.loss.max(found);
         found
     }
@@ -210,6 +212,11 @@ impl Demand {
 }
 
 impl Fences {
+    /// The fence of a token, which nobody raises any more. `written`: its value without writes that only raised it.
+    pub(super) fn resumed(fence: Fence, written: Option<u64>) -> Self {
+        Self { last: Some(Epoch::resumed(fence.name, fence.count, written)), ..Self::default() }
+    }
+
     /// Returns whether a write is under way whose effects a read may meet though the fence at `seen` does not show them: it is
     /// applied bit by bit, or raises another fence. What was read of that, only the master is sure to have.
     pub(super) fn hides(&self, seen: Seen) -> bool {
@@ -222,6 +229,14 @@ impl Fences {
 
     pub(super) fn era(&self) -> u32 {
         self.era
+    }
+
+    /// The session goes on at a value of this fence that does not contain those before: what was found by another one may be
+    /// gone.
+    fn turn(&mut self, name: u64) {
+        self.era += 1;
+        let others = self.own.iter_mut().chain(&mut self.last).filter(|epoch| epoch.name != name);
+        others.for_each(Epoch::forget_found);
     }
 
     fn epoch(&mut self, name: u64) -> Option<&mut Epoch> {
@@ -243,50 +258,61 @@ impl State {
         }
     }
 
+    /// Returns what a token says of its fence beside the value: that without writes that only raised it, if it is another one.
+    pub(super) fn fenced(&mut self) -> Option<u64> {
+        let fence = self.seen.fence()?;
+        self.fences.epoch(fence.name)?.written().filter(|_| fence.count > 0)
+    }
+
     /// Goes on to where a write raised its counter.
     fn advance(&mut self, raise: Raise, raised: Raised, now: Instant) -> Option<Loss> {
         let before = match (self.seen.fence(), raise.before) {
             // The first answer behind this fence: it stands for the one before from now on, if that was there.
-            (Some(seen), Some(before)) if seen.name == before.name => self.judge(seen, before, raised.before),
+            (Some(seen), Some(before)) if seen.name == before.name => self.judge(before, raised.before),
             (Some(seen), _) if seen.name == raise.name => None,
             // Other calls have gone on behind a fence that this one did not ask for.
             (Some(seen), _) => (seen.count > 0).then_some(Loss::Unproven),
             (None, _) => None,
         };
-        let epoch = self.fences.epoch(raise.name)?;
-        let (top, keeps_all) = (epoch.top(), epoch.keeps_all(raised.count.saturating_sub(raise.amount)));
+        let Some(epoch) = self.fences.epoch(raise.name) else { return Some(Loss::Unproven) };
+        let value = raised.count.saturating_sub(raise.amount);
+        let (is_loss, keeps_all) = (epoch.proves_loss(value), epoch.keeps_all(value));
         let answered = epoch.answered(raise.amount, raised.count);
         let found = match answered {
             Before::All => None,
             Before::Other(_) if keeps_all => None,
-            Before::Other(value) if top > 0 && Epoch::is_loss(top, value) => Some(Loss::Lost),
+            Before::Other(_) if is_loss => Some(Loss::Lost),
             Before::Other(_) | Before::Unknown => Some(Loss::Unproven),
         };
         self.seen = Seen::Fence(Fence { name: raise.name, count: epoch.top() });
         let found = found.max(before);
-        self.fences.era += u32::from(found.is_some() || answered != Before::All);
+        if found.is_some() || answered != Before::All {
+            self.fences.turn(raise.name);
+        }
         self.fences.raised = Some(now);
         found
     }
 
-    /// Says what is lost where a write found the fence before at this value.
-    fn judge(&mut self, seen: Fence, before: Fence, value: Option<u64>) -> Option<Loss> {
-        let value = match value {
-            Some(value) if value == seen.count => return None,
-            Some(value) => value,
-            // Lost, expired or evicted.
-            None => return Some(Loss::Unproven),
+    /// Says what is lost where a write found the fence before, which stood at `before` when the write began, at this value.
+    fn judge(&mut self, before: Fence, value: Option<u64>) -> Option<Loss> {
+        // Lost, expired or evicted.
+        let Some(value) = value else { return Some(Loss::Unproven) };
+        let Some(epoch) = self.fences.epoch(before.name) else {
+            return (value != before.count).then_some(Loss::Unproven);
         };
-        if let Some(epoch) = self.fences.epoch(seen.name)
-            && epoch.is_at_top(value)
-        {
+        if epoch.is_at_top(value) {
             epoch.learn(value);
             return None;
         }
-        if self.fences.epoch(seen.name).is_some_and(|epoch| epoch.keeps_all(value)) {
+        if epoch.keeps_all(value) {
             return None;
         }
-        Some(if Epoch::is_loss(before.count, value) { Loss::Lost } else { Loss::Unproven })
+        if value >= before.count && epoch.had(value) {
+            // Writes that were answered meanwhile came after this one: only another fence stands for them, too.
+            self.doubts += 1;
+            return None;
+        }
+        Some(if value < before.count && epoch.proves_loss(value) { Loss::Lost } else { Loss::Unproven })
     }
 
     /// A write was answered behind a fence that the session does not go by any more.
@@ -311,10 +337,10 @@ impl State {
         if !epoch.is_at_top(count) {
             return is_proven || (epoch.had(count) && count > fence.count);
         }
-        epoch.learn(count);
-        let top = epoch.top();
+        // Once another fence stands for what was seen, it may not stand for the writes that this value shows.
         if self.seen.fence().is_some_and(|seen| seen.name == fence.name) {
-            self.seen = Seen::Fence(Fence { count: top, ..fence });
+            epoch.learn(count);
+            self.seen = Seen::Fence(Fence { count: epoch.top(), ..fence });
         }
         true
     }
@@ -325,10 +351,9 @@ impl State {
             // Another call has been told.
             return Step::Accept;
         };
-        let loss = match count {
-            Some(count) if Epoch::is_loss(fence.count, count) => Loss::Lost,
-            Some(_) | None => Loss::Unproven,
-        };
+        let epoch = self.fences.epoch(fence.name);
+        let is_loss = epoch.zip(count).is_some_and(|(epoch, count)| epoch.proves_loss(count));
+        let loss = if is_loss { Loss::Lost } else { Loss::Unproven };
         let has_gone_on = self.fences.era != demand.era;
         if seen.name != fence.name {
             return if has_gone_on { Step::Accept } else { Step::Tell(loss) };
@@ -345,15 +370,15 @@ impl State {
             Some(count) if (fence.count..seen.count).contains(&count) => return Step::Wait,
             _ => {}
         }
-        self.fences.era += 1;
-        let mut is_loss = true;
+        self.fences.turn(fence.name);
+        let mut kept = None;
         if let Some(epoch) = self.fences.epoch(fence.name) {
-            is_loss = !count.is_some_and(|count| epoch.keeps_all(count));
+            kept = count.filter(|count| epoch.keeps_all(*count));
             epoch.restart(count.unwrap_or(0));
         }
-        // From here on the master's history counts: only a fence that is raised there proves that.
-        self.seen = Seen::Unknown;
-        if is_loss { Step::Tell(loss) } else { Step::Accept }
+        // After a loss the master's history counts: only a fence that is raised there proves that.
+        self.seen = kept.map_or(Seen::Unknown, |count| Seen::Fence(Fence { count, ..fence }));
+        if kept.is_some() { Step::Accept } else { Step::Tell(loss) }
     }
 }
 

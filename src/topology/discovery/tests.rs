@@ -11,7 +11,7 @@ use crate::topology::fake::{frozen, node, start, wait_until};
 
 fn discovery(seed: &str, resolver: Resolver) -> Discovery {
     let limits = Limits { connect: Duration::from_secs(1), ..Limits::default() };
-    Discovery::new(&[Endpoint::from(seed)], Manner::default(), AddressMap::default(), resolver, limits).unwrap()
+    Discovery::new(&[Endpoint::from(seed)], Manner::default(), AddressMap::default(), resolver.into(), limits).unwrap()
 }
 
 /// The hosts of the nodes that are found.

@@ -12,7 +12,7 @@ use crate::topology::{Description, Fixed, Peer};
 fn keeper() -> Keeper {
     let first = Description::new().master("10.0.0.1:1").replica("10.0.0.2:1").replica("10.0.0.3:1");
     let workshop = workshop();
-    let provider = Arc::new(Fixed::new(Vec::new(), workshop.resolver.clone(), Duration::ZERO));
+    let provider = Arc::new(Fixed::new(Vec::new(), workshop.means.resolver.clone(), Duration::ZERO));
     let keeper = Keeper::new(provider, &first, Manner::default(), workshop, Duration::from_secs(1)).unwrap();
     let peers = keeper.peers();
     peers[0].heard(master("a"), Instant::now());

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(1);
 
 fn group(names: &[&str], port: u16, resolver: Resolver) -> SentinelGroup {
     let named: Vec<Endpoint> = names.iter().map(|name| Endpoint::from((*name, port))).collect();
-    SentinelGroup::new("main".to_owned(), &named, AddressMap::default(), resolver, LIMIT).unwrap()
+    SentinelGroup::new("main".to_owned(), &named, AddressMap::default(), resolver.into(), LIMIT).unwrap()
 }
 
 /// The port of the master that the group names.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_replicated::testing::ReplicaSet;
-use redis_replicated::{ReplicatedClient, Result};
+use redis_replicated::{Builder, ReplicatedClient, Result};
 
 use crate::support::{set_with_key, wait_until};
 
@@ -40,7 +40,11 @@ impl Drop for Signals {
 #[test]
 fn no_call_fails_by_a_hundred_signals_a_second() {
     // The signals are for all threads: not for those of other tests.
-    let test = "time_limits::signals::no_call_fails_in_a_process_of_its_own";
+    run_alone("time_limits::signals::no_call_fails_in_a_process_of_its_own");
+}
+
+/// Runs a test that is ignored otherwise, in a process of its own.
+pub fn run_alone(test: &str) {
     let program = std::env::current_exe().unwrap();
     let run =
         Command::new(program).args(["--exact", test, "--ignored", "--nocapture"]).env(ALONE, "1").output().unwrap();
@@ -108,16 +112,26 @@ fn count(servers: &ReplicaSet) -> i64 {
 #[test]
 #[ignore = "run by another test, in a process of its own"]
 fn no_call_fails_in_a_process_of_its_own() {
-    if std::env::var_os(ALONE).is_none() {
-        return;
+    if is_alone() {
+        let servers = set_with_key(2);
+        check(&servers, servers.client_builder());
     }
+}
+
+/// Returns whether this process runs one test and nothing else.
+pub fn is_alone() -> bool {
+    std::env::var_os(ALONE).is_some()
+}
+
+/// Makes calls of all kinds to a set of three while signals come; none of them may fail.
+pub fn check(servers: &ReplicaSet, builder: Builder) {
     let interrupted = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&interrupted)).unwrap();
-    let servers = set_with_key(2);
     // Values that lag behind would be no fault of a signal.
     // Nor would a server that has to wait for a processor.
-    let builder = servers.client_builder().monitor_interval(Duration::from_millis(20));
-    let builder = builder.response_timeout(Duration::from_secs(10)).deadline(Duration::from_secs(30));
+    let builder = builder.monitor_interval(Duration::from_millis(20));
+    let builder =
+        builder.response_timeout(Duration::from_secs(10)).checkout_timeout(TIME).deadline(Duration::from_secs(30));
     let client = builder.build().unwrap();
     client.set("n", 0).unwrap();
     client.set("large", "").unwrap();
@@ -136,6 +150,6 @@ fn no_call_fails_in_a_process_of_its_own() {
     println!("{} of {} calls failed, ejected {} times", failed.len(), log.calls.into_inner(), ejected.len());
     assert_eq!(failed, Vec::<String>::new());
     assert_eq!(ejected, Vec::<String>::new());
-    assert_eq!(count(&servers), log.written.into_inner());
+    assert_eq!(count(servers), log.written.into_inner());
     assert!(client.snapshot().nodes.iter().all(|node| node.failed == 0), "{}", client.snapshot());
 }

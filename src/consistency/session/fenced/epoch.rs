@@ -16,6 +16,8 @@ const HIGHEST: u64 = BASE + (1 << 61);
 const UNDER_WAY: usize = 16;
 /// So many of those may have been lost: then the next epoch begins.
 const LOST: usize = 4;
+/// So many writes only for the counter are told from others: they are seconds apart.
+const TOUCHES: usize = 4;
 /// So many values that the counter had are remembered, for reads that began when it had them.
 const REMEMBERED: usize = 64;
 
@@ -28,9 +30,10 @@ pub(super) struct Epoch {
     /// The writes that may have raised it further.
     under_way: Vec<Rise>,
     /// Those that did, as a value shows, and whose replies are awaited still.
-    found: Vec<u64>,
-    /// At this value and above, only the counter itself was written.
+    found: Vec<Rise>,
+    /// The last value is the sum of these: what was written, and the last few writes that did nothing but raise the counter.
     written: u64,
+    touches: Vec<Rise>,
     /// Others know of the value: it has to stay.
     pub(super) is_told: bool,
 }
@@ -70,7 +73,32 @@ pub(super) enum Before {
 
 impl Epoch {
     pub(super) fn new(name: u64) -> Self {
-        Self { name, chain: VecDeque::from([0]), under_way: Vec::new(), found: Vec::new(), written: 0, is_told: false }
+        Self {
+            name,
+            chain: VecDeque::from([0]),
+            under_way: Vec::new(),
+            found: Vec::new(),
+            written: 0,
+            touches: Vec::new(),
+            is_told: false,
+        }
+    }
+
+    /// One that a token told of, at this value, which is `written` and what was added only to raise it.
+    pub(super) fn resumed(name: u64, value: u64, written: Option<u64>) -> Self {
+        let mut epoch = Self::new(name);
+        epoch.restart(value);
+        epoch.is_told = true;
+        if let Some(written) = written.filter(|written| *written < value) {
+            let touch = Rise { amount: value - written, is_lost: false, is_unsure: false, kind: Kind::Touch };
+            (epoch.written, epoch.touches) = (written, vec![touch]);
+        }
+        epoch
+    }
+
+    /// Returns the last value without writes that only raised it, if that is another one.
+    pub(super) fn written(&self) -> Option<u64> {
+        Some(self.written).filter(|_| !self.touches.is_empty())
     }
 
     /// The last value of the counter that is known; 0: none yet.
@@ -95,7 +123,7 @@ impl Epoch {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.under_way.len() >= UNDER_WAY
+        self.under_way.len() + self.found.len() >= UNDER_WAY
     }
 
     /// A write begins. Returns what it is to add; `dice`: any number.
@@ -108,7 +136,7 @@ impl Epoch {
 
     /// A write was not executed, or its reply was read; unless it was lost before, which stays.
     pub(super) fn cancel(&mut self, amount: u64) {
-        self.found.retain(|found| *found != amount);
+        self.found.retain(|found| found.amount != amount);
         self.under_way.retain(|rise| rise.amount != amount || rise.is_lost);
     }
 
@@ -119,7 +147,13 @@ impl Epoch {
 
     /// Returns whether the top contains a write whose reply is awaited still.
     pub(super) fn has_found(&self, amount: u64) -> bool {
-        self.found.contains(&amount)
+        self.found.iter().any(|found| found.amount == amount)
+    }
+
+    /// What was found may be gone: the replies will tell.
+    pub(super) fn forget_found(&mut self) {
+        let found = self.found.drain(..).map(|rise| Rise { is_unsure: true, ..rise });
+        self.under_way.extend(found);
     }
 
     /// Returns whether the session saw the counter at this value.
@@ -136,9 +170,7 @@ impl Epoch {
     /// The counter was seen at a value that is at the top: from now on that is the top.
     pub(super) fn learn(&mut self, value: u64) {
         if let Some(added) = self.added(value) {
-            if self.take(added) {
-                self.written = value;
-            }
+            self.take(added);
             self.remember(value);
         }
     }
@@ -154,12 +186,16 @@ impl Epoch {
             self.learn(value);
             return Before::All;
         }
-        let is_unsure = self.under_way.iter().any(|rise| rise.amount == amount && rise.is_unsure);
-        self.under_way.retain(|rise| rise.amount != amount);
-        if is_unsure && value < self.top() {
+        let own =
+            self.under_way.iter().position(|rise| rise.amount == amount).map(|place| self.under_way.remove(place));
+        if own.is_some_and(|own| own.is_unsure) && value < self.top() {
             return Before::Unknown;
         }
         self.restart(value);
+        if let Some(touch) = own.filter(|own| own.kind == Kind::Touch) {
+            self.written = value.saturating_sub(amount);
+            self.touches.push(touch);
+        }
         Before::Other(value.saturating_sub(amount))
     }
 
@@ -168,20 +204,22 @@ impl Epoch {
         self.chain.clear();
         self.chain.push_back(value);
         self.written = value;
+        self.touches.clear();
         // Whether those writes are in it, nobody knows.
-        self.found.clear();
+        self.forget_found();
         self.under_way.iter_mut().for_each(|rise| rise.is_unsure = true);
     }
 
-    /// Returns whether a counter at `value` proves that writes are lost that brought it to `seen`: it was never deleted, and
-    /// some are missing.
-    pub(super) fn is_loss(seen: u64, value: u64) -> bool {
-        (BASE..seen).contains(&value)
+    /// Returns whether a counter at `value` proves that writes are lost: it was never deleted, and is lower than what they add.
+    pub(super) fn proves_loss(&self, value: u64) -> bool {
+        (BASE..self.written).contains(&value)
     }
 
-    /// Returns whether a counter at `value` lacks nothing but writes that did nothing else than raise it.
+    /// Returns whether a counter at `value` lacks nothing but writes that did nothing else than raise it. Others, which are
+    /// under way, may have been added.
     pub(super) fn keeps_all(&self, value: u64) -> bool {
-        self.had(value) && value >= self.written && value > 0
+        let added = [self.touches.as_slice(), &self.under_way].concat();
+        value > 0 && value.checked_sub(self.written).is_some_and(|rest| explain(rest, &added).is_some())
     }
 
     fn remember(&mut self, value: u64) {
@@ -195,20 +233,28 @@ impl Epoch {
         self.under_way.iter().enumerate().any(|(place, rise)| rise.amount == amount && added >> place & 1 == 1)
     }
 
-    /// Takes these writes for executed. Returns whether they wrote more than the counter.
-    fn take(&mut self, added: u32) -> bool {
-        let Self { under_way, found, .. } = self;
-        let (mut place, mut wrote) = (0, false);
-        under_way.retain(|rise| {
-            let is_added = added >> place & 1 == 1;
-            place += 1;
-            if is_added && !rise.is_lost {
-                found.push(rise.amount);
+    /// Takes these writes for executed.
+    fn take(&mut self, added: u32) {
+        let mut place = 0;
+        let taken: Vec<Rise> = self
+            .under_way
+            .extract_if(.., |_| {
+                place += 1;
+                added >> (place - 1) & 1 == 1
+            })
+            .collect();
+        for rise in taken {
+            if !rise.is_lost {
+                self.found.push(rise);
             }
-            wrote |= is_added && rise.kind != Kind::Touch;
-            !is_added
-        });
-        wrote
+            match rise.kind {
+                Kind::Touch => self.touches.push(rise),
+                Kind::Whole | Kind::Split => self.written += rise.amount,
+            }
+        }
+        while self.touches.len() > TOUCHES {
+            self.written += self.touches.remove(0).amount;
+        }
     }
 
     /// Returns which of the writes under way make the difference, a bit for each.
@@ -268,12 +314,12 @@ mod tests {
         epoch.answered(b, a + b);
         // The server starts again where only `a` was.
         assert_eq!(epoch.clone().answered(c, a + c), Before::Other(a));
-        assert!(Epoch::is_loss(a + b, a));
+        assert!(epoch.proves_loss(a));
         let mut after_two = epoch.clone();
         assert_eq!(after_two.answered(d, a + c + d), Before::Other(a + c), "as many as before, but others");
         // It was evicted.
+        assert!(!epoch.proves_loss(c));
         assert_eq!(epoch.answered(c, c), Before::Other(0));
-        assert!(!Epoch::is_loss(a + b, c));
         assert!(epoch.is_at_top(c) && epoch.is_at_top(c + d) && !epoch.is_at_top(a + b));
     }
 

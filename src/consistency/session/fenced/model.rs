@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use proptest::prelude::{Strategy, prop_assert, prop_oneof, proptest};
+use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
 use proptest::test_runner::TestCaseError;
 
 use super::{Kind, Passed, Raise, Raised};
@@ -29,6 +29,7 @@ enum Entry {
 struct Write {
     demand: Demand,
     raise: Raise,
+    kind: Kind,
     /// What the server answered, and which.
     answer: Option<Raised>,
     is_over: bool,
@@ -40,7 +41,9 @@ struct Read {
     demand: Demand,
     /// The writes that were acknowledged when it began, and how often the session had been told.
     seen: BTreeSet<usize>,
-    excused: BTreeSet<usize>,
+    /// What was told lost or unproven before, and is there.
+    kept: BTreeSet<usize>,
+    turns: u32,
     told: u32,
     passed: Passed,
     log: Vec<Entry>,
@@ -48,7 +51,7 @@ struct Read {
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Begin,
+    Begin(Kind),
     Execute(usize, usize),
     Answer(usize),
     Lose(usize),
@@ -59,6 +62,8 @@ enum Event {
     Appoint(usize),
     Ask(usize),
     Hear(usize),
+    /// The session is told as a token, and goes on: its next write begins another fence.
+    Tell,
     Travel,
 }
 
@@ -124,11 +129,11 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Result<(), TestCaseError> {
         match event {
-            Event::Begin => {
+            Event::Begin(kind) => {
                 let (name, dice) = (self.random(), self.random());
                 let demand = self.session.demand();
-                if let Some(raise) = self.session.raise(self.now, name, dice, Kind::Whole) {
-                    self.writes.push(Write { demand, raise, answer: None, is_over: false });
+                if let Some(raise) = self.session.raise(self.now, name, dice, kind) {
+                    self.writes.push(Write { demand, raise, kind, answer: None, is_over: false });
                 }
             }
             // At any server that takes itself for a master; once.
@@ -146,9 +151,11 @@ impl World {
                 self.writes[write].is_over = true;
                 let found = self.session.raised(&demand, raise, answer, self.now);
                 self.session.cancel(raise);
+                if self.writes[write].kind != Kind::Touch {
+                    self.seen.insert(write);
+                    self.answered.insert(write, self.turns);
+                }
                 self.check_alarm(found)?;
-                self.seen.insert(write);
-                self.answered.insert(write, self.turns);
             }
             Event::Lose(write) if write < self.writes.len() && !self.writes[write].is_over => {
                 self.writes[write].is_over = true;
@@ -178,6 +185,7 @@ impl World {
                 let read = self.reads.swap_remove(read);
                 self.hear(read)?;
             }
+            Event::Tell => drop(self.session.token()),
             Event::Travel => {
                 self.now += Duration::from_millis(1);
                 let token = self.session.token().to_string().parse().unwrap();
@@ -198,8 +206,14 @@ impl World {
         let count = demand.seen.fence().and_then(|fence| Self::count(&self.logs[server], fence.name));
         let passed = Passed { is_master: server == self.master, count, by: server as u64 };
         let (seen, log) = (self.seen.clone(), self.logs[server].clone());
-        let (excused, told) = (self.excused.clone(), self.told);
-        self.reads.push(Read { demand, seen, excused, told, passed, log });
+        let master = &self.logs[self.master];
+        let is_kept = |write: &&usize| {
+            self.answered.get(write) == Some(&self.turns)
+                && master.iter().any(|entry| matches!(entry, Entry::Raised { write: own, .. } if own == *write))
+        };
+        let kept = self.excused.iter().filter(is_kept).copied().collect();
+        let (turns, told) = (self.turns, self.told);
+        self.reads.push(Read { demand, seen, kept, turns, told, passed, log });
         Ok(())
     }
 
@@ -217,25 +231,22 @@ impl World {
                     prop_assert!(lacks.is_empty(), "lacks {lacks:?}: {read:?}");
                 }
                 // What was not lost has to be there, whatever was told.
-                let master = &self.logs[self.master];
-                let is_kept = |write: &&usize| {
-                    self.answered.get(write) == Some(&self.turns)
-                        && master.iter().any(|entry| matches!(entry, Entry::Raised { write: own, .. } if own == *write))
-                };
-                if master.starts_with(&read.log) {
-                    let lacks: Vec<_> = read.excused.iter().filter(is_kept).filter(|write| !contains(write)).collect();
+                if self.turns == read.turns && self.logs[self.master].starts_with(&read.log) {
+                    let lacks: Vec<_> = read.kept.iter().filter(|write| !contains(write)).collect();
                     prop_assert!(lacks.is_empty(), "told, not lost, and lacks {lacks:?}: {read:?}");
                 }
                 // What the session's own writes in doubt did is seen from now on.
                 let own = |entry: &Entry| if let Entry::Raised { write, .. } = entry { Some(*write) } else { None };
                 let current = |write: &usize| {
                     let name = read.demand.seen.fence().map(|fence| fence.name);
-                    name == Some(self.writes[*write].raise.name)
+                    self.writes[*write].kind != Kind::Touch && name == Some(self.writes[*write].raise.name)
                 };
-                if self.told == read.told {
-                    let seen: Vec<usize> = read.log.iter().filter_map(own).filter(current).collect();
-                    let is_counted = read.passed.count.is_some();
-                    self.seen.extend(seen.into_iter().filter(|_| is_counted));
+                if self.told == read.told && read.passed.count.is_some() {
+                    // Those that the counter shows.
+                    let name = read.demand.seen.fence().map_or(0, |fence| fence.name);
+                    let since = read.log.iter().rev().take_while(|entry| **entry != Entry::Evicted(name));
+                    let seen: Vec<usize> = since.filter_map(own).filter(current).collect();
+                    self.seen.extend(seen);
                 }
             }
             Step::Tell(loss) => {
@@ -266,7 +277,7 @@ fn events() -> impl Strategy<Value = Event> {
     // The latest few.
     let write = || 0..24_usize;
     prop_oneof![
-        6 => proptest::strategy::Just(Event::Begin),
+        6 => prop_oneof![3 => Just(Kind::Whole), 1 => Just(Kind::Touch)].prop_map(Event::Begin),
         8 => (write(), server()).prop_map(|(write, server)| Event::Execute(write, server)),
         8 => write().prop_map(Event::Answer),
         1 => write().prop_map(Event::Lose),
@@ -276,7 +287,8 @@ fn events() -> impl Strategy<Value = Event> {
         1 => server().prop_map(Event::Appoint),
         8 => server().prop_map(Event::Ask),
         8 => (0..4_usize).prop_map(Event::Hear),
-        1 => proptest::strategy::Just(Event::Travel),
+        1 => Just(Event::Tell),
+        1 => Just(Event::Travel),
     ]
 }
 

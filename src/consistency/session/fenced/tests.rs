@@ -41,7 +41,10 @@ impl Scene {
 
     fn answer(&self, demand: &Demand, raise: Raise, stood: u64, before: Option<u64>, by: u64) -> Option<Loss> {
         let raised = Raised { count: stood + raise.amount, before, by };
-        self.session.raised(demand, raise, raised, self.now)
+        let lost = self.session.raised(demand, raise, raised, self.now);
+        // As a call ends.
+        self.session.cancel(raise);
+        lost
     }
 
     /// A write on a node that has everything.

@@ -1,0 +1,207 @@
+//! Says what is wrong with TLS in words: whose certificate it is, and what is wrong with it.
+
+use std::borrow::Cow;
+use std::io;
+
+use redis::RedisError;
+use rustls::{AlertDescription, CertificateError, Error};
+
+use super::config::Session;
+use crate::error::{Lasts, TlsError};
+use crate::routing::io_error;
+
+/// So many names of a certificate are shown.
+const MOST_NAMES: usize = 4;
+
+/// Explains an error of rustls. `shows_certificate`: the client has one.
+pub(super) fn explained(error: &Error, shows_certificate: bool) -> io::Error {
+    let (lasts, words): (Lasts, Cow<'static, str>) = match error {
+        Error::InvalidCertificate(why) => (Lasts::UntilChanged, about_certificate(why)),
+        Error::NoCertificatesPresented => (Lasts::UntilChanged, "the server shows no certificate".into()),
+        Error::AlertReceived(alert) => about_alert(*alert, shows_certificate),
+        Error::InvalidMessage(_) => (Lasts::UntilChanged, "the server does not speak TLS on this port".into()),
+        Error::PeerIncompatible(why) => {
+            (Lasts::UntilChanged, format!("no version or cipher of TLS in common with the server ({why:?})").into())
+        }
+        other => (Lasts::Once, format!("TLS failed: {other}").into()),
+    };
+    TlsError::new(lasts, words).within(io::ErrorKind::InvalidData)
+}
+
+/// Explains what rustls said to the redis crate.
+pub(crate) fn explained_to_redis(error: RedisError, session: Option<&Session>) -> RedisError {
+    let said = io_error(&error).and_then(|error| error.get_ref()?.downcast_ref::<Error>());
+    match said {
+        Some(said) => explained(said, session.is_none_or(|session| session.shows_certificate)).into(),
+        None => error,
+    }
+}
+
+/// Explains why a handshake was broken off. `has_heard`: the server had begun to answer.
+pub(super) fn broken_off(error: io::Error, has_heard: bool) -> io::Error {
+    let kind = error.kind();
+    let (lasts, words) = match (kind, has_heard) {
+        _ if TlsError::inside(&error).is_some() => return error,
+        (io::ErrorKind::TimedOut, false) => {
+            (Lasts::Once, "the server did not begin the TLS handshake; perhaps this port does not speak TLS")
+        }
+        (io::ErrorKind::TimedOut, true) => (Lasts::Once, "the TLS handshake was not over in time"),
+        // A server that takes no more clients cannot say so before the handshake.
+        (_, false) if is_closed(kind) => {
+            (Lasts::WhileFull, "the server closed the connection before the TLS handshake; perhaps it takes no more")
+        }
+        (_, true) if is_closed(kind) => (Lasts::Once, "the server closed the connection during the TLS handshake"),
+        _ => return error,
+    };
+    TlsError::new(lasts, words).within(kind)
+}
+
+fn is_closed(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(kind, UnexpectedEof | ConnectionReset | BrokenPipe)
+}
+
+fn about_certificate(error: &CertificateError) -> Cow<'static, str> {
+    match error {
+        CertificateError::UnknownIssuer => {
+            "the server's certificate is not signed by an authority that is trusted here (unknown CA)".into()
+        }
+        // So it is found where the trusted authority has the same name.
+        CertificateError::BadSignature => {
+            "the server's certificate is not signed by the authority of this name that is trusted here (unknown CA)"
+                .into()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired".into()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the server's certificate is not valid yet".into()
+        }
+        CertificateError::Revoked => "the server's certificate was revoked".into(),
+        CertificateError::NotValidForName => "the server's certificate is for another name (wrong name)".into(),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let shown: Vec<&str> = presented.iter().take(MOST_NAMES).map(String::as_str).collect();
+            let (expected, shown) = (expected.to_str(), shown.join(", "));
+            format!("the server's certificate is not for the name {expected} (wrong name); it is for: {shown}").into()
+        }
+        other => format!("the server's certificate is bad ({other:?})").into(),
+    }
+}
+
+/// What the server minds.
+fn about_alert(alert: AlertDescription, shows_certificate: bool) -> (Lasts, Cow<'static, str>) {
+    let name = name_of(alert);
+    let words: Cow<'static, str> = match (alert, shows_certificate) {
+        (AlertDescription::CertificateRequired, _) => {
+            "the server asks for a client certificate, and none was given (certificate required)".into()
+        }
+        // All that TLS 1.2 says about it.
+        (AlertDescription::HandshakeFailure, false) => {
+            format!("the server refused the TLS handshake; perhaps a client certificate is required ({name})").into()
+        }
+        (AlertDescription::UnknownCA, true) => {
+            format!("the server refused the client certificate: it does not trust its authority ({name})").into()
+        }
+        (AlertDescription::CertificateExpired, true) => {
+            format!("the server refused the client certificate: it has expired ({name})").into()
+        }
+        (
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError,
+            true,
+        ) => format!("the server refused the client certificate ({name})").into(),
+        _ if lasts(alert) => format!("the server refused the TLS handshake ({name})").into(),
+        _ => return (Lasts::Once, format!("the server ended TLS ({name})").into()),
+    };
+    (Lasts::UntilChanged, words)
+}
+
+/// Returns whether the next handshake will go no better.
+fn lasts(alert: AlertDescription) -> bool {
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRevoked, CertificateUnknown, DecryptError,
+        HandshakeFailure, InsufficientSecurity, ProtocolVersion, UnknownCA, UnrecognisedName, UnsupportedCertificate,
+    };
+    matches!(
+        alert,
+        AccessDenied
+            | BadCertificate
+            | CertificateExpired
+            | CertificateRevoked
+            | CertificateUnknown
+            | DecryptError
+            | HandshakeFailure
+            | InsufficientSecurity
+            | ProtocolVersion
+            | UnknownCA
+            | UnrecognisedName
+            | UnsupportedCertificate
+    )
+}
+
+/// The words of an alert, as others write them: `handshake failure`, `unknown CA`.
+fn name_of(alert: AlertDescription) -> String {
+    let mut spaced = String::new();
+    for letter in format!("{alert:?}").chars() {
+        if letter.is_uppercase() && spaced.ends_with(char::is_lowercase) {
+            spaced.push(' ');
+        }
+        spaced.push(letter);
+    }
+    let is_short = |word: &str| word.len() > 1 && word.chars().all(char::is_uppercase);
+    let words = spaced.split(' ').map(|word| if is_short(word) { word.to_owned() } else { word.to_lowercase() });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{broken_off, explained, name_of};
+    use crate::error::{Lasts, TlsError};
+    use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
+    use std::io;
+
+    #[test]
+    fn alerts_have_the_names_that_others_use() {
+        for (alert, name) in [
+            (AlertDescription::UnknownCA, "unknown CA"),
+            (AlertDescription::HandshakeFailure, "handshake failure"),
+            (AlertDescription::CertificateRequired, "certificate required"),
+        ] {
+            assert_eq!(name_of(alert), name);
+        }
+    }
+
+    #[test]
+    fn whose_certificate_it_is_and_what_is_wrong_with_it_is_said() {
+        for (error, shows, said, lasts) in [
+            (Error::InvalidCertificate(CertificateError::Expired), false, "server's certificate has expired", true),
+            (Error::InvalidCertificate(CertificateError::NotValidYet), false, "not valid yet", true),
+            (Error::InvalidCertificate(CertificateError::UnknownIssuer), true, "unknown CA", true),
+            (Error::AlertReceived(AlertDescription::UnknownCA), true, "refused the client certificate", true),
+            (Error::AlertReceived(AlertDescription::CertificateRequired), false, "asks for a client certificate", true),
+            (Error::AlertReceived(AlertDescription::HandshakeFailure), false, "client certificate is required", true),
+            (Error::AlertReceived(AlertDescription::InternalError), false, "ended TLS (internal error)", false),
+            (Error::InvalidMessage(InvalidMessage::InvalidContentType), false, "does not speak TLS", true),
+        ] {
+            let explained = explained(&error, shows);
+            let found = TlsError::inside(&explained).unwrap();
+            assert!(found.to_string().contains(said), "{found} does not say {said:?}");
+            assert_eq!(found.lasts() == Lasts::UntilChanged, lasts, "{found}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_closes_at_once_may_be_full() {
+        let closed = |has_heard| broken_off(io::ErrorKind::UnexpectedEof.into(), has_heard);
+        let lasts = |error: &io::Error| TlsError::inside(error).unwrap().lasts();
+        assert_eq!(lasts(&closed(false)), Lasts::WhileFull);
+        assert_eq!(lasts(&closed(true)), Lasts::Once);
+        assert_eq!(closed(true).kind(), io::ErrorKind::UnexpectedEof);
+        let silent = broken_off(io::ErrorKind::TimedOut.into(), false);
+        assert!(silent.to_string().contains("does not speak TLS") && silent.kind() == io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,70 @@
+//! Certificates from files and from the builder; what is installed for the process, which is nothing.
+
+use std::fs;
+
+use redis_replicated::{Config, ErrorKind, ReplicatedClient};
+
+use super::authority::Valid;
+use super::{Stage, has_openssl};
+use crate::support::{addrs, wait_until_set_is};
+use crate::time_limits::signals::{is_alone, run_alone};
+
+#[test]
+fn certificates_are_read_from_files() {
+    let mutual = |setup: redis_replicated::testing::Setup| setup.setting("tls-auth-clients", "yes");
+    let Some(stage) = Stage::with(1, mutual) else { return };
+    let own = stage.authority.identity("client", "DNS:client", Valid::Now);
+    let (ca, [master, replica]) = (stage.authority.ca(), [0, 1].map(|index| stage.servers.servers()[index].url()));
+    let tls =
+        |key: &std::path::Path| format!("tls = {{ ca_file = {ca:?}, cert_file = {:?}, key_file = {key:?} }}", own.cert);
+    let named = format!("master = '{master}'\nreplicas = ['{replica}']\n{}", tls(&own.key));
+    let found = format!("discover = ['{}']\n{}", stage.servers.master().addr(), tls(&own.key));
+    for text in [&named, &found] {
+        let config: Config = toml::from_str(text).unwrap();
+        let client = ReplicatedClient::from_config(&config).unwrap();
+        wait_until_set_is(&client, &stage.servers.master().addr(), &addrs(stage.servers.replicas()));
+        assert_eq!(client.get::<String>("k").unwrap(), "v");
+    }
+    let other = stage.authority.identity("other", "DNS:other", Valid::Now);
+    let bad = stage.authority.ca().with_file_name("bad.pem");
+    fs::write(&bad, "s3cret that is no key").unwrap();
+    for (key, said) in
+        [(bad.as_path(), "bad.pem"), (bad.with_file_name("none.pem").as_path(), "none.pem"), (&other.key, "other.key")]
+    {
+        let config: Config = toml::from_str(&format!("master = '{master}'\n{}", tls(key))).unwrap();
+        let error = ReplicatedClient::from_config(&config).unwrap_err();
+        println!("{error}");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains(said) && !format!("{error} {error:?}").contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn no_crypto_provider_is_installed_for_the_process() {
+    if has_openssl() {
+        run_alone("tls::settings::no_crypto_provider_is_installed_in_a_process_of_its_own");
+    }
+}
+
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn no_crypto_provider_is_installed_in_a_process_of_its_own() {
+    let Some(stage) = Some(()).filter(|()| is_alone()).and_then(|()| Stage::new(1)) else { return };
+    let client = stage.client();
+    client.set("k", "v").unwrap();
+    assert!(rustls::crypto::CryptoProvider::get_default().is_none());
+}
+
+#[test]
+fn signals_fail_no_call() {
+    if has_openssl() {
+        run_alone("tls::settings::signals_fail_no_call_in_a_process_of_its_own");
+    }
+}
+
+#[test]
+#[ignore = "run by another test, in a process of its own"]
+fn signals_fail_no_call_in_a_process_of_its_own() {
+    let Some(stage) = Some(()).filter(|()| is_alone()).and_then(|()| Stage::new(2)) else { return };
+    crate::time_limits::signals::check(&stage.servers, stage.builder());
+}
