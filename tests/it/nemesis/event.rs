@@ -30,6 +30,8 @@ pub enum Event {
     Killed,
     /// The master hangs until Sentinels find out.
     Hung,
+    /// It hangs for so short a time that they do not.
+    Stalled,
 }
 
 /// A replica that is not what it seems, beside a master that goes away.
@@ -94,8 +96,8 @@ impl Event {
     pub const OTHERS: [Self; 4] = [Self::Usurper, Self::FullResync, Self::Restart, Self::Eviction];
 
     /// What happens where Sentinels watch. Those that are found out come first: they wait after one on command.
-    pub const WATCHED: [Self; 6] =
-        [Self::Killed, Self::Hung, Self::Commanded, Self::FullResync, Self::Restart, Self::Eviction];
+    pub const WATCHED: [Self; 7] =
+        [Self::Killed, Self::Stalled, Self::Hung, Self::Commanded, Self::FullResync, Self::Restart, Self::Eviction];
 
     /// Returns whether another server is the master afterwards.
     pub fn is_failover(self) -> bool {

@@ -36,7 +36,7 @@ impl Stage<'_> {
             }
             Event::Eviction => self.evict(),
             Event::Trial(trial) => self.try_out(trial),
-            Event::Commanded | Event::Killed | Event::Hung => unreachable!("Sentinels do that"),
+            Event::Commanded | Event::Killed | Event::Hung | Event::Stalled => unreachable!("Sentinels do that"),
         }
     }
 

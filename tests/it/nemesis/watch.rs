@@ -3,9 +3,13 @@
 //! What a promoted server had must be known before anybody writes there. So all servers but the master refuse writes for want of
 //! replicas, also as masters, until their reign is recorded.
 
+use std::collections::HashMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use rand::Rng;
 use redis_replicated::redis;
-use redis_replicated::testing::Sentinels;
+use redis_replicated::testing::{Sentinels, Server};
 
 use super::event::Event;
 use super::history::{KEYS, REIGN};
@@ -14,6 +18,13 @@ use crate::support::wait_until;
 
 /// More replicas than there are.
 const TOO_MANY: &str = "10";
+
+/// After so many milliseconds Sentinels take the master for dead.
+const DOWN_AFTER: u64 = 2_000;
+/// Sentinels begin no failover within twice this time after the last one.
+const FAILOVER_TIMEOUT: u64 = 3_000;
+/// A failover may fail because Sentinels know too little about the replicas: then it begins anew.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A stage, and the Sentinels before it.
 pub struct Watch<'a> {
@@ -26,7 +37,8 @@ impl<'a> Watch<'a> {
         let sentinels = Sentinels::start(&stage.servers, 3).unwrap();
         for sentinel in sentinels.sentinels() {
             let mut set = redis::cmd("SENTINEL");
-            set.arg("SET").arg("main").arg("down-after-milliseconds").arg(800).arg("failover-timeout").arg(5000);
+            set.arg("SET").arg("main").arg("down-after-milliseconds").arg(DOWN_AFTER);
+            set.arg("failover-timeout").arg(FAILOVER_TIMEOUT);
             set.exec(&mut sentinel.connection().unwrap()).unwrap();
         }
         let watch = Self { stage, sentinels };
@@ -41,6 +53,7 @@ impl<'a> Watch<'a> {
             Event::Commanded => self.command(),
             Event::Killed => self.kill(),
             Event::Hung => self.hang(),
+            Event::Stalled => self.stall(),
             Event::Restart => {
                 let replica = self.stage.others()[0];
                 self.stage.restart_blank(replica);
@@ -79,7 +92,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Not for a shorter time: nobody could say whether Sentinels are about to promote somebody.
+    /// Until somebody else is promoted.
     fn hang(&mut self) {
         let old = self.stage.master;
         self.begin_outage();
@@ -87,6 +100,15 @@ impl<'a> Watch<'a> {
         self.wait_for_heir();
         self.end_outage();
         self.stage.server(old).resume().unwrap();
+    }
+
+    /// So briefly that Sentinels promote nobody.
+    fn stall(&mut self) {
+        self.begin_outage();
+        self.stage.server(self.stage.master).pause().unwrap();
+        thread::sleep(Duration::from_millis(self.stage.rng.random_range(300..600)));
+        self.stage.server(self.stage.master).resume().unwrap();
+        self.end_outage();
     }
 
     fn begin_outage(&mut self) {
@@ -115,7 +137,7 @@ impl<'a> Watch<'a> {
     }
 
     fn wait_for_heir(&mut self) {
-        wait_until("Sentinels have promoted somebody", || self.notice());
+        wait("Sentinels have promoted somebody", || self.notice());
     }
 
     /// Looks whether Sentinels have promoted somebody, and records the reign.
@@ -152,13 +174,37 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits until everybody follows the master, whoever that is.
+    /// Waits until everybody follows the master, whoever that is, and all Sentinels know that: one that does not may send
+    /// everybody elsewhere, and finds no failover that is asked of it.
     pub fn settle(&mut self) {
-        wait_until("everybody follows", || {
-            if self.notice() {
+        let mut gathered = Instant::now();
+        wait("everybody follows", || {
+            if self.notice() || gathered.elapsed() > Duration::from_secs(2) {
                 self.gather();
+                gathered = Instant::now();
             }
-            self.stage.is_settled()
+            self.stage.is_settled() && self.sentinels.sentinels().iter().all(|sentinel| self.is_content(sentinel))
         });
+    }
+
+    /// Returns whether a Sentinel names the master, and sees nothing wrong with it.
+    fn is_content(&self, sentinel: &Server) -> bool {
+        let asked = sentinel.connection().and_then(|mut connection| {
+            let said = redis::cmd("SENTINEL").arg("MASTER").arg("main").query(&mut connection);
+            said.map_err(std::io::Error::other)
+        });
+        let said: HashMap<String, String> = asked.unwrap_or_default();
+        let is = |name: &str, value: &str| said.get(name).is_some_and(|said| said == value);
+        let port = self.stage.server(self.stage.master).addr().port().unwrap();
+        is("port", &port.to_string()) && is("flags", "master")
+    }
+}
+
+/// Waits until the condition holds, as long as Sentinels may need.
+fn wait(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
     }
 }
