@@ -12,11 +12,13 @@ use redis_replicated::ErrorKind;
 
 /// The keys that everybody reads, all of them each time: nothing that a read covers is left unseen. Each holds a number that
 /// only grows, and has one writer.
-pub const KEYS: [&str; 8] = ["reign", "shared", "stray", "own:0", "own:1", "own:2", "own:3", "own:4"];
+pub const KEYS: [&str; 11] =
+    ["reign", "shared", "stray", "own:0", "own:1", "own:2", "own:3", "own:4", "naive:0", "naive:1", "naive:2"];
 pub const REIGN: usize = 0;
 pub const SHARED: usize = 1;
 pub const STRAY: usize = 2;
 pub const FIRST_OWN: usize = 3;
+pub const FIRST_NAIVE: usize = 8;
 
 /// What one read returned, key by key.
 pub type Values = [u64; KEYS.len()];
@@ -73,16 +75,36 @@ pub enum Wrong {
 struct Reign {
     parent: u64,
     at_start: Values,
+    /// Its number was written a moment after the promotion, and nothing else in between: until then it looks like its parent.
+    is_late: bool,
 }
 
 /// All reigns of a run.
 #[derive(Debug, Default)]
-pub struct Reigns(Mutex<BTreeMap<u64, Reign>>);
+pub struct Reigns {
+    all: Mutex<BTreeMap<u64, Reign>>,
+    /// Something that nobody reads moves the offsets too, so that a session may be told that it is lost.
+    hear_more: bool,
+}
 
 impl Reigns {
+    /// Of servers whose offsets are moved also by what nobody reads.
+    pub fn with_more() -> Self {
+        Self { hear_more: true, ..Self::default() }
+    }
+
     /// Records that a reign began with these values, read just before its number was written.
     pub fn begin(&self, reign: u64, at_start: Values) {
-        self.0.lock().unwrap().insert(reign, Reign { parent: at_start[REIGN], at_start });
+        self.insert(reign, at_start, false);
+    }
+
+    /// Records a reign whose number was written late.
+    pub fn begin_late(&self, reign: u64, at_start: Values) {
+        self.insert(reign, at_start, true);
+    }
+
+    fn insert(&self, reign: u64, at_start: Values, is_late: bool) {
+        self.all.lock().unwrap().insert(reign, Reign { parent: at_start[REIGN], at_start, is_late });
     }
 
     /// Says how the reigns of a crossing began.
@@ -90,13 +112,13 @@ impl Reigns {
         let seen =
             crossing.binding.iter().chain(&crossing.excused).map(|floor| floor.reign).chain([crossing.read[REIGN]]);
         let (first, last) = seen.fold((u64::MAX, 0), |(first, last), reign| (first.min(reign), last.max(reign)));
-        let reigns = self.0.lock().unwrap();
+        let reigns = self.all.lock().unwrap();
         reigns.range(first..=last).map(|(number, reign)| format!("{number} {reign:?}; ")).collect()
     }
 
     /// Tells whether a reign contains a value of another one.
     fn contains(&self, floor: Floor, reign: u64) -> bool {
-        let reigns = self.0.lock().unwrap();
+        let reigns = self.all.lock().unwrap();
         let had = |reign: u64| reigns.get(&reign).is_some_and(|began| floor.value <= began.at_start[floor.key]);
         let parent = |reign: u64| reigns.get(&reign).map(|began| began.parent);
         let ancestors: Vec<u64> = std::iter::successors(Some(reign), |reign| parent(*reign)).collect();
@@ -143,15 +165,39 @@ impl Reigns {
         wrong
     }
 
+    /// Says what is wrong with a crossing. Where a read may come from a reign whose number was written late, in the light that
+    /// is best for it.
     fn judge_alone(&self, crossing: &Crossing) -> Vec<Wrong> {
+        let lines = self.lines_of(&crossing.read).into_iter();
+        lines.map(|reign| self.judge_in(crossing, reign)).min_by_key(Vec::len).unwrap_or_default()
+    }
+
+    /// Returns the reigns of which these values may be.
+    fn lines_of(&self, read: &Values) -> Vec<u64> {
+        let reigns = self.all.lock().unwrap();
+        let fits = |reign: &Reign| {
+            reign.is_late
+                && reign.parent == read[REIGN]
+                && read.iter().zip(&reign.at_start).all(|(had, then)| had <= then)
+        };
+        let late = reigns.iter().filter(|(_, reign)| fits(reign)).map(|(number, _)| *number);
+        [read[REIGN]].into_iter().chain(late).collect()
+    }
+
+    /// The same, if what was read is of this reign.
+    fn judge_in(&self, crossing: &Crossing, reign: u64) -> Vec<Wrong> {
         let Crossing { binding, excused, tellings, read, .. } = crossing;
-        let is_lost = |floor: &&Floor| !self.contains(**floor, read[REIGN]);
+        let is_lost = |floor: &&Floor| !self.contains(**floor, reign);
         let mut wrong: Vec<Wrong> = binding.iter().filter(is_lost).map(|floor| Wrong::Untold(*floor)).collect();
         // What was not lost has to be there, whatever was told.
         let all = || binding.iter().chain(excused);
         let is_less = |floor: &&Floor| read[floor.key] < floor.value && !is_lost(floor);
         wrong.extend(all().filter(is_less).map(|floor| Wrong::Backward(*floor)));
-        let is_loss = |told: &&Telling| matches!(told.kind, ErrorKind::WriteLost | ErrorKind::HistoryLost);
+        let is_loss = |told: &&Telling| match told.kind {
+            ErrorKind::WriteLost => true,
+            ErrorKind::HistoryLost => !self.hear_more,
+            _ => false,
+        };
         let of_loss = || tellings.iter().filter(is_loss);
         let mut told_of = all().chain(of_loss().flat_map(|told| &told.seen));
         if of_loss().next().is_some() && !told_of.any(|floor| is_lost(&floor)) {
@@ -218,4 +264,29 @@ fn what_a_reign_contains_is_known() {
     let told = crossing(&[ErrorKind::WriteLost], 9, 2);
     assert_eq!(reigns.judge(&[untold, told]).len(), 0);
     assert_eq!(reigns.judge(&[crossing(&[], 11, 2), crossing(&[ErrorKind::WriteLost], 9, 2)]).len(), 2);
+}
+
+#[test]
+fn a_reign_whose_number_comes_late_looks_like_its_parent() {
+    let reigns = Reigns::default();
+    let values = |reign: u64, shared: u64| {
+        let mut values = Values::default();
+        (values[REIGN], values[SHARED]) = (reign, shared);
+        values
+    };
+    reigns.begin(1, Values::default());
+    reigns.begin_late(2, values(1, 10));
+    let floor = |value| Floor { key: SHARED, value, reign: 1, told: 0 };
+    let judge = |seen: u64, told: bool, read: u64| {
+        let telling = Telling { call: 5, kind: ErrorKind::WriteLost, seen: Vec::new(), beside: Vec::new() };
+        let (binding, excused) = if told { (vec![], vec![floor(seen)]) } else { (vec![floor(seen)], vec![]) };
+        let tellings = if told { vec![telling] } else { Vec::new() };
+        let crossing =
+            Crossing { player: "test", binding, excused, tellings, beside: Vec::new(), read: values(1, read) };
+        reigns.judge_alone(&crossing)
+    };
+    assert_eq!(judge(15, true, 10), [], "it was lost when the next reign began");
+    assert_eq!(judge(15, true, 12).len(), 2, "that is none of the next reign");
+    assert_eq!(judge(9, true, 10), [Wrong::FalseAlarm]);
+    assert_eq!(judge(15, false, 10).len(), 1, "nobody told");
 }

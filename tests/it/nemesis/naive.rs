@@ -1,73 +1,143 @@
-//! The control: reading from replicas by offsets alone, past the client. It must be caught.
+//! The control: reading from replicas by rules that are not good enough, past the client. They must be caught.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use redis_replicated::redis::{self, Connection, FromRedisValue, RedisResult, Value};
+use redis_replicated::redis::{self, Connection, FromRedisValue, RedisResult};
 
-use super::player::Progress;
+use super::history::{FIRST_NAIVE, KEYS};
+use super::progress::{Progress, count};
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What the naive rule accepted, and how much of that was wrong.
-#[derive(Debug, Default)]
-pub struct Verdicts {
-    pub accepted: AtomicU64,
-    pub wrong: AtomicU64,
+/// By what a naive reader accepts what a replica says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rule {
+    /// Its link is up, and it has come to the offset that the master had after the write.
+    Offsets,
+    /// Its link is down.
+    AnyUnlinked,
+    /// Its link is down, and by its id or its second one it has come so far.
+    SecondId,
 }
 
-/// A thread that takes for its token the master's offset after a write, and accepts what a replica says that is connected
-/// and has reached that offset.
+/// What the rules accepted, and how much of that was wrong.
+#[derive(Debug, Default)]
+pub struct Verdicts([(AtomicU64, AtomicU64); 3]);
+
+impl Rule {
+    pub const ALL: [Self; 3] = [Self::Offsets, Self::AnyUnlinked, Self::SecondId];
+
+    /// Returns whether it goes by replicas without a link: such a reader only asks traps.
+    fn asks_traps(self) -> bool {
+        self != Self::Offsets
+    }
+
+    fn accepts(self, said: &Said, token: &Token) -> bool {
+        let is_unlinked = said.role == "slave" && !said.is_linked && !said.syncs;
+        let has = |id: &str| id == token.id && said.offset >= token.offset;
+        match self {
+            Self::Offsets => said.role == "slave" && said.is_linked && said.offset >= token.offset,
+            Self::AnyUnlinked => is_unlinked,
+            Self::SecondId => {
+                let is_shared = said.second.as_ref().is_some_and(|(id, parted)| has(id) && token.offset < *parted);
+                is_unlinked && said.offset >= 2 && (has(&said.id) || is_shared)
+            }
+        }
+    }
+}
+
+impl Verdicts {
+    pub fn accepted(&self, rule: Rule) -> u64 {
+        count(&self.0[rule as usize].0)
+    }
+
+    pub fn wrong(&self, rule: Rule) -> u64 {
+        count(&self.0[rule as usize].1)
+    }
+
+    fn add(&self, rule: Rule, is_wrong: bool) {
+        let (accepted, wrong) = &self.0[rule as usize];
+        accepted.fetch_add(1, Ordering::SeqCst);
+        wrong.fetch_add(u64::from(is_wrong), Ordering::SeqCst);
+    }
+}
+
+/// A thread that takes for its token what the master says of itself after a write.
 pub struct Naive<'a> {
+    pub rule: Rule,
     pub urls: &'a [String],
-    pub key: String,
     pub verdicts: &'a Verdicts,
     pub progress: &'a Progress,
 }
 
-/// What a server says of itself by `ROLE`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Role {
-    Master { offset: u64 },
-    Connected { offset: u64 },
-    Other,
+/// What a server says of itself by `INFO replication`.
+#[derive(Debug, Default)]
+struct Said {
+    role: String,
+    is_linked: bool,
+    syncs: bool,
+    id: String,
+    offset: u64,
+    second: Option<(String, u64)>,
 }
 
+#[derive(Debug, Default)]
+struct Token {
+    id: String,
+    offset: u64,
+}
+
+#[derive(Default)]
 struct State {
     connections: Vec<Option<Connection>>,
     master: usize,
     next: u64,
     /// The last value that was written, or read.
     floor: u64,
-    token: u64,
+    token: Token,
 }
 
 impl Naive<'_> {
     pub fn play(self, seed: u64) {
         let mut rng = StdRng::seed_from_u64(seed);
         let connections = self.urls.iter().map(|_| None).collect();
-        let mut state = State { connections, master: 0, next: 0, floor: 0, token: 0 };
+        let mut state = State { connections, ..State::default() };
         while self.progress.goes_on() {
-            if rng.random_ratio(1, 6) {
-                self.write(&mut state);
-            } else {
-                let replica = (state.master + rng.random_range(1..self.urls.len())) % self.urls.len();
-                self.read(&mut state, replica);
+            if self.rule.asks_traps() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            match self.progress.trap().filter(|_| self.rule.asks_traps()) {
+                Some(trap) => {
+                    self.read(&mut state, trap);
+                    self.progress.naive_asked.fetch_add(1, Ordering::SeqCst);
+                }
+                None if !self.progress.may_write() => self.ask_replica(&mut state, &mut rng),
+                None if self.rule.asks_traps() || rng.random_ratio(1, 6) => self.write(&mut state),
+                None => self.ask_replica(&mut state, &mut rng),
             }
         }
+    }
+
+    fn key(&self) -> &'static str {
+        KEYS[FIRST_NAIVE + self.rule as usize]
     }
 
     fn write(&self, state: &mut State) {
         state.next += 1;
         let value = state.next;
         let mut pipeline = redis::pipe();
-        pipeline.set(&self.key, value).ignore().cmd("ROLE");
-        match self.ask::<(Value,)>(state, state.master, &pipeline) {
-            Ok((role,)) => {
-                if let Role::Master { offset } = Role::of(role) {
-                    (state.floor, state.token) = (value, offset);
+        pipeline.set(self.key(), value).ignore().cmd("INFO").arg("replication");
+        match self.ask::<(String,)>(state, state.master, &pipeline) {
+            Ok((said,)) => {
+                let said = Said::of(&said);
+                if said.role == "master" {
+                    (state.floor, state.token) = (value, Token { id: said.id, offset: said.offset });
+                    self.progress.naive_written.fetch_add(u64::from(self.rule.asks_traps()), Ordering::SeqCst);
                 }
             }
             // The next one may be the master: it is found by trying.
@@ -75,20 +145,25 @@ impl Naive<'_> {
         }
     }
 
+    fn ask_replica(&self, state: &mut State, rng: &mut StdRng) {
+        if !self.rule.asks_traps() {
+            let replica = (state.master + rng.random_range(1..self.urls.len())) % self.urls.len();
+            self.read(state, replica);
+        }
+    }
+
     fn read(&self, state: &mut State, replica: usize) {
         let mut pipeline = redis::pipe();
-        pipeline.cmd("ROLE").get(&self.key);
-        let Ok((role, value)) = self.ask::<(Value, Option<u64>)>(state, replica, &pipeline) else { return };
-        let Role::Connected { offset } = Role::of(role) else { return };
-        if offset < state.token {
+        pipeline.cmd("INFO").arg("replication").get(self.key());
+        let Ok((said, value)) = self.ask::<(String, Option<u64>)>(state, replica, &pipeline) else { return };
+        let said = Said::of(&said);
+        if !self.rule.accepts(&said, &state.token) {
             return;
         }
         let value = value.unwrap_or(0);
-        self.verdicts.accepted.fetch_add(1, Ordering::SeqCst);
-        if value < state.floor {
-            self.verdicts.wrong.fetch_add(1, Ordering::SeqCst);
-        } else {
-            (state.floor, state.token) = (value, offset);
+        self.verdicts.add(self.rule, value < state.floor);
+        if value >= state.floor && !self.rule.asks_traps() {
+            (state.floor, state.token.offset) = (value, said.offset);
         }
     }
 
@@ -104,15 +179,19 @@ impl Naive<'_> {
     }
 }
 
-impl Role {
-    fn of(reply: Value) -> Self {
-        let Value::Array(parts) = reply else { return Self::Other };
-        let text = |index: usize| parts.get(index).and_then(|part| String::from_redis_value_ref(part).ok());
-        let number = |index: usize| parts.get(index).and_then(|part| u64::from_redis_value_ref(part).ok());
-        match (text(0).as_deref(), text(3).as_deref()) {
-            (Some("master"), _) => number(1).map_or(Self::Other, |offset| Self::Master { offset }),
-            (Some("slave"), Some("connected")) => number(4).map_or(Self::Other, |offset| Self::Connected { offset }),
-            _ => Self::Other,
+impl Said {
+    fn of(info: &str) -> Self {
+        let fields: HashMap<&str, &str> = info.lines().filter_map(|line| line.split_once(':')).collect();
+        let text = |name: &str| (*fields.get(name).unwrap_or(&"")).to_owned();
+        let number = |name: &str| text(name).parse::<u64>().ok();
+        let is_master = text("role") == "master";
+        Self {
+            role: text("role"),
+            is_linked: text("master_link_status") == "up",
+            syncs: text("master_sync_in_progress") == "1",
+            id: text("master_replid"),
+            offset: number(if is_master { "master_repl_offset" } else { "slave_repl_offset" }).unwrap_or(0),
+            second: number("second_repl_offset").map(|parted| (text("master_replid2"), parted)),
         }
     }
 }

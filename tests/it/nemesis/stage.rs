@@ -1,6 +1,6 @@
-//! The servers, and what happens to them.
+//! The servers, and the steps of which everything is made that happens to them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,37 +10,13 @@ use rand::seq::SliceRandom;
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
 use redis_replicated::{Description, RefreshTrigger, Result, TopologyProvider, redis};
 
-use super::history::{KEYS, REIGN, Reigns, STRAY, Values};
-use super::player::Progress;
-use crate::support::{follow_port, wait_until};
+use super::history::{KEYS, REIGN, Reigns, Values};
+use super::progress::Progress;
+use super::snapshot::{Snapshot, place};
+use crate::support::{Fake, follow_port, unloadable_master, wait_until};
 
-/// What happens to the servers.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Event {
-    /// The master stops taking writes, and a replica that has all of them takes its place.
-    Clean,
-    /// A replica takes its place that does not have the last of them.
-    Lossy,
-    /// The old master does not know, takes writes for a while, and keeps a replica.
-    SplitBrain,
-    /// The master is killed, a replica takes its place, and it comes back empty.
-    Crash,
-    /// A replica takes itself for the master for a while, and nobody follows it.
-    Usurper,
-    /// A replica throws its data away and gets all of it again.
-    FullResync,
-    /// A replica starts again, empty; the first server of all as a master.
-    Restart,
-}
-
-impl Event {
-    pub const FAILOVERS: [Self; 4] = [Self::Clean, Self::Lossy, Self::SplitBrain, Self::Crash];
-    pub const OTHERS: [Self; 3] = [Self::Usurper, Self::FullResync, Self::Restart];
-
-    pub fn is_failover(self) -> bool {
-        Self::FAILOVERS.contains(&self)
-    }
-}
+/// How replicas may load what they get in a full resync; not every server knows all of them.
+const LOADS: [&str; 4] = ["disabled", "swapdb", "flushdb", "flush-before-load"];
 
 /// A provider that always knows who the master is.
 #[derive(Clone, Debug, Default)]
@@ -73,106 +49,110 @@ impl TopologyProvider for Authority {
 /// Four servers, each of which hears each other one through a proxy of its own.
 pub struct Stage<'a> {
     pub servers: ReplicaSet,
-    /// By follower, then by master.
+    /// How replicas load what they get in a full resync.
+    pub load: &'static str,
+    /// By follower, then by master; none where the servers hear each other without.
     proxies: Vec<Vec<FaultProxy>>,
-    master: usize,
-    reign: u64,
+    /// Where each server keeps its snapshots.
+    places: Vec<PathBuf>,
+    pub master: usize,
+    pub reign: u64,
     /// How often a stray was written to.
-    strays: u64,
+    pub strays: u64,
     pub authority: Authority,
-    reigns: &'a Reigns,
-    progress: &'a Progress,
-    rng: StdRng,
+    pub reigns: &'a Reigns,
+    pub progress: &'a Progress,
+    pub rng: StdRng,
+    /// A master of another history, whose data is another one; and one whose data nobody can load.
+    pub stranger: ReplicaSet,
+    pub unloadable: Fake,
+    /// An outage that was not given a length takes at most so long.
+    pub longest_outage: Duration,
 }
 
 impl<'a> Stage<'a> {
-    pub fn set(reigns: &'a Reigns, progress: &'a Progress, rng: StdRng) -> Self {
-        // Only writes move the offsets: what a position covers is what was read or written.
-        let servers = ReplicaSet::setup().replicas(3).setting("repl-ping-replica-period", "3600").start().unwrap();
+    pub fn set(reigns: &'a Reigns, progress: &'a Progress, longest_outage: Duration, rng: StdRng) -> Self {
+        let mut stage = Self::set_bare(reigns, progress, longest_outage, rng);
+        let servers = stage.servers.servers();
         let proxy = |master: &Server| FaultProxy::start(&master.addr()).unwrap();
-        let proxies = servers.servers().iter().map(|_| servers.servers().iter().map(proxy).collect()).collect();
-        let authority = Authority::default();
-        let mut stage = Self { servers, proxies, master: 0, reign: 0, strays: 0, authority, reigns, progress, rng };
-        stage.proclaim(0, Values::default());
+        stage.proxies = servers.iter().map(|_| servers.iter().map(proxy).collect()).collect();
         (1..4).for_each(|server| stage.follow(server, 0));
+        stage.settle();
+        stage
+    }
+
+    /// The same without proxies.
+    pub fn set_bare(reigns: &'a Reigns, progress: &'a Progress, longest_outage: Duration, mut rng: StdRng) -> Self {
+        let (servers, load) = start_servers(&mut rng);
+        let places = servers.servers().iter().map(place).collect();
+        let mut stage = Self {
+            servers,
+            load,
+            proxies: Vec::new(),
+            places,
+            master: 0,
+            reign: 0,
+            strays: 0,
+            authority: Authority::default(),
+            reigns,
+            progress,
+            rng,
+            stranger: ReplicaSet::start(0).unwrap(),
+            unloadable: unloadable_master(),
+            longest_outage,
+        };
+        let number = stage.next_reign(Values::default());
+        redis::Cmd::set(KEYS[REIGN], number).exec(&mut stage.stranger.master().connection().unwrap()).unwrap();
+        let number = stage.next_reign(Values::default());
+        redis::Cmd::set(KEYS[REIGN], number).exec(&mut stage.server(0).connection().unwrap()).unwrap();
         stage.name();
         stage.settle();
         stage
     }
 
-    fn server(&self, server: usize) -> &Server {
+    pub fn server(&self, server: usize) -> &Server {
         &self.servers.servers()[server]
     }
 
-    fn server_mut(&mut self, server: usize) -> &mut Server {
+    pub fn server_mut(&mut self, server: usize) -> &mut Server {
         if server == 0 { self.servers.master_mut() } else { self.servers.replica_mut(server - 1) }
     }
 
     /// All but the master, in random order.
-    fn others(&mut self) -> Vec<usize> {
+    pub fn others(&mut self) -> Vec<usize> {
         let mut others: Vec<usize> = (0..4).filter(|server| *server != self.master).collect();
         others.shuffle(&mut self.rng);
         others
     }
 
-    fn follow(&self, server: usize, master: usize) {
-        follow_port(self.server(server), self.proxies[server][master].addr().port().unwrap());
+    pub fn follow(&self, server: usize, master: usize) {
+        follow_port(self.server(server), self.port(server, master));
     }
 
-    fn link(&self, server: usize, master: usize, fault: NetworkFault) {
-        self.proxies[server][master].set(fault).unwrap();
+    /// Returns where a server hears another one.
+    pub fn port(&self, server: usize, master: usize) -> u16 {
+        let proxy = self.proxies.get(server).map(|proxies| proxies[master].addr());
+        proxy.unwrap_or_else(|| self.server(master).addr()).port().unwrap()
     }
 
-    fn name(&self) {
+    pub fn link(&self, server: usize, master: usize, fault: NetworkFault) {
+        if let Some(proxies) = self.proxies.get(server) {
+            proxies[master].set(fault).unwrap();
+        }
+    }
+
+    /// From now on a server reaches none of the others.
+    pub fn cut_off(&self, server: usize) {
+        (0..4).for_each(|master| self.link(server, master, NetworkFault::Refuse));
+    }
+
+    pub fn name(&self) {
         let replicas = (0..4).filter(|server| *server != self.master).map(|server| self.server(server).url());
         self.authority.name(self.server(self.master), replicas);
     }
 
-    /// Writes the number of the next reign.
-    fn proclaim(&mut self, server: usize, at_start: Values) {
-        self.reign += 1;
-        self.reigns.begin(self.reign, at_start);
-        redis::Cmd::set(KEYS[REIGN], self.reign).exec(&mut self.server(server).connection().unwrap()).unwrap();
-    }
-
-    /// Makes a server a master; what it had then and the number of its reign are all in one piece.
-    fn promote(&mut self, server: usize) {
-        self.reign += 1;
-        let mut steps = redis::pipe();
-        steps.cmd("MULTI").ignore().cmd("REPLICAOF").arg("NO").arg("ONE").ignore();
-        steps.cmd("MGET").arg(&KEYS).ignore().cmd("EXEC").set(KEYS[REIGN], self.reign).ignore();
-        let mut connection = self.server(server).connection().unwrap();
-        let ((_, had),): ((String, Vec<Option<u64>>),) = steps.query(&mut connection).unwrap();
-        self.reigns.begin(self.reign, std::array::from_fn(|key| had[key].unwrap_or(0)));
-    }
-
-    /// Lets something happen to the servers.
-    pub fn act(&mut self, event: Event) {
-        self.change_weather();
-        match event {
-            Event::Clean => self.fail_over_cleanly(),
-            Event::Lossy => self.fail_over_with_losses(),
-            Event::SplitBrain => self.split(),
-            Event::Crash => self.crash(),
-            Event::Usurper => self.usurp(),
-            Event::FullResync => {
-                let replica = self.others()[0];
-                // One that is about to become a replica is none yet.
-                self.settle();
-                self.server(replica).force_full_resync().unwrap();
-            }
-            Event::Restart => {
-                let (replica, master) = (self.others()[0], self.master);
-                let server =
-                    if replica == 0 { self.servers.master_mut() } else { self.servers.replica_mut(replica - 1) };
-                server.restart().unwrap();
-                self.follow(replica, master);
-            }
-        }
-    }
-
-    /// Some links are slower than others.
-    fn change_weather(&mut self) {
+    /// Some links are slower than others; all are there.
+    pub fn change_weather(&mut self) {
         for server in 0..4 {
             for master in 0..4 {
                 let delay = Duration::from_millis(self.rng.random_range(1..20));
@@ -182,80 +162,86 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn fail_over_cleanly(&mut self) {
-        let (old, others) = (self.master, self.heirs());
-        self.server(old).pause_writes(Duration::from_secs(60)).unwrap();
-        let offset = |server: usize, field: &str| {
-            self.server(server).info("replication", field).unwrap().unwrap().parse::<u64>().unwrap()
-        };
-        wait_until("the heir has everything", || {
-            offset(others[0], "slave_repl_offset") >= offset(old, "master_repl_offset")
-        });
-        self.promote(others[0]);
-        self.take_over(others[0], &others[1..]);
-        if self.rng.random() {
-            // Somebody may still take the old one for the master, which has nothing of the new reign.
-            self.flow(1, 40);
+    /// Records that a reign begins with these values; returns its number.
+    pub fn next_reign(&mut self, at_start: Values) -> u64 {
+        self.reign += 1;
+        self.reigns.begin(self.reign, at_start);
+        self.reign
+    }
+
+    /// Makes a server a master; what it had then and the number of its reign are all in one piece.
+    pub fn promote(&mut self, server: usize) {
+        self.reign += 1;
+        let mut steps = redis::pipe();
+        steps.cmd("MULTI").ignore().cmd("REPLICAOF").arg("NO").arg("ONE").ignore();
+        steps.cmd("MGET").arg(&KEYS).ignore().cmd("EXEC").set(KEYS[REIGN], self.reign).ignore();
+        let mut connection = self.server(server).connection().unwrap();
+        let ((_, had),): ((String, Vec<Option<u64>>),) = steps.query(&mut connection).unwrap();
+        self.reigns.begin(self.reign, values(&had));
+    }
+
+    /// Starts a server again that has nothing but the number of a new reign; the first of all as a master.
+    pub fn restart_blank(&mut self, server: usize) {
+        let number = self.next_reign(Values::default());
+        self.restart_from(server, Snapshot::of_reign(number));
+    }
+
+    /// Starts a server again with what was saved. All but the first one are replicas that reach nobody at first.
+    pub fn restart_from(&mut self, server: usize, snapshot: Snapshot) {
+        // All others begin as replicas of the first one, without a proxy between.
+        let holds = server != 0 && self.server(0).runs() && !self.proxies.is_empty();
+        if holds {
+            self.server(0).pause().unwrap();
         }
-        self.follow(old, others[0]);
-        // Not before: it would take writes again. Not later: it would not take those of its new master.
-        self.server(old).unpause().unwrap();
-    }
-
-    fn fail_over_with_losses(&mut self) {
-        let (old, others) = (self.master, self.heirs());
-        others.iter().for_each(|server| self.link(*server, old, NetworkFault::BlackHole));
-        let writes = self.rng.random_range(5..40);
-        self.flow(writes, 40);
-        self.promote(others[0]);
-        self.take_over(others[0], &others[1..]);
-        if self.rng.random() {
-            self.flow(1, 40);
+        let place = self.places[server].clone();
+        snapshot.load(&place, || self.server_mut(server).restart().unwrap());
+        if server != 0 {
+            self.cut_off(server);
+            self.follow(server, self.master);
         }
-        self.follow(old, self.master);
-    }
-
-    fn split(&mut self) {
-        let (old, others) = (self.master, self.heirs());
-        self.promote(others[0]);
-        self.take_over(others[0], &others[1..2]);
-        let mut stray = self.server(old).connection().unwrap();
-        for _ in 0..30 {
-            self.strays += 1;
-            redis::Cmd::set(KEYS[STRAY], self.strays).exec(&mut stray).unwrap();
-            self.flow(1, 4);
+        if holds {
+            self.server(0).resume().unwrap();
         }
-        [old, others[2]].into_iter().for_each(|server| self.follow(server, self.master));
     }
 
-    fn crash(&mut self) {
-        let (old, others) = (self.master, self.heirs());
-        self.server_mut(old).stop();
-        self.promote(others[0]);
-        self.take_over(others[0], &others[1..]);
-        if self.rng.random() {
-            self.flow(1, 40);
-        }
-        self.server_mut(old).restart().unwrap();
-        self.follow(old, self.master);
+    /// Has a replica save what it holds.
+    pub fn save_replica(&self, server: usize) -> Snapshot {
+        self.wait_for_child(server);
+        redis::cmd("SAVE").exec(&mut self.server(server).connection().unwrap()).unwrap();
+        Snapshot::put_aside(&self.places[server])
     }
 
-    fn usurp(&mut self) {
-        let usurper = self.heirs()[0];
-        self.promote(usurper);
-        let reads = self.rng.random_range(20..200);
-        self.flow(1, reads);
-        self.follow(usurper, self.master);
+    /// Has the master save what it holds, between two reigns: in the first of them nothing else is ever written. So one who
+    /// goes on from there is known by its reign at once.
+    pub fn save_master(&mut self) -> Snapshot {
+        self.wait_for_child(self.master);
+        let (saved, next) = (self.reign + 1, self.reign + 2);
+        self.reign = next;
+        let mut steps = redis::pipe();
+        steps.mget(&KEYS).set(KEYS[REIGN], saved).ignore().cmd("SAVE").ignore();
+        steps.mget(&KEYS).set(KEYS[REIGN], next).ignore();
+        let mut connection = self.server(self.master).connection().unwrap();
+        let (before, behind): (Vec<Option<u64>>, Vec<Option<u64>>) = steps.query(&mut connection).unwrap();
+        assert_eq!(before[REIGN + 1..], behind[REIGN + 1..], "somebody wrote in between");
+        self.reigns.begin(saved, values(&before));
+        self.reigns.begin(next, values(&behind));
+        Snapshot::put_aside(&self.places[self.master])
     }
 
-    fn take_over(&mut self, heir: usize, followers: &[usize]) {
+    /// Waits for the process that has sent everything to a replica: while there is one, nobody saves.
+    fn wait_for_child(&self, server: usize) {
+        let is_saving = || self.server(server).info("persistence", "rdb_bgsave_in_progress").unwrap();
+        wait_until("nobody is sent everything", || is_saving().as_deref() == Some("0"));
+    }
+
+    pub fn take_over(&mut self, heir: usize, followers: &[usize]) {
         self.master = heir;
         self.name();
         followers.iter().for_each(|server| self.follow(*server, heir));
     }
 
     /// All but the master, in random order; the first one follows it.
-    fn heirs(&mut self) -> Vec<usize> {
+    pub fn heirs(&mut self) -> Vec<usize> {
         let mut others = self.others();
         let mut heir = None;
         wait_until("somebody follows", || {
@@ -266,23 +252,57 @@ impl<'a> Stage<'a> {
         others
     }
 
-    fn follows(&self, server: usize) -> bool {
-        let field = |server: usize, field: &str| self.server(server).info("replication", field).unwrap();
-        field(server, "master_link_status").as_deref() == Some("up")
-            && field(server, "master_sync_in_progress").as_deref() == Some("0")
-            && field(server, "master_replid") == field(self.master, "master_replid")
+    /// Returns a field of what a server says of itself; nothing while it is being told its new role.
+    pub fn field(&self, server: usize, name: &str) -> Option<String> {
+        self.server(server).info("replication", name).ok().flatten()
     }
 
-    /// Waits until so many more writes and reads of sessions have succeeded.
-    pub fn flow(&self, writes: u64, reads: u64) {
-        let count = |count: &AtomicU64| count.load(Ordering::SeqCst);
-        let (writes, reads) = (count(&self.progress.written) + writes, count(&self.progress.accepted) + reads);
-        wait_until("calls flow", || count(&self.progress.written) >= writes && count(&self.progress.accepted) >= reads);
+    pub fn offset(&self, server: usize, name: &str) -> u64 {
+        self.field(server, name).and_then(|offset| offset.parse().ok()).unwrap_or(0)
+    }
+
+    pub fn is_linked(&self, server: usize) -> bool {
+        self.field(server, "master_link_status").as_deref() == Some("up")
+            && self.field(server, "master_sync_in_progress").as_deref() == Some("0")
+    }
+
+    fn follows(&self, server: usize) -> bool {
+        self.is_linked(server) && self.field(server, "master_replid") == self.field(self.master, "master_replid")
+    }
+
+    /// Waits until a replica has all that the master has now.
+    pub fn catch_up(&self, server: usize) {
+        let offset = self.offset(self.master, "master_repl_offset");
+        wait_until("a replica has everything", || {
+            self.follows(server) && self.offset(server, "slave_repl_offset") >= offset
+        });
     }
 
     /// Waits until everybody follows the master.
     pub fn settle(&self) {
-        let all = || (0..4).filter(|server| *server != self.master).all(|server| self.follows(server));
-        wait_until("everybody follows", all);
+        wait_until("everybody follows", || self.is_settled());
     }
+
+    pub fn is_settled(&self) -> bool {
+        (0..4).filter(|server| *server != self.master).all(|server| self.follows(server))
+    }
+}
+
+/// Starts a master with three replicas, of one of the kinds that this server knows.
+fn start_servers(rng: &mut StdRng) -> (ReplicaSet, &'static str) {
+    let mut loads = LOADS;
+    loads.shuffle(rng);
+    for load in loads {
+        // Only writes move the offsets: what a position covers is what was read or written.
+        let setup = ReplicaSet::setup().replicas(3).setting("repl-ping-replica-period", "3600");
+        if let Ok(servers) = setup.setting("repl-diskless-load", load).start() {
+            println!("repl-diskless-load {load}");
+            return (servers, load);
+        }
+    }
+    panic!("the server knows none of {LOADS:?}");
+}
+
+pub fn values(had: &[Option<u64>]) -> Values {
+    std::array::from_fn(|key| had[key].unwrap_or(0))
 }
