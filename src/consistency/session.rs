@@ -58,8 +58,9 @@ pub(crate) struct Demand {
     /// Another fence that has to be proven as well.
     pub(crate) open: Option<Fence>,
     doubts: u64,
-    /// Of the fence, when the call began.
+    /// Of the fences, when the call began.
     era: u32,
+    losses: u32,
     /// Only the master can prove it.
     pub(crate) needs_master: bool,
 }
@@ -111,8 +112,8 @@ impl Session {
     pub(crate) fn demand(&self) -> Demand {
         let state = self.0.lock();
         let needs_master = state.needs_master() || state.fences.hides(state.seen);
-        let open = state.fences.open();
-        Demand { seen: state.seen, open, doubts: state.doubts, era: state.fences.era(), needs_master }
+        let (open, (era, losses)) = (state.fences.open(), state.fences.era());
+        Demand { seen: state.seen, open, doubts: state.doubts, era, losses, needs_master }
     }
 
     /// Returns, once, what the next read has to be told.

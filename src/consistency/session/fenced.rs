@@ -45,6 +45,8 @@ pub(super) struct Fences {
     open: Option<Fence>,
     /// How often the session went on at a value that does not contain those before.
     era: u32,
+    /// How often something was found to be lost.
+    losses: u32,
     /// The last doubt about something that no counter counts.
     uncounted: u64,
     /// The node that executed a write without a fence, and the doubt that this is.
@@ -158,6 +160,10 @@ impl Session {
         let state = &mut *guard;
         let is_current = state.fences.own.as_ref().is_some_and(|own| own.name == raise.name)
             || state.seen.fence().is_some_and(|seen| seen.name == raise.name);
+        if state.is_apart(raise, raised) {
+            // What it lacks may be lost, or it itself: nobody has to know of that.
+            return None;
+        }
         // It began before the loss that was told since: it may have been executed in another history than the master's.
         let is_stale = state.seen == Seen::Unknown && state.fences.era != demand.era;
         let mut found = if is_current { state.advance(raise, raised, now) } else { state.answered_late(raise, raised) };
@@ -177,6 +183,7 @@ impl Session {
         if found.is_some() || is_stale {
             state.doubt_uncounted();
         }
+        state.fences.losses += u32::from(found.is_some());
         state.loss = state.loss.max(found);
         found
     }
@@ -244,8 +251,9 @@ impl Fences {
         self.open
     }
 
-    pub(super) fn era(&self) -> u32 {
-        self.era
+    /// What a demand says of what the session has found out: how often it went on elsewhere, and how often that was a loss.
+    pub(super) fn era(&self) -> (u32, u32) {
+        (self.era, self.losses)
     }
 
     /// The session goes on at a value of this fence that does not contain those before: what was found by another one may be
@@ -258,6 +266,10 @@ impl Fences {
 
     fn epochs(&self) -> impl Iterator<Item = &Epoch> {
         self.own.iter().chain(&self.last)
+    }
+
+    fn find(&self, name: u64) -> Option<&Epoch> {
+        self.epochs().find(|epoch| epoch.name == name)
     }
 
     fn epoch(&mut self, name: u64) -> Option<&mut Epoch> {

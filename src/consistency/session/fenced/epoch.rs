@@ -142,6 +142,11 @@ impl Epoch {
         self.under_way.iter().any(|rise| rise.kind == Kind::Split && !rise.is_lost)
     }
 
+    /// Returns whether this write, of which no value has told, does nothing but raise the counter.
+    pub(super) fn is_touch(&self, amount: u64) -> bool {
+        self.under_way.iter().any(|rise| rise.amount == amount && rise.kind == Kind::Touch)
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.under_way.len() + self.found.len() >= UNDER_WAY
     }

@@ -34,6 +34,22 @@ impl State {
         self.doubts
     }
 
+    /// Returns whether a write that only raised the counter was executed where something is missing.
+    pub(super) fn is_apart(&self, raise: Raise, raised: Raised) -> bool {
+        let Some(epoch) = self.fences.find(raise.name).filter(|epoch| epoch.is_touch(raise.amount)) else {
+            return false;
+        };
+        let kept_before = |before: Fence| {
+            let Some(value) = raised.before else { return false };
+            let is_kept = |epoch: &Epoch| {
+                epoch.is_at_top(value) || epoch.keeps_all(value) || (value >= before.count && epoch.had(value))
+            };
+            self.fences.find(before.name).map_or(value == before.count, is_kept)
+        };
+        let is_kept = epoch.is_at_top(raised.count) || epoch.keeps_all(raised.count.saturating_sub(raise.amount));
+        !(is_kept && raise.before.is_none_or(kept_before))
+    }
+
     /// Goes on to where a write raised its counter.
     pub(super) fn advance(&mut self, raise: Raise, raised: Raised, now: Instant) -> Option<Loss> {
         let is_open = |before: Fence| self.fences.open.is_some_and(|open| open.name == before.name);
@@ -129,6 +145,8 @@ impl State {
 
     /// A node showed this counter at this value.
     fn learn(&mut self, fence: Fence, count: Option<u64>, has_gone_on: bool) {
+        // After a loss, only a fence that is raised where the master is says what is there.
+        let Some(seen) = self.seen.fence() else { return };
         let (Some(count), Some(epoch)) = (count, self.fences.epoch(fence.name)) else { return };
         if !epoch.is_at_top(count) || (has_gone_on && !epoch.had(fence.count)) {
             return;
@@ -136,9 +154,9 @@ impl State {
         let is_more = count != epoch.top();
         epoch.learn(count);
         let fence = Fence { count: epoch.top(), ..fence };
-        if self.seen.fence().is_some_and(|seen| seen.name == fence.name) {
+        if seen.name == fence.name {
             self.seen = Seen::Fence(fence);
-        } else if is_more && self.fences.own.as_ref().is_some_and(|own| own.name != fence.name) {
+        } else if is_more {
             // Another fence stands for what was seen, but not for the writes that this value shows.
             self.loss = self.loss.max(self.open(fence));
         }
@@ -146,7 +164,7 @@ impl State {
 
     /// The set's master does not contain what was seen when the call began.
     pub(super) fn miss(&mut self, demand: &Demand, passed: Passed) -> Step {
-        let has_gone_on = self.fences.era != demand.era;
+        let (has_gone_on, has_told) = (self.fences.era != demand.era, self.fences.losses != demand.losses);
         let is_open = demand.seen.fence().is_none_or(|seen| self.fences.proves(seen, passed.count, has_gone_on));
         let (asked, seen, count) = if is_open {
             (demand.open, self.fences.open, passed.open)
@@ -155,13 +173,13 @@ impl State {
         };
         let (Some(fence), Some(seen)) = (asked, seen) else {
             // Another call has been told; or has made sure of it, behind a fence that is to be asked for.
-            return if has_gone_on { Step::Accept } else { Step::Wait };
+            return if has_told { Step::Accept } else { Step::Wait };
         };
         let epoch = self.fences.epoch(fence.name);
         let is_loss = epoch.zip(count).is_some_and(|(epoch, count)| epoch.proves_loss(count));
         let loss = if is_loss { Loss::Lost } else { Loss::Unproven };
         if seen.name != fence.name {
-            return if has_gone_on { Step::Accept } else { Step::Tell(loss) };
+            return if has_told { Step::Accept } else { Step::Tell(loss) };
         }
         let is_known = |count: u64, epoch: Option<&mut Epoch>| {
             count == seen.count || epoch.is_some_and(|epoch| epoch.is_at_top(count))
@@ -187,7 +205,11 @@ impl State {
             // After a loss the master's history counts: only a fence that is raised there proves that.
             None => (self.seen, self.fences.open) = (Seen::Unknown, None),
         }
-        if kept.is_some() { Step::Accept } else { Step::Tell(loss) }
+        if kept.is_some() {
+            return Step::Accept;
+        }
+        self.fences.losses += 1;
+        Step::Tell(loss)
     }
 }
 
@@ -197,7 +219,7 @@ impl Fences {
     fn proves(&self, fence: Fence, count: Option<u64>, has_gone_on: bool) -> bool {
         // Of what nobody saw yet, a node may have nothing, or what it is known for.
         let is_exact = count == Some(fence.count).filter(|count| *count > 0);
-        let epoch = self.epochs().find(|epoch| epoch.name == fence.name);
+        let epoch = self.find(fence.name);
         let (Some(count), Some(epoch)) = (count, epoch) else { return is_exact };
         if is_exact || (has_gone_on && !epoch.had(fence.count)) {
             return is_exact;
