@@ -10,6 +10,7 @@ mod failovers;
 mod history;
 mod model;
 mod naive;
+mod outages;
 mod player;
 mod progress;
 mod snapshot;
@@ -92,13 +93,13 @@ fn run(plan: Plan) -> Outcome {
     let (reigns, progress) = (Reigns::default(), Progress { pause: plan.pause, ..Progress::default() });
     let mut stage = Stage::set(&reigns, &progress, plan.longest_outage, StdRng::seed_from_u64(rng.random()));
     let clients = Clients::of(&stage, ReplicatedClient::builder().provider(stage.authority.clone()), plan.mode);
-    // Where the present data stays until all of the next is there, a second id does not lie.
-    let caught = if stage.load == "swapdb" { &Rule::ALL[1..2] } else { &Rule::ALL[1..] };
-    let mut outcome = Outcome { caught, ..Outcome::default() };
+    let mut outcome = Outcome::default();
     let urls: Vec<String> = stage.servers.servers().iter().map(|server| server.url()).collect();
     play(plan, &clients, &urls, &reigns, &progress, &mut outcome, rng.random(), |naive| {
         direct(&mut stage, &mut rng, plan, naive)
     });
+    // Where the present data stays until all of the next is there, a second id does not lie.
+    outcome.caught = if stage.emptied == 0 { &Rule::ALL[1..2] } else { &Rule::ALL[1..] };
     outcome
 }
 
@@ -209,7 +210,7 @@ fn direct(stage: &mut Stage<'_>, rng: &mut StdRng, plan: Plan, naive: &Verdicts)
     stage.progress.flow(20, 100);
     loop {
         // Every kind as often as the others, in any order.
-        let trials = Trap::ALL.map(|trap| trap.drawn(rng));
+        let trials = Trap::ALL.map(|trap| trap.drawn(rng, events.is_empty()));
         let mut round = [Event::FAILOVERS.as_slice(), &Event::OTHERS, &trials].concat();
         round.shuffle(rng);
         for event in round {
@@ -237,19 +238,23 @@ fn direct(stage: &mut Stage<'_>, rng: &mut StdRng, plan: Plan, naive: &Verdicts)
 
 /// The same where Sentinels watch.
 fn direct_watched(watch: &mut Watch<'_>, rng: &mut StdRng, plan: Plan, naive: &Verdicts) -> BTreeMap<String, u64> {
-    let (mut events, mut round) = (BTreeMap::new(), Event::WATCHED);
+    let (mut events, mut round, mut failovers) = (BTreeMap::new(), Event::WATCHED, 0);
     watch.stage.progress.flow(20, 100);
     loop {
         for event in round {
             println!("behind reign {}: {event:?}", watch.stage.reign);
             watch.act(event);
+            failovers += u64::from(event.is_failover());
             event.names().into_iter().for_each(|name| *events.entry(name).or_default() += 1);
             watch.stage.progress.flow(rng.random_range(0..20), rng.random_range(0..200));
             watch.settle();
         }
         round.shuffle(rng);
         let reads = count(&watch.stage.progress.accepted);
-        if reads >= plan.reads && naive.accepted(Rule::Offsets) >= plan.naive_reads {
+        // Each takes Sentinels seconds.
+        let is_enough =
+            failovers >= plan.failovers / 3 && reads >= plan.reads && naive.accepted(Rule::Offsets) >= plan.naive_reads;
+        if is_enough {
             break;
         }
     }
@@ -271,10 +276,8 @@ fn conclude(outcome: &mut Outcome, models: [Model; 4], reigns: &Reigns, progress
     let Outcome { events, took, tally, naive, .. } = &outcome;
     println!("{events:?} in {took:.1?}");
     println!("{tally:?}");
-    let outages = &progress.outages;
-    let (asked, served) = (count(&outages.asked), count(&outages.served));
-    let unlinked = count(&outages.served_unlinked);
-    println!("without a master: {asked} reads asked, {served} served, {unlinked} of them when no replica had a link");
+    progress.outages.by_sessions.print("by sessions");
+    progress.outages.plain.print("without a session");
     for rule in Rule::ALL {
         let (accepted, wrong) = (naive.accepted(rule), naive.wrong(rule));
         println!("by the naive rule {rule:?}: {accepted} accepted, {wrong} wrong ({:.2} %)", percent(wrong, accepted));

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
-use redis_replicated::{Builder, NodeAddr, ReplicatedClient, Role};
+use redis_replicated::{
+    Builder, Description, NodeAddr, RefreshTrigger, ReplicatedClient, Result, Role, TopologyProvider,
+};
 
 /// Starts a master with replicas, and sets `k` to `v` on all of them.
 pub fn set_with_key(replicas: usize) -> ReplicaSet {
@@ -54,6 +56,35 @@ pub fn calls_on_replicas(servers: &ReplicaSet, command: &str) -> u64 {
     servers.replicas().iter().map(|replica| replica.calls(command).unwrap()).sum()
 }
 
+/// A provider that always knows who the master is.
+#[derive(Clone, Debug, Default)]
+pub struct Authority(Arc<(Mutex<Description>, Mutex<Option<RefreshTrigger>>)>);
+
+impl Authority {
+    /// Names the set, and has it asked for at once.
+    pub fn name(&self, master: &Server, replicas: impl Iterator<Item = String>) {
+        let described = Description::new().master(master.url());
+        *self.0.0.lock().unwrap() = replicas.fold(described, |described, replica| described.replica(replica));
+        if let Some(trigger) = &*self.0.1.lock().unwrap() {
+            trigger.fire();
+        }
+    }
+}
+
+impl TopologyProvider for Authority {
+    fn describe(&self, _: Instant) -> Result<Description> {
+        Ok(self.0.0.lock().unwrap().clone())
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+
+    fn watch(&self, trigger: RefreshTrigger) {
+        *self.0.1.lock().unwrap() = Some(trigger);
+    }
+}
+
 /// A server that answers HELLO as a node of this role, and then does what a real one cannot be made to do.
 pub struct Fake {
     pub port: u16,
@@ -96,12 +127,21 @@ impl Fake {
 
 /// A master whose whole data no replica can load: whoever follows it drops its own data, and gets none.
 pub fn unloadable_master() -> Fake {
-    Fake::raw(|mut output| {
+    master_with("REDIS9999---------")
+}
+
+/// The same for replicas that load what they are sent without a file: some look at the first bytes before they drop anything.
+pub fn broken_master() -> Fake {
+    master_with("REDIS0009\x7f--------")
+}
+
+fn master_with(data: &'static str) -> Fake {
+    Fake::raw(move |mut output| {
         let mut input = BufReader::new(output.try_clone().unwrap());
         while let Some(words) = read_command(&mut input) {
             let reply = match words[0].as_str() {
                 "PING" => "+PONG\r\n".to_owned(),
-                "PSYNC" => format!("+FULLRESYNC {} 5000\r\n$18\r\nREDIS9999---------", "e5".repeat(20)),
+                "PSYNC" => format!("+FULLRESYNC {} 5000\r\n${}\r\n{data}", "e5".repeat(20), data.len()),
                 _ => "+OK\r\n".to_owned(),
             };
             if output.write_all(reply.as_bytes()).is_err() {

@@ -137,14 +137,18 @@ impl Trap {
         !matches!(self, Self::None | Self::Stranger | Self::Chained)
     }
 
-    /// Draws what happens beside it.
-    pub fn drawn(self, rng: &mut StdRng) -> Event {
+    /// Draws what happens beside it. The first time, an emptied one is promoted.
+    pub fn drawn(self, rng: &mut StdRng, is_first: bool) -> Event {
         let outages = [Outage::Calm, Outage::Killed, Outage::Killed, Outage::Stopped, Outage::StoppedAndCut];
         let outage = if self == Self::None { &outages[1..] } else { &outages }.choose(rng).copied();
         let ends = [End::Resumed, End::Restored, End::Promoted, End::TrapPromoted];
         // An emptied one that is promoted claims most.
         let is_emptied = matches!(self, Self::Emptied | Self::EmptiedTwice);
-        let end = if is_emptied && rng.random() { End::TrapPromoted } else { ends[rng.random_range(0..ends.len())] };
+        let end = if is_emptied && (is_first || rng.random()) {
+            End::TrapPromoted
+        } else {
+            ends[rng.random_range(0..ends.len())]
+        };
         Event::Trial(Trial { trap: self, outage: outage.unwrap_or(Outage::Calm), end })
     }
 }

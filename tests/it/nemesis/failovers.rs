@@ -16,6 +16,7 @@ impl Stage<'_> {
     /// Lets something happen to the servers.
     pub fn act(&mut self, event: Event) {
         self.change_weather();
+        self.draw_loads();
         match event {
             Event::Clean => self.fail_over_cleanly(),
             Event::Lossy => self.fail_over_with_losses(),

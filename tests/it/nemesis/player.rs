@@ -36,6 +36,8 @@ impl Player<'_> {
             if self.progress.may_write() && rng.random_ratio(1, 6) {
                 next += 1;
                 self.write(next, rng.random_range(0..3));
+            } else if self.progress.outages.is_on() && rng.random_ratio(1, 3) {
+                self.read_plainly();
             } else {
                 self.read(rng.random_range(0..8));
             }
@@ -62,9 +64,9 @@ impl Player<'_> {
     }
 
     fn read(&self, way: u32) {
-        let during = self.progress.outages.now();
         let before = self.model.begin();
         let all = redis::cmd("MGET").arg(&KEYS).to_owned();
+        let began = self.progress.outages.moment();
         let read: Result<Vec<Option<u64>>> = match way {
             0 => {
                 let mut pipeline = redis::pipe();
@@ -78,7 +80,8 @@ impl Player<'_> {
             1 => all.query(&mut self.session.connection()).map_err(ours),
             _ => self.session.query(&all),
         };
-        self.progress.outages.count(during, read.is_ok());
+        let outages = &self.progress.outages;
+        outages.count(&outages.by_sessions, began, read.is_ok(), way > 1);
         match read {
             // What it writes is of one reign or the other.
             Ok(values) if self.model.is_of_own() && values.last() != values.get(REIGN) && way == 0 => {
@@ -91,6 +94,15 @@ impl Player<'_> {
             }
             Err(error) => self.model.failed(&before, &error),
         }
+    }
+
+    /// Without the session, to compare with.
+    fn read_plainly(&self) {
+        let all = redis::cmd("MGET").arg(&KEYS).to_owned();
+        let outages = &self.progress.outages;
+        let began = outages.moment();
+        let read: Result<Vec<Option<u64>>> = self.client.query(&all);
+        outages.count(&outages.plain, began, read.is_ok(), true);
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::outages::Outages;
 use crate::support::wait_until;
 
 /// The counters and switches that all threads of a run share.
@@ -24,20 +25,6 @@ pub struct Progress {
     pub naive_written: AtomicU64,
     pub naive_asked: AtomicU64,
     pub outages: Outages,
-}
-
-/// The times without a master, and the session reads in them.
-#[derive(Debug, Default)]
-pub struct Outages {
-    /// Which outage it is, times two; odd: no replica has a link. Zero: a master serves.
-    now: AtomicU64,
-    last: AtomicU64,
-    /// Reads that began in an outage.
-    pub asked: AtomicU64,
-    /// Those that were given a value before it ended.
-    pub served: AtomicU64,
-    /// Those of them that began when no replica had a link.
-    pub served_unlinked: AtomicU64,
 }
 
 impl Progress {
@@ -83,39 +70,6 @@ impl Progress {
     /// Returns the server that is a trap.
     pub fn trap(&self) -> Option<usize> {
         usize::try_from(count(&self.trap)).ok()?.checked_sub(1)
-    }
-}
-
-impl Outages {
-    pub fn begin(&self) {
-        let number = self.last.fetch_add(1, Ordering::SeqCst) + 1;
-        self.now.store(number * 2, Ordering::SeqCst);
-    }
-
-    /// From now on no replica has a link.
-    pub fn cut(&self) {
-        self.now.fetch_or(1, Ordering::SeqCst);
-    }
-
-    pub fn end(&self) {
-        self.now.store(0, Ordering::SeqCst);
-    }
-
-    /// Returns which outage there is when a read begins.
-    pub fn now(&self) -> u64 {
-        count(&self.now)
-    }
-
-    /// Counts a read that began in this outage.
-    pub fn count(&self, began: u64, is_accepted: bool) {
-        if began == 0 {
-            return;
-        }
-        self.asked.fetch_add(1, Ordering::SeqCst);
-        if is_accepted && self.now() / 2 == began / 2 {
-            self.served.fetch_add(1, Ordering::SeqCst);
-            self.served_unlinked.fetch_add(began % 2, Ordering::SeqCst);
-        }
     }
 }
 

@@ -1,56 +1,29 @@
 //! The servers, and the steps of which everything is made that happens to them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use redis_replicated::redis;
 use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
-use redis_replicated::{Description, RefreshTrigger, Result, TopologyProvider, redis};
 
 use super::history::{KEYS, REIGN, Reigns, Values};
 use super::progress::Progress;
 use super::snapshot::{Snapshot, place};
-use crate::support::{Fake, follow_port, unloadable_master, wait_until};
+use crate::support::{Authority, Fake, broken_master, follow_port, unloadable_master, wait_until};
 
 /// How replicas may load what they get in a full resync; not every server knows all of them.
 const LOADS: [&str; 4] = ["disabled", "swapdb", "flushdb", "flush-before-load"];
 
-/// A provider that always knows who the master is.
-#[derive(Clone, Debug, Default)]
-pub struct Authority(Arc<(Mutex<Description>, Mutex<Option<RefreshTrigger>>)>);
-
-impl Authority {
-    fn name(&self, master: &Server, replicas: impl Iterator<Item = String>) {
-        let described = Description::new().master(master.url());
-        *self.0.0.lock().unwrap() = replicas.fold(described, |described, replica| described.replica(replica));
-        if let Some(trigger) = &*self.0.1.lock().unwrap() {
-            trigger.fire();
-        }
-    }
-}
-
-impl TopologyProvider for Authority {
-    fn describe(&self, _: Instant) -> Result<Description> {
-        Ok(self.0.0.lock().unwrap().clone())
-    }
-
-    fn interval(&self) -> Duration {
-        Duration::from_millis(100)
-    }
-
-    fn watch(&self, trigger: RefreshTrigger) {
-        *self.0.1.lock().unwrap() = Some(trigger);
-    }
-}
-
 /// Four servers, each of which hears each other one through a proxy of its own.
 pub struct Stage<'a> {
     pub servers: ReplicaSet,
-    /// How replicas load what they get in a full resync.
-    pub load: &'static str,
+    /// How replicas may load what they get in a full resync: the ways that these servers know.
+    pub loads: Vec<&'static str>,
+    /// How often a replica was emptied.
+    pub emptied: u64,
     /// By follower, then by master; none where the servers hear each other without.
     proxies: Vec<Vec<FaultProxy>>,
     /// Where each server keeps its snapshots.
@@ -63,9 +36,11 @@ pub struct Stage<'a> {
     pub reigns: &'a Reigns,
     pub progress: &'a Progress,
     pub rng: StdRng,
-    /// A master of another history, whose data is another one; and one whose data nobody can load.
+    /// A master of another history, whose data is another one.
     pub stranger: ReplicaSet,
+    /// Masters whose data nobody can load: a file that servers refuse, and a stream that breaks off.
     pub unloadable: Fake,
+    pub broken: Fake,
     /// An outage that was not given a length takes at most so long.
     pub longest_outage: Duration,
 }
@@ -82,12 +57,14 @@ impl<'a> Stage<'a> {
     }
 
     /// The same without proxies.
-    pub fn set_bare(reigns: &'a Reigns, progress: &'a Progress, longest_outage: Duration, mut rng: StdRng) -> Self {
-        let (servers, load) = start_servers(&mut rng);
+    pub fn set_bare(reigns: &'a Reigns, progress: &'a Progress, longest_outage: Duration, rng: StdRng) -> Self {
+        let servers = start_servers();
+        let loads = loads_of(servers.master());
         let places = servers.servers().iter().map(place).collect();
         let mut stage = Self {
             servers,
-            load,
+            loads,
+            emptied: 0,
             proxies: Vec::new(),
             places,
             master: 0,
@@ -99,6 +76,7 @@ impl<'a> Stage<'a> {
             rng,
             stranger: ReplicaSet::start(0).unwrap(),
             unloadable: unloadable_master(),
+            broken: broken_master(),
             longest_outage,
         };
         let number = stage.next_reign(Values::default());
@@ -160,6 +138,19 @@ impl<'a> Stage<'a> {
                 self.link(server, master, fault);
             }
         }
+    }
+
+    /// Draws how each server loads what it gets in its next full resync.
+    pub fn draw_loads(&mut self) {
+        for server in 0..4 {
+            let load = self.loads[self.rng.random_range(0..self.loads.len())];
+            self.set_load(server, load);
+        }
+    }
+
+    /// Where Sentinels close connections, it may stay as it was.
+    pub fn set_load(&self, server: usize, load: &str) -> bool {
+        set_load(self.server(server), load)
     }
 
     /// Records that a reign begins with these values; returns its number.
@@ -288,19 +279,23 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Starts a master with three replicas, of one of the kinds that this server knows.
-fn start_servers(rng: &mut StdRng) -> (ReplicaSet, &'static str) {
-    let mut loads = LOADS;
-    loads.shuffle(rng);
-    for load in loads {
-        // Only writes move the offsets: what a position covers is what was read or written.
-        let setup = ReplicaSet::setup().replicas(3).setting("repl-ping-replica-period", "3600");
-        if let Ok(servers) = setup.setting("repl-diskless-load", load).start() {
-            println!("repl-diskless-load {load}");
-            return (servers, load);
-        }
-    }
-    panic!("the server knows none of {LOADS:?}");
+/// Starts a master with three replicas.
+fn start_servers() -> ReplicaSet {
+    // Only writes move the offsets: what a position covers is what was read or written.
+    ReplicaSet::setup().replicas(3).setting("repl-ping-replica-period", "3600").start().unwrap()
+}
+
+/// Returns the ways to load that a server knows.
+fn loads_of(server: &Server) -> Vec<&'static str> {
+    let loads: Vec<_> = LOADS.into_iter().filter(|load| set_load(server, load)).collect();
+    println!("repl-diskless-load: {loads:?}");
+    loads
+}
+
+fn set_load(server: &Server, load: &str) -> bool {
+    let mut setting = redis::cmd("CONFIG");
+    setting.arg("SET").arg("repl-diskless-load").arg(load);
+    server.connection().is_ok_and(|mut connection| setting.exec(&mut connection).is_ok())
 }
 
 pub fn values(had: &[Option<u64>]) -> Values {

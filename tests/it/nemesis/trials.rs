@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use rand::Rng;
+use rand::seq::SliceRandom;
 use redis_replicated::redis;
 use redis_replicated::testing::NetworkFault;
 
@@ -127,17 +128,34 @@ impl Stage<'_> {
         }
     }
 
-    /// Has a full resync of a replica cut short: behind the flush, if it flushes before it has everything.
-    fn empty(&self, victim: usize) {
-        let asked = || self.unloadable.connections.load(Ordering::SeqCst);
+    /// Has full resyncs of a replica cut short: behind the flush, if it flushes before it has everything.
+    ///
+    /// The first ones have to empty it, if there is any way; later ones load in any way.
+    fn empty(&mut self, victim: usize) {
+        let has_to = self.emptied < 2 || self.rng.random_ratio(3, 4);
+        let mut loads = self.loads.clone();
+        loads.shuffle(&mut self.rng);
+        loads.truncate(if has_to { loads.len() } else { 1 });
+        let is_emptied = loads.into_iter().any(|load| {
+            // A file that breaks off would end the server.
+            follow_port(self.server(victim), self.unloadable.port);
+            self.set_load(victim, load);
+            self.cut_resync_short(victim, load)
+        });
+        self.emptied += u64::from(is_emptied);
+    }
+
+    /// Returns whether its data is gone: some servers look before they flush.
+    fn cut_resync_short(&self, victim: usize, load: &str) -> bool {
+        let master = if load == "disabled" { &self.unloadable } else { &self.broken };
+        let asked = || master.connections.load(Ordering::SeqCst);
         let before = asked();
-        follow_port(self.server(victim), self.unloadable.port);
-        if self.load == "swapdb" {
-            wait_until("it has tried", || asked() >= before + 2);
-            return;
-        }
+        follow_port(self.server(victim), master.port);
         let size = || redis::cmd("DBSIZE").query::<usize>(&mut self.server(victim).connection().unwrap()).unwrap();
-        wait_until("its data is gone", || self.offset(victim, "slave_repl_offset") == 1 && size() == 0);
+        let is_empty = || self.offset(victim, "slave_repl_offset") == 1 && size() == 0;
+        // The third one has come when two have failed.
+        wait_until("its data is gone, or it has tried", || is_empty() || asked() >= before + 3);
+        is_empty()
     }
 
     /// Makes a replica a master and a replica again, with nothing between, and without a link.
