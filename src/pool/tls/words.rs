@@ -7,8 +7,7 @@ use redis::RedisError;
 use rustls::{AlertDescription, CertificateError, Error};
 
 use super::config::Session;
-use crate::error::{Lasts, TlsError};
-use crate::routing::io_error;
+use crate::error::{Lasts, TlsError, io_error};
 
 /// So many names of a certificate are shown.
 const MOST_NAMES: usize = 4;
@@ -92,7 +91,11 @@ fn about_certificate(error: &CertificateError) -> Cow<'static, str> {
 fn about_alert(alert: AlertDescription, shows_certificate: bool) -> (Lasts, Cow<'static, str>) {
     let name = name_of(alert);
     let words: Cow<'static, str> = match (alert, shows_certificate) {
-        (AlertDescription::CertificateRequired, _) => {
+        (AlertDescription::CertificateRequired, true) => {
+            "the server asks for a client certificate of another kind than the one that was given (certificate required)"
+                .into()
+        }
+        (AlertDescription::CertificateRequired, false) => {
             "the server asks for a client certificate, and none was given (certificate required)".into()
         }
         // All that TLS 1.2 says about it.
