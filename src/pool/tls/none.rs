@@ -35,7 +35,7 @@ impl Certificates {
 }
 
 /// The library of the system needs none.
-pub(super) fn check_provider() -> Result<()> {
+pub(crate) fn check_provider() -> Result<()> {
     Ok(())
 }
 
