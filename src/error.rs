@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use redis::RedisError;
 
@@ -14,7 +13,7 @@ use crate::addr::NodeAddr;
 mod reason;
 mod tls;
 
-pub(crate) use self::reason::{Time, server_error_of, without_echo, words_of};
+pub(crate) use self::reason::{Time, io_error, server_error_of, without_echo, words_of};
 pub(crate) use self::tls::{Lasts, TlsError};
 
 /// The result of a call.
@@ -239,8 +238,7 @@ impl Error {
     #[must_use]
     pub fn of(error: &RedisError) -> Option<&Self> {
         // redis keeps an `io::Error` behind an `Arc`; ours is the payload of that `io::Error`.
-        let shared = error.source()?.downcast_ref::<Arc<dyn StdError + Send + Sync>>()?;
-        shared.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+        io_error(error)?.get_ref()?.downcast_ref()
     }
 
     /// The kind of `io::Error` under which redis-rs users meet this error.

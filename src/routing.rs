@@ -20,7 +20,7 @@ mod verdict;
 pub(crate) use self::attempt::{Fault, Reply, Stage, Waited, loss_error};
 pub(crate) use self::budget::Budget;
 pub use self::decision::{Decision, Exclusion, Measures};
-pub(crate) use self::obstacle::{Obstacle, io_error};
+pub(crate) use self::obstacle::Obstacle;
 pub(crate) use self::protection::{Permit, Protection};
 pub(crate) use self::refusal::{Refusal, missing_right};
 pub(crate) use self::verdict::{Setting, Verdict, executed_nothing, is_answer, judge, outcome_of};

@@ -122,8 +122,16 @@ fn tls_without_its_feature_is_refused() {
 #[cfg(all(feature = "tls-rustls", not(any(feature = "tls-rustls-ring", feature = "tls-rustls-aws-lc-rs"))))]
 #[test]
 fn tls_without_a_crypto_provider_is_refused() {
-    let refusal = refusal(good().replica("rediss://127.0.0.1:3"));
-    assert!(refusal.contains("tls-rustls-ring") && refusal.contains("install_default"), "{refusal}");
+    use redis::IntoConnectionInfo;
+    use redis::io::tcp::TcpSettings;
+
+    let ours = "rediss://127.0.0.1:3".into_connection_info().unwrap();
+    // The redis crate opens this one.
+    let lingers = TcpSettings::default().set_linger_time(std::time::Duration::ZERO);
+    for info in [ours.clone(), ours.set_tcp_settings(lingers)] {
+        let refusal = refusal(good().replica(info));
+        assert!(refusal.contains("tls-rustls-ring") && refusal.contains("install_default"), "{refusal}");
+    }
 }
 
 #[cfg(all(feature = "tls-rustls", not(feature = "tls-rustls-insecure")))]

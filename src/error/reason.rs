@@ -93,7 +93,7 @@ fn plain(text: &str) -> String {
 }
 
 /// Finds the system's error inside the redis crate's.
-pub(super) fn io_error(error: &RedisError) -> Option<&io::Error> {
+pub(crate) fn io_error(error: &RedisError) -> Option<&io::Error> {
     error.source()?.downcast_ref::<Arc<dyn StdError + Send + Sync>>()?.downcast_ref()
 }
 
@@ -108,7 +108,7 @@ fn words_of_io(error: &io::Error) -> String {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "no answer in time",
         io::ErrorKind::HostUnreachable => "host unreachable",
         io::ErrorKind::NetworkUnreachable => "network unreachable",
-        io::ErrorKind::NotFound => "no such socket file",
+        io::ErrorKind::NotFound => "no such file",
         _ => return words_of_system(&error.to_string()),
     };
     words.to_owned()

@@ -18,9 +18,8 @@ use super::socket::{connect_tcp, is_settable};
 use super::tls::{Session, check_provider_of_redis, explained_to_redis};
 use super::transport::Transport;
 use super::wire::Wire;
-use crate::error::{Error, Lasts, Result, TlsError};
+use crate::error::{Error, Lasts, Result, TlsError, io_error};
 use crate::node::Role;
-use crate::routing::io_error;
 
 /// Opens connections to one node.
 ///

@@ -22,9 +22,9 @@ mod stream;
 mod words;
 
 #[cfg(feature = "tls-rustls")]
-pub(super) use self::config::{Configs, Session, check_provider_of_redis};
+pub(super) use self::config::{Configs, Session, check_provider, check_provider_of_redis};
 #[cfg(not(feature = "tls-rustls"))]
-pub(super) use self::none::{Configs, Session, check_provider_of_redis, explained_to_redis};
+pub(super) use self::none::{Configs, Session, check_provider, check_provider_of_redis, explained_to_redis};
 #[cfg(feature = "tls-rustls")]
 pub(super) use self::stream::TlsStream;
 #[cfg(feature = "tls-rustls")]
@@ -62,10 +62,10 @@ struct Settings {
 impl Tls {
     /// Takes certificates, and refuses those that cannot be read.
     pub(crate) fn new(certificates: Certificates) -> Result<Self> {
+        // First, for it says what is wrong.
+        certificates.check()?;
         let for_redis = for_redis(&certificates)?;
-        let tls = Self(Arc::new(Settings { certificates, for_redis, ..Settings::default() }));
-        tls.0.certificates.check()?;
-        Ok(tls)
+        Ok(Self(Arc::new(Settings { certificates, for_redis, ..Settings::default() })))
     }
 
     /// Refuses an address that needs what is not there: a feature, a crypto provider, roots.
@@ -86,7 +86,10 @@ impl Tls {
         let ConnectionAddr::TcpTls { host, insecure, tls_params, .. } = info.addr() else { return Ok(None) };
         check_features(*insecure)?;
         let is_ours = tls_params.is_none() && is_settable(info.tcp_settings());
-        if is_ours { self.0.configs.session(&self.0.certificates, host, *insecure) } else { Ok(None) }
+        if !is_ours {
+            return check_provider().map(|()| None);
+        }
+        self.0.configs.session(&self.0.certificates, host, *insecure)
     }
 
     /// Adds the certificates to an address of the redis crate, unless it has some of its own.

@@ -1,12 +1,10 @@
 //! Why a connection could not be made, and whether that speaks against the node.
 
-use std::error::Error as _;
 use std::io;
-use std::sync::Arc;
 
 use redis::{RedisError, ServerErrorKind};
 
-use crate::error::{Lasts, TlsError};
+use crate::error::{Lasts, TlsError, io_error};
 
 /// What stands in the way of a new connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,11 +55,6 @@ impl Obstacle {
 
 fn is_too_many_clients(cause: &RedisError) -> bool {
     cause.detail().is_some_and(|text| text.starts_with("max number of clients"))
-}
-
-/// Returns the error of the system inside.
-pub(crate) fn io_error(cause: &RedisError) -> Option<&io::Error> {
-    cause.source()?.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?.downcast_ref()
 }
 
 /// Descriptors of the process (24) or the system (23), buffers (105), ports and memory. Windows: 10024, 10055.

@@ -38,7 +38,7 @@ mod survive;
 mod sync_states;
 mod testing;
 mod time_limits;
-#[cfg(feature = "tls-rustls-ring")]
+#[cfg(any(feature = "tls-rustls-ring", feature = "tls-rustls-aws-lc-rs"))]
 mod tls;
 mod transactions;
 mod wear;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use redis::RedisResult;
@@ -85,6 +86,11 @@ fn provider() -> Result<Arc<CryptoProvider>> {
     })
 }
 
+/// Refuses where there is none.
+pub(crate) fn check_provider() -> Result<()> {
+    provider().map(drop)
+}
+
 fn of_feature() -> Option<Arc<CryptoProvider>> {
     #[cfg(feature = "tls-rustls-ring")]
     let provider = Some(Arc::new(rustls::crypto::ring::default_provider()));
@@ -96,10 +102,17 @@ fn of_feature() -> Option<Arc<CryptoProvider>> {
 }
 
 /// Makes sure that the redis crate finds a crypto provider, for it panics without. It takes that of the process; where none
-/// is installed, rustls installs the one that it was built with.
+/// is installed, rustls installs the one that it was built with. Whether there is one, and one only, is found out by trying:
+/// once, as rustls panics, and not at all in a process that a panic would end.
 pub(crate) fn check_provider_of_redis() -> RedisResult<()> {
-    if CryptoProvider::get_default().is_none() && catch_unwind(ClientConfig::builder).is_err() {
-        let text = "a connection of the redis crate over TLS needs a crypto provider, and rustls was built with none or with several: have the application install one, by rustls::crypto::CryptoProvider::install_default";
+    static HAS_NONE: AtomicBool = AtomicBool::new(cfg!(panic = "abort"));
+
+    if CryptoProvider::get_default().is_some() {
+        return Ok(());
+    }
+    if HAS_NONE.load(Ordering::Relaxed) || catch_unwind(ClientConfig::builder).is_err() {
+        HAS_NONE.store(true, Ordering::Relaxed);
+        let text = "a connection of the redis crate over TLS needs a crypto provider of the process: have the application install one, by rustls::crypto::CryptoProvider::install_default";
         return Err(io::Error::other(text).into());
     }
     Ok(())
@@ -134,7 +147,7 @@ fn usual_roots() -> Result<RootCertStore> {
 }
 
 fn own((cert, key): &(Pem, Pem)) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
-    let unreadable = |_| Error::config(format!("{}: no private key in PEM form", key.name));
+    let unreadable = |_| Error::config(format!("{}: no private key in PEM form without a passphrase", key.name));
     Ok((chain(cert)?, PrivateKeyDer::from_pem_slice(&key.bytes).map_err(unreadable)?))
 }
 

@@ -34,6 +34,11 @@ impl Certificates {
     }
 }
 
+/// The library of the system needs none.
+pub(crate) fn check_provider() -> Result<()> {
+    Ok(())
+}
+
 pub(crate) fn check_provider_of_redis() -> RedisResult<()> {
     Ok(())
 }

@@ -7,8 +7,7 @@ use redis::RedisError;
 use rustls::{AlertDescription, CertificateError, Error};
 
 use super::config::Session;
-use crate::error::{Lasts, TlsError};
-use crate::routing::io_error;
+use crate::error::{Lasts, TlsError, io_error};
 
 /// So many names of a certificate are shown.
 const MOST_NAMES: usize = 4;
@@ -80,19 +79,45 @@ fn about_certificate(error: &CertificateError) -> Cow<'static, str> {
         CertificateError::Revoked => "the server's certificate was revoked".into(),
         CertificateError::NotValidForName => "the server's certificate is for another name (wrong name)".into(),
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let shown: Vec<&str> = presented.iter().take(MOST_NAMES).map(String::as_str).collect();
-            let (expected, shown) = (expected.to_str(), shown.join(", "));
+            let shown: Vec<&str> = presented.iter().take(MOST_NAMES).map(|name| bare(name)).collect();
+            let shown =
+                if shown.is_empty() { "no name (it has no subjectAltName)".to_owned() } else { shown.join(", ") };
+            let expected = expected.to_str();
             format!("the server's certificate is not for the name {expected} (wrong name); it is for: {shown}").into()
         }
-        other => format!("the server's certificate is bad ({other:?})").into(),
+        other => {
+            let why = format!("{other:?}");
+            match why.as_str() {
+                // What a self-signed certificate becomes where nothing else is said to openssl.
+                why if why.contains("CaUsedAsEndEntity") => {
+                    "the server's certificate is that of an authority; the server needs one of its own, signed by it"
+                        .into()
+                }
+                why if why.contains("UnsupportedCertVersion") => {
+                    "the server's certificate is of X.509 version 1, which bears no names; it has to be of version 3"
+                        .into()
+                }
+                why => format!("the server's certificate is bad ({why})").into(),
+            }
+        }
     }
+}
+
+/// A name without its kind: of `DnsName("redis.example")`, `redis.example`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"')
 }
 
 /// What the server minds.
 fn about_alert(alert: AlertDescription, shows_certificate: bool) -> (Lasts, Cow<'static, str>) {
     let name = name_of(alert);
     let words: Cow<'static, str> = match (alert, shows_certificate) {
-        (AlertDescription::CertificateRequired, _) => {
+        (AlertDescription::CertificateRequired, true) => {
+            "the server asks for a client certificate of another kind than the one that was given (certificate required)"
+                .into()
+        }
+        (AlertDescription::CertificateRequired, false) => {
             "the server asks for a client certificate, and none was given (certificate required)".into()
         }
         // All that TLS 1.2 says about it.
@@ -192,6 +217,19 @@ mod tests {
             assert!(found.to_string().contains(said), "{found} does not say {said:?}");
             assert_eq!(found.lasts() == Lasts::UntilChanged, lasts, "{found}");
         }
+    }
+
+    #[test]
+    fn the_names_of_a_certificate_are_shown_as_people_write_them() {
+        let not_for = |presented: &[&str]| {
+            let presented = presented.iter().map(ToString::to_string).collect();
+            let expected = "10.0.0.1".try_into().unwrap();
+            let error = CertificateError::NotValidForNameContext { expected, presented };
+            explained(&Error::InvalidCertificate(error), false).to_string()
+        };
+        let names = ["DnsName(\"redis.example\")", "IpAddress(10.0.0.7)"];
+        assert!(not_for(&names).ends_with("(wrong name); it is for: redis.example, 10.0.0.7"), "{}", not_for(&names));
+        assert!(not_for(&[]).contains("no subjectAltName"));
     }
 
     #[test]

@@ -45,7 +45,12 @@ fn what_is_wrong_with_the_servers_certificate_is_told() {
     let builder = |certificates| ReplicatedClient::builder().master(url.clone()).tls_certificates(certificates);
     check("unknown authority", "unknown CA", || builder(other.certificates(None)));
     for (name, names, valid, said) in [
-        ("elsewhere", "DNS:elsewhere.example", Valid::Now, "not for the name 127.0.0.1 (wrong name)"),
+        (
+            "elsewhere",
+            "DNS:elsewhere.example",
+            Valid::Now,
+            "not for the name 127.0.0.1 (wrong name); it is for: elsewhere.example",
+        ),
         ("expired", "IP:127.0.0.1", Valid::Before, "the server's certificate has expired"),
         ("early", "IP:127.0.0.1", Valid::Later, "the server's certificate is not valid yet"),
     ] {

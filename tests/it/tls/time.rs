@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use redis_replicated::{ReplicatedClient, Result};
+use redis_replicated::{ReplicatedClient, Result, Target};
 
 use super::authority::Authority;
 use crate::support::{Fake, never_answer, read_some};
@@ -29,16 +29,20 @@ fn drip(mut stream: TcpStream, beginning: &[u8]) {
 }
 
 fn check(what: &str, peer: &Fake) {
-    let authority = Authority::without_server();
+    let certificates = Authority::without_server().certificates(None);
     let url = format!("rediss://127.0.0.1:{}", peer.port);
     let client = move || {
         let builder = ReplicatedClient::builder().master(url.clone()).pool_size(64).max_connecting(64);
-        let builder = builder.tls_certificates(authority.certificates(None));
+        let builder = builder.tls_certificates(certificates.clone());
         builder.monitor_interval(Duration::ZERO).build().unwrap()
     };
     let get = |client: &ReplicatedClient| -> Result<()> { client.get::<Option<String>>("k").map(drop) };
-    let errors = assert_each_back_in_time(what, CALLS, client, get);
+    let errors = assert_each_back_in_time(what, CALLS, client.clone(), get);
     assert!(errors.iter().all(Option::is_some), "{what}: a call was answered");
+    let dedicated = |client: &ReplicatedClient| -> Result<()> { client.dedicated(Target::Master).map(drop) };
+    let calls = Calls { each: 3, ..CALLS };
+    let errors = assert_each_back_in_time(&format!("{what}, dedicated"), calls, client, dedicated);
+    assert!(errors.iter().all(Option::is_some), "{what}: a dedicated connection was opened");
 }
 
 #[test]
