@@ -227,3 +227,6 @@ impl Fences {
         epoch.is_at_top(count) || (epoch.had(count) && count > fence.count)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,18 +7,18 @@ use crate::consistency::evidence::tests::at;
 use crate::consistency::token::{Fence, Seen};
 use crate::consistency::{Demand, Loss, Session, SessionMode, Step, Token};
 
-const A: u64 = 1;
+pub(super) const A: u64 = 1;
 const B: u64 = 2;
 
 /// A session whose time stands still.
-struct Scene {
-    session: Session,
-    now: Instant,
+pub(super) struct Scene {
+    pub(super) session: Session,
+    pub(super) now: Instant,
     names: u64,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::of(Session::default())
     }
 
@@ -26,7 +26,7 @@ impl Scene {
         Self { session, now: Instant::now(), names: 100 }
     }
 
-    fn begin(&mut self) -> (Demand, Raise) {
+    pub(super) fn begin(&mut self) -> (Demand, Raise) {
         self.names += 1;
         let demand = self.session.demand();
         let dice = self.names.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -39,7 +39,14 @@ impl Scene {
         self.answer(&demand, raise, stood, before, A)
     }
 
-    fn answer(&self, demand: &Demand, raise: Raise, stood: u64, before: Option<u64>, by: u64) -> Option<Loss> {
+    pub(super) fn answer(
+        &self,
+        demand: &Demand,
+        raise: Raise,
+        stood: u64,
+        before: Option<u64>,
+        by: u64,
+    ) -> Option<Loss> {
         let raised = Raised { count: stood + raise.amount, before, by };
         let lost = self.session.raised(demand, raise, raised, self.now);
         // As a call ends.
@@ -48,7 +55,7 @@ impl Scene {
     }
 
     /// A write on a node that has everything.
-    fn write(&mut self) {
+    pub(super) fn write(&mut self) {
         let seen = self.session.demand().seen.fence();
         let (demand, raise) = self.begin();
         let stood = seen.filter(|seen| seen.name == raise.name).map_or(0, |seen| seen.count);
@@ -63,11 +70,11 @@ impl Scene {
         assert!(!self.session.demand().needs_master);
     }
 
-    fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.session.demand().seen.fence().unwrap().count
     }
 
-    fn read(&self, is_master: bool, count: Option<u64>) -> Step {
+    pub(super) fn read(&self, is_master: bool, count: Option<u64>) -> Step {
         self.session.passed(&self.session.demand(), Passed { is_master, count, open: None, by: A }, true)
     }
 }
@@ -319,58 +326,6 @@ fn tokens_of_the_other_mode_keep_their_demand() {
 }
 
 #[test]
-fn a_late_answer_behind_an_old_fence_does_not_lead_back() {
-    let mut scene = Scene::new();
-    scene.write();
-    let old = scene.count();
-    let (first, one) = scene.begin();
-    let (second, two) = scene.begin();
-    scene.session.token();
-    let (third, next) = scene.begin();
-    // The next fence was raised after the first of them, and nobody knows of the second.
-    scene.answer(&third, next, 0, Some(old + one.amount), A);
-    assert_eq!((scene.session.take_loss(), scene.count()), (None, next.amount));
-    assert_eq!(scene.answer(&first, one, old, None, A), None);
-    assert_eq!(scene.answer(&second, two, old + one.amount, None, A), None);
-    // Both have to be proven now, until a write has made sure of it.
-    let stood = old + one.amount + two.amount;
-    let read = |scene: &Scene, count, open, is_master| {
-        let passed = Passed { is_master, count: Some(count), open, by: A };
-        scene.session.passed(&scene.session.demand(), passed, is_master)
-    };
-    assert_eq!(read(&scene, next.amount, Some(old + one.amount), false), Step::Wait);
-    assert_eq!(read(&scene, next.amount, Some(stood), false), Step::Accept);
-    let token = scene.session.token();
-    assert!(token.in_doubt && token.loss == Some(Loss::Unproven), "a token has room for one");
-    let (demand, raise) = scene.begin();
-    assert_eq!(raise.before.map(|before| before.count), Some(next.amount));
-    scene.answer(&demand, raise, 0, raise.before.map(|before| before.count), A);
-    let (demand, raise) = scene.begin();
-    assert_eq!(raise.before.map(|before| before.count), Some(stood));
-    let count = scene.count();
-    scene.answer(&demand, raise, count, Some(stood), A);
-    assert_eq!(read(&scene, count + raise.amount, None, false), Step::Accept);
-}
-
-#[test]
-fn what_is_proven_beside_the_fence_is_told_where_the_master_lacks_it() {
-    let mut scene = Scene::new();
-    scene.write();
-    let old = scene.count();
-    let (first, one) = scene.begin();
-    scene.session.token();
-    let (second, next) = scene.begin();
-    scene.answer(&second, next, 0, Some(old), A);
-    scene.answer(&first, one, old, None, A);
-    let passed = |open| Passed { is_master: true, count: Some(next.amount), open, by: A };
-    let demand = scene.session.demand();
-    assert_eq!(scene.session.passed(&demand, passed(Some(old + one.amount)), true), Step::Accept);
-    assert_eq!(scene.session.passed(&demand, passed(Some(old)), false), Step::Wait, "it may be none");
-    assert_eq!(scene.session.passed(&demand, passed(Some(old)), true), Step::Tell(Loss::Lost));
-    assert!(scene.session.demand().needs_master && scene.session.demand().open.is_none());
-}
-
-#[test]
 fn a_scan_goes_on_where_it_began() {
     let mut scene = Scene::new();
     scene.write();
@@ -385,28 +340,4 @@ fn a_scan_goes_on_where_it_began() {
     let mut demand = scene.session.demand();
     demand.begin_at(&scene.session, Seen::Fence(Fence { name: 1, count: 1 }));
     assert_eq!(scene.session.passed(&demand, passed, false), Step::Wait, "another fence says nothing");
-}
-
-#[test]
-fn while_a_pipeline_is_under_way_only_the_master_has_what_was_read_of_it() {
-    let mut scene = Scene::new();
-    scene.write();
-    let count = scene.count();
-    let demand = scene.session.demand();
-    let raise = scene.session.raise(scene.now, 1, 5, Kind::Split).unwrap();
-    assert_eq!((scene.read(false, Some(count)), scene.read(true, Some(count))), (Step::Wait, Step::Accept));
-    scene.answer(&demand, raise, count, None, A);
-    assert_eq!(scene.read(false, Some(count + raise.amount)), Step::Accept);
-}
-
-#[test]
-fn while_the_next_fence_is_being_raised_only_the_master_has_what_was_read_behind_it() {
-    let mut scene = Scene::new();
-    scene.write();
-    let count = scene.count();
-    scene.session.token();
-    let (demand, raise) = scene.begin();
-    assert_eq!((scene.read(false, Some(count)), scene.read(true, Some(count))), (Step::Wait, Step::Accept));
-    scene.answer(&demand, raise, 0, Some(count), A);
-    assert_eq!(scene.read(false, Some(raise.amount)), Step::Accept);
 }
