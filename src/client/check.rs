@@ -209,8 +209,7 @@ impl Check<'_> {
             }
             Word::Refused { refusal, executed, speaker } if request.is_read() => {
                 self.hear(member, speaker)?;
-                let mut demanded = self.demand.seen.fence().into_iter().chain(self.demand.open);
-                if executed && speaker.is_master && demanded.all(|fence| fence.count == 0) {
+                if executed && speaker.is_master && self.demand.fences().all(|fence| fence.count == 0) {
                     // No fence was ever raised: the master has what there is.
                     return self.pass(session, member, speaker, Counts::default());
                 }

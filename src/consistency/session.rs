@@ -103,7 +103,7 @@ impl Session {
         Token {
             seen: state.told(),
             written,
-            in_doubt: is_open || state.needs_master(),
+            in_doubt: is_open || state.needs_master() || state.fences.hides(state.seen),
             loss: state.loss.max(is_open.then_some(Loss::Unproven)),
         }
     }

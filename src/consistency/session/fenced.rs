@@ -216,12 +216,23 @@ impl Session {
             Step::Tell(loss) => Some(loss),
             Step::Accept => None,
         };
+        let (goes_by_all, open) = (state.seen.fence().is_some(), state.fences.open);
+        let is_shown = |name: u64| {
+            let is_learned = goes_by_all || open.is_some_and(|open| open.name == name);
+            is_learned && demand.fences().any(|fence| fence.name == name)
+        };
+        state.fences.epochs_mut().filter(|epoch| !is_shown(epoch.name)).for_each(Epoch::read);
         // A write of another thread may have found out since this call began.
         told.max(state.loss.take()).map_or(Step::Accept, Step::Tell)
     }
 }
 
 impl Demand {
+    /// The fences that it asks for.
+    pub(crate) fn fences(&self) -> impl Iterator<Item = Fence> {
+        self.seen.fence().into_iter().chain(self.open)
+    }
+
     /// Goes on with something that began where the session was at `seen`, if that fence is still the one to go by.
     pub(crate) fn begin_at(&mut self, session: &Session, seen: Seen) {
         let Some(fence) = seen.fence() else { return };
@@ -243,7 +254,7 @@ impl Fences {
     /// applied bit by bit, or raises another fence. What was read of that, only the master is sure to have.
     pub(super) fn hides(&self, seen: Seen) -> bool {
         let is_shown = |name: u64| seen.fence().into_iter().chain(self.open).any(|fence| fence.name == name);
-        self.epochs().any(|epoch| epoch.is_split() || (epoch.is_raised() && !is_shown(epoch.name)))
+        self.epochs().any(|epoch| epoch.is_hidden() || (epoch.is_raised() && !is_shown(epoch.name)))
     }
 
     /// The other fence that has to be proven.
@@ -260,8 +271,7 @@ impl Fences {
     /// gone.
     fn turn(&mut self, name: u64) {
         self.era += 1;
-        let others = self.own.iter_mut().chain(&mut self.last).filter(|epoch| epoch.name != name);
-        others.for_each(Epoch::forget_found);
+        self.epochs_mut().filter(|epoch| epoch.name != name).for_each(Epoch::forget_found);
     }
 
     fn epochs(&self) -> impl Iterator<Item = &Epoch> {
@@ -272,8 +282,12 @@ impl Fences {
         self.epochs().find(|epoch| epoch.name == name)
     }
 
+    fn epochs_mut(&mut self) -> impl Iterator<Item = &mut Epoch> {
+        self.own.iter_mut().chain(&mut self.last)
+    }
+
     fn epoch(&mut self, name: u64) -> Option<&mut Epoch> {
-        self.own.iter_mut().chain(&mut self.last).find(|epoch| epoch.name == name)
+        self.epochs_mut().find(|epoch| epoch.name == name)
     }
 }
 

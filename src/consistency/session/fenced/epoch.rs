@@ -57,7 +57,15 @@ struct Rise {
     is_lost: bool,
     /// It began before the counter went on at another value, which may contain it.
     is_unsure: bool,
+    /// A read may have shown what it does, beside which nothing told of this counter.
+    is_read: bool,
     kind: Kind,
+}
+
+impl Rise {
+    fn new(amount: u64, kind: Kind) -> Self {
+        Self { amount, is_lost: false, is_unsure: false, is_read: false, kind }
+    }
 }
 
 /// What a write does beside raising the counter.
@@ -76,6 +84,8 @@ pub(crate) enum Kind {
 pub(super) enum Before {
     /// The server contained everything that is known of this counter.
     All,
+    /// It contained everything but writes that did nothing else than raise the counter.
+    Kept,
     /// It stood at this value, at which the session never saw it.
     Other(u64),
     /// Nobody can tell.
@@ -105,8 +115,7 @@ impl Epoch {
             epoch.written = told & !ALL_NEEDED;
             if told & ALL_NEEDED == 0 {
                 epoch.needed = told;
-                epoch.touches =
-                    vec![Rise { amount: value - told, is_lost: false, is_unsure: false, kind: Kind::Touch }];
+                epoch.touches = vec![Rise::new(value - told, Kind::Touch)];
             }
         }
         epoch
@@ -137,9 +146,14 @@ impl Epoch {
         self.under_way.iter().any(|rise| !rise.is_lost)
     }
 
-    /// Returns whether a write is under way of which a node may have a part.
-    pub(super) fn is_split(&self) -> bool {
-        self.under_way.iter().any(|rise| rise.kind == Kind::Split && !rise.is_lost)
+    /// Returns whether a write is under way of which a node may have a part, or which a read may have shown.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.under_way.iter().any(|rise| !rise.is_lost && (rise.kind == Kind::Split || rise.is_read))
+    }
+
+    /// A read beside which nothing told of this counter may have shown what is under way.
+    pub(super) fn read(&mut self) {
+        self.under_way.iter_mut().for_each(|rise| rise.is_read = true);
     }
 
     /// Returns whether this write, of which no value has told, does nothing but raise the counter.
@@ -155,7 +169,7 @@ impl Epoch {
     pub(super) fn begin(&mut self, dice: u64, kind: Kind) -> u64 {
         let is_first = self.top() == 0 && self.under_way.is_empty();
         let amount = (SMALLEST | (dice & (SMALLEST - 1))) + if is_first { BASE } else { 0 };
-        self.under_way.push(Rise { amount, is_lost: false, is_unsure: false, kind });
+        self.under_way.push(Rise::new(amount, kind));
         amount
     }
 
@@ -211,18 +225,45 @@ impl Epoch {
             self.learn(value);
             return Before::All;
         }
+        let before = value.saturating_sub(amount);
+        if self.keep(before) {
+            self.learn(value);
+            self.cancel(amount);
+            return Before::Kept;
+        }
         let own =
             self.under_way.iter().position(|rise| rise.amount == amount).map(|place| self.under_way.remove(place));
         if own.is_some_and(|own| own.is_unsure) && value < self.top() {
             return Before::Unknown;
         }
         self.restart(value);
-        let before = value.saturating_sub(amount);
-        if let Some(touch) = own.filter(|own| own.kind == Kind::Touch && before > 0) {
-            (self.written, self.needed) = (before, before);
-            self.touches.push(touch);
-        }
         Before::Other(before)
+    }
+
+    /// The counter stands where only writes are missing that did nothing but raise it: it goes on from there. Returns whether
+    /// that is so.
+    pub(super) fn keep(&mut self, value: u64) -> bool {
+        let rest = value.checked_sub(self.needed).filter(|_| self.needed > 0);
+        let under_way = self.under_way.len();
+        let mut rises = std::mem::take(&mut self.under_way);
+        rises.append(&mut self.touches);
+        let Some(kept) = rest.and_then(|rest| explain(rest, &rises)) else {
+            self.touches = rises.split_off(under_way);
+            self.under_way = rises;
+            return false;
+        };
+        let (written, needed) = (self.written, self.needed);
+        self.restart(value);
+        (self.written, self.needed) = (written, needed);
+        for (place, rise) in rises.into_iter().enumerate() {
+            match (kept >> place & 1 == 1, place < under_way) {
+                (true, true) => self.count(rise),
+                (true, false) => self.touches.push(rise),
+                (false, true) => self.under_way.push(Rise { is_unsure: true, ..rise }),
+                (false, false) => {}
+            }
+        }
+        true
     }
 
     /// The counter stands at a value that does not go on from the top: it goes on from there.
@@ -266,6 +307,20 @@ impl Epoch {
         self.under_way.iter().enumerate().any(|(place, rise)| rise.amount == amount && added >> place & 1 == 1)
     }
 
+    /// The value contains this write.
+    fn count(&mut self, rise: Rise) {
+        if !rise.is_lost {
+            self.found.push(rise);
+        }
+        match rise.kind {
+            Kind::Touch => self.touches.push(rise),
+            Kind::Whole | Kind::Split => {
+                self.written += rise.amount;
+                self.needed += rise.amount;
+            }
+        }
+    }
+
     /// Takes these writes for executed.
     fn take(&mut self, added: u32) {
         let mut place = 0;
@@ -276,18 +331,7 @@ impl Epoch {
                 added >> (place - 1) & 1 == 1
             })
             .collect();
-        for rise in taken {
-            if !rise.is_lost {
-                self.found.push(rise);
-            }
-            match rise.kind {
-                Kind::Touch => self.touches.push(rise),
-                Kind::Whole | Kind::Split => {
-                    self.written += rise.amount;
-                    self.needed += rise.amount;
-                }
-            }
-        }
+        taken.into_iter().for_each(|rise| self.count(rise));
         // The first one of all stands for what was seen before.
         if self.needed == 0 {
             self.pin();
@@ -315,81 +359,4 @@ fn explain(rest: u64, rises: &[Rise]) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{BASE, Before, Epoch, Kind, REMEMBERED, UNDER_WAY};
-
-    #[test]
-    fn answers_in_any_order_lead_to_the_same_value() {
-        let mut epoch = Epoch::new(7);
-        let (a, b, c) = (epoch.begin(1, Kind::Whole), epoch.begin(2, Kind::Whole), epoch.begin(3, Kind::Whole));
-        assert!(a > BASE && b < BASE);
-        // The server executes b, a, c; the replies come as c, b, a.
-        assert_eq!(epoch.answered(c, a + b + c), Before::All);
-        assert_eq!((epoch.answered(b, b), epoch.answered(a, a + b)), (Before::All, Before::All));
-        assert_eq!(epoch.top(), a + b + c);
-        assert!(epoch.is_at_top(a + b + c) && !epoch.is_at_top(a + b) && !epoch.is_at_top(0));
-    }
-
-    #[test]
-    fn a_lost_write_is_part_of_the_value_once_it_is_executed() {
-        let mut epoch = Epoch::new(7);
-        let first = epoch.begin(1, Kind::Whole);
-        epoch.answered(first, first);
-        let lost = epoch.begin(2, Kind::Whole);
-        epoch.lose(lost);
-        epoch.cancel(lost);
-        assert!(epoch.is_at_top(first) && epoch.is_at_top(first + lost));
-        epoch.learn(first + lost);
-        assert!(!epoch.is_at_top(first) && epoch.had(first) && epoch.top() == first + lost);
-        let refused = epoch.begin(3, Kind::Whole);
-        epoch.cancel(refused);
-        assert!(!epoch.is_at_top(first + lost + refused), "it was not executed");
-    }
-
-    #[test]
-    fn another_past_is_told_however_many_writes_follow() {
-        let mut epoch = Epoch::new(7);
-        let [a, b, c, d] = [1, 2, 3, 4].map(|dice| epoch.begin(dice, Kind::Whole));
-        epoch.answered(a, a);
-        epoch.answered(b, a + b);
-        // The server starts again where only `a` was.
-        assert_eq!(epoch.clone().answered(c, a + c), Before::Other(a));
-        assert!(epoch.proves_loss(a));
-        let mut after_two = epoch.clone();
-        assert_eq!(after_two.answered(d, a + c + d), Before::Other(a + c), "as many as before, but others");
-        // It was evicted.
-        assert!(!epoch.proves_loss(c));
-        assert_eq!(epoch.answered(c, c), Before::Other(0));
-        assert!(epoch.is_at_top(c) && epoch.is_at_top(c + d) && !epoch.is_at_top(a + b));
-    }
-
-    #[test]
-    fn nothing_is_lost_with_a_write_that_only_raised_the_counter() {
-        let mut epoch = Epoch::new(7);
-        let (write, touch) = (epoch.begin(1, Kind::Whole), epoch.begin(2, Kind::Touch));
-        epoch.answered(write, write);
-        epoch.answered(touch, write + touch);
-        assert!(epoch.keeps_all(write) && !epoch.keeps_all(0));
-        let next = epoch.begin(3, Kind::Split);
-        epoch.answered(next, write + touch + next);
-        assert!(!epoch.keeps_all(write + touch) && epoch.keeps_all(write + touch + next));
-    }
-
-    #[test]
-    fn nothing_grows_without_end() {
-        let mut epoch = Epoch::new(7);
-        let mut value = 0;
-        for dice in 0..200 {
-            let amount = epoch.begin(dice, Kind::Whole);
-            value += amount;
-            epoch.answered(amount, value);
-        }
-        assert!(epoch.chain.len() == REMEMBERED && epoch.had(value) && !epoch.is_over());
-        let amounts: Vec<u64> =
-            (0..UNDER_WAY as u64).map(|dice| epoch.begin(dice * 0x9e37_79b9_7f4a, Kind::Whole)).collect();
-        assert!(epoch.is_full() && epoch.is_at_top(value + amounts.iter().sum::<u64>()));
-        assert!(!epoch.is_at_top(value + amounts[0] + 1));
-        amounts[..4].iter().for_each(|amount| epoch.lose(*amount));
-        assert!(epoch.is_over());
-    }
-}
+mod tests;

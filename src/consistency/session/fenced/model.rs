@@ -84,6 +84,7 @@ struct World {
     /// How often another master was appointed, or one went back; and after how many of those each write was answered.
     turns: u32,
     answered: HashMap<usize, u32>,
+    acknowledged: BTreeSet<usize>,
 }
 
 impl World {
@@ -105,6 +106,7 @@ impl World {
             found: None,
             turns: 0,
             answered: HashMap::new(),
+            acknowledged: BTreeSet::new(),
         }
     }
 
@@ -160,6 +162,7 @@ impl World {
                 if self.writes[write].kind != Kind::Touch {
                     self.seen.insert(write);
                     self.answered.insert(write, self.turns);
+                    self.acknowledged.insert(write);
                 }
                 self.check_alarm(found)?;
                 self.found = self.found.max(found);
@@ -252,20 +255,7 @@ impl World {
                     let lacks: Vec<_> = read.kept.iter().filter(|write| !contains(write)).collect();
                     prop_assert!(lacks.is_empty(), "told, not lost, and lacks {lacks:?}: {read:?}");
                 }
-                // What the session's own writes in doubt did is seen from now on.
-                let own = |entry: &Entry| if let Entry::Raised { write, .. } = entry { Some(*write) } else { None };
-                let current = |write: &usize| {
-                    let mut asked = read.demand.seen.fence().into_iter().chain(read.demand.open);
-                    let name = self.writes[*write].raise.name;
-                    self.writes[*write].kind != Kind::Touch && asked.any(|fence| fence.name == name)
-                };
-                if self.told == read.told && read.passed.count.is_some() {
-                    // Those that the counter shows.
-                    let name = read.demand.seen.fence().map_or(0, |fence| fence.name);
-                    let since = read.log.iter().rev().take_while(|entry| **entry != Entry::Evicted(name));
-                    let seen: Vec<usize> = since.filter_map(own).filter(current).collect();
-                    self.seen.extend(seen);
-                }
+                self.see(&read);
             }
             Step::Tell(loss) => {
                 // What an answer has found may be back.
@@ -276,6 +266,39 @@ impl World {
             Step::Wait => {}
         }
         Ok(())
+    }
+
+    /// What the session's own writes did is seen from now on; of those that are lost, what a counter shows.
+    fn see(&mut self, read: &Read) {
+        let names: Vec<u64> =
+            read.demand.seen.fence().into_iter().chain(read.demand.open).map(|fence| fence.name).collect();
+        let mut evicted = BTreeSet::new();
+        for entry in read.log.iter().rev() {
+            let (write, name) = match *entry {
+                Entry::Evicted(name) => {
+                    evicted.insert(name);
+                    continue;
+                }
+                Entry::Raised { write, name, .. } => (write, name),
+            };
+            let Write { kind, is_over, .. } = self.writes[write];
+            let is_lost = is_over && !self.acknowledged.contains(&write);
+            let is_shown = names.contains(&name) && !evicted.contains(&name);
+            // Where the counter is gone, nothing tells of writes under way.
+            let is_hidden = evicted.contains(&name) && !self.acknowledged.contains(&write);
+            if kind == Kind::Touch || is_hidden || (is_lost && !is_shown) {
+                continue;
+            }
+            // Of what no counter shows, the session would not know that it is gone.
+            if self.told == read.told && is_shown {
+                self.seen.insert(write);
+            } else {
+                self.excused.insert(write);
+            }
+            if self.turns == read.turns {
+                self.answered.insert(write, self.turns);
+            }
+        }
     }
 
     /// A loss is told only where a server went back, or a write went elsewhere.

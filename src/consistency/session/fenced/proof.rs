@@ -87,12 +87,11 @@ impl State {
     fn answered(&mut self, raise: Raise, raised: Raised) -> Option<(Option<Loss>, u64)> {
         let epoch = self.fences.epoch(raise.name)?;
         let value = raised.count.saturating_sub(raise.amount);
-        let (is_loss, keeps_all) = (epoch.proves_loss(value), epoch.keeps_all(value));
+        let is_loss = epoch.proves_loss(value);
         let answered = epoch.answered(raise.amount, raised.count);
         let count = epoch.top();
         let found = match answered {
-            Before::All => None,
-            Before::Other(_) if keeps_all => None,
+            Before::All | Before::Kept => None,
             Before::Other(_) if is_loss => Some(Loss::Lost),
             Before::Other(_) | Before::Unknown => Some(Loss::Unproven),
         };
@@ -145,8 +144,11 @@ impl State {
 
     /// A node showed this counter at this value.
     fn learn(&mut self, fence: Fence, count: Option<u64>, has_gone_on: bool) {
-        // After a loss, only a fence that is raised where the master is says what is there.
-        let Some(seen) = self.seen.fence() else { return };
+        // After a loss, only what is raised where the master is says what is there.
+        let is_open = self.fences.open.is_some_and(|open| open.name == fence.name);
+        if self.seen.fence().is_none() && !is_open {
+            return;
+        }
         let (Some(count), Some(epoch)) = (count, self.fences.epoch(fence.name)) else { return };
         if !epoch.is_at_top(count) || (has_gone_on && !epoch.had(fence.count)) {
             return;
@@ -154,7 +156,7 @@ impl State {
         let is_more = count != epoch.top();
         epoch.learn(count);
         let fence = Fence { count: epoch.top(), ..fence };
-        if seen.name == fence.name {
+        if self.seen.fence().is_some_and(|seen| seen.name == fence.name) {
             self.seen = Seen::Fence(fence);
         } else if is_more {
             // Another fence stands for what was seen, but not for the writes that this value shows.
@@ -181,12 +183,12 @@ impl State {
         if seen.name != fence.name {
             return if has_told { Step::Accept } else { Step::Tell(loss) };
         }
-        let is_known = |count: u64, epoch: Option<&mut Epoch>| {
-            count == seen.count || epoch.is_some_and(|epoch| epoch.is_at_top(count))
-        };
         match count {
             // Another call has been told, or will be, and the session goes on from here.
-            Some(count) if has_gone_on && is_known(count, self.fences.epoch(fence.name)) => return Step::Accept,
+            Some(count) if has_gone_on && self.fences.proves(seen, Some(count), false) => {
+                self.learn(seen, Some(count), false);
+                return Step::Accept;
+            }
             // An answer that comes late.
             _ if has_gone_on => return Step::Wait,
             // Between what was seen then and what is seen now: that one as well.
@@ -196,8 +198,10 @@ impl State {
         self.fences.turn(fence.name);
         let mut kept = None;
         if let Some(epoch) = self.fences.epoch(fence.name) {
-            kept = count.filter(|count| epoch.keeps_all(*count)).map(|count| Fence { count, ..fence });
-            epoch.restart(count.unwrap_or(0));
+            kept = count.filter(|count| epoch.keep(*count)).map(|count| Fence { count, ..fence });
+            if kept.is_none() {
+                epoch.restart(count.unwrap_or(0));
+            }
         }
         match kept {
             Some(kept) if is_open => self.fences.open = Some(kept),
