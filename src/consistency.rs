@@ -54,7 +54,9 @@ pub enum SessionMode {
     /// Each write costs a small key `redis-replicated:fence:…` that lives for 10 minutes after the last write. The user needs the
     /// rights to it and to `GET`, `INCRBY`, `PEXPIRE`, `MULTI`, `EXEC` and `HELLO`. Where a read needs a fence that there is
     /// none of, it raises one first, with one more request to the master: after a write in doubt, and every 5 minutes while a
-    /// session only reads. After [`token`](crate::ReplicatedClient::token) the next write takes another key.
+    /// session only reads. After [`token`](crate::ReplicatedClient::token) the next write takes another key. A token that is
+    /// taken while another thread writes with the same session is served by the master at first, and may be told
+    /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven), once.
     ///
     /// A key that was evicted or flushed, or a token older than 10 minutes, is
     /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven), once. Where the master refuses to raise the counter, because no memory
@@ -66,8 +68,5 @@ pub enum SessionMode {
     /// session reads from the master (a server is known by `dragonfly_version` in its reply to `HELLO`; behind a proxy that hides it,
     /// use [`ReadFrom::Master`](crate::ReadFrom::Master)). With [`max_staleness`](crate::ReplicatedClient::max_staleness), the
     /// session's reads go to the master too. Replicas that take writes of their own (`replica-read-only no`) are not noticed.
-    ///
-    /// Known fault: a session that several threads share can, after a failover that lost writes, read a write of its own and
-    /// then miss it. Give each thread a session of its own, or use [`Strict`](Self::Strict).
     Fence,
 }

@@ -389,15 +389,3 @@ fn a_blocking_command_does_not_wait_for_a_dead_master_as_long_as_it_would_block(
     let error = client.query::<()>(redis::cmd("BLPOP").arg("q").arg(0)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Checkout);
 }
-
-#[test]
-fn absurd_times_do_not_panic() {
-    let servers = set_with_key(0);
-    let client = servers.client_builder().build().unwrap();
-    let long = client.deadline(Duration::MAX);
-    assert_eq!(long.get::<String>("k").unwrap(), "v");
-    let mut pipeline = redis::pipe();
-    pipeline.rpush("q", 1).ignore();
-    ["1e19", "1e300", "-1", "nan"].iter().for_each(|time| _ = pipeline.cmd("BLPOP").arg("q").arg(time));
-    assert!(client.query_pipeline::<redis::Value>(&pipeline).is_err());
-}

@@ -269,3 +269,15 @@ fn without_threads() {
         assert_eq!(error.to_string(), text);
     }
 }
+
+#[test]
+fn absurd_times_do_not_panic() {
+    let servers = set_with_key(0);
+    let client = servers.client_builder().build().unwrap();
+    let long = client.deadline(Duration::MAX);
+    assert_eq!(long.get::<String>("k").unwrap(), "v");
+    let mut pipeline = redis::pipe();
+    pipeline.rpush("q", 1).ignore();
+    ["1e19", "1e300", "-1", "nan"].iter().for_each(|time| _ = pipeline.cmd("BLPOP").arg("q").arg(time));
+    assert!(client.query_pipeline::<redis::Value>(&pipeline).is_err());
+}
