@@ -115,7 +115,9 @@ pub(super) fn follow_authority(claims: &[Claim<'_>], incumbent: Option<&Incumben
     let named = claims.iter().position(|claim| claim.hint == Some(Role::Master));
     // A server that keeps its role to itself has to be believed the authority.
     let is_verified = |claim: &Claim<'_>| claim.answers() && claim.role() != Some(Role::Replica);
-    named.filter(|index| is_verified(&claims[*index])).or_else(|| position_of(claims, incumbent))
+    // One that says itself that it is a replica serves as such, whoever else is dead.
+    let holds_on = |index: &usize| !claims[*index].says(Role::Replica);
+    named.filter(|index| is_verified(&claims[*index])).or_else(|| position_of(claims, incumbent).filter(holds_on))
 }
 
 /// Chooses the master by what the nodes say, without an authority.

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use redis_replicated::testing::{ReplicaSet, Server, free_port};
 use redis_replicated::{
-    Builder, Description, Endpoint, Error, ErrorKind, NodeAddr, RefreshTrigger, ReplicatedClient, Result, Role,
-    TopologyProvider,
+    Builder, Description, Endpoint, Error, ErrorKind, NodeAddr, ReadFrom, RefreshTrigger, ReplicatedClient, Result,
+    Role, TopologyProvider,
 };
 
-use crate::support::{Load, addrs, places, promote, set_with_key, wait_until, wait_until_set_is};
+use crate::support::{Load, addrs, follow_port, places, promote, set_with_key, wait_until, wait_until_set_is};
 
 /// What a [`Scripted`] provider does when it is asked.
 #[derive(Clone, Debug)]
@@ -223,6 +223,24 @@ fn a_provider_that_names_a_replica_from_the_start_leads_no_write_there() {
     assert!(!error.may_have_executed(), "{error}");
     assert_eq!(servers.replica(0).errors("READONLY").unwrap(), 0);
     provider.say(Says::Set(set_of(&master, &[replica])));
+    client.deadline(Duration::from_secs(10)).set("k", "x").unwrap();
+}
+
+#[test]
+fn a_master_that_became_a_replica_serves_as_one_though_its_successor_is_dead() {
+    let mut servers = set_with_key(1);
+    let (old, new) = (servers.master().addr(), servers.replica(0).addr());
+    let provider = Scripted::new(Says::Set(set_of(&old, std::slice::from_ref(&new))), OFTEN);
+    let client = provider.builder().build().unwrap();
+    wait_until_set_is(&client, &old, std::slice::from_ref(&new));
+    provider.say(Says::Set(set_of(&new, std::slice::from_ref(&old))));
+    servers.replica_mut(0).stop();
+    follow_port(servers.master(), new.port().unwrap());
+    let assigned = |role| client.snapshot().nodes.iter().any(|node| node.addr == old && node.assigned_role == role);
+    wait_until("the old master is a replica", || assigned(Role::Replica));
+    assert_eq!(client.read_from(ReadFrom::Replica).get::<String>("k").unwrap(), "v");
+    promote(servers.master());
+    provider.say(Says::Set(set_of(&old, &[new])));
     client.deadline(Duration::from_secs(10)).set("k", "x").unwrap();
 }
 

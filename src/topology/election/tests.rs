@@ -231,6 +231,9 @@ fn an_authority_is_followed_once_the_node_confirms_it() {
     assert_eq!(followed(&world), Some(0));
     world.says(1, Some(Report::default()));
     assert_eq!(followed(&world), Some(1), "it keeps its role to itself");
+    world.is_silent(1);
+    world.says(0, replica("B", "down"));
+    assert_eq!(followed(&world), None, "the old one is a replica now, and serves as one");
     assert_eq!(follow_authority(&world.claims()[..1], None), None);
 }
 
