@@ -12,7 +12,10 @@ use redis_replicated::testing::{FaultProxy, NetworkFault, ReplicaSet, Server};
 use super::history::{KEYS, REIGN, Reigns, Values};
 use super::progress::Progress;
 use super::snapshot::{Snapshot, place};
-use crate::support::{Authority, Fake, broken_master, follow_port, unloadable_master, wait_until};
+use crate::support::{Authority, Fake, broken_master, follow_port, unloadable_master, wait_until, wait_within};
+
+/// A link is there within this time: a replica that met a server which hangs gives up after `repl-timeout`, 60 s.
+pub const LINKED_WITHIN: Duration = Duration::from_secs(90);
 
 /// How replicas may load what they get in a full resync; not every server knows all of them.
 const LOADS: [&str; 4] = ["disabled", "swapdb", "flushdb", "flush-before-load"];
@@ -235,7 +238,7 @@ impl<'a> Stage<'a> {
     pub fn heirs(&mut self) -> Vec<usize> {
         let mut others = self.others();
         let mut heir = None;
-        wait_until("somebody follows", || {
+        wait_within(LINKED_WITHIN, "somebody follows", || {
             heir = others.iter().position(|server| self.follows(*server));
             heir.is_some()
         });
@@ -264,14 +267,14 @@ impl<'a> Stage<'a> {
     /// Waits until a replica has all that the master has now.
     pub fn catch_up(&self, server: usize) {
         let offset = self.offset(self.master, "master_repl_offset");
-        wait_until("a replica has everything", || {
+        wait_within(LINKED_WITHIN, "a replica has everything", || {
             self.follows(server) && self.offset(server, "slave_repl_offset") >= offset
         });
     }
 
     /// Waits until everybody follows the master.
     pub fn settle(&self) {
-        wait_until("everybody follows", || self.is_settled());
+        wait_within(LINKED_WITHIN, "everybody follows", || self.is_settled());
     }
 
     pub fn is_settled(&self) -> bool {

@@ -11,8 +11,8 @@ use redis_replicated::testing::NetworkFault;
 
 use super::event::{End, Outage, Trap, Trial};
 use super::snapshot::Snapshot;
-use super::stage::Stage;
-use crate::support::{follow_port, wait_until};
+use super::stage::{LINKED_WITHIN, Stage};
+use crate::support::{follow_port, wait_until, wait_within};
 
 const SHORTEST_OUTAGE: Duration = Duration::from_millis(300);
 
@@ -81,7 +81,7 @@ impl Stage<'_> {
         self.write_strays(old, 10);
         self.cut_off(old);
         self.follow(old, self.master);
-        wait_until("the others follow", || others[1..].iter().all(|server| self.is_linked(*server)));
+        wait_within(LINKED_WITHIN, "the others follow", || others[1..].iter().all(|server| self.is_linked(*server)));
         old
     }
 
@@ -89,7 +89,7 @@ impl Stage<'_> {
     fn chain(&mut self, victim: usize) {
         let middle = (0..4).find(|server| ![victim, self.master].contains(server)).unwrap();
         self.follow(victim, middle);
-        wait_until("it follows a replica", || self.is_linked(victim));
+        wait_within(LINKED_WITHIN, "it follows a replica", || self.is_linked(victim));
         self.cut_off(middle);
         self.progress.flow(10, 20);
     }
@@ -171,13 +171,15 @@ impl Stage<'_> {
     fn estrange(&self, victim: usize) {
         let stranger = self.stranger.master();
         follow_port(self.server(victim), stranger.addr().port().unwrap());
-        wait_until("it follows the stranger", || self.is_linked(victim));
+        wait_within(LINKED_WITHIN, "it follows the stranger", || self.is_linked(victim));
         let mut connection = stranger.connection().unwrap();
         let mut steps = redis::pipe();
         steps.cmd("SET").arg("pad").arg("x".repeat(4 << 20)).ignore().cmd("DEL").arg("pad").ignore();
         steps.exec(&mut connection).unwrap();
         let offset = stranger.info("replication", "master_repl_offset").unwrap().unwrap().parse().unwrap();
-        wait_until("it has what the stranger has", || self.offset(victim, "slave_repl_offset") >= offset);
+        wait_within(LINKED_WITHIN, "it has what the stranger has", || {
+            self.offset(victim, "slave_repl_offset") >= offset
+        });
     }
 
     fn begin_outage(&mut self, trial: Trial, victim: usize) {

@@ -14,7 +14,7 @@ use redis_replicated::testing::{Sentinels, Server};
 use super::event::Event;
 use super::history::{KEYS, REIGN};
 use super::stage::{Stage, values};
-use crate::support::wait_until;
+use crate::support::{wait_until, wait_within};
 
 /// More replicas than there are.
 const TOO_MANY: &str = "10";
@@ -137,7 +137,7 @@ impl<'a> Watch<'a> {
     }
 
     fn wait_for_heir(&mut self) {
-        wait("Sentinels have promoted somebody", || self.notice());
+        wait_within(PATIENCE, "Sentinels have promoted somebody", || self.notice());
     }
 
     /// Looks whether Sentinels have promoted somebody, and records the reign.
@@ -178,7 +178,7 @@ impl<'a> Watch<'a> {
     /// everybody elsewhere, and finds no failover that is asked of it.
     pub fn settle(&mut self) {
         let mut gathered = Instant::now();
-        wait("everybody follows", || {
+        wait_within(PATIENCE, "everybody follows", || {
             if self.notice() || gathered.elapsed() > Duration::from_secs(2) {
                 self.gather();
                 gathered = Instant::now();
@@ -197,14 +197,5 @@ impl<'a> Watch<'a> {
         let is = |name: &str, value: &str| said.get(name).is_some_and(|said| said == value);
         let port = self.stage.server(self.stage.master).addr().port().unwrap();
         is("port", &port.to_string()) && is("flags", "master")
-    }
-}
-
-/// Waits until the condition holds, as long as Sentinels may need.
-fn wait(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(10));
     }
 }
