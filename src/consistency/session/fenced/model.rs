@@ -141,32 +141,8 @@ impl World {
                     self.writes.push(Write { demand, raise, kind, answer: None, is_over: false });
                 }
             }
-            // At any server that takes itself for a master; once.
-            Event::Execute(write, server) => {
-                let Some(write) = self.pick(write, |write| write.answer.is_none()) else { return Ok(()) };
-                let raise = self.writes[write].raise;
-                self.logs[server].push(Entry::Raised { write, name: raise.name, amount: raise.amount });
-                let log = &self.logs[server];
-                let count = Self::count(log, raise.name).unwrap_or(0);
-                let before = raise.before.and_then(|fence| Self::count(log, fence.name));
-                self.writes[write].answer = Some(Raised { count, before, by: server as u64 });
-            }
-            Event::Answer(write) => {
-                let is_answered = |write: &Write| !write.is_over && write.answer.is_some();
-                let Some(write) = self.pick(write, is_answered) else { return Ok(()) };
-                let Write { demand, raise, answer, .. } = self.writes[write].clone();
-                let Some(answer) = answer else { return Ok(()) };
-                self.writes[write].is_over = true;
-                let found = self.session.raised(&demand, raise, answer, self.now);
-                self.session.cancel(raise);
-                if self.writes[write].kind != Kind::Touch {
-                    self.seen.insert(write);
-                    self.answered.insert(write, self.turns);
-                    self.acknowledged.insert(write);
-                }
-                self.check_alarm(found)?;
-                self.found = self.found.max(found);
-            }
+            Event::Execute(write, server) => self.execute(write, server),
+            Event::Answer(write) => self.answer(write)?,
             Event::Lose(write) => {
                 let Some(write) = self.pick(write, |write| !write.is_over) else { return Ok(()) };
                 self.writes[write].is_over = true;
@@ -207,6 +183,34 @@ impl World {
                 self.reads.clear();
             }
         }
+        Ok(())
+    }
+
+    /// At any server that takes itself for a master; once.
+    fn execute(&mut self, write: usize, server: usize) {
+        let Some(write) = self.pick(write, |write| write.answer.is_none()) else { return };
+        let raise = self.writes[write].raise;
+        self.logs[server].push(Entry::Raised { write, name: raise.name, amount: raise.amount });
+        let log = &self.logs[server];
+        let count = Self::count(log, raise.name).unwrap_or(0);
+        let before = raise.before.and_then(|fence| Self::count(log, fence.name));
+        self.writes[write].answer = Some(Raised { count, before, by: server as u64 });
+    }
+
+    fn answer(&mut self, write: usize) -> Result<(), TestCaseError> {
+        let Some(write) = self.pick(write, |write| !write.is_over && write.answer.is_some()) else { return Ok(()) };
+        let Write { demand, raise, answer, .. } = self.writes[write].clone();
+        let Some(answer) = answer else { return Ok(()) };
+        self.writes[write].is_over = true;
+        let found = self.session.raised(&demand, raise, answer, self.now);
+        self.session.cancel(raise);
+        if self.writes[write].kind != Kind::Touch {
+            self.seen.insert(write);
+            self.answered.insert(write, self.turns);
+            self.acknowledged.insert(write);
+        }
+        self.check_alarm(found)?;
+        self.found = self.found.max(found);
         Ok(())
     }
 

@@ -55,10 +55,8 @@ impl State {
         let is_open = |before: Fence| self.fences.open.is_some_and(|open| open.name == before.name);
         let before = match (self.seen.fence(), raise.before) {
             // The first answer behind this fence: it stands for the one before from now on, if that was there.
-            (Some(seen), Some(before)) if seen.name == before.name || is_open(before) => {
-                self.judge(before, raised.before)
-            }
-            (None, Some(before)) if is_open(before) => self.judge(before, raised.before),
+            (Some(seen), Some(before)) if seen.name == before.name => self.judge(before, raised.before),
+            (_, Some(before)) if is_open(before) => self.judge(before, raised.before),
             (Some(seen), _) if seen.name == raise.name => None,
             // Other calls have gone on behind a fence that this one did not ask for.
             (Some(seen), _) => (seen.count > 0).then_some(Loss::Unproven),
@@ -133,11 +131,11 @@ impl State {
     /// Returns whether a node contains what was seen when the call began, and learns what it contains beyond that.
     pub(super) fn is_past(&mut self, demand: &Demand, passed: Passed) -> bool {
         let has_gone_on = self.fences.era != demand.era;
-        let asked = || [(demand.seen.fence(), passed.count), (demand.open, passed.open)].into_iter();
-        let asked = || asked().filter_map(|(fence, count)| fence.map(|fence| (fence, count)));
-        let is_past = asked().all(|(fence, count)| self.fences.proves(fence, count, has_gone_on));
+        let asked = [(demand.seen.fence(), passed.count), (demand.open, passed.open)];
+        let asked = asked.into_iter().filter_map(|(fence, count)| Some((fence?, count)));
+        let is_past = asked.clone().all(|(fence, count)| self.fences.proves(fence, count, has_gone_on));
         if is_past {
-            asked().for_each(|(fence, count)| self.learn(fence, count, has_gone_on));
+            asked.for_each(|(fence, count)| self.learn(fence, count, has_gone_on));
         }
         is_past
     }
