@@ -110,7 +110,7 @@ impl Epoch {
     pub(super) fn resumed(name: u64, value: u64, told: Option<u64>) -> Self {
         let mut epoch = Self::new(name);
         epoch.restart(value);
-        epoch.is_told = true;
+        (epoch.is_told, epoch.written) = (true, value);
         if let Some(told) = told.filter(|told| *told & !ALL_NEEDED < value) {
             epoch.written = told & !ALL_NEEDED;
             if told & ALL_NEEDED == 0 {
@@ -236,7 +236,14 @@ impl Epoch {
         if own.is_some_and(|own| own.is_unsure) && value < self.top() {
             return Before::Unknown;
         }
-        self.restart(value);
+        if let Some(own) = own {
+            self.restart(before);
+            self.under_way.push(own);
+            self.learn(value);
+            self.cancel(amount);
+        } else {
+            self.restart(value);
+        }
         Before::Other(before)
     }
 
@@ -269,8 +276,9 @@ impl Epoch {
     /// The counter stands at a value that does not go on from the top: it goes on from there.
     pub(super) fn restart(&mut self, value: u64) {
         self.chain.clear();
-        self.chain.push_back(Place { value, written: value });
-        (self.written, self.needed) = (value, value);
+        self.chain.push_back(Place { value, written: 0 });
+        // What it is made of is not known: only that it has to be there.
+        (self.written, self.needed) = (0, value);
         self.touches.clear();
         // Whether those writes are in it, nobody knows.
         self.forget_found();

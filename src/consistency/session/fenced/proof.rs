@@ -165,13 +165,26 @@ impl State {
     /// The set's master does not contain what was seen when the call began.
     pub(super) fn miss(&mut self, demand: &Demand, passed: Passed) -> Step {
         let (has_gone_on, has_told) = (self.fences.era != demand.era, self.fences.losses != demand.losses);
-        let is_open = demand.seen.fence().is_none_or(|seen| self.fences.proves(seen, passed.count, has_gone_on));
-        let (asked, seen, count) = if is_open {
-            (demand.open, self.fences.open, passed.open)
-        } else {
-            (demand.seen.fence(), self.seen.fence(), passed.count)
-        };
-        let (Some(fence), Some(seen)) = (asked, seen) else {
+        let mut step = Step::Accept;
+        if let Some(fence) = demand.seen.fence()
+            && !self.fences.proves(fence, passed.count, has_gone_on)
+        {
+            let now = self.seen.fence();
+            step = self.miss_fence(Missed { fence, now, count: passed.count, is_open: false, has_gone_on, has_told });
+        }
+        if let Some(fence) = demand.open.filter(|_| step == Step::Accept)
+            && !self.fences.proves(fence, passed.open, has_gone_on)
+        {
+            let now = self.fences.open;
+            step = self.miss_fence(Missed { fence, now, count: passed.open, is_open: true, has_gone_on, has_told });
+        }
+        step
+    }
+
+    /// The set's master does not contain what this fence stood for.
+    fn miss_fence(&mut self, missed: Missed) -> Step {
+        let Missed { fence, now, count, is_open, has_gone_on, has_told } = missed;
+        let Some(seen) = now else {
             // Another call has been told; or has made sure of it, behind a fence that is to be asked for.
             return if has_told { Step::Accept } else { Step::Wait };
         };
@@ -213,6 +226,21 @@ impl State {
         self.fences.losses += 1;
         Step::Tell(loss)
     }
+}
+
+/// A fence that the set's master does not prove.
+#[derive(Clone, Copy, Debug)]
+struct Missed {
+    /// As it was when the call began, and as the session goes by it now.
+    fence: Fence,
+    now: Option<Fence>,
+    /// Where it stands on the master.
+    count: Option<u64>,
+    /// It is the one that is proven beside the present one.
+    is_open: bool,
+    /// Since the call began, the session went on elsewhere; and something was found to be lost.
+    has_gone_on: bool,
+    has_told: bool,
 }
 
 impl Fences {
