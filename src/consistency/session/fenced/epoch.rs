@@ -123,11 +123,9 @@ impl Epoch {
 
     /// Returns what a token says beside the last value, if there is something to say: how much of it was written.
     pub(super) fn told(&self) -> Option<u64> {
-        if self.needed < self.top() {
-            Some(self.needed)
-        } else {
-            Some(self.written | ALL_NEEDED).filter(|_| self.written < self.needed)
-        }
+        // There is room for one number: where not all that is needed was written, all of the value is needed.
+        let all_needed = || Some(self.written | ALL_NEEDED).filter(|_| self.written < self.top());
+        if self.written == self.needed { Some(self.needed).filter(|needed| *needed < self.top()) } else { all_needed() }
     }
 
     /// The last value of the counter that is known; 0: none yet.

@@ -76,3 +76,17 @@ fn nothing_grows_without_end() {
     amounts[..4].iter().for_each(|amount| epoch.lose(*amount));
     assert!(epoch.is_over());
 }
+
+#[test]
+fn who_goes_on_by_a_token_calls_nothing_lost_that_was_never_written() {
+    let mut epoch = Epoch::new(7);
+    let (first, second) = (epoch.begin(1, Kind::Touch), epoch.begin(2, Kind::Touch));
+    epoch.answered(first, first);
+    epoch.answered(second, first + second);
+    let resumed = Epoch::resumed(7, epoch.top(), epoch.told());
+    assert!(!resumed.proves_loss(first) && !resumed.proves_loss(0));
+    assert!(epoch.keeps_all(first), "the first one stands for what was there before");
+    let write = epoch.begin(3, Kind::Whole);
+    epoch.answered(write, first + second + write);
+    assert!(epoch.proves_loss(first + second));
+}
