@@ -339,6 +339,7 @@ fn a_failover_by_sentinels_is_told_in_order_and_the_first_set_once() {
     servers.master_mut().stop();
     client.set("k", "v").unwrap();
     wait_until("it is told", || !events("failover", "from", &old.to_string()).is_empty());
+    // Whatever is wrongly told, is told by now.
     thread::sleep(Duration::from_millis(2500));
     let texts: Vec<String> = lines_about(&all).iter().map(text_of).collect();
     let at = |name: &str| {
