@@ -12,13 +12,14 @@ use self::tls::TlsSource;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Classifier};
 use crate::client::{Options, ReplicatedClient, Shared};
-use crate::consistency::SessionMode;
 use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
 use crate::pool::{Housekeeping, Limits, Means, Resolver};
-use crate::routing::{Budget, Protection, ReadFrom};
+use crate::retry::Budget;
+use crate::selection::{Permits, ReadFrom};
+use crate::session::SessionMode;
 use crate::strategy::{PeakEwma, Strategy};
-use crate::topology::{Keeper, TopologyProvider, Workshop, cannot_start};
+use crate::topology::{ServerSettings, TopologyProvider, TopologyStore, cannot_start};
 
 mod check;
 mod chosen;
@@ -337,7 +338,7 @@ impl Builder {
         let means = Means { resolver: self.resolver, tls: self.tls.read()? };
         let supply = self.source.supply(self.limits, &means)?;
         let strategy = self.narrowing.around(self.strategy.made()?, self.limits.size);
-        let workshop = Workshop {
+        let server_settings = ServerSettings {
             limits: self.limits,
             client_name: self.client_name,
             means,
@@ -352,13 +353,14 @@ impl Builder {
             FallbackLimit::Fixed(limit) => Some(limit),
             FallbackLimit::Off => None,
         };
-        let keeper = Keeper::new(supply.provider, &supply.first, supply.manner, workshop, self.monitor_interval)?;
-        let keeper = Arc::new(keeper);
-        keeper.start(supply.asks_provider)?;
+        let store =
+            TopologyStore::new(supply.provider, &supply.first, supply.manner, server_settings, self.monitor_interval)?;
+        let store = Arc::new(store);
+        store.start(supply.asks_provider)?;
         let budget = Budget::new(Instant::now());
-        let protection = Protection::new(limit, self.limits.checkout);
+        let permits = Permits::new(limit, self.limits.checkout);
         let (session_mode, fixed) = (self.session_mode, supply.fixed);
-        let shared = Shared { keeper, classifier, strategy, budget, protection, session_mode, fixed };
+        let shared = Shared { store, classifier, strategy, budget, permits, session_mode, fixed };
         let options = Options {
             read_from: self.read_from,
             deadline: self.deadline,

@@ -13,12 +13,14 @@ use self::pick::{NoPick, Picked};
 use self::setbacks::Setbacks;
 use crate::addr::NodeAddr;
 use crate::classification::{Classifier, Request};
-use crate::consistency::{Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::{Outcome, Role};
-use crate::routing::{Budget, Protection, ReadFrom, Reply, Setting, Verdict, judge};
+use crate::node::Outcome;
+use crate::replication::Role;
+use crate::retry::{Budget, Reply, Setting, Verdict, judge};
+use crate::selection::{Permits, ReadFrom};
+use crate::session::{Seen, Session, SessionMode};
 use crate::strategy::Strategy;
-use crate::topology::{Fixed, Keeper, LeftOut, Member, Topology};
+use crate::topology::{Assigned, Fixed, LeftOut, Topology, TopologyStore};
 
 mod attempt;
 mod check;
@@ -29,9 +31,9 @@ mod explain;
 mod fence;
 mod guard;
 mod pick;
+mod pinned;
 mod query;
 mod sealed;
-mod seat;
 mod second;
 mod session;
 mod set;
@@ -39,8 +41,8 @@ mod setbacks;
 
 pub use self::dedicated::Target;
 pub(crate) use self::guard::{Confirmation, Guard};
+pub(crate) use self::pinned::Pinned;
 pub(crate) use self::query::{server_error, type_name};
-pub(crate) use self::seat::Seat;
 
 /// A request that was refused for now is not sent again with less time left: it is certain that it was not executed, and
 /// would not be once a reply is late.
@@ -78,11 +80,11 @@ pub struct ReplicatedClient {
 /// What all handles of a client share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) store: Arc<TopologyStore>,
     pub(crate) classifier: Classifier,
     pub(crate) strategy: Box<dyn Strategy>,
     pub(crate) budget: Budget,
-    pub(crate) protection: Protection,
+    pub(crate) permits: Permits,
     pub(crate) session_mode: SessionMode,
     /// The nodes that were named, if no provider describes the set.
     pub(crate) fixed: Option<Arc<Fixed>>,
@@ -120,19 +122,19 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn node(&self) -> &NodeAddr {
-        self.topology.members()[self.position].node.addr()
+        self.topology.servers()[self.position].node.addr()
     }
 
     /// Tells whether several processes answer where this came from.
     pub(crate) fn is_from_shared_endpoint(&self) -> bool {
-        self.topology.members()[self.position].node.is_shared()
+        self.topology.servers()[self.position].node.is_shared()
     }
 }
 
 impl ReplicatedClient {
     /// Routes a request and returns the reply.
     pub(crate) fn call(&self, request: &Request<'_>, aim: Aim<'_>) -> Result<Served> {
-        let mut topology = self.shared.keeper.current();
+        let mut topology = self.shared.store.current();
         let mut clock = Clock::start(self.options.deadline);
         let mut guard = self.guard(request, aim, &mut clock)?;
         let mut left_out = guard.left_out(&topology);
@@ -158,29 +160,33 @@ impl ReplicatedClient {
                 clock.pause();
                 continue;
             }
-            let member = &topology.members()[target.position];
-            let attempt = attempt(member, &guard, &clock, target.has_more);
-            let has_new_master = &|| self.shared.keeper.has_new_master();
-            let setting = Setting { place: member.place, is_second: setbacks.first_answer.is_some(), has_new_master };
-            let (verdict, outcome) = setbacks.count(member, &attempt, &mut clock, judge(request, &attempt, setting));
+            let server = &topology.servers()[target.position];
+            let attempt = attempt(server, &guard, &clock, target.has_more);
+            let has_new_master = &|| self.shared.store.has_new_master();
+            let setting = Setting {
+                assigned_role: server.assigned_role,
+                is_second: setbacks.first_answer.is_some(),
+                has_new_master,
+            };
+            let (verdict, outcome) = setbacks.count(server, &attempt, &mut clock, judge(request, &attempt, setting));
             let error = match (verdict, attempt) {
                 (Verdict::Answer, Ok(mut reply)) => {
-                    self.conclude(&topology, member, &reply, &setbacks, &clock);
+                    self.conclude(&topology, server, &reply, &setbacks, &clock);
                     reply.hide_arguments(request);
                     return Ok(Served { reply, seen: guard.seen(), topology, position: target.position });
                 }
-                (_, failed) => explain_failure(request, member, failed, setbacks.error.take()),
+                (_, failed) => explain_failure(request, server, failed, setbacks.error.take()),
             };
             clock.tick();
             is_free = matches!(verdict, Verdict::Unproven | Verdict::Another | Verdict::Master);
-            self.note(member, outcome, &clock);
-            tracing::debug!(node = %member.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
+            self.note(server, outcome, &clock);
+            tracing::debug!(node = %server.node.addr(), command = %request, attempt = clock.attempt(), ?verdict, %error, "attempt failed");
             match verdict {
                 Verdict::GiveUp | Verdict::Answer => return Err(error),
                 Verdict::SameNode => picked = Some(target),
                 Verdict::Elsewhere => left_out.insert(target.position),
                 Verdict::Another | Verdict::Master => {
-                    guard.turn_from(&member.node, verdict == Verdict::Master);
+                    guard.turn_from(&server.node, verdict == Verdict::Master);
                     left_out = left_out.and(guard.left_out(&topology));
                     setbacks.first_answer = Some(error.clone());
                 }
@@ -201,9 +207,9 @@ impl ReplicatedClient {
 
     /// Records an answer, and what it says of the nodes that were asked before.
     #[inline]
-    fn conclude(&self, topology: &Topology, member: &Member, reply: &Reply, setbacks: &Setbacks, clock: &Clock) {
+    fn conclude(&self, topology: &Topology, server: &Assigned, reply: &Reply, setbacks: &Setbacks, clock: &Clock) {
         setbacks.blame(clock.now());
-        member.record_answer();
+        server.record_answer();
         if let Some(first) = &setbacks.first_answer {
             self.compare(topology, first, reply, clock.now());
         }
@@ -224,7 +230,7 @@ impl ReplicatedClient {
                 // Everybody was tried once, or nobody is there yet: nodes whose connections were killed are alive.
                 None => Ok(self.wait(topology, clock)),
             },
-            NoPick::Full(_) if self.wait_for_room(clock) => Ok(self.shared.keeper.current()),
+            NoPick::Full(_) if self.wait_for_room(clock) => Ok(self.shared.store.current()),
             NoPick::Full(error) | NoPick::Never(error) => Err(setbacks.or(error)),
         }
     }
@@ -232,7 +238,7 @@ impl ReplicatedClient {
     /// Tells whether there may be another attempt: reads share a budget of those, and waiting for a master is free.
     #[inline]
     fn may_attempt(&self, request: &Request<'_>, clock: &Clock) -> bool {
-        let answered = || self.shared.keeper.current().answered();
+        let answered = || self.shared.store.current().answered();
         !request.is_read() || self.shared.budget.withdraw(answered, clock.now())
     }
 
@@ -242,10 +248,10 @@ impl ReplicatedClient {
     fn closer(&self, topology: &Topology, mut left_out: LeftOut, position: usize, clock: &Clock) -> LeftOut {
         let is_second = !left_out.is_empty();
         left_out.insert(position);
-        let answered = || self.shared.keeper.current().answered();
+        let answered = || self.shared.store.current().answered();
         let may_ask_another = !is_second && self.shared.budget.withdraw(answered, clock.now());
         // While it is out, there may be nobody but the replicas.
-        let serves = |master: usize| !topology.members()[master].node.is_ejected();
+        let serves = |master: usize| !topology.servers()[master].node.is_ejected();
         let has_last_word = topology.master().is_some_and(serves) && self.options.read_from != ReadFrom::Replica;
         if may_ask_another || !has_last_word { left_out } else { left_out.and(topology.replicas()) }
     }
@@ -253,11 +259,11 @@ impl ReplicatedClient {
     /// Waits until the set has changed, or for a pause; returns what the set is then.
     #[cold]
     fn wait(&self, known: &Topology, clock: &mut Clock) -> Arc<Topology> {
-        let keeper = &self.shared.keeper;
-        if !keeper.is_monitored() && (!known.is_settled() || known.master().is_none()) {
-            keeper.suspect();
+        let store = &self.shared.store;
+        if !store.is_monitored() && (!known.is_settled() || known.master().is_none()) {
+            store.suspect();
         }
-        let next = keeper.wait_for_change(known, clock.next_pause());
+        let next = store.wait_for_change(known, clock.next_pause());
         clock.look();
         next
     }
@@ -265,29 +271,29 @@ impl ReplicatedClient {
     /// Waits until there is room for one more fallback read. Returns whether there is.
     #[cold]
     fn wait_for_room(&self, clock: &mut Clock) -> bool {
-        let protection = &self.shared.protection;
-        let has_room = protection.wait_for_room(clock.permit_end(protection.patience()));
+        let permits = &self.shared.permits;
+        let has_room = permits.wait_for_room(clock.permit_end(permits.patience()));
         clock.look();
         has_room
     }
 
     /// Notes what an attempt says about its node, and has the set looked at if it may have changed.
     #[cold]
-    fn note(&self, member: &Member, outcome: Option<Outcome>, clock: &Clock) {
+    fn note(&self, server: &Assigned, outcome: Option<Outcome>, clock: &Clock) {
         let Some(outcome) = outcome else { return };
-        let keeper = &self.shared.keeper;
-        let has_moved = member.node.role() != member.place;
+        let store = &self.shared.store;
+        let has_moved = server.node.role() != server.assigned_role;
         if has_moved {
             // Nothing is wrong with it but its place: it is asked last as long as that is another than its role.
-            member.node.count_failure();
+            server.node.count_failure();
         } else {
-            member.record_failure(outcome, clock.now());
+            server.record_failure(outcome, clock.now());
         }
-        if has_moved || (member.place == Role::Master && member.node.is_ejected()) {
-            keeper.suspect();
-        } else if member.place == Role::Master {
+        if has_moved || (server.assigned_role == Role::Master && server.node.is_ejected()) {
+            store.suspect();
+        } else if server.assigned_role == Role::Master {
             // How long it has been silent decides when another may take its place.
-            member.ring();
+            server.request_check();
         }
     }
 
@@ -305,7 +311,7 @@ impl ReplicatedClient {
     /// The error where nobody is there, with the reason why the set could not be described if there is one.
     #[cold]
     fn missing(&self, missing: String) -> Error {
-        match self.shared.keeper.failure() {
+        match self.shared.store.failure() {
             Some(failure) => {
                 let error = Error::new(ErrorKind::Unavailable, format!("{missing} ({failure})"));
                 error.caused_by(failure.as_redis().cloned())
@@ -339,12 +345,12 @@ impl ReplicatedClient {
 
 impl fmt::Debug for ReplicatedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topology = self.shared.keeper.current();
-        let nodes: Vec<_> = topology.members().iter().map(|member| &member.node).collect();
+        let topology = self.shared.store.current();
+        let nodes: Vec<_> = topology.servers().iter().map(|server| &server.node).collect();
         let mut out = f.debug_struct("ReplicatedClient");
         if nodes.is_empty() {
             // It has not told of a node yet.
-            out.field("provider", self.shared.keeper.provider());
+            out.field("provider", self.shared.store.provider());
         } else {
             out.field("nodes", &nodes);
         }

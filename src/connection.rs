@@ -8,9 +8,9 @@ use self::scans::Scans;
 use self::transaction::Transaction;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Request, TransactionStep};
-use crate::client::{Aim, ReplicatedClient, Seat, Served, server_error, type_name};
+use crate::client::{Aim, Pinned, ReplicatedClient, Served, server_error, type_name};
 use crate::error::{Error, Result, server_error_of};
-use crate::routing::{Reply, executed_nothing};
+use crate::retry::{Reply, executed_nothing};
 
 mod scans;
 mod transaction;
@@ -41,7 +41,7 @@ pub struct RoutedConnection {
     client: ReplicatedClient,
     scans: Scans,
     /// The connection on which scans go on behind a shared endpoint: another one may lead to another process.
-    held: Option<Seat>,
+    held: Option<Pinned>,
     transaction: Transaction,
     /// The node that served the last pipeline, and why the last one failed: for `query_pipeline`.
     served_by: Option<NodeAddr>,
@@ -125,7 +125,7 @@ impl RoutedConnection {
                 other.release();
             }
             self.scans.forget(served.node());
-            self.held = Some(self.client.take_seat_beside(served, request)?);
+            self.held = Some(self.client.pin_beside(served, request)?);
         }
         Ok(())
     }
@@ -242,8 +242,8 @@ impl ConnectionLike for RoutedConnection {
     }
 
     fn get_db(&self) -> i64 {
-        let topology = self.client.shared.keeper.current();
-        topology.master().map_or(0, |master| topology.members()[master].pool.database())
+        let topology = self.client.shared.store.current();
+        topology.master().map_or(0, |master| topology.servers()[master].pool.database())
     }
 
     /// Asks the master by `PING`.

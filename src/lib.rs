@@ -61,6 +61,8 @@ mod connection;
 
 mod client;
 
+mod session;
+
 mod topology;
 
 mod endpoint;
@@ -68,13 +70,14 @@ mod pool;
 
 mod addr;
 mod classification;
-mod consistency;
 mod error;
 mod events;
 pub mod guide;
 mod hash;
 mod node;
-mod routing;
+mod replication;
+mod retry;
+mod selection;
 mod spelling;
 pub mod strategy;
 
@@ -89,11 +92,12 @@ pub use self::classification::{Classification, Classifier};
 pub use self::client::{ReplicatedClient, Target};
 pub use self::config::Config;
 pub use self::connection::RoutedConnection;
-pub use self::consistency::{ParseTokenError, SessionMode, Token};
 pub use self::endpoint::Endpoint;
 pub use self::error::{Error, ErrorKind, Result};
-pub use self::node::{InFlight, Node, Outcome, Role, SyncState};
-pub use self::routing::{Decision, Exclusion, Measures, ParseReadFromError, ReadFrom};
+pub use self::node::{InFlight, Node, Outcome, SyncState};
+pub use self::replication::Role;
+pub use self::selection::{Decision, Exclusion, Measures, ParseReadFromError, ReadFrom};
+pub use self::session::{ParseTokenError, SessionMode, Token};
 pub use self::topology::{Description, NodeSnapshot, RefreshTrigger, ReplicationSnapshot, Snapshot, TopologyProvider};
 
 /// What the docs promise of the types that threads share.

@@ -15,22 +15,19 @@ use self::heartbeat::Heartbeat;
 use self::latency::Latency;
 use crate::addr::NodeAddr;
 use crate::hash::Fnv;
+use crate::replication::{Report, Role};
 
 mod health;
 mod heartbeat;
 mod in_flight;
 mod latency;
 mod record;
-mod report;
-mod role;
 mod sync_state;
 mod window;
 
 pub use self::health::Outcome;
 pub use self::in_flight::InFlight;
 pub(crate) use self::latency::{Measured, Moment};
-pub(crate) use self::report::{MOST_FOLLOWERS, Report, addr_of, role_of};
-pub use self::role::Role;
 pub use self::sync_state::SyncState;
 
 /// One server process of a replicated set, as strategies see it.

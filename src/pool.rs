@@ -15,8 +15,8 @@ use self::connector::Connector;
 use self::slots::Slots;
 use self::unpooled::Unpooled;
 use crate::error::Result;
-use crate::node::Role;
-use crate::routing::{Fault, Obstacle, Stage};
+use crate::replication::Role;
+use crate::retry::{Fault, Obstacle, Stage};
 
 mod access;
 mod connector;

@@ -7,55 +7,56 @@ use std::time::Instant;
 use arrayvec::ArrayVec;
 
 use crate::addr::NodeAddr;
-use crate::node::{Node, Role, SyncState};
-use crate::routing::{Exclusion, Rank, ReadFrom, rank};
+use crate::node::{Node, SyncState};
+use crate::replication::Role;
+use crate::selection::{Exclusion, Rank, ReadFrom, rank};
 use crate::strategy::{Candidates, MOST_NODES};
 
 mod announced;
-mod bell;
 mod chain;
-mod chronicle;
 mod description;
 mod discovery;
 mod election;
 #[cfg(test)]
 mod fake;
 mod fixed;
-mod keeper;
-mod ledger;
+mod history;
+mod membership;
 mod names;
-mod peer;
 mod progress;
 mod refresher;
 mod refused;
 mod sentinel;
+mod server;
 mod snapshot;
+mod store;
 mod thread;
 mod turn;
+mod wakeup;
 mod watcher;
 
 pub use self::description::{Description, RefreshTrigger, TopologyProvider};
 pub(crate) use self::discovery::Discovery;
 pub(crate) use self::fixed::Fixed;
-pub(crate) use self::keeper::Keeper;
-pub(crate) use self::peer::{Peer, Workshop};
 pub(crate) use self::progress::Hint;
 pub(crate) use self::sentinel::SentinelGroup;
+pub(crate) use self::server::{Server, ServerSettings};
 pub use self::snapshot::{NodeSnapshot, ReplicationSnapshot, Snapshot};
+pub(crate) use self::store::TopologyStore;
 pub(crate) use self::thread::cannot_start;
 
 /// A node with its pool, and its place in this topology.
 #[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub(crate) peer: Arc<Peer>,
+pub(crate) struct Assigned {
+    pub(crate) server: Arc<Server>,
     /// What the topology takes the node for; [`Node::role`] is what it was last seen as.
-    pub(crate) place: Role,
+    pub(crate) assigned_role: Role,
 }
 
 /// The picture of master and replicas that a call works with.
 #[derive(Debug)]
 pub(crate) struct Topology {
-    members: Vec<Member>,
+    servers: Vec<Assigned>,
     generation: u64,
     has_replicas: bool,
     /// It is known which node is the master, as far as anybody can know. Until then no call goes to one.
@@ -103,28 +104,28 @@ pub(crate) enum NoChoice {
     Nobody,
 }
 
-impl Member {
+impl Assigned {
     /// Tells whether anything speaks against the role that the topology gives the node.
     #[inline]
     pub(crate) fn is_in_place(&self, proven: Option<Role>) -> bool {
-        self.node.role() == self.place && proven.is_none_or(|role| role == self.place)
+        self.node.role() == self.assigned_role && proven.is_none_or(|role| role == self.assigned_role)
     }
 }
 
-impl Deref for Member {
-    type Target = Peer;
+impl Deref for Assigned {
+    type Target = Server;
 
     #[inline]
-    fn deref(&self) -> &Peer {
-        &self.peer
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
 
 impl Topology {
     /// `members` are at most 64, at most one of them the master.
-    pub(crate) fn new(members: Vec<Member>, generation: u64, is_settled: bool) -> Self {
-        let has_replicas = members.iter().any(|member| member.place == Role::Replica);
-        Self { members, generation, has_replicas, is_settled }
+    pub(crate) fn new(servers: Vec<Assigned>, generation: u64, is_settled: bool) -> Self {
+        let has_replicas = servers.iter().any(|server| server.assigned_role == Role::Replica);
+        Self { servers, generation, has_replicas, is_settled }
     }
 
     /// Collects the best-ranked nodes that may serve a read, or anything else, and are not left out.
@@ -136,26 +137,28 @@ impl Topology {
         let mut is_protected = false;
         let hides_master = !self.is_settled && !need.presumes;
         let mut nodes = ArrayVec::<&Node, MOST_NODES>::new();
-        for (index, member) in self.members.iter().enumerate() {
-            if left_out.contains(index) || (hides_master && member.place == Role::Master) {
+        for (index, server) in self.servers.iter().enumerate() {
+            if left_out.contains(index) || (hides_master && server.assigned_role == Role::Master) {
                 continue;
             }
-            let Ok(rank) = rank(&member.node, member.place, need.is_read, need.read_from, now) else { continue };
+            let Ok(rank) = rank(&server.node, server.assigned_role, need.is_read, need.read_from, now) else {
+                continue;
+            };
             if rank == Rank::Fallback && !need.may_fall_back && self.falls_back(need) {
                 is_protected = true;
                 continue;
             }
             eligible += 1;
-            let rank = (rank, member.node.is_unreached(now), !member.progress.may_have(need.hint, now));
+            let rank = (rank, server.node.is_unreached(now), !server.progress.may_have(need.hint, now));
             if rank < best {
                 best = rank;
                 nodes.clear();
                 is_eased_in = false;
             }
             if rank == best {
-                is_eased_in |= member.node.is_eased_in();
+                is_eased_in |= server.node.is_eased_in();
                 // There are no more members than places.
-                let _ = nodes.try_push(&member.node);
+                let _ = nodes.try_push(&server.node);
             }
         }
         let (best, ..) = best;
@@ -177,7 +180,7 @@ impl Topology {
     /// Tells whether another topology is about to take the place of this one, or has.
     #[cold]
     fn is_outdated(&self) -> bool {
-        self.master().is_some_and(|master| self.members[master].node.sync_state() == SyncState::Diverged)
+        self.master().is_some_and(|master| self.servers[master].node.sync_state() == SyncState::Diverged)
     }
 
     /// Tells whether a read that the master serves is a fallback read, for want of replicas.
@@ -188,40 +191,41 @@ impl Topology {
     /// Tells whether one of the nodes that were tried in this round is not known to be out.
     #[cold]
     fn may_still_serve(&self, need: Need, now: Instant, left_out: LeftOut) -> bool {
-        let serves = |member: &Member| {
-            rank(&member.node, member.place, need.is_read, need.read_from, now) == Ok(Rank::Preferred)
+        let serves = |server: &Assigned| {
+            rank(&server.node, server.assigned_role, need.is_read, need.read_from, now) == Ok(Rank::Preferred)
         };
-        self.members.iter().enumerate().any(|(index, member)| left_out.contains(index) && serves(member))
+        self.servers.iter().enumerate().any(|(index, server)| left_out.contains(index) && serves(server))
     }
 
     /// Returns why each node that is not a candidate is not.
     pub(crate) fn exclusions(&self, need: Need, now: Instant, candidates: &[NodeAddr]) -> Vec<(NodeAddr, Exclusion)> {
-        let others = self.members.iter().filter(|member| !candidates.contains(member.node.addr()));
-        let reason = |member: &Member| match rank(&member.node, member.place, need.is_read, need.read_from, now) {
-            Err(exclusion) => exclusion,
-            Ok(Rank::LastResort) => Exclusion::Ejected,
-            Ok(Rank::OutOfSync) => Exclusion::OutOfSync,
-            Ok(Rank::Lagging) => Exclusion::Lagging,
-            Ok(Rank::Fallback) if !need.may_fall_back => Exclusion::Protected,
-            Ok(_) => Exclusion::Fallback,
-        };
-        others.map(|member| (member.node.addr().clone(), reason(member))).collect()
+        let others = self.servers.iter().filter(|server| !candidates.contains(server.node.addr()));
+        let reason =
+            |server: &Assigned| match rank(&server.node, server.assigned_role, need.is_read, need.read_from, now) {
+                Err(exclusion) => exclusion,
+                Ok(Rank::LastResort) => Exclusion::Ejected,
+                Ok(Rank::OutOfSync) => Exclusion::OutOfSync,
+                Ok(Rank::Lagging) => Exclusion::Lagging,
+                Ok(Rank::Fallback) if !need.may_fall_back => Exclusion::Protected,
+                Ok(_) => Exclusion::Fallback,
+            };
+        others.map(|server| (server.node.addr().clone(), reason(server))).collect()
     }
 
-    pub(crate) fn members(&self) -> &[Member] {
-        &self.members
+    pub(crate) fn servers(&self) -> &[Assigned] {
+        &self.servers
     }
 
     /// Returns the place in the list of the member whose node this is.
     #[inline]
     pub(crate) fn position(&self, node: &Node) -> Option<usize> {
-        self.members.iter().position(|member| std::ptr::eq(&member.node, node))
+        self.servers.iter().position(|server| std::ptr::eq(&server.node, node))
     }
 
     /// Returns all replicas, to be left out.
     pub(crate) fn replicas(&self) -> LeftOut {
         let mut all = LeftOut::default();
-        let replicas = self.members.iter().enumerate().filter(|(_, member)| member.place == Role::Replica);
+        let replicas = self.servers.iter().enumerate().filter(|(_, server)| server.assigned_role == Role::Replica);
         replicas.for_each(|(index, _)| all.insert(index));
         all
     }
@@ -236,21 +240,23 @@ impl Topology {
     }
 
     pub(crate) fn find(&self, addr: &NodeAddr) -> Option<usize> {
-        self.members.iter().position(|member| member.node.addr() == addr)
+        self.servers.iter().position(|server| server.node.addr() == addr)
     }
 
     pub(crate) fn master(&self) -> Option<usize> {
-        self.members.iter().position(|member| member.place == Role::Master)
+        self.servers.iter().position(|server| server.assigned_role == Role::Master)
     }
 
     /// Tells whether this node belongs to the set.
-    pub(crate) fn has(&self, member: &Member) -> bool {
-        self.members.iter().any(|own| Arc::ptr_eq(&own.peer, &member.peer))
+    pub(crate) fn has(&self, server: &Assigned) -> bool {
+        self.servers.iter().any(|own| Arc::ptr_eq(&own.server, &server.server))
     }
 
     /// Tells whether the same node has the same place here.
-    pub(crate) fn places(&self, member: &Member) -> bool {
-        self.members.iter().any(|own| Arc::ptr_eq(&own.peer, &member.peer) && own.place == member.place)
+    pub(crate) fn places(&self, server: &Assigned) -> bool {
+        self.servers
+            .iter()
+            .any(|own| Arc::ptr_eq(&own.server, &server.server) && own.assigned_role == server.assigned_role)
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -263,7 +269,7 @@ impl Topology {
 
     /// Counts the answers of all nodes that belong to the set now.
     pub(crate) fn answered(&self) -> u64 {
-        self.members.iter().map(|member| member.node.answered()).sum()
+        self.servers.iter().map(|server| server.node.answered()).sum()
     }
 }
 

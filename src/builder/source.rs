@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
-use crate::node::Role;
 use crate::pool::{Limits, Means};
+use crate::replication::Role;
 use crate::strategy::MOST_NODES;
 use crate::topology::{Description, Discovery, Fixed, SentinelGroup, TopologyProvider};
 

@@ -10,10 +10,11 @@ use super::sealed::Unsealed;
 use super::server_error;
 use crate::classification::{Block, Request, TransactionStep};
 use crate::error::{Error, ErrorKind};
-use crate::node::{Outcome, Role, SyncState};
+use crate::node::{Outcome, SyncState};
 use crate::pool::{Lease, Want};
-use crate::routing::{Fault, Refusal, Reply, Stage, Waited};
-use crate::topology::Member;
+use crate::replication::Role;
+use crate::retry::{Fault, Refusal, Reply, Stage, Waited};
+use crate::topology::Assigned;
 
 /// A connection idle for this long is proven by one question before a write goes out on it.
 const PROVEN_FOR: Duration = Duration::from_secs(1);
@@ -35,55 +36,55 @@ pub(super) struct Purpose {
 
 /// Tries one node once.
 #[inline]
-pub(super) fn attempt(member: &Member, guard: &Guard<'_>, clock: &Clock, has_more: bool) -> Result<Reply, Fault> {
+pub(super) fn attempt(server: &Assigned, guard: &Guard<'_>, clock: &Clock, has_more: bool) -> Result<Reply, Fault> {
     let request = guard.request();
-    let _in_flight = member.node.begin();
-    let _probe = member.node.admit(clock.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
+    let _in_flight = server.node.begin();
+    let _probe = server.node.admit(clock.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = clock.attempt_end(has_more);
     let purpose = Purpose { must_be_alive: !request.is_read(), blocks: request.block != Block::No, has_more };
-    let mut lease = take(member, purpose, clock, end)?;
-    let reply = exchange(member, &mut lease, guard, clock, end);
+    let mut lease = take(server, purpose, clock, end)?;
+    let reply = exchange(server, &mut lease, guard, clock, end);
     // One that lags behind has answered as well.
     let is_answer = reply.as_ref().map_or_else(|fault| matches!(fault.stage, Stage::Unproven | Stage::Mute), |_| true);
     // What it took to connect says little about the next call.
-    if is_answer && request.is_timed() && !lease.took_time() && member.node.is_timed(clock.now()) {
+    if is_answer && request.is_timed() && !lease.took_time() && server.node.is_timed(clock.now()) {
         let now = Instant::now();
-        member.node.record_at(Outcome::Answered, now.saturating_duration_since(clock.now()), now);
+        server.node.record_at(Outcome::Answered, now.saturating_duration_since(clock.now()), now);
     }
     reply
 }
 
 /// Takes a connection that leads where the topology says.
 #[inline]
-pub(super) fn take(member: &Member, purpose: Purpose, clock: &Clock, end: Option<Instant>) -> Result<Lease, Fault> {
+pub(super) fn take(server: &Assigned, purpose: Purpose, clock: &Clock, end: Option<Instant>) -> Result<Lease, Fault> {
     let Purpose { must_be_alive, blocks, has_more } = purpose;
-    let by = if must_be_alive && member.node.is_ejected() { ready_by(member, clock, end) } else { end };
-    let want = Want { blocks, has_more, in_flight: member.node.in_flight(), end: by };
-    let mut lease = member.pool.checkout(want).map_err(|fault| name_limit(member, fault, purpose, clock, (end, by)))?;
+    let by = if must_be_alive && server.node.is_ejected() { ready_by(server, clock, end) } else { end };
+    let want = Want { blocks, has_more, in_flight: server.node.in_flight(), end: by };
+    let mut lease = server.pool.checkout(want).map_err(|fault| name_limit(server, fault, purpose, clock, (end, by)))?;
     let end = by;
-    prepare(member, &mut lease, must_be_alive, clock, end)?;
+    prepare(server, &mut lease, must_be_alive, clock, end)?;
     Ok(lease)
 }
 
 /// When the connection to an ejected master must be there. While it is silent, another may have taken its place: a write
 /// should not wait long before it looks again. Without a monitor, calls are the probes, and have the time of one.
 #[cold]
-fn ready_by(member: &Member, clock: &Clock, end: Option<Instant>) -> Option<Instant> {
+fn ready_by(server: &Assigned, clock: &Clock, end: Option<Instant>) -> Option<Instant> {
     let soon = clock.now() + GLANCE;
-    if member.bell.is_some() { Some(end.map_or(soon, |end| end.min(soon))) } else { end }
+    if server.wakeup.is_some() { Some(end.map_or(soon, |end| end.min(soon))) } else { end }
 }
 
 /// Records which limit was met. Where others wait for a node that is out, it is not this process's doing that no connection is
 /// free. `end`: of the attempt; `by`: when the connection had to be there.
 #[cold]
 fn name_limit(
-    member: &Member,
+    server: &Assigned,
     fault: Fault,
     purpose: Purpose,
     clock: &Clock,
     (end, by): (Option<Instant>, Option<Instant>),
 ) -> Fault {
-    let limits = member.pool.limits();
+    let limits = server.pool.limits();
     let is_checkout = matches!(fault.stage, Stage::Checkout | Stage::Turn);
     let limit = match is_checkout {
         true if purpose.has_more || purpose.blocks => Waited { setting: "checkout_timeout", time: limits.checkout },
@@ -94,34 +95,34 @@ fn name_limit(
     let reason = if by == end { DEADLINE } else { "the node is ejected" };
     let fault = fault.after_waiting(limit, clock.now(), by.map(|by| (by, reason)));
     // It may have come back meanwhile.
-    let is_out = by != end || member.node.is_ejected() || member.node.role() != member.place;
+    let is_out = by != end || server.node.is_ejected() || server.node.role() != server.assigned_role;
     if is_checkout && is_out { Fault { stage: Stage::Avoided, ..fault } } else { fault }
 }
 
 /// Makes sure that a lent connection leads where the topology says, before anything is sent on it.
 #[inline]
 pub(super) fn prepare(
-    member: &Member,
+    server: &Assigned,
     lease: &mut Lease,
     must_be_alive: bool,
     clock: &Clock,
     end: Option<Instant>,
 ) -> Result<(), Fault> {
-    if must_be_alive && member.node.sync_state() == SyncState::Diverged {
+    if must_be_alive && server.node.sync_state() == SyncState::Diverged {
         // Another master was found since this call began.
         return Err(Fault::new(Stage::WrongRole, None));
     }
-    if must_be_alive && !lease.has_served() && member.is_awaited() {
+    if must_be_alive && !lease.has_served() && server.is_awaited() {
         // It may have come back empty, while another is about to be the master: the monitor looks first.
-        member.ring();
+        server.request_check();
         return Err(Fault::new(Stage::Avoided, None));
     }
-    let is_doubtful = !member.is_in_place(lease.role());
+    let is_doubtful = !server.is_in_place(lease.role());
     // A write that is sent to a node known to be dead, on a connection that is open only from this side, is in doubt.
-    let needs_proof = || has_rested(lease, clock) || member.node.is_ejected();
+    let needs_proof = || has_rested(lease, clock) || server.node.is_ejected();
     let is_proven_anyway = clock.is_careful() && lease.has_served();
     if is_doubtful || is_proven_anyway || (must_be_alive && needs_proof()) {
-        prove(member, lease, clock, end)
+        prove(server, lease, clock, end)
     } else {
         Ok(())
     }
@@ -135,34 +136,34 @@ fn has_rested(lease: &Lease, clock: &Clock) -> bool {
 
 /// Asks the server what it is, unless it just said so, and compares that with the topology.
 #[cold]
-fn prove(member: &Member, lease: &mut Lease, clock: &Clock, end: Option<Instant>) -> Result<(), Fault> {
+fn prove(server: &Assigned, lease: &mut Lease, clock: &Clock, end: Option<Instant>) -> Result<(), Fault> {
     if lease.has_served() {
         let last_used = lease.last_used();
-        let response = member.pool.limits().response;
+        let response = server.pool.limits().response;
         // A connection may have been waited for until now.
         let now = if lease.took_time() { Instant::now() } else { clock.now() };
         let limit = now + response;
         let by = end.map_or(limit, |end| end.min(limit));
         let waited = Waited { setting: "response_timeout", time: response };
         lease.ask_role(by).map_err(|fault| {
-            distrust(member, &fault, last_used);
+            distrust(server, &fault, last_used);
             fault.after_waiting(waited, now, end.map(|end| (end, DEADLINE)))
         })?;
     }
     let Some(role) = lease.role() else { return Ok(()) };
-    let is_news = member.observe_role(role);
-    if role == member.place && !is_news {
+    let is_news = server.observe_role(role);
+    if role == server.assigned_role && !is_news {
         return Ok(());
     }
     // The next attempt is made on a fresh connection: news ended the generation of this one.
     lease.discard();
-    Err(Fault::new(if role == member.place { Stage::Idle } else { Stage::WrongRole }, None))
+    Err(Fault::new(if role == server.assigned_role { Stage::Idle } else { Stage::WrongRole }, None))
 }
 
 /// Sends a request on a connection that is ready for it.
 #[inline]
 pub(super) fn exchange(
-    member: &Member,
+    server: &Assigned,
     lease: &mut Lease,
     guard: &Guard<'_>,
     clock: &Clock,
@@ -171,9 +172,9 @@ pub(super) fn exchange(
     let (request, last_used) = (guard.request(), lease.last_used());
     let now = if lease.took_time() { Instant::now() } else { clock.now() };
     let send = |lease: &mut Lease, request: &Request<'_>| {
-        lease.send(request, patience(member.pool.limits().response, request.block, now, end))
+        lease.send(request, patience(server.pool.limits().response, request.block, now, end))
     };
-    let (block, opened) = match guard.envelope(member, now) {
+    let (block, opened) = match guard.envelope(server, now) {
         None => (request.block, send(lease, request).map(Unsealed::from)),
         Some(envelope) => {
             let sealed = envelope.sealed(request);
@@ -184,7 +185,7 @@ pub(super) fn exchange(
         Ok(Unsealed { is_spoiled: true, .. }) => {
             // The transaction may be open still.
             lease.discard();
-            member.refused.refuse_transactions(now);
+            server.refused.refuse_transactions(now);
         }
         Ok(Unsealed { reply, .. }) => match turned_away(request, reply) {
             None => lease.served(now),
@@ -192,28 +193,28 @@ pub(super) fn exchange(
                 lease.discard();
                 if refusal == Refusal::ReadOnly {
                     // It is a replica: every connection to it is now asked before the next write.
-                    member.observe_role(Role::Replica);
+                    server.observe_role(Role::Replica);
                 }
             }
         },
-        Err(fault) => distrust(member, fault, last_used),
+        Err(fault) => distrust(server, fault, last_used),
     }
     match opened {
-        Ok(opened) => guard.check(member, opened),
+        Ok(opened) => guard.check(server, opened),
         Err(fault) => {
             guard.note_fault(&fault);
             // The node is another one than that which the connection led to: its end says nothing about it.
-            let is_of_old = last_used.is_some_and(|last_used| member.pool.is_of_old(last_used));
+            let is_of_old = last_used.is_some_and(|last_used| server.pool.is_of_old(last_used));
             let stage = if fault.stage == Stage::Sent && is_of_old { Stage::Stale } else { fault.stage };
-            Err(unanswered(member, block, Fault { stage, ..fault }, clock, end))
+            Err(unanswered(server, block, Fault { stage, ..fault }, clock, end))
         }
     }
 }
 
 /// Records which limit the wait for a reply met.
 #[cold]
-fn unanswered(member: &Member, block: Block, fault: Fault, clock: &Clock, end: Option<Instant>) -> Fault {
-    let response = member.pool.limits().response;
+fn unanswered(server: &Assigned, block: Block, fault: Fault, clock: &Clock, end: Option<Instant>) -> Fault {
+    let response = server.pool.limits().response;
     let (time, blocked) = match block {
         Block::For(block) => (response + block, block),
         Block::No | Block::Forever => (response, Duration::ZERO),
@@ -225,12 +226,12 @@ fn unanswered(member: &Member, block: Block, fault: Fault, clock: &Clock, end: O
 /// A connection was found dead that had been idle: those idle for as long are not lent any more, and the node is asked
 /// whether it is still there.
 #[cold]
-fn distrust(member: &Member, fault: &Fault, last_used: Option<Instant>) {
+fn distrust(server: &Assigned, fault: &Fault, last_used: Option<Instant>) {
     let is_dead =
         matches!(fault.stage, Stage::Idle | Stage::Stale) || (fault.stage == Stage::Connect && fault.is_timeout());
     if let (true, Some(last_used)) = (is_dead, last_used) {
-        member.pool.distrust_until(last_used);
-        member.ring();
+        server.pool.distrust_until(last_used);
+        server.request_check();
     }
 }
 
@@ -271,40 +272,40 @@ fn refused_script(value: &Value) -> Option<Refusal> {
 #[cold]
 pub(super) fn explain_failure(
     request: &Request<'_>,
-    member: &Member,
+    server: &Assigned,
     failed: Result<Reply, Fault>,
     earlier: Option<Error>,
 ) -> Error {
     match (failed, earlier) {
         // What is left of the deadline may be too short for anything: the attempts before it say what is wrong.
-        (Err(fault), Some(earlier)) if says_less(request, member, &fault, &earlier) => earlier,
+        (Err(fault), Some(earlier)) if says_less(request, server, &fault, &earlier) => earlier,
         (Err(fault), earlier) if fault.stage == Stage::Avoided => {
-            failure(member, request, fault).after(earlier.as_ref())
+            failure(server, request, fault).after(earlier.as_ref())
         }
         // A read that was answered, or lost, before: it must not say that nothing was sent.
         (Err(fault), Some(earlier)) if request.is_read() && earlier.was_sent() && !fault.was_sent() => {
-            failure(member, request, fault).after(Some(&earlier))
+            failure(server, request, fault).after(Some(&earlier))
         }
-        (Err(fault), _) => failure(member, request, fault),
-        (Ok(reply), _) => refused(request, reply).on(member.node.addr()),
+        (Err(fault), _) => failure(server, request, fault),
+        (Ok(reply), _) => refused(request, reply).on(server.node.addr()),
     }
 }
 
 /// Returns whether an attempt says less than the one before it: it had only the rest of the deadline, or none was made.
-fn says_less(request: &Request<'_>, member: &Member, fault: &Fault, earlier: &Error) -> bool {
+fn says_less(request: &Request<'_>, server: &Assigned, fault: &Fault, earlier: &Error) -> bool {
     let is_cut = fault.waited.is_some_and(|waited| waited.setting == DEADLINE);
     match fault.stage {
         Stage::Avoided => true,
         Stage::Connect => fault.is_timeout(),
         Stage::Checkout | Stage::Turn => is_cut,
-        Stage::Sent => is_cut && request.is_repeatable() && earlier.node() == Some(member.node.addr()),
+        Stage::Sent => is_cut && request.is_repeatable() && earlier.node() == Some(server.node.addr()),
         _ => false,
     }
 }
 
 /// The error for an attempt without a complete reply.
-pub(super) fn failure(member: &Member, request: &Request<'_>, fault: Fault) -> Error {
-    fault.into_error(&member.node, member.pool.limits().size, request)
+pub(super) fn failure(server: &Assigned, request: &Request<'_>, fault: Fault) -> Error {
+    fault.into_error(&server.node, server.pool.limits().size, request)
 }
 
 fn refused(request: &Request<'_>, mut reply: Reply) -> Error {

@@ -9,19 +9,20 @@ use super::fence::{Counts, Speaker, Word};
 use super::sealed::Told;
 use super::session::SHORTEST_BOUND;
 use crate::classification::{Block, Classification, Request};
-use crate::consistency::{Demand, Evidence, Loss, Passed, Position, Raised, Session, Standpoint, Step};
 use crate::events;
-use crate::node::Role;
-use crate::routing::{Fault, Stage};
-use crate::topology::{Hint, Keeper, Member};
+use crate::replication::Role;
+use crate::replication::{Evidence, EvidenceSource, Position};
+use crate::retry::{Fault, Stage};
+use crate::session::{Loss, Passed, Raised, Requirement, Session, Step};
+use crate::topology::{Assigned, Hint, TopologyStore};
 
 /// What is checked by the server's own account.
 #[derive(Debug)]
 pub(super) struct Check<'a> {
     pub(super) session: Option<&'a Session>,
-    pub(super) demand: Demand,
+    pub(super) requirement: Requirement,
     pub(super) staleness: Option<Duration>,
-    pub(super) keeper: &'a Keeper,
+    pub(super) store: &'a TopologyStore,
     pub(super) began: Instant,
 }
 
@@ -29,12 +30,12 @@ impl Check<'_> {
     /// What a node has that is no staler than asked for at this time, if anybody knows.
     pub(super) fn freshest_at(&self, now: Instant) -> Option<Position> {
         let bound = self.staleness.filter(|bound| *bound >= SHORTEST_BOUND)?;
-        self.keeper.chronicle().timeline.at(now.checked_sub(bound)?)
+        self.store.history().timeline.at(now.checked_sub(bound)?)
     }
 
     /// Returns why no replica can prove the reply, if that is so: then they need not be tried.
     pub(super) fn why_master(&self, request: &Request<'_>) -> Option<&'static str> {
-        if self.demand.needs_master {
+        if self.requirement.needs_master {
             return Some("what the session has seen can only be proven by the master now");
         }
         if request.block != Block::No {
@@ -46,84 +47,84 @@ impl Check<'_> {
             return Some("no replica is that fresh: the shortest bound (max_staleness) that they can keep is 50 ms");
         }
         let text = "without a monitor (monitor_interval), no replica can keep a bound (max_staleness)";
-        (!self.keeper.is_monitored()).then_some(text)
+        (!self.store.is_monitored()).then_some(text)
     }
 
     /// What a node should have, so that it is likely to prove the reply to a read.
     pub(super) fn hint(&self, now: Instant) -> Hint {
-        self.demand.seen.position().or_else(|| self.freshest_at(now)).map_or(Hint::InStep, Hint::At)
+        self.requirement.seen.position().or_else(|| self.freshest_at(now)).map_or(Hint::InStep, Hint::At)
     }
 
     /// Checks what a node said beside its reply, and remembers it for the next choice.
-    pub(super) fn proves(&self, member: &Member, request: &Request<'_>, told: Told) -> Result<(), Fault> {
+    pub(super) fn proves(&self, server: &Assigned, request: &Request<'_>, told: Told) -> Result<(), Fault> {
         let checked = match told {
             // A write that went without the fence of its session.
             Told::Nothing => {
                 if let Some(session) = self.session.filter(|_| !request.is_read()) {
-                    session.wrote_unfenced(member.node.hash());
+                    session.wrote_unfenced(server.node.hash());
                 }
                 Ok(())
             }
             Told::Accounts { mut before, mut after } => {
                 let accounts = [&mut before, &mut after].into_iter().flatten().flatten();
-                accounts.for_each(|evidence| self.note(member, evidence));
-                if request.is_read() { self.read(member, before, after) } else { self.write(member, request, after) }
+                accounts.for_each(|evidence| self.note(server, evidence));
+                if request.is_read() { self.read(server, before, after) } else { self.write(server, request, after) }
             }
-            Told::Fence(word) => self.fence(member, request, word),
+            Told::Fence(word) => self.fence(server, request, word),
         };
         match &checked {
-            Ok(()) if request.is_read() => member.progress.proved(),
+            Ok(()) if request.is_read() => server.progress.proved(),
             Err(fault) if matches!(fault.stage, Stage::Unproven | Stage::Mute) => {
-                member.progress.missed(Instant::now())
+                server.progress.missed(Instant::now())
             }
             _ => {}
         }
         checked
     }
 
-    fn note(&self, member: &Member, evidence: &mut Evidence) {
-        member.progress.hears(evidence);
+    fn note(&self, server: &Assigned, evidence: &mut Evidence) {
+        server.progress.hears(evidence);
         if evidence.is_master() {
-            let (lineage, history) = (&self.keeper.chronicle().lineage, evidence.position.history);
-            lineage.note(evidence);
-            if !lineage.is_in_office(history) && self.is_in_office(member) {
-                lineage.note_in_office(history);
+            let (ancestry, history) = (&self.store.history().ancestry, evidence.position.history);
+            ancestry.note(evidence);
+            if !ancestry.is_in_office(history) && self.is_in_office(server) {
+                ancestry.note_in_office(history);
             }
         }
     }
 
     /// Checks the reply to a read.
-    fn read(&self, member: &Member, before: Option<Account>, after: Option<Account>) -> Result<(), Fault> {
+    fn read(&self, server: &Assigned, before: Option<Account>, after: Option<Account>) -> Result<(), Fault> {
         let (first, last) = match (before, after) {
             (Some(first), Some(last)) => (first, last),
             (Some(only), None) | (None, Some(only)) => {
-                let only = heard(member, only)?;
+                let only = heard(server, only)?;
                 (Ok(only), Ok(only))
             }
             // An error that came before anything was executed.
             (None, None) => return Ok(()),
         };
-        let (first, last) = (heard(member, first)?, heard(member, last)?);
-        if first.is_master() && !self.is_in_office(member) {
+        let (first, last) = (heard(server, first)?, heard(server, last)?);
+        if first.is_master() && !self.is_in_office(server) {
             // Whether it is the set's master now is not for it to say.
-            member.observe_role(Role::Master);
+            server.observe_role(Role::Master);
             return Err(Fault::new(Stage::Deposed, None));
         }
         let accepted = self.accept(&first, &last);
         if let Err(Stage::Lost(loss)) = accepted {
-            tell(member, Some(loss));
+            tell(server, Some(loss));
         }
         if accepted == Err(Stage::Unproven) && (first.is_master() || !self.is_in_line(&first)) {
             // There may be another master for so short a time that the monitor has not seen it yet.
-            self.keeper.ring();
+            self.store.request_check();
         }
         accepted.map_err(|stage| Fault::new(stage, None))
     }
 
     fn accept(&self, first: &Evidence, last: &Evidence) -> Result<(), Stage> {
         // Without a link, the offset stands still: else it had one in between, and may have been resynchronised.
-        let stood_still = first.standpoint != Standpoint::Unlinked || first.position == last.position;
-        let is_one = first.position.history == last.position.history && first.standpoint == last.standpoint;
+        let stood_still = first.source != EvidenceSource::LinkDown || first.position == last.position;
+        let is_one = first.position.history == last.position.history && first.source == last.source;
         if !is_one || !stood_still || !self.is_fresh(first) {
             return Err(Stage::Unproven);
         }
@@ -132,13 +133,13 @@ impl Check<'_> {
             // Both: the first is what the reply contains at least, the last what it may contain.
             return self.accept_master(session, first).and_then(|()| self.accept_master(session, last));
         }
-        let is_proven = matches!(first.standpoint, Standpoint::Replica | Standpoint::Unlinked)
+        let is_proven = matches!(first.source, EvidenceSource::Replica | EvidenceSource::LinkDown)
             && self.is_in_line(first)
-            && self.demand.seen.position().is_none_or(|seen| first.contains(seen, &self.keeper.chronicle().lineage));
-        if self.demand.needs_master || !is_proven {
+            && self.requirement.seen.position().is_none_or(|seen| first.contains(seen, &self.store.history().ancestry));
+        if self.requirement.needs_master || !is_proven {
             return Err(Stage::Unproven);
         }
-        match session.read_from_replica(last, &self.keeper.chronicle().lineage) {
+        match session.read_from_replica(last, &self.store.history().ancestry) {
             Step::Accept => Ok(()),
             Step::Tell(loss) => Err(Stage::Lost(loss)),
             Step::Wait => Err(Stage::Unproven),
@@ -146,28 +147,28 @@ impl Check<'_> {
     }
 
     /// Tells whether this is the set's master, now and not only when the call began.
-    fn is_in_office(&self, member: &Member) -> bool {
-        member.place == Role::Master && self.keeper.current().places(member)
+    fn is_in_office(&self, server: &Assigned) -> bool {
+        server.assigned_role == Role::Master && self.store.current().places(server)
     }
 
     /// Tells whether the monitor has not asked everybody since the call began.
     fn may_learn_more(&self) -> bool {
-        self.keeper.is_monitored() && !self.keeper.has_asked_all_since(self.began)
+        self.store.is_monitored() && !self.store.has_asked_all_since(self.began)
     }
 
     /// Returns whether a replica has nothing but what the set's master has. Where that one is silent, its successor may be about
     /// to be found: that counts for replicas which hear a master.
     fn is_in_line(&self, evidence: &Evidence) -> bool {
         let hears_successor = || {
-            let topology = self.keeper.current();
-            topology.master().is_some_and(|master| topology.members()[master].is_awaited())
+            let topology = self.store.current();
+            topology.master().is_some_and(|master| topology.servers()[master].is_awaited())
         };
-        self.keeper.chronicle().lineage.is_in_line(evidence.position) || (evidence.is_linked() && hears_successor())
+        self.store.history().ancestry.is_in_line(evidence.position) || (evidence.is_linked() && hears_successor())
     }
 
     fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Stage> {
-        let lineage = &self.keeper.chronicle().lineage;
-        match session.read_from_master(&self.demand, evidence, lineage, self.may_learn_more()) {
+        let ancestry = &self.store.history().ancestry;
+        match session.read_from_master(&self.requirement, evidence, ancestry, self.may_learn_more()) {
             Step::Accept => Ok(()),
             Step::Tell(loss) => Err(Stage::Lost(loss)),
             Step::Wait => Err(Stage::Unproven),
@@ -183,37 +184,37 @@ impl Check<'_> {
             return true;
         }
         match self.freshest_at(now) {
-            Some(fresh) => evidence.is_linked() && evidence.contains(fresh, &self.keeper.chronicle().lineage),
+            Some(fresh) => evidence.is_linked() && evidence.contains(fresh, &self.store.history().ancestry),
             // The master was not asked for so long. It is as fresh as itself.
             None => evidence.is_master(),
         }
     }
 
     /// Checks a reply by what it says of the session's fence.
-    fn fence(&self, member: &Member, request: &Request<'_>, word: Word) -> Result<(), Fault> {
+    fn fence(&self, server: &Assigned, request: &Request<'_>, word: Word) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
-        let by = member.node.hash();
+        let by = server.node.hash();
         match word {
             Word::None => Ok(()),
             Word::Passed { speaker, counts, behind } => {
-                self.hear(member, speaker)?;
+                self.hear(server, speaker)?;
                 [Some(counts), behind]
                     .into_iter()
                     .flatten()
-                    .try_for_each(|counts| self.pass(session, member, speaker, counts))
+                    .try_for_each(|counts| self.pass(session, server, speaker, counts))
             }
             Word::Raised { raise, count, before } => {
                 let raised = Raised { count, before, by };
-                tell(member, session.raised(&self.demand, raise, raised, Instant::now()));
+                tell(server, session.raised(&self.requirement, raise, raised, Instant::now()));
                 Ok(())
             }
             Word::Refused { refusal, executed, speaker } if request.is_read() => {
-                self.hear(member, speaker)?;
-                if executed && speaker.is_master && self.demand.fences().all(|fence| fence.count == 0) {
+                self.hear(server, speaker)?;
+                if executed && speaker.is_master && self.requirement.fences().all(|fence| fence.count == 0) {
                     // No fence was ever raised: the master has what there is.
-                    return self.pass(session, member, speaker, Counts::default());
+                    return self.pass(session, server, speaker, Counts::default());
                 }
-                Err(silent(member, Silent { refusal }))
+                Err(silent(server, Silent { refusal }))
             }
             Word::Refused { refusal, executed: false, .. } => {
                 Err(Fault::new(Stage::Unfenced, refusal.map(RedisError::from)))
@@ -226,34 +227,34 @@ impl Check<'_> {
     }
 
     /// Checks who answers a read: what calls itself the master may be none, and not every replica is proven by a fence.
-    fn hear(&self, member: &Member, speaker: Speaker) -> Result<(), Fault> {
+    fn hear(&self, server: &Assigned, speaker: Speaker) -> Result<(), Fault> {
         if speaker.is_unordered {
-            member.refused.refuse_fences();
+            server.refused.refuse_fences();
         }
-        if speaker.is_master && !self.is_in_office(member) {
+        if speaker.is_master && !self.is_in_office(server) {
             // Whether it is the set's master now is not for it to say.
-            member.observe_role(Role::Master);
-            self.keeper.ring();
+            server.observe_role(Role::Master);
+            self.store.request_check();
             return Err(Fault::new(Stage::WrongRole, None));
         }
         let is_proof = speaker.is_master || !speaker.is_unordered;
         if is_proof { Ok(()) } else { Err(Fault::new(Stage::Unproven, None)) }
     }
 
-    fn pass(&self, session: &Session, member: &Member, speaker: Speaker, counts: Counts) -> Result<(), Fault> {
+    fn pass(&self, session: &Session, server: &Assigned, speaker: Speaker, counts: Counts) -> Result<(), Fault> {
         let Counts { count, open } = counts;
-        let passed = Passed { is_master: speaker.is_master, count, open, by: member.node.hash() };
+        let passed = Passed { is_master: speaker.is_master, count, open, by: server.node.hash() };
         // A fence has no name that would tell which of two masters is the set's.
-        let is_confirmed = self.is_in_office(member) && !self.may_learn_more();
-        match session.passed(&self.demand, passed, is_confirmed) {
+        let is_confirmed = self.is_in_office(server) && !self.may_learn_more();
+        match session.passed(&self.requirement, passed, is_confirmed) {
             Step::Accept => Ok(()),
             Step::Tell(loss) => {
-                tell(member, Some(loss));
+                tell(server, Some(loss));
                 Err(Fault::new(Stage::Lost(loss), None))
             }
             Step::Wait => {
                 if passed.is_master {
-                    self.keeper.ring();
+                    self.store.request_check();
                 }
                 Err(Fault::new(Stage::Unproven, None))
             }
@@ -261,7 +262,7 @@ impl Check<'_> {
     }
 
     /// Takes the reply to a write into account.
-    fn write(&self, member: &Member, request: &Request<'_>, after: Option<Account>) -> Result<(), Fault> {
+    fn write(&self, server: &Assigned, request: &Request<'_>, after: Option<Account>) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
         match after {
             // A pipeline or a transaction that only reads: nothing is lost by asking again.
@@ -272,7 +273,7 @@ impl Check<'_> {
                 accepted.map_err(|stage| Fault::new(stage, None))?;
             }
             Some(Ok(evidence)) if evidence.is_master() => {
-                tell(member, session.wrote(&self.demand, &evidence, &self.keeper.chronicle().lineage));
+                tell(server, session.wrote(&self.requirement, &evidence, &self.store.history().ancestry));
             }
             // Demoted meanwhile: what was read in between may be old.
             Some(Ok(_)) if request.partial => {
@@ -285,24 +286,24 @@ impl Check<'_> {
     }
 }
 
-fn heard(member: &Member, account: Account) -> Result<Evidence, Fault> {
-    account.map_err(|silent_one| silent(member, silent_one))
+fn heard(server: &Assigned, account: Account) -> Result<Evidence, Fault> {
+    account.map_err(|silent_one| silent(server, silent_one))
 }
 
 /// Tells the world what a session has lost.
-fn tell(member: &Member, loss: Option<Loss>) {
+fn tell(server: &Assigned, loss: Option<Loss>) {
     if let Some(loss) = loss {
         let loss = match loss {
             Loss::Lost => "write_lost",
             Loss::History => "history_lost",
             Loss::Unproven => "unproven",
         };
-        events::session_lost(member.node.addr(), loss);
+        events::session_lost(server.node.addr(), loss);
     }
 }
 
 /// A node says nothing of itself. Another one may; the master has the last word.
-fn silent(member: &Member, Silent { refusal }: Silent) -> Fault {
-    let stage = if member.place == Role::Master { Stage::Silent } else { Stage::Mute };
+fn silent(server: &Assigned, Silent { refusal }: Silent) -> Fault {
+    let stage = if server.assigned_role == Role::Master { Stage::Silent } else { Stage::Mute };
     Fault::new(stage, refusal.map(RedisError::from))
 }

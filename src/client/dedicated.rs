@@ -6,9 +6,10 @@ use super::ReplicatedClient;
 use super::clock::Clock;
 use crate::addr::NodeAddr;
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::Role;
-use crate::routing::{Obstacle, ReadFrom, Waited};
-use crate::topology::{Hint, LeftOut, Member, Need, NoChoice, Topology};
+use crate::replication::Role;
+use crate::retry::{Obstacle, Waited};
+use crate::selection::ReadFrom;
+use crate::topology::{Assigned, Hint, LeftOut, Need, NoChoice, Topology};
 
 /// The node that a dedicated connection leads to.
 #[non_exhaustive]
@@ -35,7 +36,7 @@ impl ReplicatedClient {
     pub fn dedicated(&self, target: Target) -> Result<Connection> {
         let mut clock = Clock::start(self.options.deadline);
         let mut left_out = LeftOut::default();
-        let mut topology = self.shared.keeper.current();
+        let mut topology = self.shared.store.current();
         let mut earlier: Option<Error> = None;
         loop {
             let position = self.position_of(&topology, &target, &clock, left_out);
@@ -50,14 +51,14 @@ impl ReplicatedClient {
                 }
                 continue;
             };
-            let member = &topology.members()[position];
-            let error = match open(&target, member, &clock) {
+            let server = &topology.servers()[position];
+            let error = match open(&target, server, &clock) {
                 Ok(connection) => return Ok(connection),
                 Err(error) => error,
             };
             clock.tick();
-            if member.place == Role::Master {
-                self.shared.keeper.suspect();
+            if server.assigned_role == Role::Master {
+                self.shared.store.suspect();
             }
             // Another replica may take the login.
             if is_refusal(&error) && target != Target::Replica {
@@ -123,16 +124,16 @@ fn is_refusal(error: &Error) -> bool {
     error.kind() == ErrorKind::Server || error.as_redis().is_some_and(|cause| Obstacle::of(cause).is_refusal())
 }
 
-fn open(target: &Target, member: &Member, clock: &Clock) -> Result<Connection> {
-    let addr = member.node.addr();
+fn open(target: &Target, server: &Assigned, clock: &Clock) -> Result<Connection> {
+    let addr = server.node.addr();
     let end = clock.attempt_end(false);
-    let (connection, role) = member.pool.connect_unpooled(end).map_err(|fault| {
-        let limit = Waited { setting: "connect_timeout", time: member.pool.limits().connect };
+    let (connection, role) = server.pool.connect_unpooled(end).map_err(|fault| {
+        let limit = Waited { setting: "connect_timeout", time: server.pool.limits().connect };
         let fault = fault.after_waiting(limit, clock.now(), end.map(|end| (end, "deadline")));
-        fault.into_connect_error(&member.node)
+        fault.into_connect_error(&server.node)
     })?;
     match role {
-        Some(role) if role != member.place && !matches!(target, Target::Node(_)) => {
+        Some(role) if role != server.assigned_role && !matches!(target, Target::Node(_)) => {
             Err(Error::new(ErrorKind::Unavailable, format!("is a {role} now")).about(addr))
         }
         _ => Ok(connection),

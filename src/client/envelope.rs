@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis::{ServerError, Value};
 
 use crate::classification::{Block, Replies, Request};
-use crate::consistency::Evidence;
-use crate::routing::{Refusal, Reply};
+use crate::replication::Evidence;
+use crate::retry::{Refusal, Reply};
 
 pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 pub(super) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";

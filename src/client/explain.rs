@@ -7,8 +7,8 @@ use redis::Cmd;
 use super::ReplicatedClient;
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Request};
-use crate::consistency::Session;
-use crate::routing::{Decision, Exclusion, Measures};
+use crate::selection::{Decision, Exclusion, Measures};
+use crate::session::Session;
 use crate::topology::{Hint, LeftOut, Need, Snapshot};
 
 impl ReplicatedClient {
@@ -20,8 +20,8 @@ impl ReplicatedClient {
     #[must_use]
     pub fn explain(&self, cmd: &Cmd) -> Decision {
         let packed = cmd.get_packed_command();
-        let (topology, now, read_from) = (self.shared.keeper.current(), Instant::now(), self.options.read_from);
-        let all = || topology.members().iter().map(|member| member.node.addr().clone());
+        let (topology, now, read_from) = (self.shared.store.current(), Instant::now(), self.options.read_from);
+        let all = || topology.servers().iter().map(|server| server.node.addr().clone());
         let nowhere = |classification, command: String, why: Exclusion| {
             let excluded = all().map(|addr| (addr, why)).collect();
             Decision { command, classification, read_from, candidates: Vec::new(), measures: Vec::new(), excluded }
@@ -41,7 +41,7 @@ impl ReplicatedClient {
         let proves = is_read && (session.is_some() || self.options.max_staleness.is_some());
         let (hint, why_master) =
             if proves { (check.hint(now), check.why_master(&request)) } else { (Hint::None, None) };
-        let may_fall_back = self.shared.protection.has_room();
+        let may_fall_back = self.shared.permits.has_room();
         let need = Need { is_read, read_from, may_fall_back, hint, presumes: true, left_for_good: false };
         let left_out = if why_master.is_some() { topology.replicas() } else { LeftOut::default() };
         let choice = topology.choose(need, now, left_out);
@@ -52,7 +52,7 @@ impl ReplicatedClient {
         let mut excluded = topology.exclusions(need, now, &candidates);
         for (addr, why) in &mut excluded {
             let Some(index) = topology.find(addr) else { continue };
-            let lags = || *why == Exclusion::Fallback && !topology.members()[index].progress.may_have(hint, now);
+            let lags = || *why == Exclusion::Fallback && !topology.servers()[index].progress.may_have(hint, now);
             if left_out.contains(index) || lags() {
                 *why = Exclusion::Unproven;
             }
@@ -70,6 +70,6 @@ impl ReplicatedClient {
     /// Returns the state of all nodes. Sends nothing.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(&self.shared.keeper.current(), Instant::now())
+        Snapshot::take(&self.shared.store.current(), Instant::now())
     }
 }

@@ -6,10 +6,10 @@ use redis::{Cmd, ServerError, Value};
 
 use super::envelope::{Confirmed, EXEC, MULTI, append_wait, count_of, fold, refuses_transaction};
 use crate::classification::{Block, Request};
-use crate::consistency::{Demand, FENCE_LIVES, Raise};
-use crate::node::Role;
 use crate::pool::{replicates_without_order, role_in_greeting};
-use crate::routing::{Refusal, Reply};
+use crate::replication::Role;
+use crate::retry::{Refusal, Reply};
+use crate::session::{FENCE_LIVES, Raise, Requirement};
 
 const HELLO: &[u8] = b"*1\r\n$5\r\nHELLO\r\n";
 
@@ -90,14 +90,14 @@ impl Speaker {
 
 impl Fenced {
     /// Puts a read behind what it has to contain. `is_pinned`: an `EXEC` would end what is watched.
-    pub(super) fn read(request: &Request<'_>, demand: &Demand, is_pinned: bool) -> Self {
+    pub(super) fn read(request: &Request<'_>, requirement: &Requirement, is_pinned: bool) -> Self {
         let within = request.is_single() && request.block == Block::No && !is_pinned;
         // Where nothing was written yet, any number will do.
-        let mut counters = Cmd::get(key(demand.seen.fence().map_or(0, |fence| fence.name))).get_packed_command();
-        if let Some(open) = demand.open {
+        let mut counters = Cmd::get(key(requirement.seen.fence().map_or(0, |fence| fence.name))).get_packed_command();
+        if let Some(open) = requirement.open {
             Cmd::get(key(open.name)).write_packed_command(&mut counters);
         }
-        let asked = 1 + usize::from(demand.open.is_some());
+        let asked = 1 + usize::from(requirement.open.is_some());
         let mut bytes = HELLO.to_vec();
         if within {
             bytes.extend_from_slice(MULTI);
@@ -113,9 +113,9 @@ impl Fenced {
     }
 
     /// Returns the form without a transaction of its own, if this one has one.
-    pub(super) fn without_transaction(&self, request: &Request<'_>, demand: &Demand) -> Option<Self> {
+    pub(super) fn without_transaction(&self, request: &Request<'_>, requirement: &Requirement) -> Option<Self> {
         match self.form {
-            Form::ReadWithin => Some(Self::read(request, demand, true)),
+            Form::ReadWithin => Some(Self::read(request, requirement, true)),
             Form::WriteWithin(raise) | Form::Inside(raise) => {
                 let plain = Self::write(request, raise, true);
                 Some(match self.wait {

@@ -13,11 +13,12 @@ use super::sealed::{Sealed, Told, Unsealed};
 use super::{Aim, Options, ReplicatedClient};
 use crate::addr::NodeAddr;
 use crate::classification::{Block, Classification, Request, TransactionStep};
-use crate::consistency::{Demand, Kind, Raise, Seen, Session, SessionMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Node;
-use crate::routing::{Fault, ReadFrom, Reply, Stage, is_answer, loss_error};
-use crate::topology::{Hint, LeftOut, Member, Topology};
+use crate::retry::{Fault, Reply, Stage, is_answer, loss_error};
+use crate::selection::ReadFrom;
+use crate::session::{Kind, Raise, Requirement, Seen, Session, SessionMode};
+use crate::topology::{Assigned, Hint, LeftOut, Topology};
 
 /// A request, and what is checked of its reply: what the session has seen, how stale a read may be, how many replicas
 /// confirm a write.
@@ -113,7 +114,7 @@ impl ReplicatedClient {
         let writes = !is_read && (!is_alone || request.step() == Some(TransactionStep::Exec));
         let asked = options.confirmation.filter(|asked| writes && asked.replicas > 0);
         let envelope = match fence {
-            Some(session) if is_read || writes => self.fence(session, &check.demand, request, is_pinned, asked),
+            Some(session) if is_read || writes => self.fence(session, &check.requirement, request, is_pinned, asked),
             Some(_) => None,
             None => {
                 let checks = staleness.is_some() || (session.is_some() && (is_read || writes));
@@ -148,25 +149,25 @@ impl ReplicatedClient {
     pub(super) fn check_of(&self, request: &Request<'_>) -> Check<'_> {
         let session = self.options.session.as_deref();
         let staleness = self.options.max_staleness.filter(|_| request.is_read());
-        let mut demand = session.map(Session::demand).unwrap_or_default();
+        let mut requirement = session.map(Session::requirement).unwrap_or_default();
         let is_fenced = session.is_some_and(|session| session.mode() == SessionMode::Fence);
         // No fence says how old what is behind it may be.
-        demand.needs_master |= is_fenced && staleness.is_some();
-        Check { session, demand, staleness, keeper: &self.shared.keeper, began: Instant::now() }
+        requirement.needs_master |= is_fenced && staleness.is_some();
+        Check { session, requirement, staleness, store: &self.shared.store, began: Instant::now() }
     }
 
     /// Puts a request behind the session's fence, or has it raise that.
     fn fence(
         &self,
         session: &Session,
-        demand: &Demand,
+        requirement: &Requirement,
         request: &Request<'_>,
         is_pinned: bool,
         asked: Option<Confirmation>,
     ) -> Option<Box<Sealed>> {
         if request.is_read() {
-            let reads = demand.seen.fence().is_some() || demand.open.is_some() || demand.needs_master;
-            return reads.then(|| Box::new(Sealed::Fence(Fenced::read(request, demand, is_pinned))));
+            let reads = requirement.seen.fence().is_some() || requirement.open.is_some() || requirement.needs_master;
+            return reads.then(|| Box::new(Sealed::Fence(Fenced::read(request, requirement, is_pinned))));
         }
         let is_transaction = (request.is_single() && request.block == Block::No) || request.is_transaction();
         let kind = match request.key {
@@ -231,8 +232,8 @@ impl<'a> Guard<'a> {
     pub(crate) fn since(mut self, began_at: Option<Seen>) -> Self {
         if let (Some(seen), Some(check)) = (began_at, &mut self.check) {
             match check.session.filter(|session| session.mode() == SessionMode::Fence) {
-                Some(session) => check.demand.begin_at(session, seen),
-                None => check.demand.seen = seen,
+                Some(session) => check.requirement.begin_at(session, seen),
+                None => check.requirement.seen = seen,
             }
         }
         self
@@ -245,9 +246,9 @@ impl<'a> Guard<'a> {
 
     /// The form in which the request is sent to this node.
     #[inline]
-    pub(super) fn envelope(&self, member: &Member, now: Instant) -> Option<&Sealed> {
+    pub(super) fn envelope(&self, server: &Assigned, now: Instant) -> Option<&Sealed> {
         let envelope = self.envelope.as_deref().filter(|_| !self.is_spent())?;
-        let plain = if member.refused.transactions(now) { self.plain(envelope) } else { None };
+        let plain = if server.refused.transactions(now) { self.plain(envelope) } else { None };
         plain.or(Some(envelope))
     }
 
@@ -257,13 +258,13 @@ impl<'a> Guard<'a> {
 
     #[cold]
     fn plain(&self, envelope: &Sealed) -> Option<&Sealed> {
-        let demand = self.check.as_ref().map(|check| check.demand).unwrap_or_default();
-        self.plain.get_or_init(|| envelope.without_transaction(self.request, &demand)).as_deref()
+        let requirement = self.check.as_ref().map(|check| check.requirement).unwrap_or_default();
+        self.plain.get_or_init(|| envelope.without_transaction(self.request, &requirement)).as_deref()
     }
 
     /// What the reply has to contain.
     pub(crate) fn seen(&self) -> Option<Seen> {
-        self.check.as_ref().map(|check| check.demand.seen)
+        self.check.as_ref().map(|check| check.requirement.seen)
     }
 
     /// Turns from a node, or from all replicas, to the others.
@@ -301,7 +302,7 @@ impl<'a> Guard<'a> {
     /// Returns whether a fence is to prove it, and the servers are of a kind whose replicas it does not prove.
     fn has_no_order(&self, topology: &Topology) -> bool {
         matches!(self.envelope.as_deref(), Some(Sealed::Fence(_)))
-            && topology.members().iter().any(|member| member.refused.fences())
+            && topology.servers().iter().any(|server| server.refused.fences())
     }
 
     /// What a node should have, so that it is likely to prove what is asked for.
@@ -328,15 +329,15 @@ impl<'a> Guard<'a> {
 
     /// Hands out a reply that proves what was asked for, or says why it must not be.
     #[inline]
-    pub(super) fn check(&self, member: &Member, opened: Unsealed) -> Result<Reply, Fault> {
+    pub(super) fn check(&self, server: &Assigned, opened: Unsealed) -> Result<Reply, Fault> {
         if self.envelope.is_none() && self.check.is_none() {
             Ok(opened.reply)
         } else {
-            self.check_closely(member, opened)
+            self.check_closely(server, opened)
         }
     }
 
-    fn check_closely(&self, member: &Member, opened: Unsealed) -> Result<Reply, Fault> {
+    fn check_closely(&self, server: &Assigned, opened: Unsealed) -> Result<Reply, Fault> {
         let Unsealed { reply, told, confirmed, is_spoiled } = opened;
         if is_spoiled {
             return Err(Fault::new(Stage::Spoiled, None));
@@ -346,12 +347,12 @@ impl<'a> Guard<'a> {
             if let (Some(check), Some(raising), Told::Fence(Word::Raised { .. })) = (&self.check, &self.raising, &told)
             {
                 raising.is_spent.set(true);
-                check.proves(member, self.request, told)?;
+                check.proves(server, self.request, told)?;
             }
             return Ok(reply);
         }
         if let Some(check) = &self.check {
-            check.proves(member, self.request, told)?;
+            check.proves(server, self.request, told)?;
         }
         let asked = self.replicas;
         match confirmed {

@@ -6,7 +6,7 @@ use super::{Aim, ReplicatedClient};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind};
-use crate::routing::{Permit, ReadFrom};
+use crate::selection::{Permit, ReadFrom};
 use crate::strategy::Candidates;
 use crate::topology::{Choice, LeftOut, Need, NoChoice, Topology};
 
@@ -50,7 +50,7 @@ impl ReplicatedClient {
             Aim::Only { node, .. } => (Some(the_only_one(topology, guard, node)?), false),
         };
         if let Some(position) = aimed {
-            let picked = Picked { position, has_more: is_free && topology.members().len() > 1, _permit: None };
+            let picked = Picked { position, has_more: is_free && topology.servers().len() > 1, _permit: None };
             return Some(picked).filter(|picked| !left_out.contains(picked.position)).ok_or(NoPick::Later);
         }
         self.pick_any(topology, guard, clock, left_out)
@@ -77,7 +77,7 @@ impl ReplicatedClient {
                 Err(NoChoice::Nobody) => return Err(NoPick::Never(nobody(request, read_from))),
             };
             let permit = if choice.is_fallback {
-                let permit = self.shared.protection.begin(choice.candidates.at(0).addr(), clock.now());
+                let permit = self.shared.permits.begin(choice.candidates.at(0).addr(), clock.now());
                 if permit.is_none() {
                     continue;
                 }

@@ -5,7 +5,7 @@ use redis::{Cmd, FromRedisValue, RedisError, Value};
 use super::{Aim, ReplicatedClient, Served};
 use crate::classification::{Classification, Request};
 use crate::error::{Error, ErrorKind, Result, words_of};
-use crate::routing::{Reply, executed_nothing};
+use crate::retry::{Reply, executed_nothing};
 
 impl ReplicatedClient {
     /// Runs any command and converts its reply.

@@ -3,8 +3,8 @@
 use super::envelope::{Account, Confirmed, Envelope, Opened};
 use super::fence::{Fenced, OpenedFence, Word};
 use crate::classification::Request;
-use crate::consistency::{Demand, Raise};
-use crate::routing::Reply;
+use crate::retry::Reply;
+use crate::session::{Raise, Requirement};
 
 /// A request with what proves its reply.
 #[derive(Debug)]
@@ -34,10 +34,10 @@ pub(super) enum Told {
 
 impl Sealed {
     /// Returns the form without a transaction, if this one has one.
-    pub(super) fn without_transaction(&self, request: &Request<'_>, demand: &Demand) -> Option<Box<Self>> {
+    pub(super) fn without_transaction(&self, request: &Request<'_>, requirement: &Requirement) -> Option<Box<Self>> {
         let plain = match self {
             Self::Account(envelope) => Self::Account(envelope.without_transaction(request)?),
-            Self::Fence(fenced) => Self::Fence(fenced.without_transaction(request, demand)?),
+            Self::Fence(fenced) => Self::Fence(fenced.without_transaction(request, requirement)?),
         };
         Some(Box::new(plain))
     }

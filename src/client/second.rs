@@ -7,7 +7,7 @@ use super::{Aim, ReplicatedClient, Served};
 use crate::classification::Request;
 use crate::error::{Error, Result};
 use crate::events;
-use crate::routing::{Refusal, Reply, missing_right};
+use crate::retry::{Refusal, Reply, missing_right};
 use crate::topology::Topology;
 
 impl ReplicatedClient {
@@ -33,10 +33,10 @@ impl ReplicatedClient {
         let refusals = first.as_redis().and_then(|cause| cause.clone().into_server_errors());
         let Some((_, refusal)) = refusals.as_deref().and_then(<[_]>::first) else { return };
         let Some(position) = first.node().and_then(|node| topology.find(node)) else { return };
-        let member = &topology.members()[position];
+        let server = &topology.servers()[position];
         let lacks_right = Refusal::of(refusal) == Some(Refusal::NoRights) && !second.has_error();
-        if lacks_right && member.refused.may_tell_of_rights(now) {
-            events::node_lacks_rights(member.node.addr(), missing_right(refusal).as_deref());
+        if lacks_right && server.refused.may_tell_of_rights(now) {
+            events::node_lacks_rights(server.node.addr(), missing_right(refusal).as_deref());
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::guard::Confirmation;
 use super::{Options, ReplicatedClient};
-use crate::consistency::{Session, Token};
+use crate::session::{Session, Token};
 
 /// The shortest bound that replicas are asked to keep: the master is asked twice in that time, 20 ms apart at least.
 pub(super) const SHORTEST_BOUND: Duration = Duration::from_millis(50);
@@ -73,9 +73,9 @@ impl ReplicatedClient {
     /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven).
     #[must_use]
     pub fn max_staleness(&self, bound: Duration) -> Self {
-        let keeper = &self.shared.keeper;
-        if bound >= SHORTEST_BOUND && keeper.chronicle().keep_pace(bound / 2) {
-            keeper.ring();
+        let store = &self.shared.store;
+        if bound >= SHORTEST_BOUND && store.history().keep_pace(bound / 2) {
+            store.request_check();
         }
         self.with(Options { max_staleness: Some(bound), ..self.options.clone() })
     }

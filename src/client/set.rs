@@ -6,7 +6,7 @@ use super::ReplicatedClient;
 use crate::addr::NodeAddr;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::Role;
+use crate::replication::Role;
 use crate::topology::Fixed;
 
 /// How often a node that leaves is looked at until nothing runs there.
@@ -35,7 +35,7 @@ impl ReplicatedClient {
     /// [`ErrorKind::Topology`] if a provider describes the set, if no node was named so, or if it is the master now.
     pub fn remove_replica(&self, addr: &NodeAddr) -> Result<()> {
         let fixed = self.fixed()?;
-        let topology = self.shared.keeper.current();
+        let topology = self.shared.store.current();
         let position = topology.find(addr);
         if position.is_some() && position == topology.master() {
             return Err(
@@ -45,9 +45,9 @@ impl ReplicatedClient {
         let (role, node) = fixed.remove(addr)?;
         // Nothing changed: the set is as it was named before.
         self.describe_anew(fixed).inspect_err(|_| drop(fixed.add(role, node)))?;
-        let now = self.shared.keeper.current();
-        let left = || topology.members().iter().filter(|member| !now.has(member));
-        let runs = || left().any(|member| member.node.in_flight() > 0);
+        let now = self.shared.store.current();
+        let left = || topology.servers().iter().filter(|server| !now.has(server));
+        let runs = || left().any(|server| server.node.in_flight() > 0);
         let end = self.end();
         while runs() && Instant::now() < end {
             std::thread::sleep(GLANCE);
@@ -64,10 +64,10 @@ impl ReplicatedClient {
         if weight == 0 {
             return Err(Error::config("a node has the weight 0: remove it instead").on(addr));
         }
-        let topology = self.shared.keeper.current();
+        let topology = self.shared.store.current();
         let unknown = || Error::new(ErrorKind::Topology, "this is no node of the set").on(addr);
         let position = topology.find(addr).ok_or_else(unknown)?;
-        topology.members()[position].node.set_weight(weight);
+        topology.servers()[position].node.set_weight(weight);
         Ok(())
     }
 
@@ -80,7 +80,7 @@ impl ReplicatedClient {
     /// [`ErrorKind::Topology`] if the provider could not describe the set by the deadline of this handle; the last good
     /// topology stays.
     pub fn refresh(&self) -> Result<()> {
-        self.shared.keeper.refresh(self.end())
+        self.shared.store.refresh(self.end())
     }
 
     /// Returns when a call that begins now has to end.
@@ -96,8 +96,8 @@ impl ReplicatedClient {
 
     /// Takes over what the nodes are now.
     fn describe_anew(&self, fixed: &Fixed) -> Result<()> {
-        self.shared.keeper.ask_provider(self.end())?;
+        self.shared.store.ask_provider(self.end())?;
         // A name is to be looked up again from time to time.
-        if fixed.has_names() { self.shared.keeper.ask_at_intervals() } else { Ok(()) }
+        if fixed.has_names() { self.shared.store.ask_at_intervals() } else { Ok(()) }
     }
 }

@@ -8,8 +8,8 @@ use arrayvec::ArrayVec;
 use super::clock::Clock;
 use crate::error::Error;
 use crate::node::Outcome;
-use crate::routing::{Fault, Reply, Stage, Verdict};
-use crate::topology::{LeftOut, Member, Peer, Topology};
+use crate::retry::{Fault, Reply, Stage, Verdict};
+use crate::topology::{Assigned, LeftOut, Server, Topology};
 
 /// A request that was sent and got no complete reply is sent so often in all: perhaps no node can answer it.
 const MOST_SENDINGS: usize = 3;
@@ -19,7 +19,7 @@ const MOST_SENDINGS: usize = 3;
 pub(super) struct Setbacks {
     /// The nodes that took a read and did not answer it. They are blamed once another attempt is answered: before that it
     /// may be the command that nobody can answer.
-    silent: ArrayVec<Arc<Peer>, MOST_SENDINGS>,
+    silent: ArrayVec<Arc<Server>, MOST_SENDINGS>,
     /// Requests that were sent and got no complete reply, also those that say nothing about their node.
     losses: usize,
     /// Attempts since all candidates were tried the last time; how many of them met a refused login or certificate, and how many a replica
@@ -38,21 +38,21 @@ impl Setbacks {
     #[inline]
     pub(super) fn count(
         &mut self,
-        member: &Member,
+        server: &Assigned,
         attempt: &Result<Reply, Fault>,
         clock: &mut Clock,
         judged: (Verdict, Option<Outcome>),
     ) -> (Verdict, Option<Outcome>) {
         match attempt {
             Ok(_) => judged,
-            Err(fault) => self.count_fault(member, fault, clock, judged),
+            Err(fault) => self.count_fault(server, fault, clock, judged),
         }
     }
 
     #[cold]
     fn count_fault(
         &mut self,
-        member: &Member,
+        server: &Assigned,
         fault: &Fault,
         clock: &mut Clock,
         (verdict, outcome): (Verdict, Option<Outcome>),
@@ -67,8 +67,8 @@ impl Setbacks {
         self.losses += 1;
         // That an idle connection died, or was withdrawn, says nothing about the node.
         if outcome.is_some() {
-            member.node.count_failure();
-            let _ = self.silent.try_push(Arc::clone(&member.peer));
+            server.node.count_failure();
+            let _ = self.silent.try_push(Arc::clone(&server.server));
         }
         (if self.losses < MOST_SENDINGS { verdict } else { Verdict::GiveUp }, None)
     }
@@ -76,14 +76,14 @@ impl Setbacks {
     /// Blames the nodes that did not answer what was answered now.
     #[inline]
     pub(super) fn blame(&self, now: Instant) {
-        self.silent.iter().for_each(|peer| peer.record_loss(now));
+        self.silent.iter().for_each(|server| server.record_loss(now));
     }
 
     /// Returns the nodes that lost the request, as long as it is not known yet who else may serve it.
     pub(super) fn left_out(&self, topology: &Topology) -> LeftOut {
         let mut lost = LeftOut::default();
         if !topology.is_settled() {
-            let positions = self.silent.iter().filter_map(|peer| topology.position(&peer.node));
+            let positions = self.silent.iter().filter_map(|server| topology.position(&server.node));
             positions.for_each(|position| lost.insert(position));
         }
         lost

@@ -6,7 +6,7 @@ use redis::Value;
 
 use crate::addr::NodeAddr;
 use crate::classification::Cursor;
-use crate::consistency::Seen;
+use crate::session::Seen;
 
 /// So many open scans are remembered; the oldest is forgotten first. Most are never continued.
 const REMEMBERED: usize = 8;

@@ -4,9 +4,9 @@ use redis::Value;
 
 use crate::addr::NodeAddr;
 use crate::classification::{Classification, Replies, Request, TransactionStep};
-use crate::client::{Guard, ReplicatedClient, Seat};
+use crate::client::{Guard, Pinned, ReplicatedClient};
 use crate::error::{Error, ErrorKind, Result};
-use crate::routing::Reply;
+use crate::retry::Reply;
 
 /// What a handle has open.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(super) enum Transaction {
     #[default]
     None,
     /// A watch, a transaction, or both, on one connection.
-    Open { seat: Seat, state: State },
+    Open { pinned: Pinned, state: State },
     /// The connection was lost, and the watch or the transaction with it.
     Lost(State),
 }
@@ -34,7 +34,7 @@ impl Transaction {
     /// Returns the node of the open connection.
     pub(super) fn node(&self) -> Option<&NodeAddr> {
         match self {
-            Self::Open { seat, .. } => Some(seat.node()),
+            Self::Open { pinned, .. } => Some(pinned.node()),
             Self::None | Self::Lost(_) => None,
         }
     }
@@ -94,20 +94,20 @@ impl Transaction {
     pub(super) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>) -> Result<Reply> {
         let guard = self.guard(client, request)?;
         let mut clock = client.clock();
-        let (mut seat, mut state) = match std::mem::take(self) {
-            Self::Open { seat, state } => (seat, state),
-            Self::None | Self::Lost(_) => (client.take_seat(request, &mut clock)?, State::default()),
+        let (mut pinned, mut state) = match std::mem::take(self) {
+            Self::Open { pinned, state } => (pinned, state),
+            Self::None | Self::Lost(_) => (client.pin(request, &mut clock)?, State::default()),
         };
-        let reply = match seat.run(client, &guard, &mut clock) {
+        let reply = match pinned.run(client, &guard, &mut clock) {
             Ok(reply) => reply,
             Err(error) => {
                 let ends = |step| matches!(step, Some(TransactionStep::Exec | TransactionStep::Discard));
                 let is_over = request.is_transaction() || request.steps(client.classifier()).any(ends);
-                *self = match (is_over, seat.is_live()) {
+                *self = match (is_over, pinned.is_live()) {
                     // A lost end is in doubt, which this error says; nothing after it relies on the connection.
                     (true, _) => Self::None,
                     // Answered, but not as the session needs it.
-                    (false, true) => Self::Open { seat, state },
+                    (false, true) => Self::Open { pinned, state },
                     (false, false) => Self::Lost(state),
                 };
                 return Err(error);
@@ -117,10 +117,10 @@ impl Transaction {
         if state == State::default() {
             // Where a step failed, the server may see that another way: then the connection is closed.
             if is_smooth(&reply) {
-                seat.release();
+                pinned.release();
             }
-        } else if seat.is_live() {
-            *self = Self::Open { seat, state };
+        } else if pinned.is_live() {
+            *self = Self::Open { pinned, state };
         } else {
             *self = Self::Lost(state);
         }

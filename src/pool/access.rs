@@ -15,7 +15,7 @@ use redis::{RedisError, RedisResult};
 
 use super::connector::Connector;
 use super::live::Live;
-use crate::routing::Obstacle;
+use crate::retry::Obstacle;
 
 /// How long connecting pauses after a refusal; doubles with each refusal in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -19,7 +19,7 @@ use super::tls::{Session, check_provider_of_redis, explained_to_redis};
 use super::transport::Transport;
 use super::wire::Wire;
 use crate::error::{Error, Lasts, Result, TlsError, io_error};
-use crate::node::Role;
+use crate::replication::Role;
 
 /// Opens connections to one node.
 ///

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use crate::node::{Role, role_of};
+use crate::replication::{Role, role_of};
 
 /// What a reply to `HELLO` says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -71,7 +71,7 @@ fn text(value: &Value) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::{Greeting, read_greeting, read_role, replicates_without_order};
-    use crate::node::Role;
+    use crate::replication::Role;
     use redis::{Value, parse_redis_value};
 
     #[test]

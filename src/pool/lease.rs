@@ -8,8 +8,8 @@ use super::live::Live;
 use super::patience::Patience;
 use super::slots::Slots;
 use crate::classification::Request;
-use crate::node::Role;
-use crate::routing::{Fault, Reply, Stage};
+use crate::replication::Role;
+use crate::retry::{Fault, Reply, Stage};
 
 /// A lent connection.
 ///

@@ -7,8 +7,8 @@ use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::access::Access;
 use super::live::Live;
-use crate::node::{Report, Role, addr_of, role_of};
-use crate::routing::Obstacle;
+use crate::replication::{Report, Role, addr_of, role_of};
+use crate::retry::Obstacle;
 
 /// Asks one server for its state, on a connection of its own that is kept open.
 ///

@@ -12,8 +12,8 @@ use super::patience::Patience;
 use super::wire::Wire;
 use crate::classification::{Replies, Request};
 use crate::error::TlsError;
-use crate::node::Role;
-use crate::routing::Reply;
+use crate::replication::Role;
+use crate::retry::Reply;
 
 /// An open connection, logged in.
 pub(super) struct Live {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use redis::{Connection, RedisResult};
 
 use super::connector::Connector;
-use crate::node::Role;
+use crate::replication::Role;
 
 /// At most so many threads wait for the handshakes of one node. Only a node that drips keeps one longer than its caller.
 const MOST_THREADS: u32 = 64;

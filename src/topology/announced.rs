@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::Topology;
-use super::peer::Peer;
+use super::server::Server;
 use crate::addr::NodeAddr;
 use crate::events;
-use crate::node::{Role, SyncState};
+use crate::node::SyncState;
+use crate::replication::Role;
 
 /// A sync state is told when it has lasted for so long: links go down and up while replicas turn to a new master.
 const LASTS: Duration = Duration::from_secs(1);
@@ -29,7 +30,7 @@ type Told = Option<(u64, Vec<(NodeAddr, Role)>)>;
 /// The sync state of one node.
 #[derive(Debug)]
 struct Observed {
-    peer: Weak<Peer>,
+    server: Weak<Server>,
     told: SyncState,
     now: SyncState,
     since: Instant,
@@ -38,7 +39,7 @@ struct Observed {
 impl Announced {
     /// Tells of a new topology, unless it has the nodes and roles that were told last: then only the certainty is new.
     pub(super) fn topology_changed(&self, topology: &Topology) {
-        let nodes = topology.members().iter().map(|member| (member.node.addr().clone(), member.place));
+        let nodes = topology.servers().iter().map(|server| (server.node.addr().clone(), server.assigned_role));
         let mut nodes: Vec<_> = nodes.collect();
         nodes.sort_by(|one, other| one.0.cmp(&other.0));
         let mut set = self.set.lock();
@@ -48,47 +49,52 @@ impl Announced {
         }
         *set = Some((topology.generation(), nodes));
         drop(set);
-        let of = |role| topology.members().iter().filter(move |member| member.place == role);
-        let replicas: Vec<_> = of(Role::Replica).map(|member| member.node.addr()).collect();
-        let master = of(Role::Master).map(|member| member.node.addr()).next();
+        let of = |role| topology.servers().iter().filter(move |server| server.assigned_role == role);
+        let replicas: Vec<_> = of(Role::Replica).map(|server| server.node.addr()).collect();
+        let master = of(Role::Master).map(|server| server.node.addr()).next();
         events::topology_changed(topology.generation(), master, &replicas);
     }
 
     /// Tells of sync states that have lasted; without a monitor at once, for nobody looks again soon.
-    pub(super) fn sync_states(&self, states: &[(Arc<Peer>, SyncState)], now: Instant, is_watched: bool) {
+    pub(super) fn sync_states(&self, states: &[(Arc<Server>, SyncState)], now: Instant, is_watched: bool) {
         let news = self.note(states, now, is_watched);
         // Not under the lock: whoever is told may use the client.
-        news.iter().for_each(|(peer, sync_state)| events::sync_state_changed(peer.node.addr(), sync_state));
+        news.iter().for_each(|(server, sync_state)| events::sync_state_changed(server.node.addr(), sync_state));
     }
 
     /// Records the states, and returns those that are to be told.
-    fn note(&self, states: &[(Arc<Peer>, SyncState)], now: Instant, is_watched: bool) -> Vec<(Arc<Peer>, SyncState)> {
+    fn note(
+        &self,
+        states: &[(Arc<Server>, SyncState)],
+        now: Instant,
+        is_watched: bool,
+    ) -> Vec<(Arc<Server>, SyncState)> {
         let mut all = self.sync_states.lock();
-        all.retain(|observed| observed.peer.strong_count() > 0);
+        all.retain(|observed| observed.server.strong_count() > 0);
         let mut news = Vec::new();
-        for (peer, sync_state) in states {
+        for (server, sync_state) in states {
             // What a silent node said before is no news of it: that it is out was told.
-            if peer.asked().silent_since.is_some() {
+            if server.asked().silent_since.is_some() {
                 continue;
             }
-            let known = all.iter().position(|observed| std::ptr::eq(observed.peer.as_ptr(), Arc::as_ptr(peer)));
+            let known = all.iter().position(|observed| std::ptr::eq(observed.server.as_ptr(), Arc::as_ptr(server)));
             let known = known.unwrap_or_else(|| {
                 let (told, state) = (SyncState::InSync, SyncState::InSync);
-                all.push(Observed { peer: Arc::downgrade(peer), told, now: state, since: now });
+                all.push(Observed { server: Arc::downgrade(server), told, now: state, since: now });
                 all.len() - 1
             });
             let observed = &mut all[known];
             if observed.now != *sync_state {
                 (observed.now, observed.since) = (*sync_state, now);
             }
-            let lasts = match (is_watched, peer.node.role()) {
+            let lasts = match (is_watched, server.node.role()) {
                 (false, _) => Duration::ZERO,
                 (true, Role::Master) if *sync_state == SyncState::Diverged => CLAIM_LASTS,
                 (true, _) => LASTS,
             };
             if observed.told != observed.now && now.saturating_duration_since(observed.since) >= lasts {
                 observed.told = observed.now;
-                news.push((Arc::clone(peer), *sync_state));
+                news.push((Arc::clone(server), *sync_state));
             }
         }
         news
@@ -97,22 +103,23 @@ impl Announced {
 
 #[cfg(test)]
 mod tests {
-    use super::{Announced, Peer};
+    use super::{Announced, Server};
     use crate::endpoint::Endpoint;
-    use crate::node::{Role, SyncState};
-    use crate::topology::fake::workshop;
+    use crate::node::SyncState;
+    use crate::replication::Role;
+    use crate::topology::fake::server_settings;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    fn peer() -> Arc<Peer> {
-        workshop().peer(Endpoint::from("127.0.0.1:1").place().unwrap(), Role::Replica).unwrap()
+    fn server() -> Arc<Server> {
+        server_settings().server(Endpoint::from("127.0.0.1:1").place().unwrap(), Role::Replica).unwrap()
     }
 
     #[test]
     fn a_state_is_announced_once_it_has_lasted_and_its_end_as_well() {
-        let (announced, peer, start) = (Announced::default(), peer(), Instant::now());
+        let (announced, server, start) = (Announced::default(), server(), Instant::now());
         let after = |millis: u64, state: SyncState| {
-            let states = [(Arc::clone(&peer), state)];
+            let states = [(Arc::clone(&server), state)];
             let news = announced.note(&states, start + Duration::from_millis(millis), true);
             news.first().map(|(_, state)| *state)
         };
@@ -124,7 +131,7 @@ mod tests {
         assert_eq!(after(3500, SyncState::LinkDown), None, "once");
         assert_eq!(after(3600, SyncState::InSync), None);
         assert_eq!(after(4700, SyncState::InSync), Some(SyncState::InSync));
-        peer.node.observe_role(Role::Master);
+        server.node.observe_role(Role::Master);
         assert_eq!(after(5000, SyncState::Diverged), None);
         assert_eq!(after(9000, SyncState::Diverged), None, "it may be about to be the master");
         assert_eq!(after(10_100, SyncState::Diverged), Some(SyncState::Diverged));
@@ -132,7 +139,7 @@ mod tests {
 
     #[test]
     fn without_a_monitor_a_state_is_announced_at_once() {
-        let (announced, states) = (Announced::default(), [(peer(), SyncState::Syncing)]);
+        let (announced, states) = (Announced::default(), [(server(), SyncState::Syncing)]);
         assert_eq!(announced.note(&states, Instant::now(), false).len(), 1);
         assert_eq!(announced.note(&states, Instant::now(), false).len(), 0);
     }

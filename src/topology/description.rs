@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::bell::Bell;
+use super::wakeup::Wakeup;
 use crate::addr::NodeAddr;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
-use crate::node::Role;
+use crate::replication::Role;
 
 /// Where topologies come from: says which nodes belong to the set, and in which roles.
 ///
@@ -74,7 +74,7 @@ pub struct Description {
 
 /// Asks a client to describe its set anew: given to [`TopologyProvider::watch`].
 #[derive(Clone, Debug)]
-pub struct RefreshTrigger(pub(super) Weak<Bell>);
+pub struct RefreshTrigger(pub(super) Weak<Wakeup>);
 
 impl Description {
     /// Makes a description without nodes.
@@ -134,20 +134,20 @@ impl Description {
 }
 
 impl RefreshTrigger {
-    pub(super) fn new(bell: &Arc<Bell>) -> Self {
-        Self(Arc::downgrade(bell))
+    pub(super) fn new(wakeup: &Arc<Wakeup>) -> Self {
+        Self(Arc::downgrade(wakeup))
     }
 
     /// Asks for a refresh, which runs soon on another thread; several requests at once are one.
     pub fn fire(&self) {
-        if let Some(bell) = self.0.upgrade() {
-            bell.ring();
+        if let Some(wakeup) = self.0.upgrade() {
+            wakeup.wake();
         }
     }
 
     /// Tells whether the client still lives.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.0.upgrade().is_some_and(|bell| !bell.is_closed())
+        self.0.upgrade().is_some_and(|wakeup| !wakeup.is_closed())
     }
 }

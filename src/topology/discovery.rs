@@ -14,8 +14,8 @@ use super::thread::guarded;
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
-use crate::node::{Report, Role};
 use crate::pool::{Limits, Line, Login, Means, line_to};
+use crate::replication::{Report, Role};
 use crate::strategy::MOST_NODES;
 
 /// Masters name their replicas and replicas their master: nobody is more than two steps away, replicas of replicas aside.

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::addr::NodeAddr;
-use crate::consistency::Timeline;
-use crate::node::{Report, Role, SyncState};
+use crate::node::SyncState;
+use crate::replication::Timeline;
+use crate::replication::{Report, Role};
 
 /// A master pings its replicas every 10 s: one that was not heard for longer may be gone, though no link was closed.
 const HEARD_WITHIN: Duration = Duration::from_secs(11);

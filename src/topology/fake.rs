@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Workshop;
+use super::ServerSettings;
 use crate::endpoint::AddressMap;
 use crate::pool::{Housekeeping, Limits, Means, Resolver};
 
@@ -109,9 +109,9 @@ pub(super) fn node(info: impl Fn() -> String + Send + Sync + 'static) -> Answer 
     })
 }
 
-/// Makes peers whose names nobody can look up.
-pub(super) fn workshop() -> Workshop {
-    Workshop {
+/// Makes servers whose names nobody can look up.
+pub(super) fn server_settings() -> ServerSettings {
+    ServerSettings {
         limits: Limits::default(),
         client_name: None,
         housekeeping: Housekeeping::start().unwrap(),

@@ -9,8 +9,8 @@ use super::names::{Names, is_name};
 use crate::addr::NodeAddr;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
-use crate::node::Role;
 use crate::pool::Resolver;
+use crate::replication::Role;
 
 /// The nodes named in the builder, and those added since.
 ///
@@ -83,8 +83,8 @@ impl TopologyProvider for Fixed {
 mod tests {
     use super::Fixed;
     use crate::endpoint::Endpoint;
-    use crate::node::Role;
     use crate::pool::Resolver;
+    use crate::replication::Role;
     use crate::topology::TopologyProvider;
     use std::time::{Duration, Instant};
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::consistency::{Evidence, Position, Standpoint};
-use crate::node::{Report, Role};
+use crate::replication::{Evidence, EvidenceSource, Position};
+use crate::replication::{Report, Role};
 
 /// After a reply that did not prove what was asked for, a node is asked later than others for this long; doubled with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -42,11 +42,11 @@ impl Progress {
     pub(crate) fn hears(&self, evidence: &mut Evidence) {
         let mut state = self.0.lock();
         state.position = Some(evidence.position);
-        match evidence.standpoint {
-            Standpoint::Adrift => state.may_hold_other_data = true,
-            Standpoint::Replica => state.may_hold_other_data = false,
-            Standpoint::Master if state.may_hold_other_data => evidence.earlier = None,
-            Standpoint::Master | Standpoint::Unlinked => {}
+        match evidence.source {
+            EvidenceSource::Unreliable => state.may_hold_other_data = true,
+            EvidenceSource::Replica => state.may_hold_other_data = false,
+            EvidenceSource::Master if state.may_hold_other_data => evidence.earlier = None,
+            EvidenceSource::Master | EvidenceSource::LinkDown => {}
         }
     }
 
@@ -93,17 +93,17 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::{FIRST_PAUSE, Hint, Progress};
-    use crate::consistency::{Evidence, HistoryId, Position, Standpoint};
-    use crate::node::Report;
+    use crate::replication::Report;
+    use crate::replication::{Evidence, EvidenceSource, Position, ReplicationId};
     use std::time::{Duration, Instant};
 
     #[test]
     fn a_node_that_lags_behind_is_asked_less_and_less_until_it_proves_something() {
-        let history = HistoryId::parse(&"a1".repeat(20)).unwrap();
+        let history = ReplicationId::parse(&"a1".repeat(20)).unwrap();
         let at = |offset| Position { history, offset };
         let (progress, now) = (Progress::default(), Instant::now());
         assert!(progress.may_have(Hint::At(at(5)), now), "not known");
-        let told = |offset| Evidence { standpoint: Standpoint::Replica, position: at(offset), earlier: None };
+        let told = |offset| Evidence { source: EvidenceSource::Replica, position: at(offset), earlier: None };
         progress.hears(&mut told(4));
         assert!(progress.may_have(Hint::At(at(5)), now), "it goes on all the time");
         progress.missed(now);

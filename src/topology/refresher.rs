@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::bell::Woken;
 use super::description::{Description, RefreshTrigger};
-use super::keeper::{HURRY, Keeper};
+use super::store::{HURRY, TopologyStore};
 use super::thread::{guarded, spawn};
+use super::wakeup::Woken;
 use crate::error::{Error, Result};
 use crate::events;
 
@@ -26,23 +26,23 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// How long a description may take.
 const DESCRIBES_FOR: Duration = Duration::from_secs(2);
 
-impl Keeper {
+impl TopologyStore {
     /// Starts the thread that asks the provider, unless it runs already or nothing is monitored.
     pub(crate) fn ask_at_intervals(&self) -> Result<()> {
         let Some(me) = self.me.get().filter(|_| self.is_monitored()).cloned() else { return Ok(()) };
         if std::mem::replace(&mut self.mood.lock().asks_provider, true) {
             return Ok(());
         }
-        guarded(None, || self.provider.watch(RefreshTrigger::new(&self.bell)));
+        guarded(None, || self.provider.watch(RefreshTrigger::new(&self.wakeup)));
         let interval = guarded(None, || self.provider.interval()).unwrap_or(INTERVAL);
-        let bell = Arc::clone(&self.bell);
+        let wakeup = Arc::clone(&self.wakeup);
         spawn("redis-topology", move || {
             let mut wait = Duration::ZERO;
-            while bell.wait(wait) != Woken::Closed {
-                let Some(keeper) = me.upgrade() else { return };
-                guarded(None, || keeper.tell(&keeper.ask_provider(Instant::now() + DESCRIBES_FOR)));
-                wait = if keeper.is_in_a_hurry() { HURRY } else { interval };
-                drop(keeper);
+            while wakeup.wait(wait) != Woken::Closed {
+                let Some(store) = me.upgrade() else { return };
+                guarded(None, || store.tell(&store.ask_provider(Instant::now() + DESCRIBES_FOR)));
+                wait = if store.is_in_a_hurry() { HURRY } else { interval };
+                drop(store);
                 thread::sleep(BREATH);
             }
         })
@@ -59,7 +59,7 @@ impl Keeper {
         let mut mood = self.mood.lock();
         if mood.is_followed {
             // That thread looks again.
-            self.bell.ring();
+            self.wakeup.wake();
             return;
         }
         if mood.suspected.is_some_and(|last| last.elapsed() < pause) {
@@ -68,25 +68,25 @@ impl Keeper {
         mood.suspected = Some(Instant::now());
         if self.is_monitored() {
             drop(mood);
-            self.current().members().iter().for_each(|member| member.peer.ring());
-            self.bell.ring();
+            self.current().servers().iter().for_each(|server| server.server.request_check());
+            self.wakeup.wake();
             return;
         }
         let Some(me) = self.me.get().cloned() else { return };
         let follow = move || {
             let start = Instant::now();
-            while let Some(keeper) = me.upgrade() {
-                let refreshed = guarded(None, || keeper.tell(&keeper.refresh(Instant::now() + DESCRIBES_FOR)));
+            while let Some(store) = me.upgrade() {
+                let refreshed = guarded(None, || store.tell(&store.refresh(Instant::now() + DESCRIBES_FOR)));
                 // Nobody else would notice when they are in sync again.
-                let goes_on = refreshed.is_some() && keeper.has_out_of_sync() && start.elapsed() < FOLLOWS_FOR;
+                let goes_on = refreshed.is_some() && store.has_out_of_sync() && start.elapsed() < FOLLOWS_FOR;
                 if !goes_on {
-                    keeper.forgive_out_of_sync();
-                    keeper.mood.lock().is_followed = false;
+                    store.forgive_out_of_sync();
+                    store.mood.lock().is_followed = false;
                     return;
                 }
-                let bell = Arc::clone(&keeper.bell);
-                drop(keeper);
-                if bell.wait(LAG) == Woken::Closed {
+                let wakeup = Arc::clone(&store.wakeup);
+                drop(store);
+                if wakeup.wait(LAG) == Woken::Closed {
                     return;
                 }
                 thread::sleep(BREATH);
@@ -104,12 +104,12 @@ impl Keeper {
 
     /// Asks every node at once.
     fn ask_all(&self, deadline: Instant) {
-        let peers = self.peers();
+        let servers = self.servers();
         thread::scope(|scope| {
-            for peer in &peers {
+            for server in &servers {
                 let ask = || {
-                    guarded(Some(peer.node.addr()), || {
-                        peer.ask_once(deadline);
+                    guarded(Some(server.node.addr()), || {
+                        server.ask_once(deadline);
                         self.reconcile();
                     })
                 };

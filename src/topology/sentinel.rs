@@ -15,8 +15,8 @@ use super::thread::{guarded, spawn};
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Place};
 use crate::error::{Error, Result};
-use crate::node::{MOST_FOLLOWERS, Role};
 use crate::pool::{Means, Talk};
+use crate::replication::{MOST_FOLLOWERS, Role};
 use crate::strategy::MOST_NODES;
 
 mod answer;

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Member, Peer, Topology};
+use super::{Assigned, Server, Topology};
 use crate::addr::NodeAddr;
-use crate::node::{Node, Report, Role, SyncState};
+use crate::node::{Node, SyncState};
+use crate::replication::{Report, Role};
 
 /// The state of all nodes at one moment: from [`ReplicatedClient::snapshot`](crate::ReplicatedClient::snapshot).
 ///
@@ -91,8 +92,8 @@ pub struct ReplicationSnapshot {
 
 impl Snapshot {
     pub(crate) fn take(topology: &Topology, now: Instant) -> Self {
-        let master = topology.master().and_then(|master| topology.members()[master].node.report());
-        let nodes = topology.members().iter().map(|member| NodeSnapshot::take(member, master.as_deref(), now));
+        let master = topology.master().and_then(|master| topology.servers()[master].node.report());
+        let nodes = topology.servers().iter().map(|server| NodeSnapshot::take(server, master.as_deref(), now));
         Self { generation: topology.generation(), settled: topology.is_settled(), nodes: nodes.collect() }
     }
 }
@@ -118,12 +119,12 @@ impl ReplicationSnapshot {
 }
 
 impl NodeSnapshot {
-    fn take(member: &Member, master: Option<&Report>, now: Instant) -> Self {
-        let Peer { node, pool, .. } = &*member.peer;
+    fn take(server: &Assigned, master: Option<&Report>, now: Instant) -> Self {
+        let Server { node, pool, .. } = &*server.server;
         Self {
             addr: node.addr().clone(),
             role: node.role(),
-            assigned_role: member.place,
+            assigned_role: server.assigned_role,
             sync_state: node.sync_state(),
             shared: node.is_shared(),
             zone: node.zone().map(str::to_owned),

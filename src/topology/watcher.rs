@@ -5,31 +5,32 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::bell::Woken;
-use super::keeper::Keeper;
-use super::peer::Peer;
+use super::server::Server;
+use super::store::TopologyStore;
 use super::thread::{guarded, spawn};
-use crate::node::{Report, SyncState};
+use super::wakeup::Woken;
+use crate::node::SyncState;
 use crate::pool::{Line, Silence};
+use crate::replication::Report;
 
 /// However often somebody rings, a node is asked at most once in this time.
 const BREATH: Duration = Duration::from_millis(20);
 
 /// Starts to watch a node, unless somebody does. The thread ends when the node leaves the set, and with the client.
-pub(super) fn start(peer: &Arc<Peer>, keeper: &Weak<Keeper>) -> crate::Result<()> {
-    let line = peer.pool.line();
-    if !peer.begin_watch() {
+pub(super) fn start(server: &Arc<Server>, store: &Weak<TopologyStore>) -> crate::Result<()> {
+    let line = server.pool.line();
+    if !server.begin_watch() {
         return Ok(());
     }
-    let watcher = Watcher { peer: Arc::clone(peer), keeper: Weak::clone(keeper), line };
+    let watcher = Watcher { server: Arc::clone(server), store: Weak::clone(store), line };
     // Tried again with the next description.
-    spawn("redis-watch", move || watcher.watch()).inspect_err(|_| peer.end_watch())
+    spawn("redis-watch", move || watcher.watch()).inspect_err(|_| server.end_watch())
 }
 
 struct Watcher {
-    peer: Arc<Peer>,
+    server: Arc<Server>,
     /// Weak: the client ends with its last handle, not with this thread.
-    keeper: Weak<Keeper>,
+    store: Weak<TopologyStore>,
     line: Line,
 }
 
@@ -38,8 +39,8 @@ impl Watcher {
         let mut wait = Duration::ZERO;
         let mut last = None::<Instant>;
         loop {
-            let Some(bell) = &self.peer.bell else { return };
-            if bell.wait(wait) == Woken::Closed {
+            let Some(wakeup) = &self.server.wakeup else { return };
+            if wakeup.wait(wait) == Woken::Closed {
                 return;
             }
             if let Some(early) = last.map(|last| BREATH.saturating_sub(last.elapsed())).filter(|early| !early.is_zero())
@@ -48,14 +49,14 @@ impl Watcher {
             }
             let began = Instant::now();
             last = Some(began);
-            let peer = Arc::clone(&self.peer);
-            if guarded(Some(peer.node.addr()), || self.look()).is_none() {
+            let server = Arc::clone(&self.server);
+            if guarded(Some(server.node.addr()), || self.look()).is_none() {
                 self.recover(began);
             }
-            let Some(keeper) = self.keeper.upgrade() else { return };
-            wait = keeper.next_round(self.peer.node.health().cools_down_for(Instant::now()));
-            if keeper.is_master(&self.peer) {
-                wait = keeper.chronicle().pace().map_or(wait, |pace| pace.min(wait));
+            let Some(store) = self.store.upgrade() else { return };
+            wait = store.next_round(self.server.node.health().cools_down_for(Instant::now()));
+            if store.is_master(&self.server) {
+                wait = store.history().pace().map_or(wait, |pace| pace.min(wait));
             }
         }
     }
@@ -63,15 +64,15 @@ impl Watcher {
     /// Asks the node once; as a probe, if it is ejected and has cooled down.
     fn look(&mut self) {
         let began = Instant::now();
-        let is_probe = self.peer.node.health().begin_probe(began);
+        let is_probe = self.server.node.health().begin_probe(began);
         if is_probe {
             self.line.hang_up();
         }
         let was_open = self.line.is_open();
-        let was_silent = self.peer.asked().silent_since.is_some();
+        let was_silent = self.server.asked().silent_since.is_some();
         let told = match self.ask() {
             // The name may lead to another server now: a fresh connection decides.
-            Ok(report) if was_open && report.role.is_some_and(|role| role != self.peer.node.role()) => {
+            Ok(report) if was_open && report.role.is_some_and(|role| role != self.server.node.role()) => {
                 self.line.hang_up();
                 self.ask()
             }
@@ -79,12 +80,12 @@ impl Watcher {
         };
         let answers = told.is_ok();
         if let Some(took) = self.line.round_trip().filter(|_| answers) {
-            self.peer.node.record_heartbeat(took);
+            self.server.node.record_heartbeat(took);
         }
-        let before = self.peer.node.report();
+        let before = self.server.node.report();
         match told {
-            Ok(report) => self.peer.heard(report, began),
-            Err(silence) => self.peer.heard_nothing(silence, began),
+            Ok(report) => self.server.heard(report, began),
+            Err(silence) => self.server.heard_nothing(silence, began),
         }
         self.reconcile();
         if answers {
@@ -101,10 +102,10 @@ impl Watcher {
     /// A panic ended the look that began then: what the node would have said is not known.
     fn recover(&mut self, began: Instant) {
         self.line.hang_up();
-        self.peer.node.health().end_probe();
-        let peer = Arc::clone(&self.peer);
-        guarded(Some(peer.node.addr()), || {
-            peer.heard_nothing(Silence::Failed, began);
+        self.server.node.health().end_probe();
+        let server = Arc::clone(&self.server);
+        guarded(Some(server.node.addr()), || {
+            server.heard_nothing(Silence::Failed, began);
             self.reconcile();
         });
     }
@@ -119,37 +120,41 @@ impl Watcher {
     /// The node answers: those that fell silent with it may do so as well. And it may not be one process alone.
     fn look_around(&mut self, was_silent: bool) {
         if self.line.is_shared() {
-            self.peer.node.share_endpoint();
+            self.server.node.share_endpoint();
         }
-        if let (true, Some(keeper)) = (was_silent, self.keeper.upgrade()) {
-            keeper.peers().iter().filter(|peer| peer.asked().silent_since.is_some()).for_each(|peer| peer.ring());
+        if let (true, Some(store)) = (was_silent, self.store.upgrade()) {
+            store
+                .servers()
+                .iter()
+                .filter(|server| server.asked().silent_since.is_some())
+                .for_each(|server| server.request_check());
         }
     }
 
     /// Notes what the node told of its history when it was asked at `began`.
     fn write_down(&self, before: Option<&Report>, began: Instant) {
-        if let (Some(keeper), Some(report)) = (self.keeper.upgrade(), self.peer.node.report()) {
-            keeper.chronicle().note(before, &report, began, keeper.is_master(&self.peer));
+        if let (Some(store), Some(report)) = (self.store.upgrade(), self.server.node.report()) {
+            store.history().note(before, &report, began, store.is_master(&self.server));
         }
     }
 
     /// Connects. The greeting tells the role, which may be all that is needed to know who the master is.
     fn greet(&mut self) -> Result<(), Silence> {
         let role = self.line.connect()?;
-        self.peer.greeted(role);
+        self.server.greeted(role);
         self.reconcile();
         Ok(())
     }
 
     fn reconcile(&self) {
-        if let Some(keeper) = self.keeper.upgrade() {
-            keeper.reconcile();
+        if let Some(store) = self.store.upgrade() {
+            store.reconcile();
         }
     }
 
     /// The node is back if it answers, is what the set takes it for, and neither loads nor synchronises.
     fn conclude(&self, answers: bool) {
-        let (node, now, chance) = (&self.peer.node, Instant::now(), rand::random());
+        let (node, now, chance) = (&self.server.node, Instant::now(), rand::random());
         let is_loading = node.report().is_some_and(|report| report.loading);
         let is_fit = !is_loading && matches!(node.sync_state(), SyncState::InSync | SyncState::Lagging);
         match (answers, is_fit) {

@@ -1,7 +1,7 @@
 use super::{EXEC, Envelope, Form, INFO, MULTI, Opened, Silent};
 use crate::classification::{Block, Classifier, Replies, Request};
-use crate::consistency::Evidence;
-use crate::routing::Reply;
+use crate::replication::Evidence;
+use crate::retry::Reply;
 use redis::{Cmd, Pipeline, Value, parse_redis_value};
 use std::time::Duration;
 

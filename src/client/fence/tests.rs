@@ -1,16 +1,16 @@
 use super::{Counts, Fenced, Speaker, Word};
 use crate::classification::{Classifier, Request};
-use crate::consistency::{Demand, Fence, Raise, Seen};
-use crate::routing::Reply;
+use crate::retry::Reply;
+use crate::session::{Fence, Raise, Requirement, Seen};
 use redis::{Cmd, Pipeline, Value, parse_redis_value};
 
 const RAISE: Raise = Raise { name: 7, amount: 5, before: None };
 const RENEWAL: Raise = Raise { name: 7, amount: 1, before: Some(Fence { name: 6, count: 3 }) };
 
-fn demand() -> Demand {
-    let mut demand = Demand::default();
-    demand.seen = Seen::Fence(Fence { name: 7, count: 3 });
-    demand
+fn requirement() -> Requirement {
+    let mut requirement = Requirement::default();
+    requirement.seen = Seen::Fence(Fence { name: 7, count: 3 });
+    requirement
 }
 
 fn values(replies: &[&str]) -> Reply {
@@ -40,7 +40,7 @@ const UNKNOWN: Speaker = Speaker { is_master: false, is_unordered: false };
 fn a_read_comes_with_role_and_counter() {
     let (packed, classifier) = (Cmd::get("k").get_packed_command(), Classifier::new());
     let request = Request::command(&packed, &classifier).unwrap();
-    let fenced = Fenced::read(&request, &demand(), false);
+    let fenced = Fenced::read(&request, &requirement(), false);
     assert_eq!(sent(&fenced), ["HELLO", "MULTI", "GET", "GET", "EXEC"]);
     let opened = fenced.open(&request, values(&[HELLO, "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\n3\r\n$1\r\nv"]));
     assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
@@ -67,7 +67,7 @@ fn a_read_comes_with_role_and_counter() {
 fn reads_that_are_no_transaction_stand_between_two_questions() {
     let (packed, classifier) = (Cmd::get("k").get_packed_command(), Classifier::new());
     let request = Request::command(&packed, &classifier).unwrap();
-    let pinned = Fenced::read(&request, &Demand::default(), true);
+    let pinned = Fenced::read(&request, &Requirement::default(), true);
     assert_eq!(sent(&pinned), ["HELLO", "GET", "GET", "GET"], "an EXEC would end what is watched");
     let opened = pinned.open(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$1\r\n5"]));
     assert!(matches!(
@@ -92,9 +92,9 @@ fn reads_that_are_no_transaction_stand_between_two_questions() {
 fn two_counters_are_asked_for_where_one_does_not_stand_for_all() {
     let (packed, classifier) = (Cmd::get("k").get_packed_command(), Classifier::new());
     let request = Request::command(&packed, &classifier).unwrap();
-    let mut demand = demand();
-    demand.open = Some(Fence { name: 6, count: 9 });
-    let fenced = Fenced::read(&request, &demand, false);
+    let mut requirement = requirement();
+    requirement.open = Some(Fence { name: 6, count: 9 });
+    let fenced = Fenced::read(&request, &requirement, false);
     assert_eq!(sent(&fenced), ["HELLO", "MULTI", "GET", "GET", "GET", "EXEC"]);
     let queued = [HELLO, "+OK", "+QUEUED", "+QUEUED", "+QUEUED"];
     let replies = [&queued[..], &["*3\r\n$1\r\n3\r\n$1\r\n9\r\n$1\r\nv"]].concat();
@@ -102,7 +102,7 @@ fn two_counters_are_asked_for_where_one_does_not_stand_for_all() {
     assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
     let both = Counts { count: Some(3), open: Some(9) };
     assert!(matches!(opened.word, Word::Passed { counts, behind: None, .. } if counts == both));
-    let plain = fenced.without_transaction(&request, &demand).unwrap();
+    let plain = fenced.without_transaction(&request, &requirement).unwrap();
     assert_eq!(sent(&plain), ["HELLO", "GET", "GET", "GET", "GET", "GET"]);
     let opened = plain.open(&request, values(&[HELLO, "$1\r\n3", "$1\r\n9", "$1\r\nv", "$1\r\n3", "$-1"]));
     assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
@@ -138,7 +138,7 @@ fn a_write_raises_the_counter_in_its_own_transaction() {
     let opened = renewal.open(&request, values(&replies));
     assert!(matches!(opened.word, Word::Raised { count: 1, before: Some(3), .. }));
     assert_eq!((one(opened.reply), opened.confirmed), (Value::Okay, Some(Ok(2))));
-    let plain = renewal.without_transaction(&request, &Demand::default()).unwrap();
+    let plain = renewal.without_transaction(&request, &Requirement::default()).unwrap();
     assert_eq!(sent(&plain), ["SET", "GET", "INCRBY", "PEXPIRE", "WAIT"]);
 }
 
@@ -163,7 +163,7 @@ fn what_is_put_around_a_write_never_fails_it() {
     ] {
         assert_eq!(fenced.open(&request, values(&replies)).is_spoiled, is_spoiled, "{replies:?}");
     }
-    let plain = fenced.without_transaction(&request, &Demand::default()).unwrap();
+    let plain = fenced.without_transaction(&request, &Requirement::default()).unwrap();
     assert_eq!(sent(&plain), ["DEL", "INCRBY", "PEXPIRE"]);
     let opened = plain.open(&request, values(&[":1", OOM, ":0"]));
     assert!(matches!(opened.word, Word::Refused { executed: true, .. }) && one(opened.reply) == Value::Int(1));
@@ -193,7 +193,7 @@ fn a_transaction_raises_it_before_its_end() {
     let no_rights = ["+OK", "+QUEUED", "+QUEUED", "-NOPERM x", "-NOPERM x", "-NOPERM x", "-EXECABORT x"];
     assert!(fenced.open(&request, values(&no_rights)).is_spoiled);
     for plain in
-        [fenced.without_transaction(&request, &Demand::default()).unwrap(), Fenced::write(&request, RENEWAL, true)]
+        [fenced.without_transaction(&request, &Requirement::default()).unwrap(), Fenced::write(&request, RENEWAL, true)]
     {
         assert_eq!(sent(&plain), ["MULTI", "SET", "GET", "EXEC", "GET", "INCRBY", "PEXPIRE"]);
         let exec = ["*2\r\n+OK\r\n$-1", "$1\r\n3", "-NOPERM x", "-NOPERM x"];

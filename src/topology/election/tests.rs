@@ -4,7 +4,8 @@ use super::{
     Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, sync_state,
 };
 use crate::addr::NodeAddr;
-use crate::node::{Report, Role, SyncState};
+use crate::node::SyncState;
+use crate::replication::{Report, Role};
 
 const ROUND: Duration = Duration::from_secs(1);
 

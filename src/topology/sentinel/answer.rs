@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redis::{RedisResult, Value, from_redis_value};
 
 use crate::addr::NodeAddr;
-use crate::node::{MOST_FOLLOWERS, addr_of};
+use crate::replication::{MOST_FOLLOWERS, addr_of};
 
 /// What one Sentinel says.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::{Answer, SentinelGroup};
 use crate::endpoint::{AddressMap, Endpoint};
-use crate::node::MOST_FOLLOWERS;
 use crate::pool::Resolver;
+use crate::replication::MOST_FOLLOWERS;
 use crate::strategy::MOST_NODES;
 use crate::topology::TopologyProvider;
 use crate::topology::fake::{Fake, frozen, sentinel, start, wait_until};

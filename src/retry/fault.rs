@@ -1,0 +1,371 @@
+//! What one attempt on one node came to.
+
+use std::time::{Duration, Instant};
+
+use redis::{RedisError, ServerError, Value};
+
+use super::{Obstacle, missing_right};
+use crate::classification::Request;
+use crate::error::{Error, ErrorKind, Time, TlsError};
+use crate::node::{Node, SyncState};
+use crate::replication::Role;
+use crate::session::Loss;
+
+/// The complete reply to a request. The server's errors are values in it.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    One(Value),
+    Many {
+        /// One for each command of a pipeline; of a transaction, the reply to `EXEC`.
+        kept: Vec<Value>,
+        /// What the server refused to queue, by position in the transaction; position 0 is `MULTI` itself.
+        not_queued: Vec<(usize, ServerError)>,
+    },
+}
+
+/// An attempt without a complete reply.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) stage: Stage,
+    pub(crate) cause: Option<RedisError>,
+    /// How long was waited in vain, where that is why it failed.
+    pub(crate) waited: Option<Waited>,
+    /// The caller's time was over long before the limit: that says nothing about the node.
+    pub(crate) is_hasty: bool,
+}
+
+/// A time limit that was met.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Waited {
+    /// The setting that it comes from.
+    pub(crate) setting: &'static str,
+    pub(crate) time: Duration,
+}
+
+/// A node that did not answer within less than this part of its limit may be slow, or far away: the caller had no time.
+const TELLING_PART: u32 = 8;
+
+/// How far an attempt got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    /// The node is ejected, and another call is finding out whether it is back.
+    Avoided,
+    /// All connections of the pool stayed lent.
+    Checkout,
+    /// As many connections as may be opened at a time were being opened, and none was ready in time.
+    Turn,
+    /// No connection could be made, or the server refused the login.
+    Connect,
+    /// The node is not what the topology takes it for.
+    WrongRole,
+    /// Answered; what takes itself for the master is not the set's.
+    Deposed,
+    /// Nothing was sent: the connection had been closed while it was idle.
+    Idle,
+    /// Sent on a connection that had served before and turned out to be closed.
+    Stale,
+    /// Sent; the connection failed before the reply was complete.
+    Sent,
+    /// Answered; what was put around the request had it refused, and is left away the next time.
+    Spoiled,
+    /// Sent; the node left its place in the set, or was ejected, before the reply was complete.
+    Withdrawn,
+    /// Answered; the node does not prove to contain what the reply has to contain.
+    Unproven,
+    /// Answered; the replica does not tell how far it is. Another node may.
+    Mute,
+    /// Answered; the master does not tell how far it is.
+    Silent,
+    /// Not executed: what proves it later could not be written along.
+    Unfenced,
+    /// Answered by a master that does not contain what the session has seen.
+    Lost(Loss),
+    /// Written, and confirmed by fewer replicas than asked for.
+    Unacknowledged { confirmed: u32, asked: u32 },
+    /// Written; the server refused to wait for replicas.
+    Unconfirmed,
+}
+
+impl Reply {
+    /// Hides the arguments of the request that errors in the reply repeat.
+    #[inline]
+    pub(crate) fn hide_arguments(&mut self, request: &Request<'_>) {
+        match self {
+            Self::One(Value::ServerError(_) | Value::Attribute { .. }) => self.hide_all(request),
+            // Scripts and transactions answer with arrays, maps and sets in which there may be errors.
+            Self::One(value) if is_aggregate(value) && (request.runs_script || request.step().is_some()) => {
+                self.hide_all(request);
+            }
+            Self::One(_) => {}
+            Self::Many { .. } => self.hide_all(request),
+        }
+    }
+
+    fn hide_all(&mut self, request: &Request<'_>) {
+        match self {
+            Self::One(value) => request.hide_arguments(value),
+            Self::Many { kept, not_queued } => {
+                let is_read = request.is_read();
+                // No read answers with an array of errors, and some with long ones.
+                let may_fail = |value: &&mut Value| {
+                    matches!(value, Value::ServerError(_) | Value::Attribute { .. })
+                        || (!is_read && is_aggregate(value))
+                };
+                kept.iter_mut().filter(may_fail).for_each(|value| request.hide_arguments(value));
+                for (_, error) in not_queued {
+                    if let Some(shown) = request.without_arguments(error) {
+                        *error = shown;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells whether the server answered with an error, of a pipeline to one of its commands.
+    pub(crate) fn has_error(&self) -> bool {
+        let is_error = |value: &Value| matches!(value, Value::ServerError(_));
+        match self {
+            Self::One(value) => is_error(value),
+            Self::Many { kept, not_queued } => !not_queued.is_empty() || kept.iter().any(is_error),
+        }
+    }
+}
+
+fn is_aggregate(value: &Value) -> bool {
+    matches!(value, Value::Array(_) | Value::Map(_) | Value::Set(_))
+}
+
+/// Tells the caller what the session cannot read any more.
+pub(crate) fn loss_error(loss: Loss) -> Error {
+    match loss {
+        Loss::Lost => {
+            let text = "something that this session wrote is not in the master's history any more";
+            Error::new(ErrorKind::WriteLost, text)
+        }
+        Loss::History => {
+            let text =
+                "something that this session read is not in the master's history any more; all that it wrote itself is";
+            Error::new(ErrorKind::HistoryLost, text)
+        }
+        Loss::Unproven => {
+            let text = "nobody can tell whether the master still has what this session wrote and read";
+            Error::new(ErrorKind::Unproven, text)
+        }
+    }
+}
+
+impl Fault {
+    pub(crate) fn new(stage: Stage, cause: impl Into<Option<RedisError>>) -> Self {
+        Self { stage, cause: cause.into(), waited: None, is_hasty: false }
+    }
+
+    /// Records which limit a wait met that began at `since`: the setting's, or what was left `until` its end if that was
+    /// shorter. Not of faults that came earlier.
+    #[cold]
+    pub(crate) fn after_waiting(
+        mut self,
+        limit: Waited,
+        since: Instant,
+        until: Option<(Instant, &'static str)>,
+    ) -> Self {
+        let left = until.map(|(end, setting)| Waited { setting, time: end.saturating_duration_since(since) });
+        if self.waited.is_none() && (matches!(self.stage, Stage::Checkout | Stage::Turn) || self.is_timeout()) {
+            let left = left.filter(|left| left.time < limit.time);
+            let part = if self.stage == Stage::Connect { TELLING_PART / 2 } else { TELLING_PART };
+            self.is_hasty = left.is_some_and(|left| left.time < limit.time / part);
+            self.waited = Some(left.unwrap_or(limit));
+        }
+        self
+    }
+
+    /// Tells the caller. `connections`: how many the pool has.
+    pub(crate) fn into_error(self, node: &Node, connections: u32, request: &Request<'_>) -> Error {
+        let addr = node.addr();
+        match self.stage {
+            Stage::Avoided => {
+                let text = if node.is_ejected() { "ejected after failures" } else { "not in its place any more" };
+                Error::new(ErrorKind::Unavailable, text).on(addr).because(self.cause)
+            }
+            Stage::Checkout | Stage::Turn => {
+                let waited = self.waited.map(|waited| waited.to_string()).unwrap_or_default();
+                let text = match (self.stage, &self.cause) {
+                    (Stage::Turn, _) => {
+                        format!("could not connect{waited}: other connections to it were being opened (max_connecting)")
+                    }
+                    (_, Some(_)) => format!("no connection became free{waited}, and it takes no more"),
+                    (_, None) => {
+                        let text = format!("all {connections} connections of the pool stayed in use{waited}");
+                        text.replace(" within ", " for ")
+                    }
+                };
+                Error::new(ErrorKind::Checkout, text).on(addr).because(self.cause)
+            }
+            Stage::Connect | Stage::Idle => self.into_connect_error(node),
+            Stage::WrongRole => wrong_role(node, request).caused_by(self.cause),
+            Stage::Deposed => wrong_role(node, request).sent(),
+            Stage::Stale | Stage::Sent => {
+                let is_doubtful = !request.is_read();
+                let error = match self.waited {
+                    Some(waited) => {
+                        let text = format!("{request} got no reply{waited}");
+                        Error::new(ErrorKind::Interrupted, text).caused_by(self.cause)
+                    }
+                    None => {
+                        let text = format!("{request} got no complete reply");
+                        Error::new(ErrorKind::Interrupted, text).because(self.cause)
+                    }
+                };
+                error.sent().on(addr).executed(is_doubtful)
+            }
+            Stage::Withdrawn => {
+                let text = format!("was ejected, or lost its role, before it had answered {request}");
+                Error::new(ErrorKind::Interrupted, text).sent().on(addr).executed(!request.is_read())
+            }
+            _ => self.into_answer_error(node, request),
+        }
+    }
+
+    /// Tells the caller of an answer that will not do.
+    fn into_answer_error(self, node: &Node, request: &Request<'_>) -> Error {
+        let addr = node.addr();
+        match self.stage {
+            Stage::Unproven if request.is_read() => {
+                let text =
+                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough");
+                Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
+            }
+            Stage::Unproven => {
+                let text = format!("stopped being the master during {request}: what it read may be old");
+                Error::new(ErrorKind::Unproven, text).on(addr).executed(!request.is_read()).because(self.cause)
+            }
+            Stage::Unfenced => {
+                let text = format!("{request} was not executed: the fence of its session could not be raised");
+                Error::new(ErrorKind::Unproven, text).on(addr).because(self.cause)
+            }
+            Stage::Silent | Stage::Mute => {
+                let text = self.why_silent();
+                Error::new(ErrorKind::Unproven, text).sent().on(addr).executed(!request.is_read()).because(self.cause)
+            }
+            Stage::Spoiled => {
+                let text = format!("refused {request} inside a transaction");
+                Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
+            }
+            Stage::Lost(loss) => loss_error(loss).on(addr),
+            Stage::Unacknowledged { confirmed, asked } => {
+                let message =
+                    format!("{request} was applied, but only {confirmed} of {asked} replicas confirmed it in time");
+                Error::new(ErrorKind::Unacknowledged, message).on(addr).executed(true).confirmed_by(confirmed)
+            }
+            // All others were told by `into_error`.
+            _ => {
+                let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
+                let text = format!("{request} was applied, but the server refused to wait for replicas (WAIT){why}");
+                Error::new(ErrorKind::Unacknowledged, text).on(addr).executed(true).because(self.cause)
+            }
+        }
+    }
+
+    /// Says why a node does not tell what proves a reply.
+    fn why_silent(&self) -> String {
+        match self.missing_right() {
+            Some(right) => {
+                let asked = right.trim_start_matches('+').to_ascii_uppercase();
+                format!("does not tell what proves a reply: the user may not ask ({asked}), it lacks {right}")
+            }
+            None => "does not tell what proves a reply: the user may not ask (INFO, or the key of a fence), or it is no server that says so".to_owned(),
+        }
+    }
+
+    /// Returns the right for want of which the server refused, if it named it.
+    fn missing_right(&self) -> Option<String> {
+        let errors = self.cause.clone()?.into_server_errors()?;
+        missing_right(&errors.first()?.1)
+    }
+
+    /// Tells the caller why there is no connection.
+    pub(crate) fn into_connect_error(self, node: &Node) -> Error {
+        let error = match (&self.cause, self.waited) {
+            (Some(cause), _) if self.obstacle() == Obstacle::Login && self.stage == Stage::Connect => {
+                let what = if is_about_login(cause) { "login" } else { "connection" };
+                Error::new(ErrorKind::Server, format!("the server refused the {what}")).because(self.cause)
+            }
+            // It says more than the time that it took.
+            (Some(cause), Some(waited)) if TlsError::of(cause).is_some() && self.obstacle() == Obstacle::Node => {
+                Error::new(ErrorKind::Checkout, format!("could not connect{waited}")).because(self.cause)
+            }
+            (_, Some(waited)) => {
+                Error::new(ErrorKind::Checkout, format!("could not connect{waited}")).caused_by(self.cause)
+            }
+            _ if self.stage == Stage::Idle => {
+                Error::new(ErrorKind::Checkout, "the connection was closed while it was idle").caused_by(self.cause)
+            }
+            _ => Error::new(ErrorKind::Checkout, "could not connect").because(self.cause),
+        };
+        error.on(node.addr())
+    }
+
+    /// The other side, or the network, closed the connection.
+    pub(crate) fn was_closed(&self) -> bool {
+        self.cause.as_ref().is_some_and(RedisError::is_connection_dropped)
+    }
+
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.cause.as_ref().is_some_and(RedisError::is_timeout)
+    }
+
+    /// Returns whether the request was sent.
+    pub(crate) fn was_sent(&self) -> bool {
+        !matches!(
+            self.stage,
+            Stage::Avoided | Stage::Checkout | Stage::Turn | Stage::Connect | Stage::WrongRole | Stage::Idle
+        )
+    }
+
+    /// Returns whether the request was sent and got no complete reply.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self.stage, Stage::Sent | Stage::Stale | Stage::Withdrawn)
+    }
+
+    /// Returns what stood in the way of a new connection.
+    pub(crate) fn obstacle(&self) -> Obstacle {
+        self.cause.as_ref().map_or(Obstacle::Node, Obstacle::of)
+    }
+
+    /// Returns whether the login or a certificate was refused: waiting will not change that.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.stage == Stage::Connect && self.obstacle().is_refusal()
+    }
+}
+
+/// Returns whether a server refused who wants to log in, and not everybody.
+fn is_about_login(refusal: &RedisError) -> bool {
+    let says = |text: &str| refusal.detail().is_some_and(|details| details.contains(text));
+    match refusal.code() {
+        // Before Redis 6 a wrong password is an `ERR` as well.
+        Some("ERR") => says("password") || says("AUTH"),
+        Some("LOADING" | "BUSY" | "MASTERDOWN") => false,
+        _ => true,
+    }
+}
+
+/// The error for a node that is not what the topology takes it for, with what it is instead.
+fn wrong_role(node: &Node, request: &Request<'_>) -> Error {
+    let text = match (node.role(), node.sync_state()) {
+        (Role::Replica, _) => {
+            let report = node.report();
+            let master = report.as_ref().and_then(|report| report.link.as_ref()?.master.as_ref());
+            let of = master.map(|master| format!(" of {master}")).unwrap_or_default();
+            let missing = if request.is_read() { "" } else { "; no master was found" };
+            format!("is a replica{of}{missing}")
+        }
+        (Role::Master, SyncState::Diverged) => "is not the master of the set any more".to_owned(),
+        (Role::Master, _) => "is a master, and not a replica of the set".to_owned(),
+    };
+    Error::new(ErrorKind::Unavailable, text).about(node.addr())
+}
+
+impl std::fmt::Display for Waited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, " within {} ({})", Time(self.time), self.setting)
+    }
+}

@@ -1,0 +1,224 @@
+//! What becomes of an attempt: whether its reply goes to the caller, or the request to another node.
+
+use redis::{ServerError, Value};
+
+use super::refusal::{Refusal, stopped_script};
+use super::{Fault, Obstacle, Reply, Stage};
+use crate::classification::Request;
+use crate::node::Outcome;
+use crate::replication::Role;
+
+/// What the hub does next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// The reply goes to the caller.
+    Answer,
+    /// Not executed, or a read: the request may be sent to another candidate.
+    Elsewhere,
+    /// The node does not prove to contain what the reply has to contain; another one may.
+    Unproven,
+    /// The connection had died while idle, or what was asked beside the request spoiled it: the request goes to the same
+    /// node again.
+    SameNode,
+    /// Not executed, and for the moment only: the request may be sent to the same node after a pause.
+    Later,
+    /// An answer, but another replica, or the master, may have a better one: it is asked once.
+    Another,
+    /// The same, where only the master may have a better one.
+    Master,
+    /// The replica takes the command at this position for a write: so the whole request is one.
+    Write { position: usize },
+    /// The caller must know: it may have been executed, or no attempt will go better.
+    GiveUp,
+}
+
+/// What is known beside the reply.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    /// What the topology takes the node for.
+    pub(crate) assigned_role: Role,
+    /// Another node was asked already for what the first one would not do.
+    pub(crate) is_second: bool,
+    /// Returns whether another master took over a short while ago: replicas may be about to attach to it.
+    pub(crate) has_new_master: &'a dyn Fn() -> bool,
+}
+
+/// Judges an attempt: what to do, and what it says about the node, if anything.
+#[inline]
+pub(crate) fn judge(
+    request: &Request<'_>,
+    attempt: &Result<Reply, Fault>,
+    setting: Setting<'_>,
+) -> (Verdict, Option<Outcome>) {
+    match attempt {
+        Ok(Reply::One(value)) if !matches!(value, Value::ServerError(_)) => (Verdict::Answer, None),
+        _ => judge_closely(request, attempt, setting),
+    }
+}
+
+fn judge_closely(
+    request: &Request<'_>,
+    attempt: &Result<Reply, Fault>,
+    setting: Setting<'_>,
+) -> (Verdict, Option<Outcome>) {
+    match attempt {
+        Ok(reply) => match refusal(request, reply) {
+            Some(refused) if request.is_read() => judge_read(request, refused, setting),
+            Some(refused) => judge_write(refused.refusal, setting),
+            None => (Verdict::Answer, None),
+        },
+        Err(fault) => judge_fault(request, fault),
+    }
+}
+
+fn judge_read(request: &Request<'_>, refused: Refused, setting: Setting<'_>) -> (Verdict, Option<Outcome>) {
+    let is_replica = setting.assigned_role == Role::Replica;
+    match refused.refusal {
+        // It says nothing about a node that is known as a replica, but what the command is.
+        Refusal::ReadOnly if is_replica && request.is_repeatable() => {
+            (Verdict::Write { position: refused.position }, None)
+        }
+        Refusal::ReadOnly if is_replica => (Verdict::Answer, None),
+        refusal if refusal.is_not_serving() => (Verdict::Elsewhere, Some(Outcome::NotServing)),
+        Refusal::Busy | Refusal::TooManyClients => (Verdict::Elsewhere, Some(Outcome::Failed)),
+        // Neither scripts nor rights are replicated.
+        Refusal::NoScript if is_replica && !setting.is_second && request.is_repeatable() => (Verdict::Master, None),
+        Refusal::NoRights if is_replica && !setting.is_second && request.is_repeatable() => (Verdict::Another, None),
+        _ => (Verdict::Answer, None),
+    }
+}
+
+fn judge_write(refusal: Refusal, setting: Setting<'_>) -> (Verdict, Option<Outcome>) {
+    match refusal {
+        refusal if refusal.is_not_serving() => (Verdict::Elsewhere, Some(Outcome::NotServing)),
+        Refusal::Busy => (Verdict::Later, None),
+        Refusal::NoReplicas if (setting.has_new_master)() => (Verdict::Later, None),
+        _ => (Verdict::Answer, None),
+    }
+}
+
+fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome>) {
+    let repeatable = request.is_repeatable();
+    let verdict = match fault.stage {
+        Stage::Avoided | Stage::WrongRole | Stage::Deposed => Verdict::Elsewhere,
+        // A write has waited for as long as it may.
+        Stage::Checkout | Stage::Turn if request.is_read() => Verdict::Elsewhere,
+        Stage::Checkout | Stage::Turn => Verdict::GiveUp,
+        Stage::Idle | Stage::Spoiled => Verdict::SameNode,
+        Stage::Connect if fault.is_refusal() && !request.is_read() => Verdict::GiveUp,
+        Stage::Connect => Verdict::Elsewhere,
+        Stage::Sent | Stage::Withdrawn if repeatable => Verdict::Elsewhere,
+        Stage::Stale if repeatable => Verdict::SameNode,
+        Stage::Unproven | Stage::Mute if repeatable => Verdict::Unproven,
+        Stage::Sent | Stage::Stale | Stage::Withdrawn => Verdict::GiveUp,
+        Stage::Unproven
+        | Stage::Mute
+        | Stage::Silent
+        | Stage::Unfenced
+        | Stage::Lost(_)
+        | Stage::Unconfirmed
+        | Stage::Unacknowledged { .. } => Verdict::GiveUp,
+    };
+    (verdict, outcome_of(fault))
+}
+
+/// Returns what a fault says about its node, if anything.
+pub(crate) fn outcome_of(fault: &Fault) -> Option<Outcome> {
+    match fault.stage {
+        _ if fault.is_hasty => None,
+        // What this process lacks says nothing about the node.
+        Stage::Connect if fault.obstacle() == Obstacle::Here => None,
+        Stage::Connect => Some(Outcome::Unreachable),
+        Stage::WrongRole | Stage::Deposed => Some(Outcome::NotServing),
+        Stage::Sent => Some(Outcome::Failed),
+        _ => None,
+    }
+}
+
+/// Returns whether a reply is what the request came to: it is not a refusal, after which there is nothing to prove.
+#[inline]
+pub(crate) fn is_answer(request: &Request<'_>, reply: &Reply) -> bool {
+    refusal(request, reply).is_none()
+}
+
+/// Why a node did not execute what it was sent.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    refusal: Refusal,
+    /// Of a pipeline, which of its commands.
+    position: usize,
+}
+
+/// Finds out whether *nothing* of the request was executed, and why.
+fn refusal(request: &Request<'_>, reply: &Reply) -> Option<Refused> {
+    let in_value = |(position, value): (usize, &Value)| match value {
+        Value::ServerError(error) => refusal_of(request, error).map(|refusal| Refused { refusal, position }),
+        _ => None,
+    };
+    match reply {
+        Reply::One(value) => in_value((0, value)),
+        // A read is free of effects: one refusal in a pipeline is enough to ask elsewhere.
+        Reply::Many { kept, .. } if request.is_read() => kept.iter().enumerate().find_map(in_value),
+        Reply::Many { kept, not_queued } => {
+            if kept.is_empty() || not_queued.first().is_some_and(|(position, _)| *position == 0) {
+                return None;
+            }
+            let in_queue = |(position, error): &(usize, ServerError)| {
+                refusal_of(request, error).map(|refusal| Refused { refusal, position: *position })
+            };
+            let aborted =
+                matches!(&kept[..], [Value::ServerError(error)] if is_exec_abort(error)) && !not_queued.is_empty();
+            if aborted {
+                return every(not_queued.iter().map(in_queue));
+            }
+            every(executed(request, kept).iter().enumerate().map(in_value))
+        }
+    }
+}
+
+/// Returns the replies inside of an executed transaction, where it runs scripts: servers refuse those one by one.
+fn executed<'a>(request: &Request<'_>, kept: &'a [Value]) -> &'a [Value] {
+    match kept {
+        [Value::Array(all)] if request.is_transaction() && request.runs_script && !all.is_empty() => all,
+        _ => kept,
+    }
+}
+
+/// The first refusal, if all are refusals.
+fn every(refusals: impl Iterator<Item = Option<Refused>>) -> Option<Refused> {
+    refusals.reduce(|all, next| all.and_then(|first| next.map(|_| first))).flatten()
+}
+
+fn refusal_of(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
+    let refusal = Refusal::of_request(request, error)?;
+    (request.is_read() || executed_nothing_before(request, refusal, error)).then_some(refusal)
+}
+
+/// Returns whether a refusal proves that nothing of a write, a script or a function was executed.
+fn executed_nothing_before(request: &Request<'_>, refusal: Refusal, error: &ServerError) -> bool {
+    match refusal {
+        // Of the others, no write of a script can have had another fate. But DEL needs no memory, and some commands are
+        // allowed: a script may have caught this and gone on.
+        Refusal::OutOfMemory if request.runs_script => {
+            !request.may_catch_errors() || stopped_script(error) || is_exec_abort(error)
+        }
+        // A refused MULTI lets the commands behind it run one by one.
+        Refusal::NoRights => !request.runs_script && !request.is_transaction(),
+        _ => true,
+    }
+}
+
+fn is_exec_abort(error: &ServerError) -> bool {
+    error.code() == "EXECABORT"
+}
+
+/// Returns whether an error reply proves that nothing was executed, also for requests that may fail half-way.
+pub(crate) fn executed_nothing(request: &Request<'_>, error: &ServerError) -> bool {
+    match Refusal::of_request(request, error) {
+        Some(refusal) => executed_nothing_before(request, refusal, error),
+        None => is_exec_abort(error) && (!request.runs_script || request.is_transaction()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::TopologyStore;
+use crate::endpoint::Manner;
+use crate::node::{Outcome, SyncState};
+use crate::pool::Silence;
+use crate::replication::Report;
+use crate::topology::fake::server_settings;
+use crate::topology::{Description, Fixed, Server};
+
+/// A set of three, the first of which is the master, by what they say; nobody asks them.
+fn store() -> TopologyStore {
+    let first = Description::new().master("10.0.0.1:1").replica("10.0.0.2:1").replica("10.0.0.3:1");
+    let server_settings = server_settings();
+    let provider = Arc::new(Fixed::new(Vec::new(), server_settings.means.resolver.clone(), Duration::ZERO));
+    let store =
+        TopologyStore::new(provider, &first, Manner::default(), server_settings, Duration::from_secs(1)).unwrap();
+    let servers = store.servers();
+    servers[0].heard(master("a"), Instant::now());
+    servers[1..].iter().for_each(|server| server.heard(replica("a"), Instant::now()));
+    store.reconcile();
+    store
+}
+
+fn master(history: &str) -> Report {
+    Report::of_info(&format!("role:master\r\nmaster_replid:{history}\r\n"))
+}
+
+fn replica(history: &str) -> Report {
+    Report::of_info(&format!("role:slave\r\nmaster_replid:{history}\r\nmaster_link_status:up\r\n"))
+}
+
+/// Returns whether connections that were opened at this time are of an earlier generation.
+fn ended(server: &Server, opened: Instant) -> bool {
+    server.pool.is_of_old(opened)
+}
+
+#[test]
+fn an_ejection_ends_the_connections_of_the_node_once() {
+    let store = store();
+    let server = &store.servers()[1];
+    let opened = Instant::now();
+    server.record_failure(Outcome::Failed, opened);
+    assert!(!ended(server, opened), "one failure ejects nobody");
+    server.record_failure(Outcome::Unreachable, opened);
+    assert!(ended(server, opened));
+    let reopened = Instant::now();
+    assert!(!ended(server, reopened));
+    server.record_failure(Outcome::Unreachable, reopened);
+    assert!(!ended(server, reopened), "it is ejected already");
+    let other = &store.servers()[2];
+    let opened = Instant::now();
+    other.heard_nothing(Silence::Unreachable, Instant::now());
+    assert!(ended(other, opened), "also by what the monitor finds");
+}
+
+#[test]
+fn a_node_that_diverged_or_was_deposed_or_removed_keeps_no_connection() {
+    let store = store();
+    let servers = store.servers();
+    let state = |index: usize| servers[index].node.sync_state();
+    let opened = Instant::now();
+    assert!(servers.iter().all(|server| !ended(server, opened)));
+    // The replica follows somebody else, by the master's later word.
+    servers[2].heard(replica("z"), Instant::now());
+    servers[0].heard(master("a"), Instant::now());
+    store.reconcile();
+    assert!(state(2) == SyncState::Diverged && ended(&servers[2], opened));
+    let reopened = Instant::now();
+    servers[0].heard(master("a"), Instant::now());
+    store.reconcile();
+    assert!(!ended(&servers[2], reopened), "it is known");
+    assert!(!ended(&servers[0], opened) && !ended(&servers[1], opened), "the others are as they were");
+    // Another one is named as the master, and confirms it.
+    let second = Description::new().master("10.0.0.2:1").replica("10.0.0.1:1");
+    servers[1].heard(master("b"), Instant::now());
+    store.adopt(&second).unwrap();
+    assert!(ended(&servers[0], reopened), "deposed");
+    assert!(ended(&servers[2], reopened), "removed");
+}
