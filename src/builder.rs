@@ -10,14 +10,15 @@ use self::chosen::{Chosen, Narrowing};
 use self::source::Source;
 use self::tls::TlsSource;
 use crate::addr::NodeAddr;
+use crate::call::{CallOptions, Router};
 use crate::classification::{Classification, Classifier};
 use crate::client::{Options, ReplicatedClient, Shared};
 use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
 use crate::pool::{Housekeeping, Limits, Means, Resolver};
 use crate::retry::Budget;
-use crate::selection::{Permits, ReadFrom};
-use crate::session::SessionMode;
+use crate::selection::{Permits, ReadFrom, Selector};
+use crate::session::{Asked, SessionMode};
 use crate::strategy::{PeakEwma, Strategy};
 use crate::topology::{ServerSettings, TopologyProvider, TopologyStore, cannot_start};
 
@@ -360,14 +361,10 @@ impl Builder {
         let budget = Budget::new(Instant::now());
         let permits = Permits::new(limit, self.limits.checkout);
         let (session_mode, fixed) = (self.session_mode, supply.fixed);
-        let shared = Shared { store, classifier, strategy, budget, permits, session_mode, fixed };
-        let options = Options {
-            read_from: self.read_from,
-            deadline: self.deadline,
-            max_staleness: None,
-            confirmation: None,
-            session: None,
-        };
+        let selector = Selector { strategy, permits };
+        let shared = Shared { router: Router { store, classifier, selector, budget }, session_mode, fixed };
+        let call = CallOptions { read_from: self.read_from, deadline: self.deadline };
+        let options = Options { call, asked: Asked::default() };
         Ok(ReplicatedClient { shared: Arc::new(shared), options })
     }
 

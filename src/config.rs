@@ -227,23 +227,23 @@ mod tests {
         let config = read(text).unwrap();
         for config in [config.clone(), read(&toml::to_string(&config).unwrap()).unwrap()] {
             let client = ReplicatedClient::from_config(&config).unwrap();
-            let topology = client.shared.store.current();
+            let topology = client.router().store.current();
             let server = &topology.servers()[2];
             let limits = server.pool.limits();
             assert_eq!((server.node.weight(), server.node.zone()), (3, Some("b")));
             assert_eq!(
-                (client.options.read_from, client.options.deadline),
+                (client.options.call.read_from, client.options.call.deadline),
                 (ReadFrom::Any, Duration::from_millis(1500))
             );
             let times = [limits.connect, limits.checkout, limits.response, limits.idle];
             assert_eq!(times.map(|time| time.as_millis()), [10, 20, 30, 60_000]);
             assert_eq!((limits.size, limits.connecting), (3, 5));
             assert!(format!("{:?}", client.shared).contains("strategy: ZoneAffinity { zone: \"b\""));
-            assert!(format!("{:?}", client.shared.store).contains("interval: 120s"));
+            assert!(format!("{:?}", client.router().store).contains("interval: 120s"));
             assert!(format!("{:?}", client.shared).contains("limit: 3"), "the own zone is saturated with its pools");
             assert_eq!(client.shared.session_mode, crate::SessionMode::Fence);
-            assert_eq!(client.shared.store.lag_limit(), Some(Duration::from_secs(4)));
-            assert!(format!("{:?}", client.shared.permits).contains("limit: Some(2)"));
+            assert_eq!(client.router().store.lag_limit(), Some(Duration::from_secs(4)));
+            assert!(format!("{:?}", client.router().selector.permits).contains("limit: Some(2)"));
             assert_eq!(client.explain(&redis::cmd("MY.READ")).classification(), crate::Classification::Read);
         }
     }
@@ -269,11 +269,11 @@ mod tests {
                 assert_eq!(config.login.as_ref().unwrap().info().db(), 2);
                 assert_eq!(config.login.as_ref().unwrap().info().password(), Some("secret"));
                 let client = ReplicatedClient::from_config(&config).unwrap();
-                let shown = format!("{:?} {:?}", client.shared.store, client.shared.permits);
+                let shown = format!("{:?} {:?}", client.router().store, client.router().selector.permits);
                 assert!(said.iter().all(|said| shown.contains(said)), "{shown}");
                 assert_eq!(shown.contains("limit: None"), text == sentinel, "{shown}");
-                assert_eq!(client.shared.store.is_monitored(), text == discover);
-                assert_eq!(client.shared.store.lag_limit().is_some(), text == discover);
+                assert_eq!(client.router().store.is_monitored(), text == discover);
+                assert_eq!(client.router().store.lag_limit().is_some(), text == discover);
             }
         }
     }

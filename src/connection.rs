@@ -1,16 +1,19 @@
 //! Every command of the redis crate, routed.
 
 use std::fmt;
+use std::time::Instant;
 
 use redis::{Cmd, ConnectionLike, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd};
 
 use self::scans::Scans;
 use self::transaction::Transaction;
 use crate::addr::NodeAddr;
+use crate::call::{Pinned, Served, server_error};
 use crate::classification::{Classification, Request, TransactionStep};
-use crate::client::{Aim, Pinned, ReplicatedClient, Served, server_error, type_name};
+use crate::client::{ReplicatedClient, type_name};
 use crate::error::{Error, Result, server_error_of};
 use crate::retry::{Reply, executed_nothing};
+use crate::selection::Affinity;
 
 mod scans;
 mod transaction;
@@ -82,30 +85,32 @@ impl RoutedConnection {
             return Ok(value);
         }
         let cursor = request.cursor();
-        let aim = match &cursor {
+        let mut began_at = None;
+        let affinity = match &cursor {
             None if request.continues_scan => return Err(foreign_cursor(&request)),
-            None => Aim::Any,
+            None => Affinity::Any,
             Some(cursor) if request.continues_scan => {
                 let (node, seen) = self.scans.find(cursor).ok_or_else(|| foreign_cursor(&request))?;
-                Aim::Only { node, seen }
+                began_at = seen;
+                Affinity::Only(node)
             }
             // Nodes give the same cursors: two scans of one thing would be mistaken for each other on two nodes.
-            Some(cursor) => self.scans.node_of(cursor).map_or(Aim::Any, Aim::First),
+            Some(cursor) => self.scans.node_of(cursor).map_or(Affinity::Any, Affinity::First),
         };
         if request.opens || self.transaction.is_open() {
-            if matches!(aim, Aim::Only { node, .. } if self.transaction.node() != Some(node)) {
+            if matches!(affinity, Affinity::Only(node) if self.transaction.node() != Some(node)) {
                 return Err(foreign_cursor(&request));
             }
             return self.serve_pinned(&request);
         }
-        if let (Aim::Only { node, .. } | Aim::First(node), Some(held)) = (aim, &self.held)
+        if let (Affinity::Only(node) | Affinity::First(node), Some(held)) = (affinity, &self.held)
             && held.node() == node
         {
             return self.scan_on_held(&request);
         }
-        let served = self.client.call(&request, aim)?;
+        let (served, seen) = self.client.call_with(&request, affinity, began_at)?;
         if let (Some(cursor), Reply::One(page)) = (&cursor, &served.reply) {
-            self.scans.advance(cursor, request.continues_scan, page, served.node(), served.seen);
+            self.scans.advance(cursor, request.continues_scan, page, served.node(), seen);
             if served.is_from_shared_endpoint() && self.scans.is_open_on(served.node()) {
                 self.hold(&served, &request)?;
                 return self.scan_on_held(&request);
@@ -125,7 +130,8 @@ impl RoutedConnection {
                 other.release();
             }
             self.scans.forget(served.node());
-            self.held = Some(self.client.pin_beside(served, request)?);
+            let (router, options) = (self.client.router(), self.client.options.call);
+            self.held = Some(Pinned::beside(router, served, request, options)?);
         }
         Ok(())
     }
@@ -134,13 +140,12 @@ impl RoutedConnection {
     fn scan_on_held(&mut self, request: &Request<'_>) -> Result<Value> {
         let Some(cursor) = request.cursor() else { return Err(malformed()) };
         let began_at = if request.continues_scan { self.scans.find(&cursor).and_then(|(_, seen)| seen) } else { None };
-        let guard = self.client.pinned_guard(request)?.since(began_at);
         let Some(mut held) = self.held.take() else { return Err(malformed()) };
-        let served = held.run(&self.client, &guard, &mut self.client.clock());
+        let served = self.client.call_pinned(&mut held, request, (true, began_at), Instant::now());
         // A lost connection takes its scans along.
-        let reply = served.inspect_err(|_| self.scans.forget(held.node()))?;
+        let (reply, seen) = served.inspect_err(|_| self.scans.forget(held.node()))?;
         let Reply::One(page) = reply else { return Err(malformed()) };
-        self.scans.advance(&cursor, request.continues_scan, &page, held.node(), guard.seen());
+        self.scans.advance(&cursor, request.continues_scan, &page, held.node(), seen);
         if self.scans.is_open_on(held.node()) {
             self.held = Some(held);
         } else {
@@ -174,7 +179,7 @@ impl RoutedConnection {
             self.served_by = self.transaction.node().cloned();
             return Ok(reply);
         }
-        let served = self.client.call(&request, Aim::Any)?;
+        let served = self.client.call(&request, Affinity::Any)?;
         self.served_by = Some(served.node().clone());
         Ok(served.reply)
     }
@@ -242,7 +247,7 @@ impl ConnectionLike for RoutedConnection {
     }
 
     fn get_db(&self) -> i64 {
-        let topology = self.client.shared.store.current();
+        let topology = self.client.router().store.current();
         topology.master().map_or(0, |master| topology.servers()[master].pool.database())
     }
 

@@ -63,6 +63,8 @@ mod client;
 
 mod session;
 
+mod call;
+
 mod topology;
 
 mod endpoint;

@@ -2,18 +2,15 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
-
-use arrayvec::ArrayVec;
 
 use crate::addr::NodeAddr;
-use crate::node::{Node, SyncState};
+use crate::node::Node;
 use crate::replication::Role;
-use crate::selection::{Exclusion, Rank, ReadFrom, rank};
-use crate::strategy::{Candidates, MOST_NODES};
+use crate::selection::{Contender, Contenders};
 
 mod announced;
 mod chain;
+mod checkout;
 mod description;
 mod discovery;
 mod election;
@@ -35,6 +32,7 @@ mod turn;
 mod wakeup;
 mod watcher;
 
+pub(crate) use self::checkout::Purpose;
 pub use self::description::{Description, RefreshTrigger, TopologyProvider};
 pub(crate) use self::discovery::Discovery;
 pub(crate) use self::fixed::Fixed;
@@ -63,52 +61,23 @@ pub(crate) struct Topology {
     is_settled: bool,
 }
 
-/// The members that a call has tried in this round, one bit each.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct LeftOut(u64);
-
-/// What a call needs of a node.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Need {
-    pub(crate) is_read: bool,
-    pub(crate) read_from: ReadFrom,
-    /// There is room for one more fallback read on the master.
-    pub(crate) may_fall_back: bool,
-    /// What the node should contain: those that are known to lag behind come last.
-    pub(crate) hint: Hint,
-    /// The named master is taken for the master before anybody has said who it is.
-    pub(crate) presumes: bool,
-    /// The nodes that are left out would refuse it again.
-    pub(crate) left_for_good: bool,
-}
-
-/// The candidates of one attempt.
-#[derive(Debug)]
-pub(crate) struct Choice<'a> {
-    pub(crate) candidates: Candidates<'a>,
-    /// There is another node to turn to if this attempt fails.
-    pub(crate) has_more: bool,
-    /// This is a fallback read, of which there may be only so many.
-    pub(crate) is_fallback: bool,
-    is_eased_in: bool,
-}
-
-/// Why there is no candidate.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum NoChoice {
-    /// All were tried in this round, or nobody knows yet who may serve: later there may be one.
-    Later,
-    /// Only the master could serve, and has enough of such reads.
-    Protected,
-    /// No node of the set may ever serve this.
-    Nobody,
-}
-
 impl Assigned {
     /// Tells whether anything speaks against the role that the topology gives the node.
     #[inline]
     pub(crate) fn is_in_place(&self, proven: Option<Role>) -> bool {
         self.node.role() == self.assigned_role && proven.is_none_or(|role| role == self.assigned_role)
+    }
+}
+
+impl Contender for Assigned {
+    #[inline]
+    fn node(&self) -> &Node {
+        &self.server.node
+    }
+
+    #[inline]
+    fn assigned_role(&self) -> Role {
+        self.assigned_role
     }
 }
 
@@ -128,88 +97,10 @@ impl Topology {
         Self { servers, generation, has_replicas, is_settled }
     }
 
-    /// Collects the best-ranked nodes that may serve a read, or anything else, and are not left out.
+    /// Returns the servers as selection looks at them.
     #[inline]
-    pub(crate) fn choose(&self, need: Need, now: Instant, left_out: LeftOut) -> Result<Choice<'_>, NoChoice> {
-        let mut best = (Rank::LastResort, true, true);
-        let mut eligible = 0;
-        let mut is_eased_in = false;
-        let mut is_protected = false;
-        let hides_master = !self.is_settled && !need.presumes;
-        let mut nodes = ArrayVec::<&Node, MOST_NODES>::new();
-        for (index, server) in self.servers.iter().enumerate() {
-            if left_out.contains(index) || (hides_master && server.assigned_role == Role::Master) {
-                continue;
-            }
-            let Ok(rank) = rank(&server.node, server.assigned_role, need.is_read, need.read_from, now) else {
-                continue;
-            };
-            if rank == Rank::Fallback && !need.may_fall_back && self.falls_back(need) {
-                is_protected = true;
-                continue;
-            }
-            eligible += 1;
-            let rank = (rank, server.node.is_unreached(now), !server.progress.may_have(need.hint, now));
-            if rank < best {
-                best = rank;
-                nodes.clear();
-                is_eased_in = false;
-            }
-            if rank == best {
-                is_eased_in |= server.node.is_eased_in();
-                // There are no more members than places.
-                let _ = nodes.try_push(&server.node);
-            }
-        }
-        let (best, ..) = best;
-        if is_protected && best > Rank::Lagging {
-            let is_for_now = !need.left_for_good && self.may_still_serve(need, now, left_out);
-            return Err(if is_for_now { NoChoice::Later } else { NoChoice::Protected });
-        }
-        let is_fallback = best == Rank::Fallback && self.falls_back(need);
-        match Candidates::of(nodes) {
-            Some(candidates) => Ok(Choice { candidates, has_more: eligible > 1, is_fallback, is_eased_in }),
-            // Whatever only a master can do waits for one.
-            None if !left_out.is_empty() || !self.is_settled || !need.is_read || self.is_outdated() => {
-                Err(NoChoice::Later)
-            }
-            None => Err(NoChoice::Nobody),
-        }
-    }
-
-    /// Tells whether another topology is about to take the place of this one, or has.
-    #[cold]
-    fn is_outdated(&self) -> bool {
-        self.master().is_some_and(|master| self.servers[master].node.sync_state() == SyncState::Diverged)
-    }
-
-    /// Tells whether a read that the master serves is a fallback read, for want of replicas.
-    fn falls_back(&self, need: Need) -> bool {
-        need.is_read && need.read_from == ReadFrom::ReplicaPreferred && self.has_replicas
-    }
-
-    /// Tells whether one of the nodes that were tried in this round is not known to be out.
-    #[cold]
-    fn may_still_serve(&self, need: Need, now: Instant, left_out: LeftOut) -> bool {
-        let serves = |server: &Assigned| {
-            rank(&server.node, server.assigned_role, need.is_read, need.read_from, now) == Ok(Rank::Preferred)
-        };
-        self.servers.iter().enumerate().any(|(index, server)| left_out.contains(index) && serves(server))
-    }
-
-    /// Returns why each node that is not a candidate is not.
-    pub(crate) fn exclusions(&self, need: Need, now: Instant, candidates: &[NodeAddr]) -> Vec<(NodeAddr, Exclusion)> {
-        let others = self.servers.iter().filter(|server| !candidates.contains(server.node.addr()));
-        let reason =
-            |server: &Assigned| match rank(&server.node, server.assigned_role, need.is_read, need.read_from, now) {
-                Err(exclusion) => exclusion,
-                Ok(Rank::LastResort) => Exclusion::Ejected,
-                Ok(Rank::OutOfSync) => Exclusion::OutOfSync,
-                Ok(Rank::Lagging) => Exclusion::Lagging,
-                Ok(Rank::Fallback) if !need.may_fall_back => Exclusion::Protected,
-                Ok(_) => Exclusion::Fallback,
-            };
-        others.map(|server| (server.node.addr().clone(), reason(server))).collect()
+    pub(crate) fn contenders(&self) -> Contenders<'_, Assigned> {
+        Contenders { servers: &self.servers, has_replicas: self.has_replicas, is_settled: self.is_settled }
     }
 
     pub(crate) fn servers(&self) -> &[Assigned] {
@@ -220,23 +111,6 @@ impl Topology {
     #[inline]
     pub(crate) fn position(&self, node: &Node) -> Option<usize> {
         self.servers.iter().position(|server| std::ptr::eq(&server.node, node))
-    }
-
-    /// Returns all replicas, to be left out.
-    pub(crate) fn replicas(&self) -> LeftOut {
-        let mut all = LeftOut::default();
-        let replicas = self.servers.iter().enumerate().filter(|(_, server)| server.assigned_role == Role::Replica);
-        replicas.for_each(|(index, _)| all.insert(index));
-        all
-    }
-
-    /// Returns the member at this address, to be left out.
-    pub(crate) fn only(&self, addr: &NodeAddr) -> LeftOut {
-        let mut only = LeftOut::default();
-        if let Some(position) = self.find(addr) {
-            only.insert(position);
-        }
-        only
     }
 
     pub(crate) fn find(&self, addr: &NodeAddr) -> Option<usize> {
@@ -270,46 +144,5 @@ impl Topology {
     /// Counts the answers of all nodes that belong to the set now.
     pub(crate) fn answered(&self) -> u64 {
         self.servers.iter().map(|server| server.node.answered()).sum()
-    }
-}
-
-impl Choice<'_> {
-    /// Leaves nodes that came back a short while ago out of some attempts, so that their load returns gradually.
-    /// `favours_idle`: the strategy takes such a node whenever it may, for it has nothing to do.
-    #[inline]
-    pub(crate) fn ease_in(&mut self, now: Instant, favours_idle: bool, chance: impl FnMut() -> f64) {
-        if self.is_eased_in {
-            self.thin_out(now, favours_idle, chance);
-        }
-    }
-
-    #[cold]
-    fn thin_out(&mut self, now: Instant, favours_idle: bool, mut chance: impl FnMut() -> f64) {
-        self.candidates.iter().for_each(|node| node.end_slow_start(now));
-        let most = self.candidates.iter().map(|node| node.share_at(now)).fold(0.0, f64::max);
-        let times = if favours_idle { self.candidates.len() as f64 } else { 1.0 };
-        self.candidates.retain(|node| {
-            let share = node.share_at(now);
-            // The one with the largest share always stays.
-            share >= most || chance() * most * times < share
-        });
-    }
-}
-
-impl LeftOut {
-    pub(crate) fn insert(&mut self, index: usize) {
-        self.0 |= 1 << (index % 64);
-    }
-
-    pub(crate) fn contains(self, index: usize) -> bool {
-        self.0 & (1 << (index % 64)) != 0
-    }
-
-    pub(crate) fn and(self, others: Self) -> Self {
-        Self(self.0 | others.0)
-    }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.0 == 0
     }
 }

@@ -82,19 +82,21 @@ fn every_strategy_is_known_by_its_name() {
 #[test]
 fn the_defaults_are_the_documented_ones() {
     let client = good().build().unwrap();
-    let topology = client.shared.store.current();
+    let topology = client.router().store.current();
     let limits = topology.servers()[0].pool.limits();
-    assert_eq!(client.options.read_from, crate::ReadFrom::ReplicaPreferred);
-    assert_eq!(client.options.deadline, Duration::from_secs(3));
+    assert_eq!(client.options.call.read_from, crate::ReadFrom::ReplicaPreferred);
+    assert_eq!(client.options.call.deadline, Duration::from_secs(3));
     assert_eq!((limits.size, limits.connect), (10, Duration::from_millis(500)));
     assert_eq!((limits.checkout, limits.response), (Duration::from_millis(250), Duration::from_secs(1)));
     assert_eq!(limits.idle, Duration::from_secs(600));
     assert!(format!("{:?}", client.shared).contains("strategy: PeakEwma"));
     assert_eq!(client.shared.session_mode, crate::SessionMode::Strict);
-    assert_eq!(client.shared.store.lag_limit(), Some(Duration::from_secs(10)));
-    assert!(good().lag_limit(None).build().unwrap().shared.store.lag_limit().is_none());
+    assert_eq!(client.router().store.lag_limit(), Some(Duration::from_secs(10)));
+    assert!(good().lag_limit(None).build().unwrap().router().store.lag_limit().is_none());
     assert!(
-        client.token().is_none() && client.options.max_staleness.is_none() && client.options.confirmation.is_none()
+        client.token().is_none()
+            && client.options.asked.max_staleness.is_none()
+            && client.options.asked.confirmation.is_none()
     );
 }
 

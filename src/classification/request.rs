@@ -73,6 +73,23 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Stands for a connection of the user's own, to a replica or to the master. Nothing of it is sent.
+    pub(crate) fn for_connection(is_replica: bool) -> Request<'static> {
+        Request {
+            bytes: &[],
+            key: None,
+            block: Block::No,
+            replies: Replies::One,
+            class: if is_replica { Classification::Read } else { Classification::Master },
+            continues_scan: false,
+            opens: false,
+            partial: false,
+            runs_script: false,
+            rule: Rule::Plain,
+            name: b"dedicated",
+        }
+    }
+
     /// Reads a packed pipeline that gets `skipped + kept` replies.
     pub(crate) fn pipeline(
         bytes: &'a [u8],

@@ -6,10 +6,12 @@ use redis::Cmd;
 
 use super::ReplicatedClient;
 use crate::addr::NodeAddr;
+use crate::call::Around;
 use crate::classification::{Classification, Request};
-use crate::selection::{Decision, Exclusion, Measures};
-use crate::session::Session;
-use crate::topology::{Hint, LeftOut, Need, Snapshot};
+use crate::node::Node;
+use crate::selection::{Decision, Excluded, Exclusion, Measures, Need, decide, exclusions};
+use crate::session::{Session, SessionAround};
+use crate::topology::{Assigned, Snapshot};
 
 impl ReplicatedClient {
     /// Tells where a command would go right now, and why. Sends nothing.
@@ -20,7 +22,7 @@ impl ReplicatedClient {
     #[must_use]
     pub fn explain(&self, cmd: &Cmd) -> Decision {
         let packed = cmd.get_packed_command();
-        let (topology, now, read_from) = (self.shared.store.current(), Instant::now(), self.options.read_from);
+        let (topology, now, read_from) = (self.router().store.current(), Instant::now(), self.options.call.read_from);
         let all = || topology.servers().iter().map(|server| server.node.addr().clone());
         let nowhere = |classification, command: String, why: Exclusion| {
             let excluded = all().map(|addr| (addr, why)).collect();
@@ -33,30 +35,25 @@ impl ReplicatedClient {
         if request.class == Classification::Connection || request.continues_scan || request.step().is_some() {
             return nowhere(request.class, request.to_string(), Exclusion::Refused);
         }
-        let (session, is_read) = (self.options.session.as_deref(), request.is_read());
-        if is_read && session.is_some_and(Session::has_loss) {
+        let call = self.session_call(None);
+        if request.is_read() && self.options.asked.session.as_deref().is_some_and(Session::has_loss) {
             return nowhere(request.class, request.to_string(), Exclusion::Unproven);
         }
-        let check = self.check_of(&request);
-        let proves = is_read && (session.is_some() || self.options.max_staleness.is_some());
-        let (hint, why_master) =
-            if proves { (check.hint(now), check.why_master(&request)) } else { (Hint::None, None) };
-        let may_fall_back = self.shared.permits.has_room();
-        let need = Need { is_read, read_from, may_fall_back, hint, presumes: true, left_for_good: false };
-        let left_out = if why_master.is_some() { topology.replicas() } else { LeftOut::default() };
-        let choice = topology.choose(need, now, left_out);
-        let candidates: Vec<NodeAddr> =
-            choice.iter().flat_map(|choice| choice.candidates.iter()).map(|node| node.addr().clone()).collect();
-        let measures =
-            choice.iter().flat_map(|choice| choice.candidates.iter()).map(|node| Measures::of(node, now)).collect();
-        let mut excluded = topology.exclusions(need, now, &candidates);
-        for (addr, why) in &mut excluded {
-            let Some(index) = topology.find(addr) else { continue };
-            let lags = || *why == Exclusion::Fallback && !topology.servers()[index].progress.may_have(hint, now);
-            if left_out.contains(index) || lags() {
-                *why = Exclusion::Unproven;
-            }
-        }
+        let around = SessionAround::of(&call, &request);
+        let suits = |server: &Assigned| around.rank(&topology, server, now);
+        let set = topology.contenders();
+        let need = Need {
+            is_read: request.is_read(),
+            read_from,
+            may_fall_back: self.router().selector.permits.has_permit(),
+            presumes_master: true,
+            excludes_for_good: false,
+        };
+        let selection = decide(&set, need, Excluded::default(), suits, now);
+        let chosen: Vec<&Node> = selection.iter().flat_map(|selection| selection.candidates.iter()).collect();
+        let candidates: Vec<NodeAddr> = chosen.iter().map(|node| node.addr().clone()).collect();
+        let measures = chosen.iter().map(|node| Measures::of(node, now)).collect();
+        let excluded = exclusions(&set, need, suits, now, &candidates);
         Decision {
             command: request.to_string(),
             classification: request.class,
@@ -70,6 +67,6 @@ impl ReplicatedClient {
     /// Returns the state of all nodes. Sends nothing.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(&self.shared.store.current(), Instant::now())
+        Snapshot::take(&self.router().store.current(), Instant::now())
     }
 }

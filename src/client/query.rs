@@ -2,17 +2,19 @@
 
 use redis::{Cmd, FromRedisValue, RedisError, Value};
 
-use super::{Aim, ReplicatedClient, Served};
+use super::{ReplicatedClient, Served};
+use crate::call::server_error;
 use crate::classification::{Classification, Request};
-use crate::error::{Error, ErrorKind, Result, words_of};
-use crate::retry::{Reply, executed_nothing};
+use crate::error::{Error, Result};
+use crate::retry::Reply;
+use crate::selection::Affinity;
 
 impl ReplicatedClient {
     /// Runs any command and converts its reply.
     ///
     /// # Errors
     ///
-    /// Every [`ErrorKind`] but [`Config`](ErrorKind::Config). [`Refused`](ErrorKind::Refused) are commands that change the
+    /// Every [`ErrorKind`](crate::ErrorKind) but [`Config`](crate::ErrorKind::Config). [`Refused`](crate::ErrorKind::Refused) are commands that change the
     /// state of a connection, steps of a transaction (see [`connection`](Self::connection)) and cursors other than 0.
     pub fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T> {
         let packed = cmd.get_packed_command();
@@ -21,7 +23,7 @@ impl ReplicatedClient {
         if !is_simple(&request) || cmd.is_no_response() {
             return Err(refusal(&request));
         }
-        let mut served = self.call(&request, Aim::Any)?;
+        let mut served = self.call(&request, Affinity::Any)?;
         let value = served.take_value().extract_error().map_err(|cause| failure(&request, &served, cause))?;
         let what = kind_of(&value);
         // The redis crate's error quotes the value.
@@ -32,7 +34,7 @@ impl ReplicatedClient {
 impl Served {
     /// Takes the reply to a single command.
     fn take_value(&mut self) -> Value {
-        match std::mem::replace(&mut self.reply, Reply::One(Value::Nil)) {
+        match std::mem::take(&mut self.reply) {
             Reply::One(value) => value,
             // A command never gets the replies of a pipeline.
             Reply::Many { kept, .. } => Value::Array(kept),
@@ -100,12 +102,4 @@ pub(crate) fn type_name<T>() -> String {
         }
     }
     name
-}
-
-/// The error for an answer of the server that is an error.
-pub(crate) fn server_error(request: &Request<'_>, cause: RedisError) -> Error {
-    let errors = cause.clone().into_server_errors();
-    let untouched = errors.is_some_and(|errors| errors.iter().all(|(_, error)| executed_nothing(request, error)));
-    let error = Error::new(ErrorKind::Server, format!("{request} was answered with {}", words_of(&cause)));
-    error.executed(request.partial && !request.is_read() && !untouched).caused_by(cause)
 }

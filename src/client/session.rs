@@ -3,12 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::guard::Confirmation;
 use super::{Options, ReplicatedClient};
-use crate::session::{Session, Token};
-
-/// The shortest bound that replicas are asked to keep: the master is asked twice in that time, 20 ms apart at least.
-pub(super) const SHORTEST_BOUND: Duration = Duration::from_millis(50);
+use crate::session::{Asked, Confirmation, SHORTEST_BOUND, Session, Token};
 
 impl ReplicatedClient {
     /// Returns a handle with a session of its own: its reads see what it has written, and never less than what it has read.
@@ -44,7 +40,7 @@ impl ReplicatedClient {
     /// session. Sends nothing.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
-        self.options.session.as_deref().map(Session::token)
+        self.options.asked.session.as_deref().map(Session::token)
     }
 
     /// Returns a handle with a session of its own that has seen what the token has seen, in this process or in another.
@@ -55,10 +51,8 @@ impl ReplicatedClient {
     /// once.
     #[must_use]
     pub fn resume(&self, token: &Token) -> Self {
-        self.with(Options {
-            session: Some(Arc::new(Session::resume(token, self.shared.session_mode))),
-            ..self.options.clone()
-        })
+        let session = Some(Arc::new(Session::resume(token, self.shared.session_mode)));
+        self.asking(Asked { session, ..self.options.asked.clone() })
     }
 
     /// Returns a handle whose reads are served only by nodes that contain everything written longer ago than `bound`.
@@ -73,11 +67,11 @@ impl ReplicatedClient {
     /// [`ErrorKind::Unproven`](crate::ErrorKind::Unproven).
     #[must_use]
     pub fn max_staleness(&self, bound: Duration) -> Self {
-        let store = &self.shared.store;
+        let store = &self.router().store;
         if bound >= SHORTEST_BOUND && store.history().keep_pace(bound / 2) {
             store.request_check();
         }
-        self.with(Options { max_staleness: Some(bound), ..self.options.clone() })
+        self.asking(Asked { max_staleness: Some(bound), ..self.options.asked.clone() })
     }
 
     /// Returns a handle each of whose writes waits until that many replicas have confirmed it, for `limit` at most: `WAIT`,
@@ -90,6 +84,11 @@ impl ReplicatedClient {
     /// one of them does. What a transaction or a pipeline wrote is confirmed as a whole.
     #[must_use]
     pub fn acknowledged_by(&self, replicas: u32, limit: Duration) -> Self {
-        self.with(Options { confirmation: Some(Confirmation { replicas, limit }), ..self.options.clone() })
+        let confirmation = Some(Confirmation { replicas, limit });
+        self.asking(Asked { confirmation, ..self.options.asked.clone() })
+    }
+
+    fn asking(&self, asked: Asked) -> Self {
+        self.with(Options { asked, ..self.options.clone() })
     }
 }

@@ -35,7 +35,7 @@ impl ReplicatedClient {
     /// [`ErrorKind::Topology`] if a provider describes the set, if no node was named so, or if it is the master now.
     pub fn remove_replica(&self, addr: &NodeAddr) -> Result<()> {
         let fixed = self.fixed()?;
-        let topology = self.shared.store.current();
+        let topology = self.router().store.current();
         let position = topology.find(addr);
         if position.is_some() && position == topology.master() {
             return Err(
@@ -45,7 +45,7 @@ impl ReplicatedClient {
         let (role, node) = fixed.remove(addr)?;
         // Nothing changed: the set is as it was named before.
         self.describe_anew(fixed).inspect_err(|_| drop(fixed.add(role, node)))?;
-        let now = self.shared.store.current();
+        let now = self.router().store.current();
         let left = || topology.servers().iter().filter(|server| !now.has(server));
         let runs = || left().any(|server| server.node.in_flight() > 0);
         let end = self.end();
@@ -64,7 +64,7 @@ impl ReplicatedClient {
         if weight == 0 {
             return Err(Error::config("a node has the weight 0: remove it instead").on(addr));
         }
-        let topology = self.shared.store.current();
+        let topology = self.router().store.current();
         let unknown = || Error::new(ErrorKind::Topology, "this is no node of the set").on(addr);
         let position = topology.find(addr).ok_or_else(unknown)?;
         topology.servers()[position].node.set_weight(weight);
@@ -80,13 +80,13 @@ impl ReplicatedClient {
     /// [`ErrorKind::Topology`] if the provider could not describe the set by the deadline of this handle; the last good
     /// topology stays.
     pub fn refresh(&self) -> Result<()> {
-        self.shared.store.refresh(self.end())
+        self.router().store.refresh(self.end())
     }
 
     /// Returns when a call that begins now has to end.
     fn end(&self) -> Instant {
         let now = Instant::now();
-        now.checked_add(self.options.deadline).unwrap_or(now + Duration::from_secs(3600))
+        now.checked_add(self.options.call.deadline).unwrap_or(now + Duration::from_secs(3600))
     }
 
     fn fixed(&self) -> Result<&Fixed> {
@@ -96,8 +96,8 @@ impl ReplicatedClient {
 
     /// Takes over what the nodes are now.
     fn describe_anew(&self, fixed: &Fixed) -> Result<()> {
-        self.shared.store.ask_provider(self.end())?;
+        self.router().store.ask_provider(self.end())?;
         // A name is to be looked up again from time to time.
-        if fixed.has_names() { self.shared.store.ask_at_intervals() } else { Ok(()) }
+        if fixed.has_names() { self.router().store.ask_at_intervals() } else { Ok(()) }
     }
 }

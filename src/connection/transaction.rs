@@ -1,10 +1,13 @@
 //! A transaction driven by hand: `WATCH` or `MULTI`, pinned to one connection to the master.
 
+use std::time::Instant;
+
 use redis::Value;
 
 use crate::addr::NodeAddr;
+use crate::call::Pinned;
 use crate::classification::{Classification, Replies, Request, TransactionStep};
-use crate::client::{Guard, Pinned, ReplicatedClient};
+use crate::client::ReplicatedClient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::Reply;
 
@@ -71,8 +74,9 @@ impl Transaction {
         }
     }
 
-    /// Makes the guard of a request: what is queued proves nothing until it is executed, and a question would be queued too.
-    fn guard<'a>(&self, client: &'a ReplicatedClient, request: &'a Request<'a>) -> Result<Guard<'a>> {
+    /// Returns whether the reply to a request proves what the handle asks for: what is queued proves nothing until it is
+    /// executed, and a question would be queued too.
+    fn proves(&self, client: &ReplicatedClient, request: &Request<'_>) -> bool {
         let mut state = match self {
             Self::Open { state, .. } => *state,
             Self::None | Self::Lost(_) => State::default(),
@@ -81,25 +85,23 @@ impl Transaction {
             request.steps(client.classifier()).for_each(|step| state.step(step, false));
             if state.is_queuing && request.class == Classification::Write && request.replies != Replies::One {
                 // Written before a MULTI of the same pipeline.
-                client.doubt();
+                client.options.asked.doubt();
             }
         }
-        if state.is_queuing && !request.is_transaction() {
-            return Ok(Guard::unchecked(request));
-        }
-        client.pinned_guard(request)
+        !state.is_queuing || request.is_transaction()
     }
 
     /// Runs a request on the pinned connection, which it takes if there is none yet.
     pub(super) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>) -> Result<Reply> {
-        let guard = self.guard(client, request)?;
-        let mut clock = client.clock();
+        let (proves, began) = (self.proves(client, request), Instant::now());
         let (mut pinned, mut state) = match std::mem::take(self) {
             Self::Open { pinned, state } => (pinned, state),
-            Self::None | Self::Lost(_) => (client.pin(request, &mut clock)?, State::default()),
+            Self::None | Self::Lost(_) => {
+                (Pinned::take(client.router(), request, client.options.call)?, State::default())
+            }
         };
-        let reply = match pinned.run(client, &guard, &mut clock) {
-            Ok(reply) => reply,
+        let reply = match client.call_pinned(&mut pinned, request, (proves, None), began) {
+            Ok((reply, _)) => reply,
             Err(error) => {
                 let ends = |step| matches!(step, Some(TransactionStep::Exec | TransactionStep::Discard));
                 let is_over = request.is_transaction() || request.steps(client.classifier()).any(ends);

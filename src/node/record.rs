@@ -4,8 +4,15 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::health::{Avoided, Outcome, Probe};
-use super::{Node, Role, SyncState};
+use super::{InFlight, Node, Role, SyncState};
 use crate::events;
+
+/// An attempt that runs on a node, until dropped.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    _in_flight: InFlight<'a>,
+    _probe: Option<Probe<'a>>,
+}
 
 impl Node {
     /// Records that the node gave a complete reply; an error of the application is one. Returns whether it did so although
@@ -74,10 +81,12 @@ impl Node {
         self.reason.lock().as_deref().filter(|_| self.is_ejected()).map(str::to_owned)
     }
 
-    /// Lets a call through to the node, unless it is ejected and another call is finding out whether it is back.
+    /// Counts an attempt as in flight, and as the probe if the node is ejected and calls are its probes. Refused while another
+    /// call probes.
     #[inline]
-    pub(crate) fn admit(&self, now: Instant) -> Result<Option<Probe<'_>>, Avoided> {
-        self.health.admit(now)
+    pub(crate) fn claim(&self, now: Instant) -> Result<Claim<'_>, Avoided> {
+        let in_flight = self.begin();
+        self.health.admit(now).map(|probe| Claim { _in_flight: in_flight, _probe: probe })
     }
 
     /// Tells whether calls should go elsewhere because of what became of the last ones.

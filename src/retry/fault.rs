@@ -4,12 +4,11 @@ use std::time::{Duration, Instant};
 
 use redis::{RedisError, ServerError, Value};
 
-use super::{Obstacle, missing_right};
+use super::obstacle::Obstacle;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Time, TlsError};
 use crate::node::{Node, SyncState};
 use crate::replication::Role;
-use crate::session::Loss;
 
 /// The complete reply to a request. The server's errors are values in it.
 #[derive(Debug)]
@@ -32,6 +31,8 @@ pub(crate) struct Fault {
     pub(crate) waited: Option<Waited>,
     /// The caller's time was over long before the limit: that says nothing about the node.
     pub(crate) is_hasty: bool,
+    /// What the caller is told, where that does not follow from the rest.
+    pub(crate) error: Option<Box<Error>>,
 }
 
 /// A time limit that was met.
@@ -66,24 +67,22 @@ pub(crate) enum Stage {
     Stale,
     /// Sent; the connection failed before the reply was complete.
     Sent,
-    /// Answered; what was put around the request had it refused, and is left away the next time.
-    Spoiled,
+    /// Answered; what was sent along had the request refused, and is left out the next time.
+    Respell,
     /// Sent; the node left its place in the set, or was ejected, before the reply was complete.
     Withdrawn,
-    /// Answered; the node does not prove to contain what the reply has to contain.
-    Unproven,
-    /// Answered; the replica does not tell how far it is. Another node may.
-    Mute,
-    /// Answered; the master does not tell how far it is.
-    Silent,
-    /// Not executed: what proves it later could not be written along.
-    Unfenced,
-    /// Answered by a master that does not contain what the session has seen.
-    Lost(Loss),
-    /// Written, and confirmed by fewer replicas than asked for.
-    Unacknowledged { confirmed: u32, asked: u32 },
-    /// Written; the server refused to wait for replicas.
-    Unconfirmed,
+    /// Answered; the node does not prove to contain what the reply has to contain. Another one may.
+    Behind,
+    /// Answered; the node does not say how much it contains. Another one may.
+    NoEvidence,
+    /// Answered, or refused; no attempt will go better.
+    Ended,
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self::One(Value::Nil)
+    }
 }
 
 impl Reply {
@@ -135,28 +134,14 @@ fn is_aggregate(value: &Value) -> bool {
     matches!(value, Value::Array(_) | Value::Map(_) | Value::Set(_))
 }
 
-/// Tells the caller what the session cannot read any more.
-pub(crate) fn loss_error(loss: Loss) -> Error {
-    match loss {
-        Loss::Lost => {
-            let text = "something that this session wrote is not in the master's history any more";
-            Error::new(ErrorKind::WriteLost, text)
-        }
-        Loss::History => {
-            let text =
-                "something that this session read is not in the master's history any more; all that it wrote itself is";
-            Error::new(ErrorKind::HistoryLost, text)
-        }
-        Loss::Unproven => {
-            let text = "nobody can tell whether the master still has what this session wrote and read";
-            Error::new(ErrorKind::Unproven, text)
-        }
-    }
-}
-
 impl Fault {
     pub(crate) fn new(stage: Stage, cause: impl Into<Option<RedisError>>) -> Self {
-        Self { stage, cause: cause.into(), waited: None, is_hasty: false }
+        Self { stage, cause: cause.into(), waited: None, is_hasty: false, error: None }
+    }
+
+    /// An answer that is not handed out, and what the caller is told if no other attempt goes better.
+    pub(crate) fn answered(stage: Stage, error: Error) -> Self {
+        Self { error: Some(Box::new(error)), ..Self::new(stage, None) }
     }
 
     /// Records which limit a wait met that began at `since`: the setting's, or what was left `until` its end if that was
@@ -180,6 +165,9 @@ impl Fault {
 
     /// Tells the caller. `connections`: how many the pool has.
     pub(crate) fn into_error(self, node: &Node, connections: u32, request: &Request<'_>) -> Error {
+        if let Some(error) = self.error {
+            return *error;
+        }
         let addr = node.addr();
         match self.stage {
             Stage::Avoided => {
@@ -221,65 +209,13 @@ impl Fault {
                 let text = format!("was ejected, or lost its role, before it had answered {request}");
                 Error::new(ErrorKind::Interrupted, text).sent().on(addr).executed(!request.is_read())
             }
-            _ => self.into_answer_error(node, request),
-        }
-    }
-
-    /// Tells the caller of an answer that will not do.
-    fn into_answer_error(self, node: &Node, request: &Request<'_>) -> Error {
-        let addr = node.addr();
-        match self.stage {
-            Stage::Unproven if request.is_read() => {
-                let text =
-                    format!("{request}: does not prove to have what the session has seen, or to be fresh enough");
-                Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
-            }
-            Stage::Unproven => {
-                let text = format!("stopped being the master during {request}: what it read may be old");
-                Error::new(ErrorKind::Unproven, text).on(addr).executed(!request.is_read()).because(self.cause)
-            }
-            Stage::Unfenced => {
-                let text = format!("{request} was not executed: the fence of its session could not be raised");
-                Error::new(ErrorKind::Unproven, text).on(addr).because(self.cause)
-            }
-            Stage::Silent | Stage::Mute => {
-                let text = self.why_silent();
-                Error::new(ErrorKind::Unproven, text).sent().on(addr).executed(!request.is_read()).because(self.cause)
-            }
-            Stage::Spoiled => {
-                let text = format!("refused {request} inside a transaction");
-                Error::new(ErrorKind::Unavailable, text).sent().on(addr).because(self.cause)
-            }
-            Stage::Lost(loss) => loss_error(loss).on(addr),
-            Stage::Unacknowledged { confirmed, asked } => {
-                let message =
-                    format!("{request} was applied, but only {confirmed} of {asked} replicas confirmed it in time");
-                Error::new(ErrorKind::Unacknowledged, message).on(addr).executed(true).confirmed_by(confirmed)
-            }
-            // All others were told by `into_error`.
-            _ => {
-                let why = self.missing_right().map_or_else(String::new, |right| format!(": the user lacks {right}"));
-                let text = format!("{request} was applied, but the server refused to wait for replicas (WAIT){why}");
-                Error::new(ErrorKind::Unacknowledged, text).on(addr).executed(true).because(self.cause)
+            // Whoever refused the answer says why; these have an error of their own.
+            Stage::Respell | Stage::Behind | Stage::NoEvidence | Stage::Ended => {
+                Error::new(ErrorKind::Unavailable, format!("{request} was answered, but not as asked for"))
+                    .sent()
+                    .on(addr)
             }
         }
-    }
-
-    /// Says why a node does not tell what proves a reply.
-    fn why_silent(&self) -> String {
-        match self.missing_right() {
-            Some(right) => {
-                let asked = right.trim_start_matches('+').to_ascii_uppercase();
-                format!("does not tell what proves a reply: the user may not ask ({asked}), it lacks {right}")
-            }
-            None => "does not tell what proves a reply: the user may not ask (INFO, or the key of a fence), or it is no server that says so".to_owned(),
-        }
-    }
-
-    /// Returns the right for want of which the server refused, if it named it.
-    fn missing_right(&self) -> Option<String> {
-        let errors = self.cause.clone()?.into_server_errors()?;
-        missing_right(&errors.first()?.1)
     }
 
     /// Tells the caller why there is no connection.

@@ -4,7 +4,7 @@ use redis::{ServerError, Value};
 
 use super::refusal::{Refusal, stopped_script};
 use super::{Fault, Obstacle, Reply, Stage};
-use crate::classification::Request;
+use crate::classification::{Request, TransactionStep};
 use crate::node::Outcome;
 use crate::replication::Role;
 
@@ -16,7 +16,7 @@ pub(crate) enum Verdict {
     /// Not executed, or a read: the request may be sent to another candidate.
     Elsewhere,
     /// The node does not prove to contain what the reply has to contain; another one may.
-    Unproven,
+    Behind,
     /// The connection had died while idle, or what was asked beside the request spoiled it: the request goes to the same
     /// node again.
     SameNode,
@@ -43,31 +43,20 @@ pub(crate) struct Setting<'a> {
     pub(crate) has_new_master: &'a dyn Fn() -> bool,
 }
 
-/// Judges an attempt: what to do, and what it says about the node, if anything.
+/// Judges a reply: what to do, and what it says about the node, if anything.
 #[inline]
-pub(crate) fn judge(
-    request: &Request<'_>,
-    attempt: &Result<Reply, Fault>,
-    setting: Setting<'_>,
-) -> (Verdict, Option<Outcome>) {
-    match attempt {
-        Ok(Reply::One(value)) if !matches!(value, Value::ServerError(_)) => (Verdict::Answer, None),
-        _ => judge_closely(request, attempt, setting),
+pub(crate) fn judge(request: &Request<'_>, reply: &Reply, setting: Setting<'_>) -> (Verdict, Option<Outcome>) {
+    match reply {
+        Reply::One(value) if !matches!(value, Value::ServerError(_)) => (Verdict::Answer, None),
+        _ => judge_closely(request, reply, setting),
     }
 }
 
-fn judge_closely(
-    request: &Request<'_>,
-    attempt: &Result<Reply, Fault>,
-    setting: Setting<'_>,
-) -> (Verdict, Option<Outcome>) {
-    match attempt {
-        Ok(reply) => match refusal(request, reply) {
-            Some(refused) if request.is_read() => judge_read(request, refused, setting),
-            Some(refused) => judge_write(refused.refusal, setting),
-            None => (Verdict::Answer, None),
-        },
-        Err(fault) => judge_fault(request, fault),
+fn judge_closely(request: &Request<'_>, reply: &Reply, setting: Setting<'_>) -> (Verdict, Option<Outcome>) {
+    match refusal(request, reply) {
+        Some(refused) if request.is_read() => judge_read(request, refused, setting),
+        Some(refused) => judge_write(refused.refusal, setting),
+        None => (Verdict::Answer, None),
     }
 }
 
@@ -97,33 +86,28 @@ fn judge_write(refusal: Refusal, setting: Setting<'_>) -> (Verdict, Option<Outco
     }
 }
 
-fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome>) {
+/// Judges an attempt without a reply, in the same way.
+pub(crate) fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome>) {
     let repeatable = request.is_repeatable();
     let verdict = match fault.stage {
         Stage::Avoided | Stage::WrongRole | Stage::Deposed => Verdict::Elsewhere,
         // A write has waited for as long as it may.
         Stage::Checkout | Stage::Turn if request.is_read() => Verdict::Elsewhere,
         Stage::Checkout | Stage::Turn => Verdict::GiveUp,
-        Stage::Idle | Stage::Spoiled => Verdict::SameNode,
+        Stage::Idle | Stage::Respell => Verdict::SameNode,
         Stage::Connect if fault.is_refusal() && !request.is_read() => Verdict::GiveUp,
         Stage::Connect => Verdict::Elsewhere,
         Stage::Sent | Stage::Withdrawn if repeatable => Verdict::Elsewhere,
         Stage::Stale if repeatable => Verdict::SameNode,
-        Stage::Unproven | Stage::Mute if repeatable => Verdict::Unproven,
+        Stage::Behind | Stage::NoEvidence if repeatable => Verdict::Behind,
         Stage::Sent | Stage::Stale | Stage::Withdrawn => Verdict::GiveUp,
-        Stage::Unproven
-        | Stage::Mute
-        | Stage::Silent
-        | Stage::Unfenced
-        | Stage::Lost(_)
-        | Stage::Unconfirmed
-        | Stage::Unacknowledged { .. } => Verdict::GiveUp,
+        Stage::Behind | Stage::NoEvidence | Stage::Ended => Verdict::GiveUp,
     };
     (verdict, outcome_of(fault))
 }
 
 /// Returns what a fault says about its node, if anything.
-pub(crate) fn outcome_of(fault: &Fault) -> Option<Outcome> {
+fn outcome_of(fault: &Fault) -> Option<Outcome> {
     match fault.stage {
         _ if fault.is_hasty => None,
         // What this process lacks says nothing about the node.
@@ -217,6 +201,40 @@ pub(crate) fn executed_nothing(request: &Request<'_>, error: &ServerError) -> bo
     match Refusal::of_request(request, error) {
         Some(refusal) => executed_nothing_before(request, refusal, error),
         None => is_exec_abort(error) && (!request.runs_script || request.is_transaction()),
+    }
+}
+
+/// Returns why a write was refused by a server that does not serve: its connection is not lent again before the node was
+/// checked.
+#[inline]
+pub(crate) fn turned_away(request: &Request<'_>, reply: &Reply) -> Option<Refusal> {
+    let ends_transaction = || request.is_transaction() || request.step() == Some(TransactionStep::Exec);
+    let refusal = |value: &Value| match value {
+        Value::ServerError(error) => turned_away_by(request, error),
+        Value::Array(all) if ends_transaction() => all.iter().find_map(refused_script),
+        _ => None,
+    };
+    match reply {
+        _ if request.is_read() => None,
+        Reply::One(value) => refusal(value),
+        Reply::Many { kept, not_queued } => {
+            let in_queue = || not_queued.iter().find_map(|(_, error)| turned_away_by(request, error));
+            kept.iter().find_map(refusal).or_else(in_queue)
+        }
+    }
+}
+
+#[cold]
+fn turned_away_by(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
+    Refusal::of_request(request, error).filter(|refusal| refusal.is_not_serving())
+}
+
+/// Inside of an executed transaction, only scripts can be refused.
+#[cold]
+fn refused_script(value: &Value) -> Option<Refusal> {
+    match value {
+        Value::ServerError(error) => Refusal::of_script(error).filter(|refusal| refusal.is_not_serving()),
+        _ => None,
     }
 }
 

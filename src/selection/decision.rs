@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::ReadFrom;
+use super::read_from::ReadFrom;
 use crate::addr::NodeAddr;
 use crate::classification::Classification;
 use crate::node::Node;

@@ -1,12 +1,9 @@
-//! Keeps reads that the replicas cannot serve from taking all connections of the master.
+//! Permits for fallback reads: they keep reads that the replicas cannot serve from taking all connections of the master.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-
-use crate::addr::NodeAddr;
-use crate::events;
 
 /// At most one line about fallback reads in this time.
 const QUIET_FOR: Duration = Duration::from_secs(10);
@@ -17,7 +14,7 @@ pub(crate) struct Permits {
     /// `None`: no bound.
     limit: Option<u32>,
     /// How long a call waits for one of the others to end.
-    patience: Duration,
+    longest_wait: Duration,
     /// Calls that wait, and what wakes them.
     waiting: AtomicU32,
     turn: Mutex<()>,
@@ -31,13 +28,17 @@ pub(crate) struct Permits {
 /// One fallback read under way, until dropped.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Permit<'a>(&'a Permits);
+pub(crate) struct Permit<'a> {
+    permits: &'a Permits,
+    /// How many fallback reads there were since the last event about them, if another one is due.
+    pub(crate) due: Option<u64>,
+}
 
 impl Permits {
-    pub(crate) fn new(limit: Option<u32>, patience: Duration) -> Self {
+    pub(crate) fn new(limit: Option<u32>, longest_wait: Duration) -> Self {
         Self {
             limit,
-            patience,
+            longest_wait,
             waiting: AtomicU32::new(0),
             turn: Mutex::new(()),
             ended: Condvar::new(),
@@ -47,59 +48,60 @@ impl Permits {
         }
     }
 
-    /// Tells whether there may be one more at the moment.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Returns whether there may be one more at the moment.
+    pub(crate) fn has_permit(&self) -> bool {
         self.limit.is_none_or(|limit| self.running.load(Ordering::SeqCst) < limit)
     }
 
     /// Returns how long a call waits for one of the others to end.
-    pub(crate) fn patience(&self) -> Duration {
-        self.patience
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.longest_wait
     }
 
     /// Waits until there may be one more, until `end` at the latest. Returns whether there may be.
-    pub(crate) fn wait_for_room(&self, end: Instant) -> bool {
+    pub(crate) fn wait(&self, end: Instant) -> bool {
         // Counted before the look: whoever ends after that sees it. All four in one order (SeqCst).
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut turn = self.turn.lock();
-        let has_room = loop {
-            if self.has_room() {
+        let has_permit = loop {
+            if self.has_permit() {
                 break true;
             }
             if self.ended.wait_until(&mut turn, end).timed_out() {
-                break self.has_room();
+                break self.has_permit();
             }
         };
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        if has_room {
+        if has_permit {
             // Whoever was woken may have no time left: the next one looks as well.
             self.ended.notify_one();
         }
-        has_room
+        has_permit
     }
 
     /// Begins a fallback read on the master; `None` if there are as many as there may be.
-    pub(crate) fn begin(&self, master: &NodeAddr, now: Instant) -> Option<Permit<'_>> {
+    pub(crate) fn take(&self, now: Instant) -> Option<Permit<'_>> {
         let more = |running: u32| self.limit.is_none_or(|limit| running < limit).then(|| running.saturating_add(1));
         self.running.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).ok()?;
         let reads = self.reads.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut due = None;
         if let Some(mut told) = self.told.try_lock()
             && told.is_none_or(|told| now.saturating_duration_since(told) >= QUIET_FOR)
         {
             *told = Some(now);
             self.reads.fetch_sub(reads, Ordering::Relaxed);
-            events::fallback(master, reads);
+            due = Some(reads);
         }
-        Some(Permit(self))
+        Some(Permit { permits: self, due })
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-        if self.0.waiting.load(Ordering::SeqCst) > 0 {
-            drop(self.0.turn.lock());
-            self.0.ended.notify_one();
+        self.permits.running.fetch_sub(1, Ordering::SeqCst);
+        if self.permits.waiting.load(Ordering::SeqCst) > 0 {
+            drop(self.permits.turn.lock());
+            self.permits.ended.notify_one();
         }
     }
 }
@@ -114,13 +116,12 @@ mod tests {
     #[test]
     fn there_are_never_more_fallback_reads_than_the_limit() {
         let (permits, now) = (Permits::new(Some(3), Duration::ZERO), Instant::now());
-        let node = "m:1".parse().unwrap();
         let (running, most) = (AtomicU32::new(0), AtomicU32::new(0));
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..5_000 {
-                        let Some(_permit) = permits.begin(&node, now) else { continue };
+                        let Some(_permit) = permits.take(now) else { continue };
                         most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                         running.fetch_sub(1, Ordering::SeqCst);
                     }
@@ -128,9 +129,9 @@ mod tests {
             }
         });
         assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
-        assert!(permits.begin(&node, now).is_some(), "all have ended");
+        assert!(permits.take(now).is_some(), "all have ended");
         let unbounded = Permits::new(None, Duration::ZERO);
-        let permits: Vec<_> = (0..100).map_while(|_| unbounded.begin(&node, now)).collect();
+        let permits: Vec<_> = (0..100).map_while(|_| unbounded.take(now)).collect();
         assert_eq!(permits.len(), 100);
     }
 }

@@ -1,4 +1,4 @@
-use super::{Setting, Verdict, executed_nothing, judge};
+use super::{Setting, Verdict, executed_nothing, judge, judge_fault};
 use crate::classification::{Classification, Classifier, Request};
 use crate::node::Outcome;
 use crate::replication::Role;
@@ -14,7 +14,11 @@ fn error(line: &str) -> Value {
 
 fn verdict_on(command: &Cmd, attempt: Result<Reply, Fault>) -> (Verdict, Option<Outcome>) {
     let packed = command.get_packed_command();
-    judge(&Request::command(&packed, &Classifier::new()).unwrap(), &attempt, MASTER)
+    let request = Request::command(&packed, &Classifier::new()).unwrap();
+    match &attempt {
+        Ok(reply) => judge(&request, reply, MASTER),
+        Err(fault) => judge_fault(&request, fault),
+    }
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn writes_wait_for_the_replicas_of_a_new_master() {
         let packed = pipeline.get_packed_pipeline();
         let skipped = if pipeline.is_transaction() { 2 } else { 0 };
         let request = Request::pipeline(&packed, skipped, 1, &Classifier::new()).unwrap();
-        let attempt = Ok(Reply::Many { kept: vec![error(line)], not_queued: Vec::new() });
+        let attempt = Reply::Many { kept: vec![error(line)], not_queued: Vec::new() };
         let new = Setting { has_new_master: &|| true, ..MASTER };
         assert_eq!(judge(&request, &attempt, new), (Verdict::Later, None));
         assert_eq!(judge(&request, &attempt, MASTER), (Verdict::Answer, None));
@@ -88,7 +92,7 @@ fn what_a_replica_may_not_or_cannot_do_is_no_fault_of_its() {
         ("ERR Function not found", Verdict::Master),
         ("NOPERM x", Verdict::Another),
     ] {
-        let attempt = Ok(Reply::One(error(line)));
+        let attempt = Reply::One(error(line));
         let packed = get.get_packed_command();
         let request = Request::command(&packed, &Classifier::new()).unwrap();
         assert_eq!(judge(&request, &attempt, REPLICA), (verdict, None), "{line}");
@@ -98,7 +102,7 @@ fn what_a_replica_may_not_or_cannot_do_is_no_fault_of_its() {
     let packed = redis::pipe().get("a").setbit("b", 1, true).get_packed_pipeline();
     let classifier = Classifier::new().with_override("SETBIT", Classification::Read).unwrap();
     let request = Request::pipeline(&packed, 0, 2, &classifier).unwrap();
-    let attempt = Ok(Reply::Many { kept: vec![Value::Nil, error("READONLY x")], not_queued: Vec::new() });
+    let attempt = Reply::Many { kept: vec![Value::Nil, error("READONLY x")], not_queued: Vec::new() };
     assert_eq!(judge(&request, &attempt, REPLICA).0, Verdict::Write { position: 1 });
 }
 
@@ -167,7 +171,7 @@ fn verdict_on_pipeline(pipeline: &redis::Pipeline, kept: Vec<Value>) -> Verdict 
     let packed = pipeline.get_packed_pipeline();
     let (skipped, count) = if pipeline.is_transaction() { (pipeline.len() + 1, 1) } else { (0, pipeline.len()) };
     let request = Request::pipeline(&packed, skipped, count, &Classifier::new()).unwrap();
-    judge(&request, &Ok(Reply::Many { kept, not_queued: Vec::new() }), MASTER).0
+    judge(&request, &Reply::Many { kept, not_queued: Vec::new() }, MASTER).0
 }
 
 #[test]

@@ -7,18 +7,11 @@
 
 use std::time::{Duration, Instant};
 
-use self::epoch::Epoch;
-pub(crate) use self::epoch::Kind;
-use super::{Loss, Requirement, Session, State, Step};
+use super::epoch::{Epoch, Kind};
+use super::fences::{FENCE_LIVES, Passed, Raise, Raised};
+use super::loss::Loss;
+use super::memory::{Requirement, Session, State, Step};
 use crate::session::token::{Fence, Seen};
-
-mod epoch;
-#[cfg(test)]
-mod model;
-mod proof;
-
-/// How long a counter lives after the last write. Within half of it, another one takes its place.
-pub(crate) const FENCE_LIVES: Duration = Duration::from_secs(600);
 
 /// How old a token's fence may be that was just resumed: after this time its session raises one of its own.
 const RESUMED_FOR: Duration = Duration::from_secs(60);
@@ -26,65 +19,6 @@ const RESUMED_FOR: Duration = Duration::from_secs(60);
 const RENEWED_AFTER: Duration = Duration::from_secs(30);
 /// The same while the session is in doubt: until then only the master serves it.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
-
-/// The counters of a session.
-#[derive(Debug, Default)]
-pub(super) struct Fences {
-    /// The one that writes raise now. Nobody else does.
-    own: Option<Epoch>,
-    /// The one before, of which answers may still come.
-    last: Option<Epoch>,
-    /// When the own one was last raised or begun.
-    raised: Option<Instant>,
-    /// Since when the session goes by the fence of a token.
-    resumed: Option<Instant>,
-    /// When a write only for a fence was last tried.
-    tried: Option<Instant>,
-    /// Another one that has to be proven beside the present one, which does not stand for all of it: writes were answered out
-    /// of order. The next write asks for it.
-    open: Option<Fence>,
-    /// How often the session went on at a value that does not contain those before.
-    era: u32,
-    /// How often something was found to be lost.
-    losses: u32,
-    /// The last doubt about something that no counter counts.
-    uncounted: u64,
-    /// The node that executed a write without a fence, and the doubt that this is.
-    unfenced: Option<(u64, u64)>,
-}
-
-/// How the next write is to be fenced.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Raise {
-    pub(crate) name: u64,
-    /// What the write adds to the counter: it does so once.
-    pub(crate) amount: u64,
-    /// Seen behind another fence: the server has to contain that, so that from now on this one stands for both.
-    pub(crate) before: Option<Fence>,
-}
-
-/// What the reply to a write says of fences, and who gave it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Raised {
-    /// Where the counter stands now.
-    pub(crate) count: u64,
-    /// Where the one before stands; `None`: it is not there, or there is none.
-    pub(crate) before: Option<u64>,
-    pub(crate) by: u64,
-}
-
-/// What a node's reply says of a fence.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Passed {
-    /// The node said right before that it is the master.
-    pub(crate) is_master: bool,
-    /// Where the counter stands; `None`: it is not there.
-    pub(crate) count: Option<u64>,
-    /// The same of the other one that was asked for.
-    pub(crate) open: Option<u64>,
-    /// Names the node.
-    pub(crate) by: u64,
-}
 
 impl Session {
     /// Returns how a write is to be fenced; `None`: it goes without one, as too many are under way. `name` and `dice` are
@@ -244,52 +178,7 @@ impl Requirement {
     }
 }
 
-impl Fences {
-    /// The fence of a token, which nobody raises any more. `told`: what the token says beside its value.
-    pub(super) fn resumed(fence: Fence, told: Option<u64>) -> Self {
-        Self { last: Some(Epoch::resumed(fence.name, fence.count, told)), uncounted: 1, ..Self::default() }
-    }
-
-    /// Returns whether a write is under way whose effects a read may meet though the fence at `seen` does not show them: it is
-    /// applied bit by bit, or raises another fence. What was read of that, only the master is sure to have.
-    pub(super) fn hides(&self, seen: Seen) -> bool {
-        let is_shown = |name: u64| seen.fence().into_iter().chain(self.open).any(|fence| fence.name == name);
-        self.epochs().any(|epoch| epoch.is_hidden() || (epoch.is_raised() && !is_shown(epoch.name)))
-    }
-
-    /// The other fence that has to be proven.
-    pub(super) fn open(&self) -> Option<Fence> {
-        self.open
-    }
-
-    /// What a demand says of what the session has found out: how often it went on elsewhere, and how often that was a loss.
-    pub(super) fn era(&self) -> (u32, u32) {
-        (self.era, self.losses)
-    }
-
-    /// The session goes on at a value of this fence that does not contain those before: what was found by another one may be
-    /// gone.
-    fn turn(&mut self, name: u64) {
-        self.era += 1;
-        self.epochs_mut().filter(|epoch| epoch.name != name).for_each(Epoch::forget_found);
-    }
-
-    fn epochs(&self) -> impl Iterator<Item = &Epoch> {
-        self.own.iter().chain(&self.last)
-    }
-
-    fn find(&self, name: u64) -> Option<&Epoch> {
-        self.epochs().find(|epoch| epoch.name == name)
-    }
-
-    fn epochs_mut(&mut self) -> impl Iterator<Item = &mut Epoch> {
-        self.own.iter_mut().chain(&mut self.last)
-    }
-
-    fn epoch(&mut self, name: u64) -> Option<&mut Epoch> {
-        self.epochs_mut().find(|epoch| epoch.name == name)
-    }
-}
-
 #[cfg(test)]
-mod tests;
+mod model;
+#[cfg(test)]
+pub(super) mod tests;

@@ -8,9 +8,9 @@ use crate::node::{Outcome, SyncState};
 use crate::pool::Silence;
 use crate::replication::{Position, ReplicationId, Timeline};
 use crate::replication::{Report, Role};
-use crate::selection::ReadFrom;
+use crate::selection::{Excluded, Need, ReadFrom, Suits, decide};
 use crate::topology::fake::server_settings;
-use crate::topology::{Hint, LeftOut, Need, Topology};
+use crate::topology::{Assigned, Topology};
 
 const HISTORY: &str = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
 
@@ -168,12 +168,12 @@ fn nodes_that_nobody_has_reached_come_after_those_of_their_rank() {
             is_read: true,
             read_from: ReadFrom::ReplicaPreferred,
             may_fall_back: true,
-            hint: Hint::None,
-            presumes: false,
-            left_for_good: false,
+            presumes_master: false,
+            excludes_for_good: false,
         };
-        let choice = topology.choose(need, now, LeftOut::default()).unwrap();
-        choice.candidates.iter().map(|node| node.addr().to_string()).collect()
+        let suits = |_: &Assigned| Suits::Likely;
+        let selection = decide(&topology.contenders(), need, Excluded::default(), suits, now).unwrap();
+        selection.candidates.iter().map(|node| node.addr().to_string()).collect()
     };
     let now = Instant::now();
     assert_eq!(candidates(now), nodes[1..3], "they have some time to answer; a name without addresses has none");

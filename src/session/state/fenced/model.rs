@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
 use proptest::test_runner::TestCaseError;
 
-use super::{Kind, Passed, Raise, Raised};
-use crate::session::{Loss, Requirement, Session, SessionMode, Step};
+use crate::session::SessionMode;
+use crate::session::state::{Kind, Loss, Passed, Raise, Raised, Requirement, Session, Step};
 
 const SERVERS: usize = 3;
 

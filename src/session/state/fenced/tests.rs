@@ -2,23 +2,24 @@
 
 use std::time::Instant;
 
-use super::{FENCE_LIVES, Kind, Passed, RESUMED_FOR, Raise, Raised, SETTLED_AFTER};
+use super::{RESUMED_FOR, SETTLED_AFTER};
 use crate::replication::examples::at;
+use crate::session::state::{FENCE_LIVES, Kind, Loss, Passed, Raise, Raised, Requirement, Session, Step};
 use crate::session::token::{Fence, Seen};
-use crate::session::{Loss, Requirement, Session, SessionMode, Step, Token};
+use crate::session::{SessionMode, Token};
 
-pub(super) const A: u64 = 1;
+pub(in crate::session::state) const A: u64 = 1;
 const B: u64 = 2;
 
 /// A session whose time stands still.
-pub(super) struct Scene {
-    pub(super) session: Session,
-    pub(super) now: Instant,
+pub(in crate::session::state) struct Scene {
+    pub(in crate::session::state) session: Session,
+    pub(in crate::session::state) now: Instant,
     names: u64,
 }
 
 impl Scene {
-    pub(super) fn new() -> Self {
+    pub(in crate::session::state) fn new() -> Self {
         Self::of(Session::default())
     }
 
@@ -26,7 +27,7 @@ impl Scene {
         Self { session, now: Instant::now(), names: 100 }
     }
 
-    pub(super) fn begin(&mut self) -> (Requirement, Raise) {
+    pub(in crate::session::state) fn begin(&mut self) -> (Requirement, Raise) {
         self.names += 1;
         let requirement = self.session.requirement();
         let dice = self.names.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -39,7 +40,7 @@ impl Scene {
         self.answer(&requirement, raise, stood, before, A)
     }
 
-    pub(super) fn answer(
+    pub(in crate::session::state) fn answer(
         &self,
         requirement: &Requirement,
         raise: Raise,
@@ -55,7 +56,7 @@ impl Scene {
     }
 
     /// A write on a node that has everything.
-    pub(super) fn write(&mut self) {
+    pub(in crate::session::state) fn write(&mut self) {
         let seen = self.session.requirement().seen.fence();
         let (requirement, raise) = self.begin();
         let stood = seen.filter(|seen| seen.name == raise.name).map_or(0, |seen| seen.count);
@@ -70,11 +71,11 @@ impl Scene {
         assert!(!self.session.requirement().needs_master);
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(in crate::session::state) fn count(&self) -> u64 {
         self.session.requirement().seen.fence().unwrap().count
     }
 
-    pub(super) fn read(&self, is_master: bool, count: Option<u64>) -> Step {
+    pub(in crate::session::state) fn read(&self, is_master: bool, count: Option<u64>) -> Step {
         self.session.passed(&self.session.requirement(), Passed { is_master, count, open: None, by: A }, true)
     }
 }

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use redis::{Cmd, ServerError, Value};
 
-use super::envelope::{Confirmed, EXEC, MULTI, append_wait, count_of, fold, refuses_transaction};
+use super::info_request::{Confirmed, EXEC, MULTI, append_wait, count_of, fold, refuses_transaction};
+use super::state::{FENCE_LIVES, Raise, Requirement};
 use crate::classification::{Block, Request};
 use crate::pool::{replicates_without_order, role_in_greeting};
 use crate::replication::Role;
 use crate::retry::{Refusal, Reply};
-use crate::session::{FENCE_LIVES, Raise, Requirement};
 
 const HELLO: &[u8] = b"*1\r\n$5\r\nHELLO\r\n";
 
 /// A request with a fence around it, in one piece.
 #[derive(Debug)]
-pub(super) struct Fenced {
+pub(super) struct FenceRequest {
     bytes: Vec<u8>,
     form: Form,
     /// How many replies come before and behind those of the request.
@@ -42,44 +42,44 @@ enum Form {
 
 /// What came of it.
 #[derive(Debug)]
-pub(super) struct OpenedFence {
+pub(super) struct UnpackedFence {
     pub(super) reply: Reply,
-    pub(super) word: Word,
+    pub(super) evidence: FenceEvidence,
     /// How many replicas confirmed it.
     pub(super) confirmed: Option<Confirmed>,
     /// Nothing was executed, only because of what was put around the request.
-    pub(super) is_spoiled: bool,
+    pub(super) is_refused_in_this_form: bool,
 }
 
 /// What the reply says of the fence.
 #[derive(Debug)]
-pub(super) enum Word {
+pub(crate) enum FenceEvidence {
     /// Nothing was executed.
     None,
     /// Where the counters stand before the read and, if that is another moment, behind it.
-    Passed { speaker: Speaker, counts: Counts, behind: Option<Counts> },
+    Passed { greeted: Greeted, counts: Counts, behind: Option<Counts> },
     /// Where the counter stands now, and where the one before stands.
     Raised { raise: Raise, count: u64, before: Option<u64> },
     /// The counter could not be read or raised; `executed`: the request was executed all the same.
-    Refused { refusal: Option<ServerError>, executed: bool, speaker: Speaker },
+    Refused { refusal: Option<ServerError>, executed: bool, greeted: Greeted },
 }
 
 /// Where the counters stand that a read asks for; `None`: it is not there, or was not asked for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     pub(super) count: Option<u64>,
     pub(super) open: Option<u64>,
 }
 
 /// What a server says of itself beside a read.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Speaker {
+pub(crate) struct Greeted {
     pub(super) is_master: bool,
     /// Its replicas do not apply what it writes in its order: a fence on them proves nothing.
     pub(super) is_unordered: bool,
 }
 
-impl Speaker {
+impl Greeted {
     fn of(greeting: Option<&Value>) -> Self {
         Self {
             is_master: greeting.and_then(role_in_greeting) == Some(Role::Master),
@@ -88,7 +88,7 @@ impl Speaker {
     }
 }
 
-impl Fenced {
+impl FenceRequest {
     /// Puts a read behind what it has to contain. `is_pinned`: an `EXEC` would end what is watched.
     pub(super) fn read(request: &Request<'_>, requirement: &Requirement, is_pinned: bool) -> Self {
         let within = request.is_single() && request.block == Block::No && !is_pinned;
@@ -158,34 +158,34 @@ impl Fenced {
     }
 
     /// The request as it is sent.
-    pub(super) fn sealed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
+    pub(super) fn packed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
         let replies = self.before + request.reply_count() + self.behind + usize::from(self.wait.is_some());
         request.within(&self.bytes, replies, self.wait.map_or(Block::No, |(_, limit)| Block::bounded(limit)))
     }
 
     /// Takes the replies that belong to the fence out.
-    pub(super) fn open(&self, request: &Request<'_>, reply: Reply) -> OpenedFence {
+    pub(super) fn unpack(&self, request: &Request<'_>, reply: Reply) -> UnpackedFence {
         let mut values = match reply {
             Reply::One(value) => vec![value],
             Reply::Many { kept, .. } => kept,
         };
         let confirmed = if self.wait.is_some() { values.pop().map(count_of) } else { None };
-        let is_spoiled = self.is_spoiled(request, &values);
-        let (values, word) = match self.form {
+        let is_refused_in_this_form = self.is_refused_in_this_form(request, &values);
+        let (values, evidence) = match self.form {
             Form::ReadWithin => {
-                let speaker = Speaker::of(values.drain(..1.min(values.len())).next().as_ref());
-                let (value, rest) = unfold(values, self.before - 2, speaker);
-                (vec![value], rest.map_or_else(|word| word, |rest| passed(speaker, rest, None)))
+                let greeted = Greeted::of(values.drain(..1.min(values.len())).next().as_ref());
+                let (value, rest) = unfold(values, self.before - 2, greeted);
+                (vec![value], rest.map_or_else(|evidence| evidence, |rest| passed(greeted, rest, None)))
             }
             Form::ReadBetween => {
                 let behind = values.split_off(values.len().saturating_sub(self.behind));
                 let rest = values.split_off(self.before.min(values.len()));
                 let counters = values.split_off(1.min(values.len()));
-                (rest, passed(Speaker::of(values.first()), counters, Some(behind)))
+                (rest, passed(Greeted::of(values.first()), counters, Some(behind)))
             }
             Form::WriteWithin(raise) => {
-                let (value, rest) = unfold(values, 0, Speaker::default());
-                (vec![value], rest.map_or_else(|word| word, |rest| raised(raise, rest)))
+                let (value, rest) = unfold(values, 0, Greeted::default());
+                (vec![value], rest.map_or_else(|evidence| evidence, |rest| raised(raise, rest)))
             }
             Form::WriteBefore(raise) => {
                 let told = values.split_off(values.len().saturating_sub(self.behind));
@@ -193,11 +193,11 @@ impl Fenced {
             }
             Form::Inside(raise) => inside(values, self.before, raise),
         };
-        OpenedFence { reply: fold(request, values), word, confirmed, is_spoiled }
+        UnpackedFence { reply: fold(request, values), evidence, confirmed, is_refused_in_this_form }
     }
 
     /// Returns whether nothing was executed, only because of what was put around the request.
-    fn is_spoiled(&self, request: &Request<'_>, values: &[Value]) -> bool {
+    fn is_refused_in_this_form(&self, request: &Request<'_>, values: &[Value]) -> bool {
         let error = |value: &Value| matches!(value, Value::ServerError(_));
         match self.form {
             Form::ReadWithin => {
@@ -269,7 +269,7 @@ fn raise_in(bytes: &mut Vec<u8>, raise: Raise) {
 
 /// Takes the value out of the replies to `MULTI`, so many questions before it, the request, those behind it, and `EXEC`.
 /// Returns the replies to the questions, in order.
-fn unfold(mut values: Vec<Value>, before: usize, speaker: Speaker) -> (Value, Result<Vec<Value>, Word>) {
+fn unfold(mut values: Vec<Value>, before: usize, greeted: Greeted) -> (Value, Result<Vec<Value>, FenceEvidence>) {
     let exec = values.pop().unwrap_or(Value::Nil);
     if matches!(values.first(), Some(Value::ServerError(_))) {
         // No MULTI: they ran one by one, in this order, which proves as much.
@@ -277,12 +277,13 @@ fn unfold(mut values: Vec<Value>, before: usize, speaker: Speaker) -> (Value, Re
         values.remove(0);
         return (own, Ok(values));
     }
-    let refused = |refusal| (Value::Nil, Err(Word::Refused { refusal: Some(refusal), executed: false, speaker }));
+    let refused =
+        |refusal| (Value::Nil, Err(FenceEvidence::Refused { refusal: Some(refusal), executed: false, greeted }));
     for (place, value) in values.into_iter().enumerate() {
         let Value::ServerError(error) = value else { continue };
         // The request's own error is its reply, as if there had been no transaction around it.
         let is_own = place == before + 1 || Refusal::of(&error).is_some_and(Refusal::is_general);
-        return if is_own { (Value::ServerError(error), Err(Word::None)) } else { refused(error) };
+        return if is_own { (Value::ServerError(error), Err(FenceEvidence::None)) } else { refused(error) };
     }
     match exec {
         Value::Array(mut all) if all.len() > before => {
@@ -290,13 +291,13 @@ fn unfold(mut values: Vec<Value>, before: usize, speaker: Speaker) -> (Value, Re
             (value, Ok(all))
         }
         // Demoted meanwhile: nothing was executed.
-        Value::ServerError(error) => (Value::ServerError(error), Err(Word::None)),
-        _ => (Value::Nil, Err(Word::Refused { refusal: None, executed: true, speaker })),
+        Value::ServerError(error) => (Value::ServerError(error), Err(FenceEvidence::None)),
+        _ => (Value::Nil, Err(FenceEvidence::Refused { refusal: None, executed: true, greeted })),
     }
 }
 
 /// Takes the raise out of a transaction of the user's.
-fn inside(mut values: Vec<Value>, questions: usize, raise: Raise) -> (Vec<Value>, Word) {
+fn inside(mut values: Vec<Value>, questions: usize, raise: Raise) -> (Vec<Value>, FenceEvidence) {
     let exec = values.pop().unwrap_or(Value::Nil);
     let told = values.split_off(values.len().saturating_sub(questions));
     if told.iter().any(|value| matches!(value, Value::Int(_))) {
@@ -310,31 +311,31 @@ fn inside(mut values: Vec<Value>, questions: usize, raise: Raise) -> (Vec<Value>
             (Value::Array(all), raised(raise, told))
         }
         // It was not queued whole: nothing was executed.
-        exec => (exec, Word::None),
+        exec => (exec, FenceEvidence::None),
     };
     values.push(exec);
     (values, word)
 }
 
 /// Reads the replies to the raise; before it, that to the question for the fence before.
-fn raised(raise: Raise, mut told: Vec<Value>) -> Word {
-    let refused = |refusal| Word::Refused { refusal, executed: true, speaker: Speaker::default() };
+fn raised(raise: Raise, mut told: Vec<Value>) -> FenceEvidence {
+    let refused = |refusal| FenceEvidence::Refused { refusal, executed: true, greeted: Greeted::default() };
     let _ttl = told.pop();
     match told.pop() {
         Some(Value::Int(count)) => {
             let before = told.pop().and_then(number);
-            Word::Raised { raise, count: u64::try_from(count).unwrap_or(0), before }
+            FenceEvidence::Raised { raise, count: u64::try_from(count).unwrap_or(0), before }
         }
         Some(Value::ServerError(refusal)) => refused(Some(refusal)),
         _ => refused(None),
     }
 }
 
-fn passed(speaker: Speaker, counters: Vec<Value>, behind: Option<Vec<Value>>) -> Word {
+fn passed(greeted: Greeted, counters: Vec<Value>, behind: Option<Vec<Value>>) -> FenceEvidence {
     let read = || Ok((counts(counters)?, behind.map(counts).transpose()?));
     match read() {
-        Ok((counts, behind)) => Word::Passed { speaker, counts, behind },
-        Err(refusal) => Word::Refused { refusal: Some(refusal), executed: true, speaker },
+        Ok((counts, behind)) => FenceEvidence::Passed { greeted, counts, behind },
+        Err(refusal) => FenceEvidence::Refused { refusal: Some(refusal), executed: true, greeted },
     }
 }
 

@@ -3,30 +3,12 @@
 use std::time::Instant;
 
 use super::epoch::{Before, Epoch};
-use super::{Fences, Passed, Raise, Raised, State};
+use super::fences::{Fences, Passed, Raise, Raised};
+use super::loss::Loss;
+use super::memory::{Requirement, State, Step};
 use crate::session::token::{Fence, Seen};
-use crate::session::{Loss, Requirement, Step};
 
 impl State {
-    /// Returns what a token says of what was seen. A fence that others know keeps its value: the next write begins another one.
-    pub(in crate::session::state) fn told(&mut self) -> Seen {
-        match self.seen {
-            Seen::Fence(Fence { count: 0, .. }) => Seen::Nothing,
-            seen => {
-                if let Some(epoch) = seen.fence().and_then(|fence| self.fences.epoch(fence.name)) {
-                    epoch.is_told = true;
-                }
-                seen
-            }
-        }
-    }
-
-    /// Returns what a token says of its fence beside the value.
-    pub(in crate::session::state) fn fenced(&mut self) -> Option<u64> {
-        let fence = self.seen.fence()?;
-        self.fences.epoch(fence.name)?.told().filter(|_| fence.count > 0)
-    }
-
     /// Something may be there that no counter counts. Returns which doubt this is.
     pub(super) fn doubt_uncounted(&mut self) -> u64 {
         self.doubts += 1;

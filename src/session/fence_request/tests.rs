@@ -1,7 +1,8 @@
-use super::{Counts, Fenced, Speaker, Word};
+use super::{Counts, FenceEvidence, FenceRequest, Greeted};
 use crate::classification::{Classifier, Request};
 use crate::retry::Reply;
-use crate::session::{Fence, Raise, Requirement, Seen};
+use crate::session::state::{Raise, Requirement};
+use crate::session::token::{Fence, Seen};
 use redis::{Cmd, Pipeline, Value, parse_redis_value};
 
 const RAISE: Raise = Raise { name: 7, amount: 5, before: None };
@@ -19,7 +20,7 @@ fn values(replies: &[&str]) -> Reply {
 }
 
 /// The names of the commands that are sent.
-fn sent(fenced: &Fenced) -> Vec<String> {
+fn sent(fenced: &FenceRequest) -> Vec<String> {
     let text = String::from_utf8_lossy(&fenced.bytes).into_owned();
     let lines: Vec<&str> = text.split("\r\n").collect();
     let begins = (0..lines.len()).filter(|line| lines[*line].starts_with('*'));
@@ -33,59 +34,65 @@ fn one(reply: Reply) -> Value {
 
 const HELLO: &str = "*2\r\n$4\r\nrole\r\n$6\r\nmaster";
 
-const MASTER: Speaker = Speaker { is_master: true, is_unordered: false };
-const UNKNOWN: Speaker = Speaker { is_master: false, is_unordered: false };
+const MASTER: Greeted = Greeted { is_master: true, is_unordered: false };
+const UNKNOWN: Greeted = Greeted { is_master: false, is_unordered: false };
 
 #[test]
 fn a_read_comes_with_role_and_counter() {
     let (packed, classifier) = (Cmd::get("k").get_packed_command(), Classifier::new());
     let request = Request::command(&packed, &classifier).unwrap();
-    let fenced = Fenced::read(&request, &requirement(), false);
+    let fenced = FenceRequest::read(&request, &requirement(), false);
     assert_eq!(sent(&fenced), ["HELLO", "MULTI", "GET", "GET", "EXEC"]);
-    let opened = fenced.open(&request, values(&[HELLO, "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\n3\r\n$1\r\nv"]));
+    let opened = fenced.unpack(&request, values(&[HELLO, "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\n3\r\n$1\r\nv"]));
     assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
     assert!(matches!(
-        opened.word,
-        Word::Passed { speaker: MASTER, counts: Counts { count: Some(3), open: None }, behind: None }
+        opened.evidence,
+        FenceEvidence::Passed { greeted: MASTER, counts: Counts { count: Some(3), open: None }, behind: None }
     ));
     let wrong = "*2\r\n$-1\r\n-WRONGTYPE x";
-    let opened = fenced.open(&request, values(&["-ERR unknown command", "+OK", "+QUEUED", "+QUEUED", wrong]));
-    assert!(matches!(opened.word, Word::Passed { speaker: UNKNOWN, counts: Counts { count: None, .. }, behind: None }));
+    let opened = fenced.unpack(&request, values(&["-ERR unknown command", "+OK", "+QUEUED", "+QUEUED", wrong]));
+    assert!(matches!(
+        opened.evidence,
+        FenceEvidence::Passed { greeted: UNKNOWN, counts: Counts { count: None, .. }, behind: None }
+    ));
     assert!(matches!(one(opened.reply), Value::ServerError(_)));
-    let opened = fenced.open(&request, values(&[HELLO, "+OK", "+QUEUED", "-ERR arity", "-EXECABORT x"]));
-    assert!(matches!(opened.word, Word::None) && matches!(one(opened.reply), Value::ServerError(_)));
-    assert!(!opened.is_spoiled);
-    let opened = fenced.open(&request, values(&[HELLO, "+OK", "-NOPERM x", "+QUEUED", "-EXECABORT x"]));
-    assert!(matches!(opened.word, Word::Refused { executed: false, .. }) && opened.is_spoiled);
+    let opened = fenced.unpack(&request, values(&[HELLO, "+OK", "+QUEUED", "-ERR arity", "-EXECABORT x"]));
+    assert!(matches!(opened.evidence, FenceEvidence::None) && matches!(one(opened.reply), Value::ServerError(_)));
+    assert!(!opened.is_refused_in_this_form);
+    let opened = fenced.unpack(&request, values(&[HELLO, "+OK", "-NOPERM x", "+QUEUED", "-EXECABORT x"]));
+    assert!(
+        matches!(opened.evidence, FenceEvidence::Refused { executed: false, .. }) && opened.is_refused_in_this_form
+    );
     let dragonfly = HELLO.replace("*2", "*4") + "\r\n$17\r\ndragonfly_version\r\n$1\r\n1";
-    let opened = fenced.open(&request, values(&[&dragonfly, "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\n3\r\n$1\r\nv"]));
-    let speaker = Speaker { is_master: true, is_unordered: true };
-    assert!(matches!(opened.word, Word::Passed { speaker: told, .. } if told == speaker));
+    let opened =
+        fenced.unpack(&request, values(&[&dragonfly, "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\n3\r\n$1\r\nv"]));
+    let greeted = Greeted { is_master: true, is_unordered: true };
+    assert!(matches!(opened.evidence, FenceEvidence::Passed { greeted: told, .. } if told == greeted));
 }
 
 #[test]
 fn reads_that_are_no_transaction_stand_between_two_questions() {
     let (packed, classifier) = (Cmd::get("k").get_packed_command(), Classifier::new());
     let request = Request::command(&packed, &classifier).unwrap();
-    let pinned = Fenced::read(&request, &Requirement::default(), true);
+    let pinned = FenceRequest::read(&request, &Requirement::default(), true);
     assert_eq!(sent(&pinned), ["HELLO", "GET", "GET", "GET"], "an EXEC would end what is watched");
-    let opened = pinned.open(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$1\r\n5"]));
+    let opened = pinned.unpack(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$1\r\n5"]));
     assert!(matches!(
-        opened.word,
-        Word::Passed {
-            speaker: MASTER,
+        opened.evidence,
+        FenceEvidence::Passed {
+            greeted: MASTER,
             counts: Counts { count: Some(4), .. },
             behind: Some(Counts { count: Some(5), .. })
         }
     ));
     assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
-    let opened = pinned.open(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$-1"]));
+    let opened = pinned.unpack(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$-1"]));
     assert!(
-        matches!(opened.word, Word::Passed { behind: Some(Counts { count: None, .. }), .. }),
+        matches!(opened.evidence, FenceEvidence::Passed { behind: Some(Counts { count: None, .. }), .. }),
         "a full resync in between"
     );
-    let opened = pinned.open(&request, values(&[HELLO, "-NOPERM x", "$1\r\nv", "-NOPERM x"]));
-    assert!(matches!(opened.word, Word::Refused { executed: true, speaker: MASTER, .. }));
+    let opened = pinned.unpack(&request, values(&[HELLO, "-NOPERM x", "$1\r\nv", "-NOPERM x"]));
+    assert!(matches!(opened.evidence, FenceEvidence::Refused { executed: true, greeted: MASTER, .. }));
 }
 
 #[test]
@@ -94,24 +101,24 @@ fn two_counters_are_asked_for_where_one_does_not_stand_for_all() {
     let request = Request::command(&packed, &classifier).unwrap();
     let mut requirement = requirement();
     requirement.open = Some(Fence { name: 6, count: 9 });
-    let fenced = Fenced::read(&request, &requirement, false);
+    let fenced = FenceRequest::read(&request, &requirement, false);
     assert_eq!(sent(&fenced), ["HELLO", "MULTI", "GET", "GET", "GET", "EXEC"]);
     let queued = [HELLO, "+OK", "+QUEUED", "+QUEUED", "+QUEUED"];
     let replies = [&queued[..], &["*3\r\n$1\r\n3\r\n$1\r\n9\r\n$1\r\nv"]].concat();
-    let opened = fenced.open(&request, values(&replies));
+    let opened = fenced.unpack(&request, values(&replies));
     assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
     let both = Counts { count: Some(3), open: Some(9) };
-    assert!(matches!(opened.word, Word::Passed { counts, behind: None, .. } if counts == both));
+    assert!(matches!(opened.evidence, FenceEvidence::Passed { counts, behind: None, .. } if counts == both));
     let plain = fenced.without_transaction(&request, &requirement).unwrap();
     assert_eq!(sent(&plain), ["HELLO", "GET", "GET", "GET", "GET", "GET"]);
-    let opened = plain.open(&request, values(&[HELLO, "$1\r\n3", "$1\r\n9", "$1\r\nv", "$1\r\n3", "$-1"]));
+    let opened = plain.unpack(&request, values(&[HELLO, "$1\r\n3", "$1\r\n9", "$1\r\nv", "$1\r\n3", "$-1"]));
     assert_eq!(one(opened.reply), Value::BulkString(b"v".to_vec()));
     let gone = Counts { open: None, ..both };
     assert!(
-        matches!(opened.word, Word::Passed { counts, behind: Some(behind), .. } if (counts, behind) == (both, gone))
+        matches!(opened.evidence, FenceEvidence::Passed { counts, behind: Some(behind), .. } if (counts, behind) == (both, gone))
     );
     let refused = [HELLO, "+OK", "+QUEUED", "-NOPERM x", "+QUEUED", "-EXECABORT x"];
-    assert!(fenced.open(&request, values(&refused)).is_spoiled);
+    assert!(fenced.unpack(&request, values(&refused)).is_refused_in_this_form);
 }
 
 const QUEUED: [&str; 4] = ["+OK", "+QUEUED", "+QUEUED", "+QUEUED"];
@@ -120,23 +127,29 @@ const QUEUED: [&str; 4] = ["+OK", "+QUEUED", "+QUEUED", "+QUEUED"];
 fn a_write_raises_the_counter_in_its_own_transaction() {
     let (packed, classifier) = (Cmd::set("k", "v").get_packed_command(), Classifier::new());
     let request = Request::command(&packed, &classifier).unwrap();
-    let fenced = Fenced::write(&request, RAISE, false);
+    let fenced = FenceRequest::write(&request, RAISE, false);
     assert_eq!(sent(&fenced), ["MULTI", "SET", "INCRBY", "PEXPIRE", "EXEC"]);
-    let opened = fenced.open(&request, values(&[&QUEUED[..], &["*3\r\n+OK\r\n:5\r\n:1"]].concat()));
+    let opened = fenced.unpack(&request, values(&[&QUEUED[..], &["*3\r\n+OK\r\n:5\r\n:1"]].concat()));
     assert_eq!(one(opened.reply), Value::Okay);
-    assert!(matches!(opened.word, Word::Raised { count: 5, before: None, .. }) && !opened.is_spoiled);
+    assert!(
+        matches!(opened.evidence, FenceEvidence::Raised { count: 5, before: None, .. })
+            && !opened.is_refused_in_this_form
+    );
     let refused = ["+OK", "-READONLY x", "-READONLY x", "-READONLY x", "-EXECABORT x"];
-    let opened = fenced.open(&request, values(&refused));
-    assert!(matches!(opened.word, Word::None) && !opened.is_spoiled, "the request's own refusal");
+    let opened = fenced.unpack(&request, values(&refused));
+    assert!(
+        matches!(opened.evidence, FenceEvidence::None) && !opened.is_refused_in_this_form,
+        "the request's own refusal"
+    );
     // Without the right to MULTI they run one by one.
-    let opened = fenced.open(&request, values(&["-NOPERM x", "+OK", ":5", ":1", "-NOPERM x"]));
-    assert!(matches!(opened.word, Word::Raised { count: 5, .. }) && one(opened.reply) == Value::Okay);
-    assert!(!opened.is_spoiled);
-    let renewal = Fenced::write(&request, RENEWAL, false).confirmed_by(1, std::time::Duration::from_micros(1));
+    let opened = fenced.unpack(&request, values(&["-NOPERM x", "+OK", ":5", ":1", "-NOPERM x"]));
+    assert!(matches!(opened.evidence, FenceEvidence::Raised { count: 5, .. }) && one(opened.reply) == Value::Okay);
+    assert!(!opened.is_refused_in_this_form);
+    let renewal = FenceRequest::write(&request, RENEWAL, false).confirmed_by(1, std::time::Duration::from_micros(1));
     assert_eq!(sent(&renewal), ["MULTI", "SET", "GET", "INCRBY", "PEXPIRE", "EXEC", "WAIT"]);
     let replies = [&QUEUED[..], &["+QUEUED", "*4\r\n+OK\r\n$1\r\n3\r\n:1\r\n:1", ":2"]].concat();
-    let opened = renewal.open(&request, values(&replies));
-    assert!(matches!(opened.word, Word::Raised { count: 1, before: Some(3), .. }));
+    let opened = renewal.unpack(&request, values(&replies));
+    assert!(matches!(opened.evidence, FenceEvidence::Raised { count: 1, before: Some(3), .. }));
     assert_eq!((one(opened.reply), opened.confirmed), (Value::Okay, Some(Ok(2))));
     let plain = renewal.without_transaction(&request, &Requirement::default()).unwrap();
     assert_eq!(sent(&plain), ["SET", "GET", "INCRBY", "PEXPIRE", "WAIT"]);
@@ -146,11 +159,11 @@ fn a_write_raises_the_counter_in_its_own_transaction() {
 fn what_is_put_around_a_write_never_fails_it() {
     let (packed, classifier) = (Cmd::del("k").get_packed_command(), Classifier::new());
     let request = Request::command(&packed, &classifier).unwrap();
-    let fenced = Fenced::write(&request, RAISE, false);
+    let fenced = FenceRequest::write(&request, RAISE, false);
     const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.";
     const DISCARDED: &str =
         "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.";
-    for (replies, is_spoiled) in [
+    for (replies, is_refused_in_this_form) in [
         (["+OK", "+QUEUED", "-NOPERM x", "-NOPERM x", "-EXECABORT x"], true),
         (["+OK", OOM, OOM, OOM, "-EXECABORT x"], true),
         (["+OK", "+QUEUED", OOM, "+QUEUED", "-EXECABORT x"], true),
@@ -161,12 +174,18 @@ fn what_is_put_around_a_write_never_fails_it() {
         (["+OK", "+QUEUED", "+QUEUED", "+QUEUED", "-EXECABORT Transaction discarded because of: READONLY x"], false),
         (["-NOPERM x", ":1", OOM, ":0", "-NOPERM x"], false),
     ] {
-        assert_eq!(fenced.open(&request, values(&replies)).is_spoiled, is_spoiled, "{replies:?}");
+        assert_eq!(
+            fenced.unpack(&request, values(&replies)).is_refused_in_this_form,
+            is_refused_in_this_form,
+            "{replies:?}"
+        );
     }
     let plain = fenced.without_transaction(&request, &Requirement::default()).unwrap();
     assert_eq!(sent(&plain), ["DEL", "INCRBY", "PEXPIRE"]);
-    let opened = plain.open(&request, values(&[":1", OOM, ":0"]));
-    assert!(matches!(opened.word, Word::Refused { executed: true, .. }) && one(opened.reply) == Value::Int(1));
+    let opened = plain.unpack(&request, values(&[":1", OOM, ":0"]));
+    assert!(
+        matches!(opened.evidence, FenceEvidence::Refused { executed: true, .. }) && one(opened.reply) == Value::Int(1)
+    );
 }
 
 #[test]
@@ -175,30 +194,31 @@ fn a_transaction_raises_it_before_its_end() {
     let pipeline: Pipeline = redis::pipe().atomic().set("a", 1).get("b").to_owned();
     let packed = pipeline.get_packed_pipeline();
     let request = Request::pipeline(&packed, 3, 1, &classifier).unwrap();
-    let fenced = Fenced::write(&request, RENEWAL, false);
+    let fenced = FenceRequest::write(&request, RENEWAL, false);
     assert_eq!(sent(&fenced), ["MULTI", "SET", "GET", "GET", "INCRBY", "PEXPIRE", "EXEC"]);
     let queued = ["+OK", "+QUEUED", "+QUEUED", "+QUEUED", "+QUEUED", "+QUEUED"];
     let exec = "*5\r\n+OK\r\n$-1\r\n$1\r\n3\r\n:1\r\n:1";
-    let opened = fenced.open(&request, values(&[&queued[..], &[exec]].concat()));
-    assert!(matches!(opened.word, Word::Raised { count: 1, before: Some(3), .. }));
+    let opened = fenced.unpack(&request, values(&[&queued[..], &[exec]].concat()));
+    assert!(matches!(opened.evidence, FenceEvidence::Raised { count: 1, before: Some(3), .. }));
     let Reply::Many { kept, not_queued } = opened.reply else { panic!("of a pipeline") };
     assert_eq!((kept, not_queued.len()), (vec![Value::Array(vec![Value::Okay, Value::Nil])], 0));
     let aborted = ["+OK", "+QUEUED", "-ERR x", "+QUEUED", "+QUEUED", "+QUEUED", "-EXECABORT x"];
-    let opened = fenced.open(&request, values(&aborted));
+    let opened = fenced.unpack(&request, values(&aborted));
     let Reply::Many { not_queued, .. } = opened.reply else { panic!("of a pipeline") };
-    assert!(matches!(opened.word, Word::None) && not_queued.len() == 1 && not_queued[0].0 == 2);
-    assert!(!opened.is_spoiled);
-    let watched = fenced.open(&request, values(&[&queued[..], &["*-1"]].concat()));
-    assert!(matches!(watched.word, Word::None), "something watched has changed");
+    assert!(matches!(opened.evidence, FenceEvidence::None) && not_queued.len() == 1 && not_queued[0].0 == 2);
+    assert!(!opened.is_refused_in_this_form);
+    let watched = fenced.unpack(&request, values(&[&queued[..], &["*-1"]].concat()));
+    assert!(matches!(watched.evidence, FenceEvidence::None), "something watched has changed");
     let no_rights = ["+OK", "+QUEUED", "+QUEUED", "-NOPERM x", "-NOPERM x", "-NOPERM x", "-EXECABORT x"];
-    assert!(fenced.open(&request, values(&no_rights)).is_spoiled);
-    for plain in
-        [fenced.without_transaction(&request, &Requirement::default()).unwrap(), Fenced::write(&request, RENEWAL, true)]
-    {
+    assert!(fenced.unpack(&request, values(&no_rights)).is_refused_in_this_form);
+    for plain in [
+        fenced.without_transaction(&request, &Requirement::default()).unwrap(),
+        FenceRequest::write(&request, RENEWAL, true),
+    ] {
         assert_eq!(sent(&plain), ["MULTI", "SET", "GET", "EXEC", "GET", "INCRBY", "PEXPIRE"]);
         let exec = ["*2\r\n+OK\r\n$-1", "$1\r\n3", "-NOPERM x", "-NOPERM x"];
-        let opened = plain.open(&request, values(&[&queued[..3], &exec].concat()));
-        assert!(matches!(opened.word, Word::Refused { executed: true, .. }));
+        let opened = plain.unpack(&request, values(&[&queued[..3], &exec].concat()));
+        assert!(matches!(opened.evidence, FenceEvidence::Refused { executed: true, .. }));
         let Reply::Many { kept, not_queued } = opened.reply else { panic!("of a pipeline") };
         assert_eq!((kept, not_queued.len()), (vec![Value::Array(vec![Value::Okay, Value::Nil])], 0));
     }
@@ -208,10 +228,10 @@ fn a_transaction_raises_it_before_its_end() {
 fn an_exec_of_the_users_is_left_alone() {
     let (packed, classifier) = (redis::cmd("EXEC").get_packed_command(), Classifier::new());
     let request = Request::command(&packed, &classifier).unwrap();
-    let fenced = Fenced::write(&request, RAISE, true);
+    let fenced = FenceRequest::write(&request, RAISE, true);
     assert_eq!(sent(&fenced), ["EXEC", "INCRBY", "PEXPIRE"]);
-    let opened = fenced.open(&request, values(&["*1\r\n+OK", ":5", ":1"]));
-    assert!(matches!(opened.word, Word::Raised { count: 5, .. }));
+    let opened = fenced.unpack(&request, values(&["*1\r\n+OK", ":5", ":1"]));
+    assert!(matches!(opened.evidence, FenceEvidence::Raised { count: 5, .. }));
     assert_eq!(one(opened.reply), Value::Array(vec![Value::Okay]));
 }
 
@@ -220,12 +240,12 @@ fn a_pipeline_raises_it_behind_itself() {
     let classifier = Classifier::new();
     let packed = redis::pipe().set("a", 1).get("b").get_packed_pipeline();
     let request = Request::pipeline(&packed, 0, 2, &classifier).unwrap();
-    let fenced = Fenced::write(&request, RENEWAL, false);
+    let fenced = FenceRequest::write(&request, RENEWAL, false);
     assert_eq!(sent(&fenced), ["SET", "GET", "GET", "INCRBY", "PEXPIRE"]);
-    let opened = fenced.open(&request, values(&["+OK", "$-1", "$1\r\n3", ":1", ":1"]));
-    assert!(matches!(opened.word, Word::Raised { count: 1, before: Some(3), .. }));
+    let opened = fenced.unpack(&request, values(&["+OK", "$-1", "$1\r\n3", ":1", ":1"]));
+    assert!(matches!(opened.evidence, FenceEvidence::Raised { count: 1, before: Some(3), .. }));
     let Reply::Many { kept, .. } = opened.reply else { panic!("of a pipeline") };
     assert_eq!(kept, [Value::Okay, Value::Nil]);
-    let opened = fenced.open(&request, values(&["+OK", "$-1", "$1\r\n3", "-NOPERM x", ":0"]));
-    assert!(matches!(opened.word, Word::Refused { executed: true, .. }));
+    let opened = fenced.unpack(&request, values(&["+OK", "$-1", "$1\r\n3", "-NOPERM x", ":0"]));
+    assert!(matches!(opened.evidence, FenceEvidence::Refused { executed: true, .. }));
 }

@@ -5,18 +5,18 @@ use std::time::Instant;
 
 use arrayvec::ArrayVec;
 
-use super::clock::Clock;
 use crate::error::Error;
 use crate::node::Outcome;
-use crate::retry::{Fault, Reply, Stage, Verdict};
-use crate::topology::{Assigned, LeftOut, Server, Topology};
+use crate::retry::{Deadline, Fault, Stage, Verdict};
+use crate::selection::Excluded;
+use crate::topology::{Assigned, Server, Topology};
 
 /// A request that was sent and got no complete reply is sent so often in all: perhaps no node can answer it.
 const MOST_SENDINGS: usize = 3;
 
 /// The failed attempts of one call.
 #[derive(Debug, Default)]
-pub(super) struct Setbacks {
+pub(super) struct Failures {
     /// The nodes that took a read and did not answer it. They are blamed once another attempt is answered: before that it
     /// may be the command that nobody can answer.
     silent: ArrayVec<Arc<Server>, MOST_SENDINGS>,
@@ -26,44 +26,30 @@ pub(super) struct Setbacks {
     /// that does not say how far it is.
     attempts: u32,
     refusals: u32,
-    mute: u32,
+    without_evidence: u32,
     /// What the last attempt came to.
     pub(super) error: Option<Error>,
     /// What a node answered that another one may better.
     pub(super) first_answer: Option<Error>,
 }
 
-impl Setbacks {
-    /// Counts an attempt. Returns what becomes of it, and what it says of its node for now.
-    #[inline]
+impl Failures {
+    /// Counts a fault. Returns what becomes of the attempt, and what it says of its node for now.
+    #[cold]
     pub(super) fn count(
         &mut self,
         server: &Assigned,
-        attempt: &Result<Reply, Fault>,
-        clock: &mut Clock,
-        judged: (Verdict, Option<Outcome>),
-    ) -> (Verdict, Option<Outcome>) {
-        match attempt {
-            Ok(_) => judged,
-            Err(fault) => self.count_fault(server, fault, clock, judged),
-        }
-    }
-
-    #[cold]
-    fn count_fault(
-        &mut self,
-        server: &Assigned,
         fault: &Fault,
-        clock: &mut Clock,
+        deadline: &mut Deadline,
         (verdict, outcome): (Verdict, Option<Outcome>),
     ) -> (Verdict, Option<Outcome>) {
         self.attempts += 1;
         self.refusals += u32::from(fault.is_refusal());
-        self.mute += u32::from(fault.stage == Stage::Mute);
+        self.without_evidence += u32::from(fault.stage == Stage::NoEvidence);
         if !fault.is_loss() || verdict == Verdict::GiveUp {
             return (verdict, outcome);
         }
-        clock.lose();
+        deadline.lose();
         self.losses += 1;
         // That an idle connection died, or was withdrawn, says nothing about the node.
         if outcome.is_some() {
@@ -80,8 +66,8 @@ impl Setbacks {
     }
 
     /// Returns the nodes that lost the request, as long as it is not known yet who else may serve it.
-    pub(super) fn left_out(&self, topology: &Topology) -> LeftOut {
-        let mut lost = LeftOut::default();
+    pub(super) fn left_out(&self, topology: &Topology) -> Excluded {
+        let mut lost = Excluded::default();
         if !topology.is_settled() {
             let positions = self.silent.iter().filter_map(|server| topology.position(&server.node));
             positions.for_each(|position| lost.insert(position));
@@ -92,15 +78,16 @@ impl Setbacks {
     /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login or has a bad certificate, none of
     /// them says what would prove the reply, or nobody is left who might better an answer.
     pub(super) fn end_round(&mut self, topology: &Topology) -> Option<Error> {
-        let is_refused = self.attempts > 0 && (self.refusals == self.attempts || self.mute == self.attempts);
-        (self.attempts, self.refusals, self.mute) = (0, 0, 0);
+        let is_refused =
+            self.attempts > 0 && (self.refusals == self.attempts || self.without_evidence == self.attempts);
+        (self.attempts, self.refusals, self.without_evidence) = (0, 0, 0);
         let answer = self.first_answer.take_if(|_| topology.is_settled() || is_refused);
         answer.or_else(|| self.error.take_if(|_| is_refused))
     }
 
     /// Returns what a call is told that has no time left, if there was an attempt.
-    pub(super) fn last(self) -> Option<Error> {
-        self.first_answer.or(self.error)
+    pub(super) fn last(&mut self) -> Option<Error> {
+        self.first_answer.take().or_else(|| self.error.take())
     }
 
     /// Returns what a call is told that gets no further attempt, with what the last one came to.

@@ -1,8 +1,7 @@
 //! Several writes at a time, while one fence takes the place of another.
 
-use super::super::tests::{A, Scene};
-use super::super::{Kind, Passed};
-use crate::session::{Loss, Step};
+use crate::session::state::fenced::tests::{A, Scene};
+use crate::session::state::{Kind, Loss, Passed, Step};
 
 #[test]
 fn a_late_answer_behind_an_old_fence_does_not_lead_back() {

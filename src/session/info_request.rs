@@ -14,7 +14,7 @@ const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 
 /// A request with questions around it, in one piece: sent by one write, on one connection.
 #[derive(Debug)]
-pub(super) struct Envelope {
+pub(super) struct InfoRequest {
     bytes: Vec<u8>,
     form: Form,
     /// The longest wait for replicas to confirm a write.
@@ -35,34 +35,34 @@ pub(super) enum Form {
 }
 
 /// What a server says of itself beside its reply; an error, if it does not.
-pub(super) type Account = Result<Evidence, Silent>;
+pub(crate) type InfoEvidence = Result<Evidence, NoEvidence>;
 
 /// The server does not say how far it is.
 #[derive(Debug, Default)]
-pub(super) struct Silent {
+pub(crate) struct NoEvidence {
     /// Its own words, if it refused.
     pub(super) refusal: Option<ServerError>,
 }
 
 /// A reply, unwrapped.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct UnpackedInfo {
     pub(super) reply: Reply,
     /// The server's account before the reply, or of the same moment. `None`: it was not asked, or nothing was executed.
-    pub(super) before: Option<Account>,
-    pub(super) after: Option<Account>,
+    pub(super) before: Option<InfoEvidence>,
+    pub(super) after: Option<InfoEvidence>,
     /// How many replicas confirmed it.
     pub(super) confirmed: Option<Confirmed>,
     /// The transaction around the read was refused, and the read with it.
-    pub(super) is_spoiled: bool,
+    pub(super) is_refused_in_this_form: bool,
 }
 
 /// How many replicas confirmed a write; an error, if the server refused to wait for them.
-pub(super) type Confirmed = Result<u32, ServerError>;
+pub(crate) type Confirmed = Result<u32, ServerError>;
 
-impl Envelope {
+impl InfoRequest {
     /// `replicas`: so many are to confirm the write, within that time.
-    pub(super) fn seal(request: &Request<'_>, form: Form, replicas: Option<(u32, Duration)>) -> Self {
+    pub(super) fn new(request: &Request<'_>, form: Form, replicas: Option<(u32, Duration)>) -> Self {
         let mut bytes = Vec::with_capacity(request.bytes.len() + 2 * INFO.len() + MULTI.len() + EXEC.len() + 48);
         let (before, after): (&[&[u8]], &[&[u8]]) = match form {
             Form::Bare => (&[], &[]),
@@ -82,11 +82,11 @@ impl Envelope {
 
     /// Returns the form without a transaction, if this one has one.
     pub(super) fn without_transaction(&self, request: &Request<'_>) -> Option<Self> {
-        (self.form == Form::Within).then(|| Self::seal(request, Form::Around, None))
+        (self.form == Form::Within).then(|| Self::new(request, Form::Around, None))
     }
 
     /// The request as it is sent.
-    pub(super) fn sealed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
+    pub(super) fn packed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
         let questions = match self.form {
             Form::Bare => 0,
             Form::Behind => 1,
@@ -99,7 +99,7 @@ impl Envelope {
     }
 
     /// Takes the replies to the questions out.
-    pub(super) fn open(&self, request: &Request<'_>, reply: Reply) -> Opened {
+    pub(super) fn unpack(&self, request: &Request<'_>, reply: Reply) -> UnpackedInfo {
         let mut values = match reply {
             Reply::One(value) => vec![value],
             Reply::Many { kept, .. } => kept,
@@ -114,12 +114,12 @@ impl Envelope {
                 before = if values.is_empty() { None } else { Some(account(values.remove(0))) };
             }
             Form::Within => {
-                let is_spoiled = refuses_transaction(&values);
+                let is_refused_in_this_form = refuses_transaction(&values);
                 let (value, before) = unfold(values);
-                return Opened { reply: Reply::One(value), before, after, confirmed, is_spoiled };
+                return UnpackedInfo { reply: Reply::One(value), before, after, confirmed, is_refused_in_this_form };
             }
         }
-        Opened { reply: fold(request, values), before, after, confirmed, is_spoiled: false }
+        UnpackedInfo { reply: fold(request, values), before, after, confirmed, is_refused_in_this_form: false }
     }
 }
 
@@ -133,7 +133,7 @@ pub(super) fn append_wait(bytes: &mut Vec<u8>, replicas: u32, limit: Duration) {
     redis::cmd("WAIT").arg(replicas).arg(millis.to_string()).write_packed_command(bytes);
 }
 
-/// Makes of the replies to a request what it would have got without an envelope.
+/// Makes of the replies to a request what it would have got without an info_request.
 pub(super) fn fold(request: &Request<'_>, mut values: Vec<Value>) -> Reply {
     match request.replies {
         Replies::One => Reply::One(values.pop().unwrap_or(Value::Nil)),
@@ -170,7 +170,7 @@ pub(super) fn refuses_transaction(values: &[Value]) -> bool {
 
 /// Takes value and account out of the replies to `MULTI`, `INFO`, the read and `EXEC`. The read's own error is its reply, as
 /// if there had been no transaction around it.
-fn unfold(values: Vec<Value>) -> (Value, Option<Account>) {
+fn unfold(values: Vec<Value>) -> (Value, Option<InfoEvidence>) {
     let mut values = values.into_iter();
     let mut next = || values.next().unwrap_or(Value::Nil);
     let (multi, info, read, exec) = (next(), next(), next(), next());
@@ -189,25 +189,25 @@ fn unfold(values: Vec<Value>) -> (Value, Option<Account>) {
             (value, both.pop().map(account))
         }
         (_, _, _, Value::ServerError(refusal)) => silent_or_out(refusal),
-        _ => (Value::Nil, Some(Err(Silent::default()))),
+        _ => (Value::Nil, Some(Err(NoEvidence::default()))),
     }
 }
 
 /// A node that is not ready refuses the questions as well; one that only refuses the questions is silent.
-fn silent_or_out(refusal: ServerError) -> (Value, Option<Account>) {
+fn silent_or_out(refusal: ServerError) -> (Value, Option<InfoEvidence>) {
     if Refusal::of(&refusal).is_some_and(Refusal::is_general) {
         return (Value::ServerError(refusal), None);
     }
-    (Value::Nil, Some(Err(Silent { refusal: Some(refusal) })))
+    (Value::Nil, Some(Err(NoEvidence { refusal: Some(refusal) })))
 }
 
-fn account(reply: Value) -> Account {
+fn account(reply: Value) -> InfoEvidence {
     let told = match &reply {
         Value::BulkString(bytes) => Evidence::of_info(bytes),
         Value::VerbatimString { text, .. } | Value::SimpleString(text) => Evidence::of_info(text.as_bytes()),
         _ => None,
     };
-    told.ok_or_else(|| Silent { refusal: if let Value::ServerError(error) = reply { Some(error) } else { None } })
+    told.ok_or_else(|| NoEvidence { refusal: if let Value::ServerError(error) = reply { Some(error) } else { None } })
 }
 
 /// Reads how many replicas confirmed.

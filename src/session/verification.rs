@@ -1,24 +1,32 @@
-//! Whether a reply proves what its session has seen, and how fresh it has to be.
+//! Verification: whether a reply contains what its session has seen, and is as fresh as it has to be.
 
 use std::time::{Duration, Instant};
 
-use redis::RedisError;
-
-use super::envelope::{Account, Silent};
-use super::fence::{Counts, Speaker, Word};
-use super::sealed::Told;
-use super::session::SHORTEST_BOUND;
+use super::evidence_request::Shown;
+use super::fence_request::{Counts, FenceEvidence, Greeted};
+use super::info_request::InfoEvidence;
+use super::message;
+use super::state::{Loss, Passed, Raised, Requirement, Session, Step};
 use crate::classification::{Block, Classification, Request};
 use crate::events;
-use crate::replication::Role;
-use crate::replication::{Evidence, EvidenceSource, Position};
+use crate::replication::{Evidence, EvidenceSource, Position, Role};
 use crate::retry::{Fault, Stage};
-use crate::session::{Loss, Passed, Raised, Requirement, Session, Step};
 use crate::topology::{Assigned, Hint, TopologyStore};
+
+/// The shortest bound that replicas are asked to keep: the master is asked twice in that time, 20 ms apart at least.
+pub(crate) const SHORTEST_BOUND: Duration = Duration::from_millis(50);
+
+/// Why a reply is not handed out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Refused {
+    /// It does not prove to contain what was asked for.
+    Behind,
+    Lost(Loss),
+}
 
 /// What is checked by the server's own account.
 #[derive(Debug)]
-pub(super) struct Check<'a> {
+pub(super) struct Verification<'a> {
     pub(super) session: Option<&'a Session>,
     pub(super) requirement: Requirement,
     pub(super) staleness: Option<Duration>,
@@ -26,7 +34,7 @@ pub(super) struct Check<'a> {
     pub(super) began: Instant,
 }
 
-impl Check<'_> {
+impl Verification<'_> {
     /// What a node has that is no staler than asked for at this time, if anybody knows.
     pub(super) fn freshest_at(&self, now: Instant) -> Option<Position> {
         let bound = self.staleness.filter(|bound| *bound >= SHORTEST_BOUND)?;
@@ -56,25 +64,29 @@ impl Check<'_> {
     }
 
     /// Checks what a node said beside its reply, and remembers it for the next choice.
-    pub(super) fn proves(&self, server: &Assigned, request: &Request<'_>, told: Told) -> Result<(), Fault> {
-        let checked = match told {
+    pub(super) fn verify(&self, server: &Assigned, request: &Request<'_>, shown: Shown) -> Result<(), Fault> {
+        let checked = match shown {
             // A write that went without the fence of its session.
-            Told::Nothing => {
+            Shown::Nothing => {
                 if let Some(session) = self.session.filter(|_| !request.is_read()) {
                     session.wrote_unfenced(server.node.hash());
                 }
                 Ok(())
             }
-            Told::Accounts { mut before, mut after } => {
+            Shown::Info { mut before, mut after } => {
                 let accounts = [&mut before, &mut after].into_iter().flatten().flatten();
                 accounts.for_each(|evidence| self.note(server, evidence));
-                if request.is_read() { self.read(server, before, after) } else { self.write(server, request, after) }
+                if request.is_read() {
+                    self.read(server, request, before, after)
+                } else {
+                    self.write(server, request, after)
+                }
             }
-            Told::Fence(word) => self.fence(server, request, word),
+            Shown::Fence(word) => self.fence(server, request, word),
         };
         match &checked {
             Ok(()) if request.is_read() => server.progress.proved(),
-            Err(fault) if matches!(fault.stage, Stage::Unproven | Stage::Mute) => {
+            Err(fault) if matches!(fault.stage, Stage::Behind | Stage::NoEvidence) => {
                 server.progress.missed(Instant::now())
             }
             _ => {}
@@ -94,39 +106,45 @@ impl Check<'_> {
     }
 
     /// Checks the reply to a read.
-    fn read(&self, server: &Assigned, before: Option<Account>, after: Option<Account>) -> Result<(), Fault> {
+    fn read(
+        &self,
+        server: &Assigned,
+        request: &Request<'_>,
+        before: Option<InfoEvidence>,
+        after: Option<InfoEvidence>,
+    ) -> Result<(), Fault> {
         let (first, last) = match (before, after) {
             (Some(first), Some(last)) => (first, last),
             (Some(only), None) | (None, Some(only)) => {
-                let only = heard(server, only)?;
+                let only = heard(server, request, only)?;
                 (Ok(only), Ok(only))
             }
             // An error that came before anything was executed.
             (None, None) => return Ok(()),
         };
-        let (first, last) = (heard(server, first)?, heard(server, last)?);
+        let (first, last) = (heard(server, request, first)?, heard(server, request, last)?);
         if first.is_master() && !self.is_in_office(server) {
             // Whether it is the set's master now is not for it to say.
             server.observe_role(Role::Master);
             return Err(Fault::new(Stage::Deposed, None));
         }
         let accepted = self.accept(&first, &last);
-        if let Err(Stage::Lost(loss)) = accepted {
+        if let Err(Refused::Lost(loss)) = accepted {
             tell(server, Some(loss));
         }
-        if accepted == Err(Stage::Unproven) && (first.is_master() || !self.is_in_line(&first)) {
+        if accepted == Err(Refused::Behind) && (first.is_master() || !self.is_in_line(&first)) {
             // There may be another master for so short a time that the monitor has not seen it yet.
             self.store.request_check();
         }
-        accepted.map_err(|stage| Fault::new(stage, None))
+        accepted.map_err(|refused| fault(server, request, refused))
     }
 
-    fn accept(&self, first: &Evidence, last: &Evidence) -> Result<(), Stage> {
+    fn accept(&self, first: &Evidence, last: &Evidence) -> Result<(), Refused> {
         // Without a link, the offset stands still: else it had one in between, and may have been resynchronised.
         let stood_still = first.source != EvidenceSource::LinkDown || first.position == last.position;
         let is_one = first.position.history == last.position.history && first.source == last.source;
         if !is_one || !stood_still || !self.is_fresh(first) {
-            return Err(Stage::Unproven);
+            return Err(Refused::Behind);
         }
         let Some(session) = self.session else { return Ok(()) };
         if first.is_master() {
@@ -137,12 +155,12 @@ impl Check<'_> {
             && self.is_in_line(first)
             && self.requirement.seen.position().is_none_or(|seen| first.contains(seen, &self.store.history().ancestry));
         if self.requirement.needs_master || !is_proven {
-            return Err(Stage::Unproven);
+            return Err(Refused::Behind);
         }
         match session.read_from_replica(last, &self.store.history().ancestry) {
             Step::Accept => Ok(()),
-            Step::Tell(loss) => Err(Stage::Lost(loss)),
-            Step::Wait => Err(Stage::Unproven),
+            Step::Tell(loss) => Err(Refused::Lost(loss)),
+            Step::Wait => Err(Refused::Behind),
         }
     }
 
@@ -166,12 +184,12 @@ impl Check<'_> {
         self.store.history().ancestry.is_in_line(evidence.position) || (evidence.is_linked() && hears_successor())
     }
 
-    fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Stage> {
+    fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Refused> {
         let ancestry = &self.store.history().ancestry;
         match session.read_from_master(&self.requirement, evidence, ancestry, self.may_learn_more()) {
             Step::Accept => Ok(()),
-            Step::Tell(loss) => Err(Stage::Lost(loss)),
-            Step::Wait => Err(Stage::Unproven),
+            Step::Tell(loss) => Err(Refused::Lost(loss)),
+            Step::Wait => Err(Refused::Behind),
         }
     }
 
@@ -191,35 +209,33 @@ impl Check<'_> {
     }
 
     /// Checks a reply by what it says of the session's fence.
-    fn fence(&self, server: &Assigned, request: &Request<'_>, word: Word) -> Result<(), Fault> {
+    fn fence(&self, server: &Assigned, request: &Request<'_>, word: FenceEvidence) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
         let by = server.node.hash();
         match word {
-            Word::None => Ok(()),
-            Word::Passed { speaker, counts, behind } => {
-                self.hear(server, speaker)?;
+            FenceEvidence::None => Ok(()),
+            FenceEvidence::Passed { greeted, counts, behind } => {
+                self.hear(server, request, greeted)?;
                 [Some(counts), behind]
                     .into_iter()
                     .flatten()
-                    .try_for_each(|counts| self.pass(session, server, speaker, counts))
+                    .try_for_each(|counts| self.pass(session, server, request, (greeted, counts)))
             }
-            Word::Raised { raise, count, before } => {
+            FenceEvidence::Raised { raise, count, before } => {
                 let raised = Raised { count, before, by };
                 tell(server, session.raised(&self.requirement, raise, raised, Instant::now()));
                 Ok(())
             }
-            Word::Refused { refusal, executed, speaker } if request.is_read() => {
-                self.hear(server, speaker)?;
-                if executed && speaker.is_master && self.requirement.fences().all(|fence| fence.count == 0) {
+            FenceEvidence::Refused { refusal, executed, greeted } if request.is_read() => {
+                self.hear(server, request, greeted)?;
+                if executed && greeted.is_master && self.requirement.fences().all(|fence| fence.count == 0) {
                     // No fence was ever raised: the master has what there is.
-                    return self.pass(session, server, speaker, Counts::default());
+                    return self.pass(session, server, request, (greeted, Counts::default()));
                 }
-                Err(silent(server, Silent { refusal }))
+                Err(message::no_evidence(server, request, refusal))
             }
-            Word::Refused { refusal, executed: false, .. } => {
-                Err(Fault::new(Stage::Unfenced, refusal.map(RedisError::from)))
-            }
-            Word::Refused { .. } => {
+            FenceEvidence::Refused { refusal, executed: false, .. } => Err(message::unfenced(server, request, refusal)),
+            FenceEvidence::Refused { .. } => {
                 session.wrote_unfenced(by);
                 Ok(())
             }
@@ -227,42 +243,48 @@ impl Check<'_> {
     }
 
     /// Checks who answers a read: what calls itself the master may be none, and not every replica is proven by a fence.
-    fn hear(&self, server: &Assigned, speaker: Speaker) -> Result<(), Fault> {
-        if speaker.is_unordered {
+    fn hear(&self, server: &Assigned, request: &Request<'_>, greeted: Greeted) -> Result<(), Fault> {
+        if greeted.is_unordered {
             server.refused.refuse_fences();
         }
-        if speaker.is_master && !self.is_in_office(server) {
+        if greeted.is_master && !self.is_in_office(server) {
             // Whether it is the set's master now is not for it to say.
             server.observe_role(Role::Master);
             self.store.request_check();
             return Err(Fault::new(Stage::WrongRole, None));
         }
-        let is_proof = speaker.is_master || !speaker.is_unordered;
-        if is_proof { Ok(()) } else { Err(Fault::new(Stage::Unproven, None)) }
+        let is_proof = greeted.is_master || !greeted.is_unordered;
+        if is_proof { Ok(()) } else { Err(fault(server, request, Refused::Behind)) }
     }
 
-    fn pass(&self, session: &Session, server: &Assigned, speaker: Speaker, counts: Counts) -> Result<(), Fault> {
+    fn pass(
+        &self,
+        session: &Session,
+        server: &Assigned,
+        request: &Request<'_>,
+        (greeted, counts): (Greeted, Counts),
+    ) -> Result<(), Fault> {
         let Counts { count, open } = counts;
-        let passed = Passed { is_master: speaker.is_master, count, open, by: server.node.hash() };
+        let passed = Passed { is_master: greeted.is_master, count, open, by: server.node.hash() };
         // A fence has no name that would tell which of two masters is the set's.
         let is_confirmed = self.is_in_office(server) && !self.may_learn_more();
         match session.passed(&self.requirement, passed, is_confirmed) {
             Step::Accept => Ok(()),
             Step::Tell(loss) => {
                 tell(server, Some(loss));
-                Err(Fault::new(Stage::Lost(loss), None))
+                Err(fault(server, request, Refused::Lost(loss)))
             }
             Step::Wait => {
                 if passed.is_master {
                     self.store.request_check();
                 }
-                Err(Fault::new(Stage::Unproven, None))
+                Err(fault(server, request, Refused::Behind))
             }
         }
     }
 
     /// Takes the reply to a write into account.
-    fn write(&self, server: &Assigned, request: &Request<'_>, after: Option<Account>) -> Result<(), Fault> {
+    fn write(&self, server: &Assigned, request: &Request<'_>, after: Option<InfoEvidence>) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
         match after {
             // A pipeline or a transaction that only reads: nothing is lost by asking again.
@@ -270,7 +292,7 @@ impl Check<'_> {
                 if evidence.is_master() && request.class == Classification::Master && !request.is_single() =>
             {
                 let accepted = self.accept_master(session, &evidence);
-                accepted.map_err(|stage| Fault::new(stage, None))?;
+                accepted.map_err(|refused| fault(server, request, refused))?;
             }
             Some(Ok(evidence)) if evidence.is_master() => {
                 tell(server, session.wrote(&self.requirement, &evidence, &self.store.history().ancestry));
@@ -278,7 +300,7 @@ impl Check<'_> {
             // Demoted meanwhile: what was read in between may be old.
             Some(Ok(_)) if request.partial => {
                 session.doubt();
-                return Err(Fault::new(Stage::Unproven, None));
+                return Err(fault(server, request, Refused::Behind));
             }
             _ => session.doubt(),
         }
@@ -286,8 +308,15 @@ impl Check<'_> {
     }
 }
 
-fn heard(server: &Assigned, account: Account) -> Result<Evidence, Fault> {
-    account.map_err(|silent_one| silent(server, silent_one))
+fn heard(server: &Assigned, request: &Request<'_>, told: InfoEvidence) -> Result<Evidence, Fault> {
+    told.map_err(|none| message::no_evidence(server, request, none.refusal))
+}
+
+fn fault(server: &Assigned, request: &Request<'_>, refused: Refused) -> Fault {
+    match refused {
+        Refused::Behind => message::behind(server, request),
+        Refused::Lost(loss) => message::lost(server, loss),
+    }
 }
 
 /// Tells the world what a session has lost.
@@ -300,10 +329,4 @@ fn tell(server: &Assigned, loss: Option<Loss>) {
         };
         events::session_lost(server.node.addr(), loss);
     }
-}
-
-/// A node says nothing of itself. Another one may; the master has the last word.
-fn silent(server: &Assigned, Silent { refusal }: Silent) -> Fault {
-    let stage = if server.assigned_role == Role::Master { Stage::Silent } else { Stage::Mute };
-    Fault::new(stage, refusal.map(RedisError::from))
 }

@@ -1,4 +1,4 @@
-use super::{EXEC, Envelope, Form, INFO, MULTI, Opened, Silent};
+use super::{EXEC, Form, INFO, InfoRequest, MULTI, NoEvidence, UnpackedInfo};
 use crate::classification::{Block, Classifier, Replies, Request};
 use crate::replication::Evidence;
 use crate::retry::Reply;
@@ -19,28 +19,28 @@ fn told(offset: u32) -> String {
 }
 
 /// Seals a request, and opens what the server answers to it.
-fn exchange(request: &Request<'_>, form: Form, replicas: Option<(u32, Duration)>, answers: &[&str]) -> Opened {
+fn exchange(request: &Request<'_>, form: Form, replicas: Option<(u32, Duration)>, answers: &[&str]) -> UnpackedInfo {
     let kept = answers.iter().map(|answer| parse_redis_value(answer.as_bytes()).unwrap()).collect();
-    Envelope::seal(request, form, replicas).open(request, Reply::Many { kept, not_queued: Vec::new() })
+    InfoRequest::new(request, form, replicas).unpack(request, Reply::Many { kept, not_queued: Vec::new() })
 }
 
-fn command(cmd: &Cmd, form: Form, replicas: Option<(u32, Duration)>, answers: &[&str]) -> Opened {
+fn command(cmd: &Cmd, form: Form, replicas: Option<(u32, Duration)>, answers: &[&str]) -> UnpackedInfo {
     let packed = cmd.get_packed_command();
     exchange(&Request::command(&packed, &Classifier::new()).unwrap(), form, replicas, answers)
 }
 
-fn pipeline(pipe: &Pipeline, form: Form, replicas: Option<(u32, Duration)>, answers: &[&str]) -> Opened {
+fn pipeline(pipe: &Pipeline, form: Form, replicas: Option<(u32, Duration)>, answers: &[&str]) -> UnpackedInfo {
     let packed = pipe.get_packed_pipeline();
     let (skipped, kept) = if pipe.is_transaction() { (pipe.len() + 1, 1) } else { (0, pipe.len()) };
     exchange(&Request::pipeline(&packed, skipped, kept, &Classifier::new()).unwrap(), form, replicas, answers)
 }
 
-fn read(answers: &[&str]) -> Opened {
+fn read(answers: &[&str]) -> UnpackedInfo {
     command(&Cmd::get("k"), Form::Within, None, answers)
 }
 
 /// The only value, or the error's code.
-fn one(opened: &Opened) -> String {
+fn one(opened: &UnpackedInfo) -> String {
     match &opened.reply {
         Reply::One(value) => shown(value),
         Reply::Many { .. } => panic!("{opened:?}"),
@@ -55,14 +55,14 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn offset(account: Option<&super::Account>) -> Option<u64> {
+fn offset(account: Option<&super::InfoEvidence>) -> Option<u64> {
     account?.as_ref().ok().map(|evidence: &Evidence| evidence.position.offset)
 }
 
 /// What a server said in place of its account.
-fn refusal(opened: &Opened) -> Option<&str> {
+fn refusal(opened: &UnpackedInfo) -> Option<&str> {
     match &opened.before {
-        Some(Err(Silent { refusal })) => Some(refusal.as_ref().map_or("", |error| error.code())),
+        Some(Err(NoEvidence { refusal })) => Some(refusal.as_ref().map_or("", |error| error.code())),
         _ => None,
     }
 }
@@ -79,15 +79,15 @@ fn a_request_is_sealed_in_one_piece() {
         (Form::Behind, &[&packed, INFO], 2),
     ];
     for (form, parts, kept) in forms {
-        let envelope = Envelope::seal(&request, form, None);
-        let sealed = envelope.sealed(&request);
-        assert_eq!(sealed.bytes, parts.concat(), "{form:?}");
-        assert_eq!((sealed.replies, sealed.block), (Replies::Many { skipped: 0, kept }, Block::No));
-        let envelope = Envelope::seal(&request, form, WAIT);
-        let sealed = envelope.sealed(&request);
-        assert_eq!(sealed.bytes, [&parts.concat()[..], wait].concat(), "{form:?}");
-        assert_eq!(sealed.replies, Replies::Many { skipped: 0, kept: kept + 1 });
-        assert_eq!(sealed.block, Block::For(Duration::from_millis(1500)));
+        let info_request = InfoRequest::new(&request, form, None);
+        let packed = info_request.packed(&request);
+        assert_eq!(packed.bytes, parts.concat(), "{form:?}");
+        assert_eq!((packed.replies, packed.block), (Replies::Many { skipped: 0, kept }, Block::No));
+        let info_request = InfoRequest::new(&request, form, WAIT);
+        let packed = info_request.packed(&request);
+        assert_eq!(packed.bytes, [&parts.concat()[..], wait].concat(), "{form:?}");
+        assert_eq!(packed.replies, Replies::Many { skipped: 0, kept: kept + 1 });
+        assert_eq!(packed.block, Block::For(Duration::from_millis(1500)));
     }
 }
 
@@ -146,12 +146,12 @@ fn a_transaction_that_is_refused_spoils_the_read() {
         ["-NOPERM app has no ACL permissions\r\n", &info, "$1\r\nv\r\n", "-NOPERM app has no ACL permissions\r\n"],
         ["+OK\r\n", "+QUEUED\r\n", "+QUEUED\r\n", "-NOPERM no permissions to run the 'exec' command\r\n"],
     ] {
-        assert!(read(&answers).is_spoiled, "{answers:?}");
+        assert!(read(&answers).is_refused_in_this_form, "{answers:?}");
     }
     for answers in
         [[LOADING; 4], ["+OK\r\n", NOPERM, "+QUEUED\r\n", ABORT], ["+OK\r\n", "+QUEUED\r\n", "-ERR arity\r\n", ABORT]]
     {
-        assert!(!read(&answers).is_spoiled, "{answers:?}");
+        assert!(!read(&answers).is_refused_in_this_form, "{answers:?}");
     }
 }
 
@@ -176,7 +176,7 @@ fn a_pipeline_of_reads_stands_between_two_accounts() {
     assert_eq!((offset(opened.before.as_ref()), offset(opened.after.as_ref())), (Some(70), Some(75)));
     let opened = command(&Cmd::get("k"), Form::Around, None, &[&told(70), "$1\r\nv\r\n", NOPERM]);
     assert_eq!((one(&opened), offset(opened.before.as_ref())), ("v".to_owned(), Some(70)));
-    assert!(matches!(&opened.after, Some(Err(Silent { refusal: Some(_) }))));
+    assert!(matches!(&opened.after, Some(Err(NoEvidence { refusal: Some(_) }))));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What a session has seen, step by step.
 
-use super::{Loss, Session, Step};
 use crate::replication::examples::{at, evidence, history};
 use crate::replication::{Ancestry, Evidence, EvidenceSource, Position};
+use crate::session::state::{Loss, Session, Step};
 use crate::session::{Seen, SessionMode};
 
 fn master(position: Position, earlier: Option<(u8, u64)>) -> Evidence {

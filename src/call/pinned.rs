@@ -1,0 +1,127 @@
+//! One connection, kept over several requests.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::around::Around;
+use super::attempt::exchange;
+use super::driver::{Served, connect};
+use super::machine::{Obtained, Stop};
+use super::message::failure;
+use super::router::{CallOptions, Router};
+use crate::addr::NodeAddr;
+use crate::classification::Request;
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::SyncState;
+use crate::pool::Lease;
+use crate::retry::{Deadline, Reply, Setting, Stage, Verdict, judge, judge_fault};
+use crate::selection::Affinity;
+use crate::topology::{Assigned, Purpose, Topology};
+
+const PINNED: Purpose = Purpose { must_be_alive: true, blocks: false, has_more: false };
+
+/// A connection that one handle keeps for its transaction or its scans. Dropped before it is released, it is closed.
+pub(crate) struct Pinned {
+    topology: Arc<Topology>,
+    position: usize,
+    lease: Lease,
+}
+
+impl Obtained for Lease {}
+
+impl Pinned {
+    /// Takes a validated connection to the server that `request`, which is no read, would go to. Nothing is sent.
+    pub(crate) fn take(router: &Router, request: &Request<'_>, options: CallOptions) -> Result<Self> {
+        let take =
+            |server: &Assigned, deadline: &Deadline, _| server.checkout(PINNED, deadline, deadline.attempt_end(false));
+        let (lease, topology, position) =
+            connect(router, request, options, Affinity::Any, take).map_err(Stop::into_error)?;
+        Ok(Self::of(topology, position, lease))
+    }
+
+    /// Takes a connection to the server that has just served something, to go on with it there.
+    pub(crate) fn beside(
+        router: &Router,
+        served: &Served,
+        request: &Request<'_>,
+        options: CallOptions,
+    ) -> Result<Self> {
+        let server = &served.topology.servers()[served.position];
+        let deadline = Deadline::start(options.deadline, Instant::now());
+        let take = || server.checkout(PINNED, &deadline, deadline.attempt_end(false));
+        let taken = match take() {
+            // One that was closed while idle is replaced at once.
+            Err(fault) if fault.stage == Stage::Idle => take(),
+            taken => taken,
+        };
+        let lease = taken.map_err(|fault| {
+            if let Some(outcome) = judge_fault(request, &fault).1 {
+                router.record_failure(server, outcome, Instant::now());
+            }
+            failure(server, request, fault)
+        })?;
+        Ok(Self::of(Arc::clone(&served.topology), served.position, lease))
+    }
+
+    fn of(topology: Arc<Topology>, position: usize, mut lease: Lease) -> Self {
+        lease.hold();
+        Self { topology, position, lease }
+    }
+
+    fn server(&self) -> &Assigned {
+        &self.topology.servers()[self.position]
+    }
+
+    /// Runs a request on this connection, once.
+    pub(crate) fn run(
+        &mut self,
+        router: &Router,
+        request: &Request<'_>,
+        options: CallOptions,
+        around: &impl Around,
+    ) -> Result<Reply> {
+        let server = &self.topology.servers()[self.position];
+        if server.node.sync_state() == SyncState::Diverged {
+            let text = format!("{request} is not sent any more: another node is the master now");
+            return Err(Error::new(ErrorKind::Unavailable, text).on(server.node.addr()));
+        }
+        let _in_flight = server.node.begin();
+        let deadline = Deadline::start(options.deadline, Instant::now());
+        let mut attempt = exchange(request, around, server, &mut self.lease, &deadline, deadline.attempt_end(false));
+        // Whoever holds a connection decides what to do about a refusal.
+        let setting = Setting { assigned_role: server.assigned_role, is_second: true, has_new_master: &|| false };
+        let (verdict, outcome) = match &attempt {
+            Ok(reply) => judge(request, reply, setting),
+            Err(fault) => judge_fault(request, fault),
+        };
+        match (verdict, outcome) {
+            (Verdict::Answer, _) => server.record_answer(),
+            (_, Some(outcome)) => router.record_failure(server, outcome, Instant::now()),
+            (_, None) => {}
+        }
+        if let Ok(reply) = &mut attempt {
+            reply.hide_arguments(request);
+        }
+        attempt.map_err(|fault| failure(server, request, fault))
+    }
+
+    pub(crate) fn node(&self) -> &NodeAddr {
+        self.server().node.addr()
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.lease.is_live()
+    }
+
+    /// Returns the connection to its pool: nothing is open on it any more.
+    pub(crate) fn release(mut self) {
+        self.lease.release();
+    }
+}
+
+impl fmt::Debug for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Pinned").field(self.node()).finish()
+    }
+}

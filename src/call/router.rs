@@ -1,0 +1,67 @@
+//! What all calls of a client share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::classification::Classifier;
+use crate::error::{Error, ErrorKind};
+use crate::node::Outcome;
+use crate::replication::Role;
+use crate::retry::Budget;
+use crate::selection::{ReadFrom, Selector};
+use crate::topology::{Assigned, TopologyStore};
+
+/// The parts by which a call finds its server.
+#[derive(Debug)]
+pub(crate) struct Router {
+    pub(crate) store: Arc<TopologyStore>,
+    pub(crate) classifier: Classifier,
+    pub(crate) selector: Selector,
+    pub(crate) budget: Budget,
+}
+
+/// What a handle sets for its calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallOptions {
+    pub(crate) read_from: ReadFrom,
+    pub(crate) deadline: Duration,
+}
+
+impl CallOptions {
+    /// Returns the options with the time that is left of a call which began then.
+    pub(crate) fn since(self, began: Instant) -> Self {
+        Self { deadline: self.deadline.saturating_sub(began.elapsed()), ..self }
+    }
+}
+
+impl Router {
+    /// Records what an attempt says about its server, and requests a check of the set if it may have changed.
+    #[cold]
+    pub(super) fn record_failure(&self, server: &Assigned, outcome: Outcome, now: Instant) {
+        let has_moved = server.node.role() != server.assigned_role;
+        if has_moved {
+            // Only its role is wrong: it is asked last as long as that differs from the assigned one.
+            server.node.count_failure();
+        } else {
+            server.record_failure(outcome, now);
+        }
+        if has_moved || (server.assigned_role == Role::Master && server.node.is_ejected()) {
+            self.store.suspect();
+        } else if server.assigned_role == Role::Master {
+            // How long it has been silent decides when another may replace it.
+            server.request_check();
+        }
+    }
+
+    /// Returns the error where no server is there, with the reason why the set could not be described if there is one.
+    #[cold]
+    pub(super) fn missing(&self, missing: String) -> Error {
+        match self.store.failure() {
+            Some(failure) => {
+                let error = Error::new(ErrorKind::Unavailable, format!("{missing} ({failure})"));
+                error.caused_by(failure.as_redis().cloned())
+            }
+            None => Error::new(ErrorKind::Unavailable, missing),
+        }
+    }
+}
