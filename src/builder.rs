@@ -15,12 +15,13 @@ use crate::classification::{Classification, Classifier};
 use crate::client::{Options, ReplicatedClient, Shared};
 use crate::endpoint::{AddressMap, Endpoint};
 use crate::error::{Error, Result};
+use crate::monitor::{Monitor, cannot_start};
 use crate::pool::{Housekeeping, Limits, Means, Resolver};
 use crate::retry::Budget;
 use crate::selection::{Permits, ReadFrom, Selector};
 use crate::session::{Asked, SessionMode};
 use crate::strategy::{PeakEwma, Strategy};
-use crate::topology::{ServerSettings, TopologyProvider, TopologyStore, cannot_start};
+use crate::topology::{ServerSettings, TopologyProvider, TopologyStore};
 
 mod check;
 mod chosen;
@@ -354,15 +355,15 @@ impl Builder {
             FallbackLimit::Fixed(limit) => Some(limit),
             FallbackLimit::Off => None,
         };
-        let store =
-            TopologyStore::new(supply.provider, &supply.first, supply.manner, server_settings, self.monitor_interval)?;
+        let store = TopologyStore::new(&supply.first, supply.manner, server_settings, self.monitor_interval)?;
         let store = Arc::new(store);
-        store.start(supply.asks_provider)?;
+        let monitor = Monitor::new(Arc::clone(&store), supply.provider);
+        monitor.start(supply.asks_provider)?;
         let budget = Budget::new(Instant::now());
         let permits = Permits::new(limit, self.limits.checkout);
         let (session_mode, fixed) = (self.session_mode, supply.fixed);
         let selector = Selector { strategy, permits };
-        let shared = Shared { router: Router { store, classifier, selector, budget }, session_mode, fixed };
+        let shared = Shared { router: Router { store, monitor, classifier, selector, budget }, session_mode, fixed };
         let call = CallOptions { read_from: self.read_from, deadline: self.deadline };
         let options = Options { call, asked: Asked::default() };
         Ok(ReplicatedClient { shared: Arc::new(shared), options })

@@ -8,10 +8,10 @@ use crate::call::{CallOptions, Pinned, Plain, Router, Served, Stop, run};
 use crate::classification::{Classifier, Request};
 use crate::error::Result;
 use crate::events;
+use crate::provider::Fixed;
 use crate::retry::Reply;
 use crate::selection::{Affinity, ReadFrom};
 use crate::session::{Asked, Seen, SessionCall, SessionMode};
-use crate::topology::Fixed;
 
 mod dedicated;
 mod explain;
@@ -165,8 +165,8 @@ impl fmt::Debug for ReplicatedClient {
         let nodes: Vec<_> = topology.servers().iter().map(|server| &server.node).collect();
         let mut out = f.debug_struct("ReplicatedClient");
         if nodes.is_empty() {
-            // It has not told of a node yet.
-            out.field("provider", self.router().store.provider());
+            // No node is known yet.
+            out.field("provider", self.router().monitor.provider());
         } else {
             out.field("nodes", &nodes);
         }

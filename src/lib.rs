@@ -65,6 +65,10 @@ mod session;
 
 mod call;
 
+mod provider;
+
+mod monitor;
+
 mod topology;
 
 mod endpoint;

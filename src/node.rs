@@ -25,6 +25,7 @@ mod record;
 mod sync_state;
 mod window;
 
+pub(crate) use self::health::Ejection;
 pub use self::health::Outcome;
 pub use self::in_flight::InFlight;
 pub(crate) use self::latency::{Measured, Moment};

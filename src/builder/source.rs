@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::pool::{Limits, Means};
+use crate::provider::{Discovery, Fixed, SentinelGroup};
 use crate::replication::Role;
 use crate::strategy::MOST_NODES;
-use crate::topology::{Description, Discovery, Fixed, SentinelGroup, TopologyProvider};
+use crate::topology::{Description, TopologyProvider};
 
 /// What the builder was told about the nodes.
 #[derive(Debug, Default)]

@@ -78,7 +78,7 @@ impl Call<'_> {
         match wait {
             Wait::Topology(pause) => {
                 if !store.is_monitored() && (!self.topology.is_settled() || self.topology.master().is_none()) {
-                    store.suspect();
+                    self.router.monitor.suspect();
                 }
                 self.resume(store.wait_for_change(&self.topology, pause));
             }

@@ -112,7 +112,7 @@ pub(super) fn compare_rights(topology: &Topology, first: &Error, second: &Reply,
     let Some(position) = first.node().and_then(|node| topology.find(node)) else { return };
     let server = &topology.servers()[position];
     let lacks_right = Refusal::of(refusal) == Some(Refusal::NoRights) && !second.has_error();
-    if lacks_right && server.refused.may_tell_of_rights(now) {
+    if lacks_right && server.refused.may_announce_rights(now) {
         events::node_lacks_rights(server.node.addr(), missing_right(refusal).as_deref());
     }
 }

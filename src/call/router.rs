@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::classification::Classifier;
 use crate::error::{Error, ErrorKind};
+use crate::monitor::Monitor;
 use crate::node::Outcome;
 use crate::replication::Role;
 use crate::retry::Budget;
@@ -15,6 +16,7 @@ use crate::topology::{Assigned, TopologyStore};
 #[derive(Debug)]
 pub(crate) struct Router {
     pub(crate) store: Arc<TopologyStore>,
+    pub(crate) monitor: Arc<Monitor>,
     pub(crate) classifier: Classifier,
     pub(crate) selector: Selector,
     pub(crate) budget: Budget,
@@ -46,7 +48,7 @@ impl Router {
             server.record_failure(outcome, now);
         }
         if has_moved || (server.assigned_role == Role::Master && server.node.is_ejected()) {
-            self.store.suspect();
+            self.monitor.suspect();
         } else if server.assigned_role == Role::Master {
             // How long it has been silent decides when another may replace it.
             server.request_check();
@@ -56,7 +58,7 @@ impl Router {
     /// Returns the error where no server is there, with the reason why the set could not be described if there is one.
     #[cold]
     pub(super) fn missing(&self, missing: String) -> Error {
-        match self.store.failure() {
+        match self.monitor.failure() {
             Some(failure) => {
                 let error = Error::new(ErrorKind::Unavailable, format!("{missing} ({failure})"));
                 error.caused_by(failure.as_redis().cloned())

@@ -41,7 +41,7 @@ impl ReplicatedClient {
         let open = |server: &Assigned, deadline: &Deadline, _| {
             open(&target, server, deadline).inspect_err(|_| {
                 if server.assigned_role == Role::Master {
-                    self.router().store.suspect();
+                    self.router().monitor.suspect();
                 }
             })
         };

@@ -6,8 +6,8 @@ use super::ReplicatedClient;
 use crate::addr::NodeAddr;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::provider::Fixed;
 use crate::replication::Role;
-use crate::topology::Fixed;
 
 /// How often a node that leaves is looked at until nothing runs there.
 const GLANCE: Duration = Duration::from_millis(1);
@@ -80,7 +80,7 @@ impl ReplicatedClient {
     /// [`ErrorKind::Topology`] if the provider could not describe the set by the deadline of this handle; the last good
     /// topology stays.
     pub fn refresh(&self) -> Result<()> {
-        self.router().store.refresh(self.end())
+        self.router().monitor.refresh(self.end())
     }
 
     /// Returns when a call that begins now has to end.
@@ -96,8 +96,8 @@ impl ReplicatedClient {
 
     /// Takes over what the nodes are now.
     fn describe_anew(&self, fixed: &Fixed) -> Result<()> {
-        self.router().store.ask_provider(self.end())?;
+        self.router().monitor.describe(self.end())?;
         // A name is to be looked up again from time to time.
-        if fixed.has_names() { self.router().store.ask_at_intervals() } else { Ok(()) }
+        if fixed.has_names() { self.router().monitor.ask_provider_at_intervals() } else { Ok(()) }
     }
 }

@@ -1,11 +1,11 @@
-//! What is recorded of a node's attempts, and what its health makes of them.
+//! What is recorded of a node's attempts, and what its health makes of them. Whoever records makes the events.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::health::{Avoided, Outcome, Probe};
+use super::health::{Avoided, Ejection, Outcome, Probe};
 use super::{InFlight, Node, Role, SyncState};
-use crate::events;
 
 /// An attempt that runs on a node, until dropped.
 #[derive(Debug)]
@@ -42,9 +42,9 @@ impl Node {
     }
 
     /// Records that an attempt failed in a way that speaks against the node. `chance`, 0 to 1, spreads the cool-down.
-    /// Returns whether that ejects the node.
+    /// Returns the ejection, if that ejects the node.
     #[cold]
-    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant, chance: f64) -> bool {
+    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant, chance: f64) -> Option<Ejection> {
         self.count_failure();
         self.latency.failed(now);
         self.blame(outcome, now, chance)
@@ -52,7 +52,7 @@ impl Node {
 
     /// As [`record_failure`](Self::record_failure), for a loss that was counted when it happened.
     #[cold]
-    pub(crate) fn record_loss(&self, now: Instant, chance: f64) -> bool {
+    pub(crate) fn record_loss(&self, now: Instant, chance: f64) -> Option<Ejection> {
         self.latency.failed(now);
         self.blame(Outcome::Failed, now, chance)
     }
@@ -63,22 +63,23 @@ impl Node {
     }
 
     /// As [`record_failure`](Self::record_failure), for what the monitor found out.
-    pub(crate) fn blame(&self, outcome: Outcome, now: Instant, chance: f64) -> bool {
-        let ejection = self.health.fail(outcome, now, self.answered(), chance);
-        if let Some(ejection) = ejection {
-            events::ejected(&self.addr, outcome, ejection.cool_down, self.reason.lock().as_deref());
-        }
-        ejection.is_some()
+    pub(crate) fn blame(&self, outcome: Outcome, now: Instant, chance: f64) -> Option<Ejection> {
+        self.health.fail(outcome, now, self.answered(), chance)
     }
 
-    /// Records why no connection could be made, for what is about to be told.
+    /// Records why no connection could be made; `None` if the last failure was another one.
     pub(crate) fn explain(&self, reason: Option<String>) {
         *self.reason.lock() = reason.map(Into::into);
     }
 
+    /// Returns why no connection could be made, whether the node is ejected or not.
+    pub(crate) fn explanation(&self) -> Option<Arc<str>> {
+        self.reason.lock().clone()
+    }
+
     /// Returns why the node is ejected, if no connection to it could be made.
     pub(crate) fn reason(&self) -> Option<String> {
-        self.reason.lock().as_deref().filter(|_| self.is_ejected()).map(str::to_owned)
+        self.explanation().filter(|_| self.is_ejected()).map(|reason| reason.as_ref().to_owned())
     }
 
     /// Counts an attempt as in flight, and as the probe if the node is ejected and calls are its probes. Refused while another
@@ -89,29 +90,31 @@ impl Node {
         self.health.admit(now).map(|probe| Claim { _in_flight: in_flight, _probe: probe })
     }
 
-    /// Tells whether calls should go elsewhere because of what became of the last ones.
+    /// Returns whether calls should go elsewhere because of what became of the last ones.
     #[inline]
     pub(crate) fn is_avoided(&self, now: Instant) -> bool {
         self.health.is_avoided(now)
     }
 
-    /// Tells whether nothing at all speaks against the node in this place.
+    /// Returns whether nothing at all speaks against the node in this role.
     #[inline]
-    pub(crate) fn is_sound_as(&self, place: Role) -> bool {
+    pub(crate) fn is_sound_as(&self, role: Role) -> bool {
         let is_in_sync = self.sync_state.load(Ordering::Relaxed) == SyncState::InSync as u8;
-        is_in_sync && !self.health.is_ejected() && self.role() == place
+        is_in_sync && !self.health.is_ejected() && self.role() == role
     }
 
     pub(crate) fn is_ejected(&self) -> bool {
         self.health.is_ejected()
     }
 
-    /// The node serves again: probed, or chosen as the master.
-    pub(crate) fn come_back(&self, now: Instant) {
-        if self.health.come_back(now) {
-            // It is as good as the others, until it is known better.
+    /// Ends an ejection: a probe found the node able to serve, or it was chosen as the master. Returns whether it was
+    /// ejected.
+    pub(crate) fn come_back(&self, now: Instant) -> bool {
+        let was_ejected = self.health.come_back(now);
+        if was_ejected {
+            // Nothing is known of its latency after an outage.
             self.latency.forget();
-            events::returned(&self.addr);
         }
+        was_ejected
     }
 }

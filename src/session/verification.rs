@@ -166,7 +166,7 @@ impl Verification<'_> {
 
     /// Tells whether this is the set's master, now and not only when the call began.
     fn is_in_office(&self, server: &Assigned) -> bool {
-        server.assigned_role == Role::Master && self.store.current().places(server)
+        server.assigned_role == Role::Master && self.store.current().assigns(server)
     }
 
     /// Tells whether the monitor has not asked everybody since the call began.

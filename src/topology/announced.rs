@@ -1,49 +1,50 @@
-//! Decides which changes of the set are told: each fact once, and none that is over before anybody could read it.
+//! Makes events of what changed in the set: each fact once, and none that is over before a person could read it.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Topology;
+use super::membership::Succession;
+use super::picture::Topology;
 use super::server::Server;
 use crate::addr::NodeAddr;
 use crate::events;
 use crate::node::SyncState;
 use crate::replication::Role;
 
-/// A sync state is told when it has lasted for so long: links go down and up while replicas turn to a new master.
+/// A sync state becomes an event when it has lasted this long: links go down and up while replicas turn to a new master.
 const LASTS: Duration = Duration::from_secs(1);
-/// The same, of a node that says it is a master: a promoted replica says so before it has the place.
+/// The same, for a node that says it is a master: a promoted replica says so before it is assigned the role.
 const CLAIM_LASTS: Duration = Duration::from_secs(5);
 
-/// What was told last.
+/// What was announced last.
 #[derive(Debug, Default)]
 pub(super) struct Announced {
-    set: Mutex<Told>,
+    set: Mutex<LastSet>,
     sync_states: Mutex<Vec<Observed>>,
 }
 
-/// The generation that was told last, with its nodes and roles.
-type Told = Option<(u64, Vec<(NodeAddr, Role)>)>;
+/// The generation that was announced last, with its nodes and roles.
+type LastSet = Option<(u64, Vec<(NodeAddr, Role)>)>;
 
 /// The sync state of one node.
 #[derive(Debug)]
 struct Observed {
     server: Weak<Server>,
-    told: SyncState,
+    announced: SyncState,
     now: SyncState,
     since: Instant,
 }
 
 impl Announced {
-    /// Tells of a new topology, unless it has the nodes and roles that were told last: then only the certainty is new.
+    /// Announces a new topology, unless it has the nodes and roles that were announced last: then only the certainty is new.
     pub(super) fn topology_changed(&self, topology: &Topology) {
         let nodes = topology.servers().iter().map(|server| (server.node.addr().clone(), server.assigned_role));
         let mut nodes: Vec<_> = nodes.collect();
         nodes.sort_by(|one, other| one.0.cmp(&other.0));
         let mut set = self.set.lock();
-        let is_old = |(generation, told): &(u64, Vec<_>)| *generation > topology.generation() || *told == nodes;
+        let is_old = |(generation, last): &(u64, Vec<_>)| *generation > topology.generation() || *last == nodes;
         if set.as_ref().is_some_and(is_old) {
             return;
         }
@@ -55,45 +56,50 @@ impl Announced {
         events::topology_changed(topology.generation(), master, &replicas);
     }
 
-    /// Tells of sync states that have lasted; without a monitor at once, for nobody looks again soon.
-    pub(super) fn sync_states(&self, states: &[(Arc<Server>, SyncState)], now: Instant, is_watched: bool) {
-        let news = self.note(states, now, is_watched);
-        // Not under the lock: whoever is told may use the client.
+    /// Announces that writes go to another master.
+    pub(super) fn failover(succession: &Succession) {
+        events::failover(succession.from.node.addr(), succession.to.node.addr());
+    }
+
+    /// Announces sync states that have lasted. Without a monitor at once, because nobody looks again soon.
+    pub(super) fn sync_states(&self, states: &[(Arc<Server>, SyncState)], now: Instant, is_monitored: bool) {
+        let news = self.news(states, now, is_monitored);
+        // Not under the lock: a subscriber may use the client.
         news.iter().for_each(|(server, sync_state)| events::sync_state_changed(server.node.addr(), sync_state));
     }
 
-    /// Records the states, and returns those that are to be told.
-    fn note(
+    /// Records the states, and returns those to announce.
+    fn news(
         &self,
         states: &[(Arc<Server>, SyncState)],
         now: Instant,
-        is_watched: bool,
+        is_monitored: bool,
     ) -> Vec<(Arc<Server>, SyncState)> {
         let mut all = self.sync_states.lock();
         all.retain(|observed| observed.server.strong_count() > 0);
         let mut news = Vec::new();
         for (server, sync_state) in states {
-            // What a silent node said before is no news of it: that it is out was told.
-            if server.asked().silent_since.is_some() {
+            // What a silent node said before is no news. Its ejection was announced.
+            if server.is_silent() {
                 continue;
             }
             let known = all.iter().position(|observed| std::ptr::eq(observed.server.as_ptr(), Arc::as_ptr(server)));
             let known = known.unwrap_or_else(|| {
-                let (told, state) = (SyncState::InSync, SyncState::InSync);
-                all.push(Observed { server: Arc::downgrade(server), told, now: state, since: now });
+                let (announced, state) = (SyncState::InSync, SyncState::InSync);
+                all.push(Observed { server: Arc::downgrade(server), announced, now: state, since: now });
                 all.len() - 1
             });
             let observed = &mut all[known];
             if observed.now != *sync_state {
                 (observed.now, observed.since) = (*sync_state, now);
             }
-            let lasts = match (is_watched, server.node.role()) {
+            let lasts = match (is_monitored, server.node.role()) {
                 (false, _) => Duration::ZERO,
                 (true, Role::Master) if *sync_state == SyncState::Diverged => CLAIM_LASTS,
                 (true, _) => LASTS,
             };
-            if observed.told != observed.now && now.saturating_duration_since(observed.since) >= lasts {
-                observed.told = observed.now;
+            if observed.announced != observed.now && now.saturating_duration_since(observed.since) >= lasts {
+                observed.announced = observed.now;
                 news.push((Arc::clone(server), *sync_state));
             }
         }
@@ -120,7 +126,7 @@ mod tests {
         let (announced, server, start) = (Announced::default(), server(), Instant::now());
         let after = |millis: u64, state: SyncState| {
             let states = [(Arc::clone(&server), state)];
-            let news = announced.note(&states, start + Duration::from_millis(millis), true);
+            let news = announced.news(&states, start + Duration::from_millis(millis), true);
             news.first().map(|(_, state)| *state)
         };
         assert_eq!(after(0, SyncState::InSync), None, "nothing is new");
@@ -140,7 +146,7 @@ mod tests {
     #[test]
     fn without_a_monitor_a_state_is_announced_at_once() {
         let (announced, states) = (Announced::default(), [(server(), SyncState::Syncing)]);
-        assert_eq!(announced.note(&states, Instant::now(), false).len(), 1);
-        assert_eq!(announced.note(&states, Instant::now(), false).len(), 0);
+        assert_eq!(announced.news(&states, Instant::now(), false).len(), 1);
+        assert_eq!(announced.news(&states, Instant::now(), false).len(), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Assigned;
+use super::picture::Assigned;
 use crate::node::SyncState;
 use crate::pool::{Lease, Want};
 use crate::retry::{DEADLINE, Deadline, Fault, Stage, Waited};

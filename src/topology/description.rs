@@ -1,4 +1,4 @@
-//! What a provider says of a set: which nodes, in which roles.
+//! Where topologies come from: a provider describes which nodes belong to a set, and in which roles.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -63,18 +63,18 @@ pub trait TopologyProvider: fmt::Debug + Send + Sync + 'static {
 /// The nodes of a set and their roles, as a provider sees them.
 #[derive(Clone, Debug, Default)]
 pub struct Description {
-    pub(super) nodes: Vec<(Option<Role>, Endpoint)>,
+    pub(crate) nodes: Vec<(Option<Role>, Endpoint)>,
     /// The named master is the decision of an authority such as Sentinel, not a first guess.
-    pub(super) is_decided: bool,
+    pub(crate) is_decided: bool,
     /// All roles are first guesses.
     is_guessed: bool,
     /// Replicas that an authority knows and does not reach.
-    pub(super) absent: Vec<Endpoint>,
+    pub(crate) absent: Vec<Endpoint>,
 }
 
 /// Asks a client to describe its set anew: given to [`TopologyProvider::watch`].
 #[derive(Clone, Debug)]
-pub struct RefreshTrigger(pub(super) Weak<Wakeup>);
+pub struct RefreshTrigger(Weak<Wakeup>);
 
 impl Description {
     /// Makes a description without nodes.
@@ -106,35 +106,35 @@ impl Description {
     }
 
     /// Makes a description whose roles are first guesses, to be corrected by the nodes.
-    pub(super) fn guessed() -> Self {
+    pub(crate) fn guessed() -> Self {
         Self { is_guessed: true, ..Self::default() }
     }
 
     /// Adds a node whose role is a first guess.
-    pub(super) fn guess(mut self, role: Option<Role>, node: Endpoint) -> Self {
+    pub(crate) fn guess(mut self, role: Option<Role>, node: Endpoint) -> Self {
         self.nodes.push((role, node));
         self
     }
 
     /// Adds a replica that an authority does not reach: it belongs to the set as long as this client does.
-    pub(super) fn absent(mut self, node: Endpoint) -> Self {
+    pub(crate) fn absent(mut self, node: Endpoint) -> Self {
         self.absent.push(node);
         self
     }
 
-    pub(super) fn master_addr(&self) -> Option<NodeAddr> {
+    pub(crate) fn master_addr(&self) -> Option<NodeAddr> {
         let named = self.nodes.iter().find(|(role, _)| *role == Some(Role::Master))?;
         named.1.place().ok().map(|place| place.addr)
     }
 
-    /// Tells whether the roles of all nodes are known, and none of them is the master.
-    pub(super) fn lacks_master(&self) -> bool {
+    /// Returns whether the roles of all nodes are known, and none of them is the master.
+    pub(crate) fn lacks_master(&self) -> bool {
         !self.is_guessed && self.nodes.iter().all(|(role, _)| *role == Some(Role::Replica))
     }
 }
 
 impl RefreshTrigger {
-    pub(super) fn new(wakeup: &Arc<Wakeup>) -> Self {
+    pub(crate) fn new(wakeup: &Arc<Wakeup>) -> Self {
         Self(Arc::downgrade(wakeup))
     }
 
@@ -145,7 +145,7 @@ impl RefreshTrigger {
         }
     }
 
-    /// Tells whether the client still lives.
+    /// Returns whether the client still lives.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.0.upgrade().is_some_and(|wakeup| !wakeup.is_closed())

@@ -24,7 +24,7 @@ impl MasterHistory {
     }
 
     /// Returns how long after a question to the master the next one is due.
-    pub(super) fn pace(&self) -> Option<Duration> {
+    pub(crate) fn pace(&self) -> Option<Duration> {
         Some(self.pace.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
     }
 

@@ -7,8 +7,8 @@ use super::chain::inherit;
 use super::election::{
     Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, sync_state,
 };
+use super::picture::Assigned;
 use super::server::{Server, ServerSettings, check_together};
-use super::{Assigned, Topology};
 use crate::addr::NodeAddr;
 use crate::endpoint::Place;
 use crate::error::{Error, Result};
@@ -20,16 +20,16 @@ use crate::strategy::MOST_NODES;
 /// After this time without an answer, a replica leaves the set that an authority does not reach either.
 const ABSENT_FOR: Duration = Duration::from_secs(30);
 
-/// The books of the store. Nothing here does I/O.
+/// The servers of a set, and who the master was. Does no I/O.
 #[derive(Debug, Default)]
 pub(super) struct Membership {
     entries: Vec<Entry>,
     /// The master that the provider names is the decision of an authority.
     is_decided: bool,
     incumbent: Option<Incumbent>,
-    /// The incumbent's node, also when it is not described any more.
-    in_office: Option<Arc<Server>>,
-    /// Since when the incumbent has been back without its data.
+    /// The incumbent's server, also when it is not described any more.
+    incumbent_server: Option<Arc<Server>>,
+    /// Since when the incumbent has answered again, without its data.
     emptied_since: Option<Instant>,
 }
 
@@ -39,7 +39,7 @@ struct Entry {
     hint: Option<Role>,
 }
 
-/// What a provider said, its addresses read.
+/// A description, with its addresses parsed.
 pub(super) struct Described {
     pub(super) places: Vec<(Option<Role>, Place)>,
     /// Replicas that an authority knows and does not reach.
@@ -50,26 +50,26 @@ pub(super) struct Described {
 /// What an election goes by, beside what the nodes say.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms<'a> {
-    /// How long the incumbent must be silent before another may take its place.
+    /// How long the incumbent must be silent before another may replace it.
     pub(super) round: Duration,
     pub(super) is_monitored: bool,
     pub(super) timeline: &'a Timeline,
-    /// How far a replica may lag behind; `None`: as far as it likes.
+    /// How far a replica may lag behind; `None`: without limit.
     pub(super) lag_limit: Option<Duration>,
 }
 
 /// What follows from all that is known.
 pub(super) struct Drawing {
     pub(super) servers: Vec<Assigned>,
-    /// It is known who the master is, as far as anybody can know.
+    /// It is known who the master is, as far as the client can know.
     pub(super) is_settled: bool,
     pub(super) sync_states: Vec<(Arc<Server>, SyncState)>,
     pub(super) succession: Option<Succession>,
-    /// Everybody should be asked now, for something depends on it.
+    /// All nodes should be asked now, because something depends on their answers.
     pub(super) has_questions: bool,
 }
 
-/// One master took the place of another.
+/// A failover: one master replaced another.
 pub(super) struct Succession {
     pub(super) from: Arc<Server>,
     pub(super) to: Arc<Server>,
@@ -82,7 +82,7 @@ impl Membership {
         let is_present = |place: &Place| self.entries.iter().any(|entry| self.keeps(entry, &place.addr));
         places.extend(absent.into_iter().filter(is_present).map(|place| (Some(Role::Replica), place)));
         let mut seen = Vec::new();
-        // A node that is named twice is the master if it is named so once.
+        // A node that is named twice is the master if it is named as the master once.
         places.sort_by_key(|(role, _)| *role != Some(Role::Master));
         places.retain(|(_, place)| {
             let is_new = !seen.contains(&place.addr);
@@ -94,7 +94,7 @@ impl Membership {
         }
         check_together(&places)?;
         let known = |place: &Place| self.entries.iter().position(|entry| *entry.server.node.addr() == place.addr);
-        // Known nodes keep their order, whatever the provider's is today: new ones come behind them.
+        // Known nodes keep their order, whatever the provider's is. New ones come behind them.
         places.sort_by_key(|(_, place)| known(place).unwrap_or(usize::MAX));
         let mut entries = Vec::with_capacity(places.len());
         for (hint, place) in places {
@@ -112,8 +112,8 @@ impl Membership {
         Ok(removed)
     }
 
-    /// Returns whether a replica that an authority does not reach stays in the set: this client reached it a short while
-    /// ago. Dead ones that are listed for ever would cost a thread each.
+    /// Returns whether a replica that an authority does not reach stays in the set: only if this client reached it a short
+    /// while ago. Dead ones that are listed for ever would cost a thread each.
     fn keeps(&self, entry: &Entry, addr: &NodeAddr) -> bool {
         let node = &entry.server.node;
         let is_gone = || entry.server.asked().silent_since.is_some_and(|since| since.elapsed() >= ABSENT_FOR);
@@ -143,7 +143,7 @@ impl Membership {
         let incumbent = elected.and_then(|index| self.confirm(index, &claims));
         let now = Instant::now();
         let emptied = is_emptied(&claims, self.incumbent.as_ref()).then(|| self.emptied_since.unwrap_or(now));
-        // Until it is known better, the named master has its place; nobody writes there before all is settled.
+        // Until more is known, the named master is assigned the role. No call writes there before all is settled.
         let named = || claims.iter().position(|claim| claim.hint == Some(Role::Master));
         let master = elected.or_else(named);
         let mut drawing = Drawing {
@@ -172,7 +172,7 @@ impl Membership {
         drawing
     }
 
-    /// The incumbent after this election, if there is anything new about it.
+    /// Returns the incumbent after this election, if there is anything new about it.
     fn confirm(&self, elected: usize, claims: &[Claim<'_>]) -> Option<Incumbent> {
         let claim = &claims[elected];
         let next = || Incumbent::of(claim);
@@ -188,21 +188,11 @@ impl Membership {
         }
     }
 
-    /// Puts the next incumbent into office; tells whom it follows, if another one was there.
+    /// Replaces the incumbent's server. Returns the failover, if that was another server.
     fn succeed(&mut self, next: &Incumbent) -> Option<Succession> {
         let to = self.servers().find(|server| *server.node.addr() == next.addr).map(Arc::clone)?;
-        let from = self.in_office.replace(Arc::clone(&to))?;
+        let from = self.incumbent_server.replace(Arc::clone(&to))?;
         (!Arc::ptr_eq(&from, &to)).then_some(Succession { from, to })
-    }
-
-    pub(super) fn has_out_of_sync(&self) -> bool {
-        self.servers().any(|server| server.node.sync_state() != SyncState::InSync)
-    }
-
-    pub(super) fn forgive_out_of_sync(&self, now: Instant) {
-        for server in self.servers() {
-            server.node.set_sync_state(SyncState::InSync, now);
-        }
     }
 
     fn claim<'a>(&'a self, index: usize, reports: &'a [Option<Arc<Report>>]) -> Claim<'a> {
@@ -218,14 +208,14 @@ impl Membership {
         }
     }
 
-    /// The entries that are nodes of their own: of several names of one process, the first under which it answers.
+    /// Returns the entries that are nodes of their own: of several names of one process, the first under which it answers.
     fn without_aliases(&self, reports: &[Option<Arc<Report>>]) -> Vec<usize> {
-        // Behind a shared endpoint, the process that told may be any of several.
+        // Behind a shared endpoint, any of several processes may have answered.
         let is_one = |index: usize| !self.entries[index].server.node.is_shared();
         let run_id = |index: usize| {
             reports[index].as_ref().filter(|_| is_one(index)).and_then(|report| report.run_id.as_deref())
         };
-        let rank = |index: usize| (self.entries[index].server.asked().silent_since.is_some(), index);
+        let rank = |index: usize| (self.entries[index].server.is_silent(), index);
         let is_alias = |index: usize| {
             let better = |other: usize| run_id(other) == run_id(index) && rank(other) < rank(index);
             run_id(index).is_some() && (0..self.entries.len()).any(better)
@@ -234,7 +224,7 @@ impl Membership {
     }
 }
 
-/// What the data of each node is worth, by what they say of themselves and of those through which they replicate.
+/// Returns the sync state of each node, by what the nodes say of themselves and of those through which they replicate.
 fn sync_states(
     claims: &[Claim<'_>],
     servers: &[&Arc<Server>],
@@ -256,7 +246,7 @@ fn sync_states(
     let own: Vec<SyncState> = claims.iter().enumerate().map(own).collect();
     let parent = |claim: &Claim<'_>| {
         let addr = claim.parent()?;
-        // A master has no parent. Whoever follows another one has another history sooner or later, which shows.
+        // A master has no parent. A node that follows another one has another history sooner or later, which shows.
         let is_it = |index: &usize| servers[*index].is_at(addr) && claims[*index].parent().is_some();
         (0..claims.len()).find(is_it).filter(|index| Some(*index) != master)
     };
@@ -267,18 +257,6 @@ fn sync_states(
     };
     let handed_on: Vec<SyncState> = own.iter().enumerate().map(hands_on).collect();
     inherit(&own, &handed_on, &parents)
-}
-
-impl Topology {
-    /// Tells whether the members and their places are these.
-    pub(super) fn consists_of(&self, servers: &[Assigned], is_settled: bool) -> bool {
-        let same = |one: &Assigned, other: &Assigned| {
-            Arc::ptr_eq(&one.server, &other.server) && one.assigned_role == other.assigned_role
-        };
-        self.is_settled == is_settled
-            && self.servers.len() == servers.len()
-            && self.servers.iter().zip(servers).all(|(one, other)| same(one, other))
-    }
 }
 
 #[cfg(test)]

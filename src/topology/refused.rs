@@ -1,20 +1,20 @@
-//! What a node was found to refuse, remembered for a while.
+//! Remembers for a while what a node refused.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// After this time it is tried, or told, again.
+/// After this time it is tried, or announced, again.
 const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
-/// What a node was found to refuse.
+/// What a node refused.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
-    /// Something is remembered about transactions: healthy calls look no further.
+    /// Something is remembered about transactions. Healthy calls read only this.
     transactions: AtomicBool,
     transactions_at: Mutex<Option<Instant>>,
-    rights_told_at: Mutex<Option<Instant>>,
+    rights_announced_at: Mutex<Option<Instant>>,
     /// Replicas of this server do not apply writes in their order: fences on them prove nothing.
     fences: AtomicBool,
 }
@@ -50,14 +50,14 @@ impl Refused {
         self.fences.load(Ordering::Relaxed)
     }
 
-    /// Returns whether it was not told for a while that the user lacks rights on this node; from now on, it was.
-    pub(crate) fn may_tell_of_rights(&self, now: Instant) -> bool {
-        let mut told = self.rights_told_at.lock();
-        let may_tell = told.is_none_or(|at| now.saturating_duration_since(at) >= REMEMBERED_FOR);
-        if may_tell {
-            *told = Some(now);
+    /// Returns whether an event about the user's missing rights on this node is due. From now on, it is not, for a while.
+    pub(crate) fn may_announce_rights(&self, now: Instant) -> bool {
+        let mut announced = self.rights_announced_at.lock();
+        let is_due = announced.is_none_or(|at| now.saturating_duration_since(at) >= REMEMBERED_FOR);
+        if is_due {
+            *announced = Some(now);
         }
-        may_tell
+        is_due
     }
 }
 
@@ -73,8 +73,8 @@ mod tests {
         refused.refuse_transactions(now);
         assert!(refused.transactions(now));
         assert!(!refused.transactions(now + REMEMBERED_FOR));
-        assert!(refused.may_tell_of_rights(now));
-        assert!(!refused.may_tell_of_rights(now));
-        assert!(refused.may_tell_of_rights(now + REMEMBERED_FOR));
+        assert!(refused.may_announce_rights(now));
+        assert!(!refused.may_announce_rights(now));
+        assert!(refused.may_announce_rights(now + REMEMBERED_FOR));
     }
 }

@@ -1,4 +1,6 @@
-//! A node with its pool, kept across topologies as long as the node belongs to the set.
+//! A server: a node with its pool, kept across topologies as long as the node belongs to the set.
+//!
+//! Here the facts about one node become events, and end the connections that they make useless.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,57 +16,62 @@ use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Place};
 use crate::error::{Error, Result, words_of};
 use crate::events;
-use crate::node::{Node, Outcome};
+use crate::node::{Ejection, Node, Outcome, SyncState};
 use crate::pool::{Housekeeping, Limits, Login, Means, Pool, Resolver, Silence};
 use crate::replication::{Report, Role};
 
 /// A node that the monitor has not reached in this time is asked after others, until somebody reaches it.
 const REACHED_WITHIN: Duration = Duration::from_millis(100);
-/// An answer that failed to come that long before the deadline was waited for as long as it should be.
-const MARGIN: Duration = Duration::from_millis(5);
 
 /// A node, its pool, and what the monitor found out when it last asked.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) node: Node,
     pub(crate) pool: Pool,
-    /// Wakes the thread that watches this node. `None`: nobody does.
+    /// Wakes the monitor's worker for this node. `None`: there is no monitor that runs at intervals.
     pub(crate) wakeup: Option<Wakeup>,
-    is_watched: AtomicBool,
+    has_worker: AtomicBool,
     asked: Mutex<Asked>,
     pub(crate) progress: Progress,
-    /// What it was last described as.
+    /// How the node was described last.
     described: Mutex<Place>,
-    /// Translates the addresses that the server tells.
+    /// Translates the addresses that the server reports.
     map: AddressMap,
     resolver: Resolver,
     pub(crate) refused: Refused,
 }
 
-/// When the node was asked for its state, and whether it answered.
+/// When the monitor asked the node for its state, and whether the node answered.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Asked {
-    /// When the last question that is answered, or failed, was begun.
+    /// When the last question was begun that was answered or failed.
     pub(super) last: Option<Instant>,
-    /// When the first of the questions was begun that failed since the last answer.
+    /// When the first question was begun that failed since the last answer.
     pub(super) silent_since: Option<Instant>,
-    /// How many calls it had answered then.
+    /// How many calls the node had answered then.
     answered: u64,
-    /// The role that it gave in its last greeting, before it was asked for more.
+    /// The role in the node's last greeting, which comes before the answer to a question.
     pub(super) greeting: Option<Role>,
 }
 
-/// What all servers of a client are made of.
+/// What a report changed: the report before, and the one that counts now.
+#[derive(Debug)]
+pub(super) struct Reported {
+    pub(super) before: Option<Arc<Report>>,
+    pub(super) now: Arc<Report>,
+}
+
+/// What all servers of a client have in common.
 #[derive(Debug)]
 pub(crate) struct ServerSettings {
     pub(crate) limits: Limits,
     pub(crate) client_name: Option<String>,
     pub(crate) housekeeping: Housekeeping,
     pub(crate) is_monitored: bool,
-    /// The strategy goes by latencies.
+    /// The strategy needs latencies.
     pub(crate) is_timed: bool,
     pub(crate) means: Means,
-    /// Translates the addresses that servers tell.
+    /// Translates the addresses that servers report.
     pub(crate) map: AddressMap,
     /// How far a replica may lag behind; `None`: as far as it likes.
     pub(crate) lag_limit: Option<Duration>,
@@ -89,15 +96,15 @@ impl ServerSettings {
             node.await_until(Instant::now() + if is_known { REACHED_WITHIN } else { Duration::ZERO });
         }
         let wakeup = self.is_monitored.then(Wakeup::default);
-        let (is_watched, asked, progress) = (AtomicBool::new(false), Mutex::default(), Progress::default());
+        let (has_worker, asked, progress) = (AtomicBool::new(false), Mutex::default(), Progress::default());
         let (map, resolver) = (self.map.clone(), self.means.resolver.clone());
         let refused = Refused::default();
-        Ok(Arc::new(Server { node, pool, wakeup, is_watched, asked, progress, refused, described, map, resolver }))
+        Ok(Arc::new(Server { node, pool, wakeup, has_worker, asked, progress, refused, described, map, resolver }))
     }
 }
 
 impl Server {
-    /// Notes that the node gave a complete reply to a call.
+    /// Records that the node gave a complete reply to a call.
     #[inline]
     pub(crate) fn record_answer(&self) {
         if self.node.record_answer() {
@@ -109,25 +116,48 @@ impl Server {
     #[cold]
     pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant) {
         self.explain(outcome);
-        if self.node.record_failure(outcome, now, rand::random()) {
-            self.pool.end_generation();
-        }
+        self.conclude(outcome, self.node.record_failure(outcome, now, rand::random()));
     }
 
-    /// The same, for a request that the node left without a reply, and that another attempt got one to.
+    /// As [`record_failure`](Self::record_failure), for a request that got no reply here and one in another attempt.
     #[cold]
     pub(crate) fn record_loss(&self, now: Instant) {
-        if self.node.record_loss(now, rand::random()) {
+        self.conclude(Outcome::Failed, self.node.record_loss(now, rand::random()));
+    }
+
+    /// As [`record_failure`](Self::record_failure), for what the monitor found out.
+    fn blame(&self, outcome: Outcome, now: Instant) {
+        self.explain(outcome);
+        self.conclude(outcome, self.node.blame(outcome, now, rand::random()));
+    }
+
+    /// Reports an ejection and ends the connections, if there is one.
+    fn conclude(&self, outcome: Outcome, ejection: Option<Ejection>) {
+        if let Some(Ejection { cool_down }) = ejection {
+            events::ejected(self.node.addr(), outcome, cool_down, self.node.explanation().as_deref());
             self.pool.end_generation();
         }
     }
 
-    /// The same, for what the monitor found out.
-    fn blame(&self, outcome: Outcome, now: Instant) {
-        self.explain(outcome);
-        if self.node.blame(outcome, now, rand::random()) {
-            self.pool.end_generation();
+    /// Ends an ejection, if there is one: the node serves again.
+    pub(super) fn come_back(&self, now: Instant) {
+        if self.node.come_back(now) {
+            events::returned(self.node.addr());
         }
+    }
+
+    /// Ends the monitor's probe of an ejected node. The node is back if it answers, has its assigned role, and neither loads
+    /// nor synchronises.
+    pub(super) fn end_probe(&self, answers: bool) {
+        let (node, now, chance) = (&self.node, Instant::now(), rand::random());
+        let is_loading = node.report().is_some_and(|report| report.loading);
+        let is_fit = !is_loading && matches!(node.sync_state(), SyncState::InSync | SyncState::Lagging);
+        match (answers, is_fit) {
+            (true, true) => self.come_back(now),
+            (true, false) => node.health().probe_came_early(now, chance),
+            (false, _) => node.health().probe_failed(now, chance),
+        }
+        node.health().end_probe();
     }
 
     fn explain(&self, outcome: Outcome) {
@@ -138,14 +168,15 @@ impl Server {
     #[cold]
     fn answered_though_ejected(&self) {
         match &self.wakeup {
-            // No call ends an ejection while the monitor runs; but it is time for a probe.
+            // While the monitor runs, calls end no ejection; but it is time for a probe.
             Some(wakeup) if self.node.health().end_cool_down(Instant::now()) => wakeup.wake(),
             Some(_) => {}
-            None => self.node.come_back(Instant::now()),
+            None => self.come_back(Instant::now()),
         }
     }
 
-    /// Notes what the server said it is. Its connections are of no use any more if that is news.
+    /// Records the role that the server says it has: the only place where roles change. Returns whether that is news; then
+    /// its connections end.
     pub(crate) fn observe_role(&self, role: Role) -> bool {
         let news = self.node.observe_role(role);
         if news {
@@ -155,10 +186,10 @@ impl Server {
         news
     }
 
-    /// Notes what the server said of itself when it was asked at `began`.
-    pub(super) fn heard(&self, mut report: Report, began: Instant) {
-        if self.was_asked_since(began) {
-            return;
+    /// Records the answer to the question that was begun at `asked`. `None`: a later question was answered already.
+    pub(super) fn record_report(&self, mut report: Report, asked: Instant) -> Option<Reported> {
+        if self.was_asked_since(asked) {
+            return None;
         }
         self.node.reached();
         report.translate(|addr| self.map.reachable(addr));
@@ -169,19 +200,21 @@ impl Server {
         self.progress.hears_report(&mut report);
         let report = Arc::new(report);
         let is_loading = report.loading;
-        let before = self.node.tell(Arc::clone(&report), now).and_then(|before| before.run_id.clone());
-        if !self.node.is_shared() && before.is_some() && report.run_id.is_some() && before != report.run_id {
+        let before = self.node.tell(Arc::clone(&report), now);
+        let run_id = before.as_ref().and_then(|before| before.run_id.as_ref());
+        if !self.node.is_shared() && run_id.is_some() && report.run_id.is_some() && run_id != report.run_id.as_ref() {
             // Another process: the connections to the old one are dead, or lead elsewhere.
             self.pool.end_generation();
         }
-        *self.asked.lock() = Asked { last: Some(began), greeting: report.role, ..Asked::default() };
+        *self.asked.lock() = Asked { last: Some(asked), greeting: report.role, ..Asked::default() };
         if is_loading {
             self.blame(Outcome::NotServing, now);
         }
+        Some(Reported { before, now: report })
     }
 
-    /// Notes the role that the server gave in its greeting.
-    pub(super) fn greeted(&self, role: Option<Role>) {
+    /// Records the role that the server gave in its greeting.
+    pub(super) fn record_greeting(&self, role: Option<Role>) {
         self.node.reached();
         if let Some(role) = role {
             self.observe_role(role);
@@ -189,18 +222,18 @@ impl Server {
         self.asked.lock().greeting = role;
     }
 
-    /// Notes that the node could not be asked at `began`.
-    pub(super) fn heard_nothing(&self, silence: Silence, began: Instant) {
+    /// Records that the question which was begun at `began` got no answer.
+    pub(super) fn record_silence(&self, silence: Silence, began: Instant) {
         if self.was_asked_since(began) {
             return;
         }
         let mut asked = self.asked.lock();
         asked.last = Some(began);
         if silence == Silence::TurnedAway {
-            // Its open connections are as good as before.
+            // Its open connections still work.
             return;
         }
-        // If it served calls since it fell silent, its silence begins anew.
+        // The silence begins anew if the node answered calls since it began.
         let answered = self.node.answered();
         if asked.silent_since.is_none() || answered > asked.answered {
             asked.silent_since = Some(began);
@@ -214,41 +247,30 @@ impl Server {
         self.blame(outcome, Instant::now());
     }
 
-    /// Returns when the node was asked. It is not silent as long as it answers calls.
+    /// Returns when the node was asked. A node that answers calls is not silent.
     pub(super) fn asked(&self) -> Asked {
         let asked = *self.asked.lock();
         let serves = self.node.answered() > asked.answered;
         Asked { silent_since: asked.silent_since.filter(|_| !serves), ..asked }
     }
 
-    /// Tells whether the monitor waits to hear from the node again: another process may have taken its address.
+    /// Returns whether the monitor gets no answer from the node.
+    pub(super) fn is_silent(&self) -> bool {
+        self.asked().silent_since.is_some()
+    }
+
+    /// Returns whether the monitor waits for an answer of the node: another process may have taken its address.
     pub(crate) fn is_awaited(&self) -> bool {
         self.wakeup.is_some() && self.asked.lock().silent_since.is_some()
     }
 
-    /// Tells whether a later question than this one was answered already.
+    /// Returns whether a later question than this one was answered already.
     fn was_asked_since(&self, began: Instant) -> bool {
         self.asked.lock().last.is_some_and(|last| last > began)
     }
 
-    /// Asks the node once, on a connection opened for that.
-    pub(super) fn ask_once(&self, deadline: Instant) {
-        let began = Instant::now();
-        let mut line = self.pool.line();
-        line.answer_by(deadline);
-        match line.ask() {
-            Ok(report) => self.heard(report, began),
-            // The time that was left may have been too short for anything.
-            Err(_) if Instant::now() + MARGIN >= deadline => return,
-            Err(silence) => self.heard_nothing(silence, began),
-        }
-        if line.is_shared() {
-            self.node.share_endpoint();
-        }
-    }
-
-    /// Takes over how the node is described now: login and weight, as far as they are others than before. Those set by hand
-    /// stay otherwise. Returns whether it is this node at all: another database or zone, or TLS, makes another one of it.
+    /// Takes over a new login and a new weight from a description. A weight set by hand stays until another one is described.
+    /// Returns whether the description is of this node at all: another database, zone or TLS mode makes it another node.
     pub(super) fn is_described_by(&self, place: &Place) -> Result<bool> {
         let mut described = self.described.lock();
         if described.is_elsewhere(place) {
@@ -278,22 +300,24 @@ impl Server {
         self.resolver.known(host, port).unwrap_or_default()
     }
 
-    /// Tells whether nobody watches the node yet; from now on, somebody does.
-    pub(super) fn begin_watch(&self) -> bool {
-        !self.is_watched.swap(true, Ordering::AcqRel)
+    /// Returns whether the node had no worker of the monitor. From now on, it has one.
+    pub(crate) fn take_worker(&self) -> bool {
+        !self.has_worker.swap(true, Ordering::AcqRel)
     }
 
-    pub(super) fn end_watch(&self) {
-        self.is_watched.store(false, Ordering::Release);
+    /// Records that the worker could not be started.
+    pub(crate) fn leave_worker(&self) {
+        self.has_worker.store(false, Ordering::Release);
     }
 
-    /// Has the monitor, if it runs, ask the node now.
+    /// Requests that the monitor asks the node now. Does nothing without a monitor.
     pub(crate) fn request_check(&self) {
         if let Some(wakeup) = &self.wakeup {
             wakeup.wake();
         }
     }
 
+    /// Ends the worker of the node.
     pub(super) fn close(&self) {
         if let Some(wakeup) = &self.wakeup {
             wakeup.close();

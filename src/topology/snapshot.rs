@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Assigned, Server, Topology};
+use super::picture::{Assigned, Topology};
+use super::server::Server;
 use crate::addr::NodeAddr;
 use crate::node::{Node, SyncState};
 use crate::replication::{Report, Role};

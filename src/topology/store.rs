@@ -1,86 +1,57 @@
 //! Holds the current topology, and replaces it when the set has changed.
 //!
-//! Everything that is learnt about the set ends here: descriptions of the provider, and what the nodes say of themselves.
-//! The books are changed under a lock that is never held across I/O, logging or the end of a connection; calls only take
-//! the finished picture. When something is asked is decided in [`refresher`](super::refresher) and
-//! [`watcher`](super::watcher).
+//! This is the one door for everything that is learnt about the set: descriptions of the provider, and what the nodes say of
+//! themselves. Each observation is recorded at its node, then the topology follows, then the history of the master. The
+//! membership changes under a lock that is never held across I/O, logging or the end of a connection; calls only take the
+//! finished picture. The store asks nobody: the monitor does.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::announced::Announced;
-use super::description::{Description, TopologyProvider};
+use super::description::Description;
 use super::history::MasterHistory;
-use super::membership::{Described, Drawing, Membership, Succession, Terms};
-use super::server::{Server, ServerSettings};
-use super::turn::Turn;
-use super::wakeup::Wakeup;
-use super::watcher;
-use super::{Assigned, Topology};
+use super::membership::{Described, Drawing, Membership, Terms};
+use super::picture::{Assigned, Topology};
+use super::server::{Reported, Server, ServerSettings};
 use crate::endpoint::Manner;
 use crate::error::{Error, Result};
-use crate::events;
 use crate::node::SyncState;
-use crate::replication::Role;
+use crate::pool::Silence;
+use crate::replication::{Report, Role};
 
-/// How often nodes and provider are asked while the master is out.
-pub(super) const HURRY: Duration = Duration::from_millis(100);
-/// After this time without a master, nobody hurries any more.
-const HURRIES_FOR: Duration = Duration::from_secs(30);
-/// How long after another master took over its replicas may not be attached yet.
+/// How long after a failover the replicas of the new master may not be attached yet.
 const ATTACHES_FOR: Duration = Duration::from_secs(30);
-/// How long the master must be silent before another may take its place: at most this.
+/// How long the master must be silent before another may replace it: at most this.
 ///
-/// Less than a second by some hurried questions: a promotion at that moment is noticed within a second.
+/// Less than a second by some questions of the monitor: a promotion at that moment is noticed within a second.
 const LONGEST_ROUND: Duration = Duration::from_millis(750);
 
 /// Holds the current topology.
 pub(crate) struct TopologyStore {
     current: RwLock<Arc<Topology>>,
     membership: Mutex<Membership>,
-    /// The generation of the current topology, and what wakes those who wait for another.
+    /// The generation of the current topology. A change wakes those who wait for another topology.
     generation: Mutex<u64>,
     swapped: Condvar,
-    pub(super) provider: Arc<dyn TopologyProvider>,
     manner: Manner,
     server_settings: ServerSettings,
     history: MasterHistory,
     announced: Announced,
-    /// Zero: nothing is asked unless somebody calls.
+    /// How often the monitor asks the nodes. Zero: only when calls meet faults.
     interval: Duration,
-    /// Wakes the thread that asks the provider.
-    pub(super) wakeup: Arc<Wakeup>,
-    /// One refresh at a time.
-    pub(super) turn: Turn,
-    pub(super) mood: Mutex<Mood>,
-    /// For the threads that are started later.
-    pub(super) me: OnceLock<Weak<Self>>,
-}
-
-/// What is going on at the moment.
-#[derive(Debug, Default)]
-pub(super) struct Mood {
-    /// Since when the master is out.
-    out_since: Option<Instant>,
-    /// When another master last took over.
-    succeeded_at: Option<Instant>,
-    /// When a fault of a call last had the set looked at.
-    pub(super) suspected: Option<Instant>,
-    /// Without a monitor: a thread is looking.
-    pub(super) is_followed: bool,
-    /// The thread that asks the provider was started.
-    pub(super) asks_provider: bool,
-    /// Why the set could not be described the last time.
-    pub(super) failure: Option<Error>,
+    /// Since when no available node is known as the master.
+    out_since: Mutex<Option<Instant>>,
+    /// When the last failover was.
+    succeeded_at: Mutex<Option<Instant>>,
 }
 
 impl TopologyStore {
-    /// Makes the store of a set of which `first` is known. Connects to nothing and starts nothing.
+    /// Makes the store of a set of which `first` is known. Connects to nothing.
     pub(crate) fn new(
-        provider: Arc<dyn TopologyProvider>,
         first: &Description,
         manner: Manner,
         server_settings: ServerSettings,
@@ -91,16 +62,13 @@ impl TopologyStore {
             membership: Mutex::default(),
             generation: Mutex::new(0),
             swapped: Condvar::new(),
-            provider,
             manner,
             server_settings,
             history: MasterHistory::default(),
             announced: Announced::default(),
             interval,
-            wakeup: Arc::default(),
-            turn: Turn::default(),
-            mood: Mutex::default(),
-            me: OnceLock::new(),
+            out_since: Mutex::default(),
+            succeeded_at: Mutex::default(),
         };
         let described = store.read(first)?;
         store.membership.lock().adopt(described, &store.server_settings)?;
@@ -110,20 +78,13 @@ impl TopologyStore {
         Ok(store)
     }
 
-    /// Starts the monitor: one thread for each node, and one that asks the provider where that is of any use.
-    pub(crate) fn start(self: &Arc<Self>, asks_provider: bool) -> Result<()> {
-        let _ = self.me.set(Arc::downgrade(self));
-        self.watch_all()?;
-        if asks_provider { self.ask_at_intervals() } else { Ok(()) }
-    }
-
     /// Returns the present topology. A call takes it once and works with it until it has tried all of it.
     #[inline]
     pub(crate) fn current(&self) -> Arc<Topology> {
         Arc::clone(&self.current.read())
     }
 
-    /// Waits until there is another topology than this one, at most for this long; returns the present one.
+    /// Waits until there is another topology than this one, at most for this long. Returns the present one.
     pub(crate) fn wait_for_change(&self, known: &Topology, limit: Duration) -> Arc<Topology> {
         let end = Instant::now() + limit;
         let mut generation = self.generation.lock();
@@ -132,8 +93,8 @@ impl TopologyStore {
         self.current()
     }
 
-    /// Takes over a description, unless it says less than is known.
-    pub(super) fn adopt(&self, description: &Description) -> Result<()> {
+    /// Takes in a description of the provider, unless it says less than is known.
+    pub(crate) fn observe_description(&self, description: &Description) -> Result<()> {
         if description.nodes.is_empty() {
             return Err(Error::topology("the provider names no node"));
         }
@@ -144,43 +105,70 @@ impl TopologyStore {
         }
         let removed = membership.adopt(described, &self.server_settings)?;
         drop(membership);
+        // Calls that still see a removed master as the master write nothing to it any more.
+        let masters = removed.iter().filter(|server| server.node.role() == Role::Master);
+        let states: Vec<_> = masters.map(|server| (Arc::clone(server), SyncState::Diverged)).collect();
+        set_sync_states(&states, Instant::now());
         for server in &removed {
-            if server.node.role() == Role::Master {
-                // Calls that still see it there write nothing to it any more.
-                server.node.set_sync_state(SyncState::Diverged, Instant::now());
-            }
             server.pool.end_generation();
             server.close();
         }
-        let watched = self.watch_all();
         self.reconcile();
         if !self.follows(description) {
             // The node that is named has to confirm it first.
             self.request_check();
         }
-        watched
+        Ok(())
     }
 
-    /// Tells whether the master is the one that an authority names, if there is one.
+    /// Takes in what the monitor got for the question that it began to ask at `asked`.
+    pub(crate) fn observe_answer(&self, server: &Server, answer: Result<Report, Silence>, asked: Instant) {
+        let (was_silent, answers) = (server.is_silent(), answer.is_ok());
+        let reported = match answer {
+            Ok(report) => server.record_report(report, asked),
+            Err(silence) => {
+                server.record_silence(silence, asked);
+                None
+            }
+        };
+        self.reconcile();
+        // Without a monitor nobody asks regularly: old offsets would pass for bounds.
+        if let Some(Reported { before, now }) = reported.filter(|_| self.is_monitored()) {
+            self.history.note(before.as_deref(), &now, asked, self.is_master(server));
+        }
+        if was_silent && answers {
+            // Those that fell silent with it may answer again as well.
+            self.servers().iter().filter(|other| other.is_silent()).for_each(|other| other.request_check());
+        }
+    }
+
+    /// As [`observe_answer`](Self::observe_answer), for a question that finds out whether an ejected node is back.
+    pub(crate) fn observe_probe(&self, server: &Server, answer: Result<Report, Silence>, asked: Instant) {
+        let answers = answer.is_ok();
+        self.observe_answer(server, answer, asked);
+        server.end_probe(answers);
+    }
+
+    /// Takes in the role that a node gave when a connection was opened, before it was asked for more. It may be all that is
+    /// needed to know who the master is. `None`: it gave no role.
+    pub(crate) fn observe_greeting(&self, server: &Server, role: Option<Role>) {
+        server.record_greeting(role);
+        self.reconcile();
+    }
+
+    /// Returns whether the master is the one that an authority names, if there is one.
     fn follows(&self, description: &Description) -> bool {
         let topology = self.current();
         let master = topology.master().map(|master| topology.servers()[master].node.addr());
         !description.is_decided || (topology.is_settled() && description.master_addr().as_ref() == master)
     }
 
-    /// Starts to watch those that nobody watches yet.
-    fn watch_all(&self) -> Result<()> {
-        match self.me.get() {
-            Some(me) if self.is_monitored() => self.servers().iter().try_for_each(|server| watcher::start(server, me)),
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) fn servers(&self) -> Vec<Arc<Server>> {
+    /// Returns all servers, also those that are second names of one node.
+    pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
         self.membership.lock().servers().cloned().collect()
     }
 
-    /// Has all nodes asked now.
+    /// Requests that the monitor asks all nodes now.
     pub(crate) fn request_check(&self) {
         self.servers().iter().for_each(|server| server.request_check());
     }
@@ -193,25 +181,21 @@ impl TopologyStore {
     }
 
     /// Draws the picture anew from all that is known, and swaps it in if it is another one.
-    pub(crate) fn reconcile(&self) {
+    fn reconcile(&self) {
         let now = Instant::now();
         let mut membership = self.membership.lock();
         let Drawing { servers, is_settled, sync_states, succession, has_questions } = membership.draw(self.terms());
         let before = self.current();
         let next = (!before.consists_of(&servers, is_settled)).then(|| self.swap(&before, servers, is_settled));
         // Only now: calls that still have the picture before find their master in another sync state, and look again.
-        let is_news = |(server, sync_state): &&(Arc<Server>, SyncState)| server.node.set_sync_state(*sync_state, now);
-        let changed: Vec<_> = sync_states.iter().filter(is_news).collect();
+        let changed = set_sync_states(&sync_states, now);
         drop(membership);
-        // From here on, nobody is kept waiting by logs, or by the connections of nodes that left.
-        let diverged = changed.iter().filter(|(_, sync_state)| *sync_state == SyncState::Diverged);
-        let mut ended: Vec<&Arc<Server>> = diverged.map(|(server, _)| server).collect();
-        if let Some(Succession { from, .. }) = succession.as_ref()
-            && !ended.iter().any(|server| Arc::ptr_eq(server, from))
-        {
-            ended.push(from);
-        }
-        ended.iter().for_each(|server| server.pool.end_generation());
+        // From here on, nobody waits for logs, or for the connections of nodes that left.
+        let mut ended = changed;
+        ended.retain(|(_, sync_state)| *sync_state == SyncState::Diverged);
+        let deposed = succession.as_ref().map(|succession| &succession.from);
+        let deposed = deposed.filter(|from| !ended.iter().any(|(server, _)| Arc::ptr_eq(server, from)));
+        ended.iter().map(|(server, _)| server).chain(deposed).for_each(|server| server.pool.end_generation());
         self.announced.sync_states(&sync_states, now, self.is_monitored());
         if let Some(next) = next {
             self.announced.topology_changed(&next);
@@ -219,15 +203,15 @@ impl TopologyStore {
         if has_questions {
             self.request_check();
         }
-        if let Some(Succession { from, to }) = succession {
-            self.mood.lock().succeeded_at = Some(now);
-            events::failover(from.node.addr(), to.node.addr());
+        if let Some(succession) = succession {
+            *self.succeeded_at.lock() = Some(now);
+            Announced::failover(&succession);
             // It was seen to answer, as the master.
-            to.node.come_back(now);
+            succession.to.come_back(now);
         }
     }
 
-    /// What elections go by, beside what the nodes say.
+    /// Returns what elections go by, beside what the nodes say.
     fn terms(&self) -> Terms<'_> {
         let round = if self.is_monitored() { self.interval.min(LONGEST_ROUND) } else { LONGEST_ROUND };
         let (timeline, lag_limit) = (&self.history.timeline, self.lag_limit());
@@ -246,91 +230,78 @@ impl TopologyStore {
         next
     }
 
-    /// Returns whether one of the nodes is not in sync with the master.
-    pub(super) fn has_out_of_sync(&self) -> bool {
-        self.membership.lock().has_out_of_sync()
+    /// Returns whether the data of a node is not in sync with the master's.
+    pub(crate) fn has_out_of_sync(&self) -> bool {
+        self.servers().iter().any(|server| server.node.sync_state() != SyncState::InSync)
     }
 
-    /// Forgets that nodes are not in sync with the master: nobody would notice when they are again.
-    pub(super) fn forgive_out_of_sync(&self) {
-        self.membership.lock().forgive_out_of_sync(Instant::now());
-    }
-
-    pub(crate) fn provider(&self) -> &dyn TopologyProvider {
-        &*self.provider
+    /// Takes all nodes for in sync, because nobody would notice when they are again.
+    pub(crate) fn forgive_out_of_sync(&self) {
+        let membership = self.membership.lock();
+        let states: Vec<_> = membership.servers().map(|server| (Arc::clone(server), SyncState::InSync)).collect();
+        set_sync_states(&states, Instant::now());
     }
 
     pub(crate) fn history(&self) -> &MasterHistory {
         &self.history
     }
 
-    /// Tells whether every node was asked, or could not be asked, since then.
+    /// Returns whether every node answered, or failed to answer, a question that was begun since then.
     pub(crate) fn has_asked_all_since(&self, moment: Instant) -> bool {
         self.servers().iter().all(|server| server.asked().last.is_some_and(|last| last >= moment))
     }
 
-    /// Tells whether this is the master, as far as anybody can know.
-    pub(super) fn is_master(&self, server: &Server) -> bool {
+    /// Returns whether this is the master, as far as the client can know.
+    pub(crate) fn is_master(&self, server: &Server) -> bool {
         let topology = self.current();
         let is_it = |master: usize| std::ptr::eq(&*topology.servers()[master].server, server);
         topology.is_settled() && topology.master().is_some_and(is_it)
     }
 
-    /// Returns how long the thread that watches a node waits until it asks again.
-    pub(super) fn next_round(&self, cools_down_for: Option<Duration>) -> Duration {
-        if self.is_in_a_hurry() {
-            return HURRY.min(self.interval).min(cools_down_for.unwrap_or(HURRY));
-        }
-        // Clients that were started together should not ask together.
-        cools_down_for.unwrap_or_else(|| self.interval.mul_f64(0.9 + 0.2 * rand::random::<f64>()))
-    }
-
-    /// While the master is out, everybody is asked more often: the next one should be found soon.
-    pub(super) fn is_in_a_hurry(&self) -> bool {
-        self.out_for().is_some_and(|time| time < HURRIES_FOR)
-    }
-
-    /// Returns how long the master has been out; `None` if it is well.
-    pub(super) fn out_for(&self) -> Option<Duration> {
+    /// Returns for how long no available node has been known as the master; `None` if one is.
+    pub(crate) fn out_for(&self) -> Option<Duration> {
         let topology = self.current();
         let serves = |server: &Assigned| server.node.role() == Role::Master && !server.node.is_ejected();
         let is_well =
             topology.is_settled() && topology.master().is_some_and(|master| serves(&topology.servers()[master]));
-        let mut mood = self.mood.lock();
+        let mut out_since = self.out_since.lock();
         if is_well {
-            mood.out_since = None;
+            *out_since = None;
             return None;
         }
-        Some(mood.out_since.get_or_insert_with(Instant::now).elapsed())
+        Some(out_since.get_or_insert_with(Instant::now).elapsed())
     }
 
-    /// Returns whether another master took over a short while ago: replicas may be about to attach to it.
+    /// Returns whether a failover was a short while ago: replicas may be about to attach to the new master.
     pub(crate) fn has_new_master(&self) -> bool {
-        self.mood.lock().succeeded_at.is_some_and(|at| at.elapsed() < ATTACHES_FOR)
+        self.succeeded_at.lock().is_some_and(|at| at.elapsed() < ATTACHES_FOR)
     }
 
-    pub(super) fn interval(&self) -> Duration {
+    /// Returns how often the monitor asks the nodes. Zero: only when calls meet faults.
+    pub(crate) fn interval(&self) -> Duration {
         self.interval
     }
 
+    /// Returns whether the monitor asks at intervals.
     pub(crate) fn is_monitored(&self) -> bool {
         !self.interval.is_zero()
     }
 }
 
+/// Sets what the data of these servers is worth: the only place where sync states change. Returns those that changed.
+fn set_sync_states(states: &[(Arc<Server>, SyncState)], now: Instant) -> Vec<&(Arc<Server>, SyncState)> {
+    states.iter().filter(|(server, sync_state)| server.node.set_sync_state(*sync_state, now)).collect()
+}
+
 impl Drop for TopologyStore {
     fn drop(&mut self) {
-        self.wakeup.close();
         self.membership.get_mut().servers().for_each(|server| server.close());
     }
 }
 
 impl fmt::Debug for TopologyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TopologyStore")
-            .field("provider", &self.provider)
-            .field("interval", &self.interval)
-            .finish_non_exhaustive()
+        f.debug_struct("TopologyStore").field("interval", &self.interval).finish_non_exhaustive()
     }
 }
 

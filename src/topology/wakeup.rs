@@ -1,10 +1,10 @@
-//! Wakes one thread of the monitor: to ask now rather than later, or to end.
+//! Wakes one worker of the monitor: to ask now rather than later, or to end.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Wakes a thread that waits for its next round.
+/// Wakes a worker that waits for its next round.
 #[derive(Debug, Default)]
 pub(crate) struct Wakeup {
     state: Mutex<State>,
@@ -15,32 +15,32 @@ pub(crate) struct Wakeup {
 enum State {
     #[default]
     Quiet,
-    Rung,
+    Requested,
     Closed,
 }
 
-/// Why a thread was woken.
+/// Why a worker was woken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Woken {
-    /// The time has come.
+    /// The time is up.
     InTime,
-    /// Somebody rang.
-    Rung,
-    /// The thread has to end.
+    /// A round was requested.
+    Requested,
+    /// The worker has to end.
     Closed,
 }
 
 impl Wakeup {
-    /// Wakes the thread; rung several times before it looks, it is woken once.
+    /// Wakes the worker. Several requests before its next round are one.
     pub(crate) fn wake(&self) {
         let mut state = self.state.lock();
         if *state == State::Quiet {
-            *state = State::Rung;
+            *state = State::Requested;
             self.changed.notify_all();
         }
     }
 
-    /// Wakes the thread for the last time.
+    /// Wakes the worker for the last time.
     pub(crate) fn close(&self) {
         *self.state.lock() = State::Closed;
         self.changed.notify_all();
@@ -50,7 +50,7 @@ impl Wakeup {
         *self.state.lock() == State::Closed
     }
 
-    /// Waits until somebody rings, at most for this long.
+    /// Waits until a round is requested, at most for this long.
     pub(crate) fn wait(&self, limit: Duration) -> Woken {
         let mut state = self.state.lock();
         match Instant::now().checked_add(limit) {
@@ -68,7 +68,7 @@ impl Wakeup {
             return Woken::Closed;
         }
         *state = State::Quiet;
-        Woken::Rung
+        Woken::Requested
     }
 }
 
@@ -78,12 +78,12 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_ring_is_heard_once_also_later_and_a_close_for_ever() {
+    fn a_request_wakes_once_also_later_and_a_close_for_ever() {
         let wakeup = Wakeup::default();
         assert_eq!(wakeup.wait(Duration::ZERO), Woken::InTime);
         wakeup.wake();
         wakeup.wake();
-        assert_eq!(wakeup.wait(Duration::from_secs(60)), Woken::Rung);
+        assert_eq!(wakeup.wait(Duration::from_secs(60)), Woken::Requested);
         assert_eq!(wakeup.wait(Duration::ZERO), Woken::InTime);
         wakeup.close();
         wakeup.wake();

@@ -49,7 +49,7 @@ fn position(offset: u64) -> Position {
 
 fn tell(membership: &Membership, addr: &str, report: Report, asked: Instant) {
     let addr: NodeAddr = addr.parse().unwrap();
-    membership.servers().find(|server| *server.node.addr() == addr).unwrap().heard(report, asked);
+    membership.servers().find(|server| *server.node.addr() == addr).unwrap().record_report(report, asked);
 }
 
 fn states(membership: &mut Membership, timeline: &Timeline, lag_limit: Option<Duration>) -> Vec<SyncState> {
@@ -69,16 +69,16 @@ fn a_replica_that_no_authority_reaches_stays_as_long_as_it_is_reached_from_here(
     assert_eq!(names(&membership), [master, replica], "it may be silent for them alone");
     let server = Arc::clone(membership.servers().nth(1).unwrap());
     let long_ago = Instant::now().checked_sub(ABSENT_FOR).unwrap();
-    server.heard_nothing(Silence::Unreachable, long_ago + Duration::from_secs(10));
+    server.record_silence(Silence::Unreachable, long_ago + Duration::from_secs(10));
     membership.adopt(described(&[master], &[replica]), &server_settings).unwrap();
     assert_eq!(names(&membership), [master, replica], "not for long enough");
-    server.heard(Report::default(), long_ago + Duration::from_secs(11));
-    server.heard_nothing(Silence::Unreachable, long_ago + Duration::from_secs(12));
+    server.record_report(Report::default(), long_ago + Duration::from_secs(11));
+    server.record_silence(Silence::Unreachable, long_ago + Duration::from_secs(12));
     membership.adopt(described(&[master], &[replica]), &server_settings).unwrap();
     assert_eq!(names(&membership), [master, replica], "it answered meanwhile");
     let (mut membership, again) = (Membership::default(), described(&[master, replica], &[]));
     membership.adopt(again, &server_settings).unwrap();
-    membership.servers().nth(1).unwrap().heard_nothing(Silence::Unreachable, long_ago);
+    membership.servers().nth(1).unwrap().record_silence(Silence::Unreachable, long_ago);
     let removed = membership.adopt(described(&[master], &[replica]), &server_settings).unwrap();
     assert_eq!((names(&membership), removed.len()), (vec![master.to_owned()], 1));
 }
@@ -135,10 +135,10 @@ fn states_follow_the_chain_and_the_offsets() {
     assert_eq!(states(&mut membership, &timeline, None), [InSync, InSync, InSync], "it is off");
     say(&membership, 13, true, [200, 100, 200]);
     assert_eq!(states(&mut membership, &timeline, limit), [InSync, Lagging, Lagging], "the leaf cannot have more");
-    membership.servers().next().unwrap().heard_nothing(Silence::Unreachable, after(14));
+    membership.servers().next().unwrap().record_silence(Silence::Unreachable, after(14));
     membership.servers().skip(1).for_each(|server| {
         let report = info("slave", 100, &linked(master, false));
-        server.heard(report, after(15));
+        server.record_report(report, after(15));
     });
     assert_eq!(states(&mut membership, &timeline, limit), [InSync, InSync, InSync], "the master is dead");
 }
@@ -179,7 +179,7 @@ fn nodes_that_nobody_has_reached_come_after_those_of_their_rank() {
     assert_eq!(candidates(now), nodes[1..3], "they have some time to answer; a name without addresses has none");
     let later = now + Duration::from_millis(150);
     assert_eq!(candidates(later), nodes[1..], "none of them was reached");
-    membership.servers().nth(1).unwrap().greeted(None);
+    membership.servers().nth(1).unwrap().record_greeting(None);
     assert_eq!(candidates(later), nodes[1..2]);
     membership.servers().nth(3).unwrap().record_answer();
     assert_eq!(candidates(later), [nodes[1], nodes[3]]);

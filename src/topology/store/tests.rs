@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::TopologyStore;
@@ -7,19 +6,16 @@ use crate::node::{Outcome, SyncState};
 use crate::pool::Silence;
 use crate::replication::Report;
 use crate::topology::fake::server_settings;
-use crate::topology::{Description, Fixed, Server};
+use crate::topology::{Description, Server};
 
 /// A set of three, the first of which is the master, by what they say; nobody asks them.
 fn store() -> TopologyStore {
     let first = Description::new().master("10.0.0.1:1").replica("10.0.0.2:1").replica("10.0.0.3:1");
-    let server_settings = server_settings();
-    let provider = Arc::new(Fixed::new(Vec::new(), server_settings.means.resolver.clone(), Duration::ZERO));
-    let store =
-        TopologyStore::new(provider, &first, Manner::default(), server_settings, Duration::from_secs(1)).unwrap();
+    let interval = Duration::from_secs(1);
+    let store = TopologyStore::new(&first, Manner::default(), server_settings(), interval).unwrap();
     let servers = store.servers();
-    servers[0].heard(master("a"), Instant::now());
-    servers[1..].iter().for_each(|server| server.heard(replica("a"), Instant::now()));
-    store.reconcile();
+    store.observe_answer(&servers[0], Ok(master("a")), Instant::now());
+    servers[1..].iter().for_each(|server| store.observe_answer(server, Ok(replica("a")), Instant::now()));
     store
 }
 
@@ -51,7 +47,7 @@ fn an_ejection_ends_the_connections_of_the_node_once() {
     assert!(!ended(server, reopened), "it is ejected already");
     let other = &store.servers()[2];
     let opened = Instant::now();
-    other.heard_nothing(Silence::Unreachable, Instant::now());
+    store.observe_answer(other, Err(Silence::Unreachable), Instant::now());
     assert!(ended(other, opened), "also by what the monitor finds");
 }
 
@@ -63,19 +59,17 @@ fn a_node_that_diverged_or_was_deposed_or_removed_keeps_no_connection() {
     let opened = Instant::now();
     assert!(servers.iter().all(|server| !ended(server, opened)));
     // The replica follows somebody else, by the master's later word.
-    servers[2].heard(replica("z"), Instant::now());
-    servers[0].heard(master("a"), Instant::now());
-    store.reconcile();
+    store.observe_answer(&servers[2], Ok(replica("z")), Instant::now());
+    store.observe_answer(&servers[0], Ok(master("a")), Instant::now());
     assert!(state(2) == SyncState::Diverged && ended(&servers[2], opened));
     let reopened = Instant::now();
-    servers[0].heard(master("a"), Instant::now());
-    store.reconcile();
+    store.observe_answer(&servers[0], Ok(master("a")), Instant::now());
     assert!(!ended(&servers[2], reopened), "it is known");
     assert!(!ended(&servers[0], opened) && !ended(&servers[1], opened), "the others are as they were");
     // Another one is named as the master, and confirms it.
     let second = Description::new().master("10.0.0.2:1").replica("10.0.0.1:1");
-    servers[1].heard(master("b"), Instant::now());
-    store.adopt(&second).unwrap();
+    store.observe_answer(&servers[1], Ok(master("b")), Instant::now());
+    store.observe_description(&second).unwrap();
     assert!(ended(&servers[0], reopened), "deposed");
     assert!(ended(&servers[2], reopened), "removed");
 }

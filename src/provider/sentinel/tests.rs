@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use super::{Answer, SentinelGroup};
 use crate::endpoint::{AddressMap, Endpoint};
 use crate::pool::Resolver;
+use crate::provider::fake::{Fake, frozen, sentinel, start, wait_until};
 use crate::replication::MOST_FOLLOWERS;
 use crate::strategy::MOST_NODES;
 use crate::topology::TopologyProvider;
-use crate::topology::fake::{Fake, frozen, sentinel, start, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(1);
 

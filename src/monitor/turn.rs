@@ -1,4 +1,4 @@
-//! One at a time, without a lock that is held meanwhile.
+//! One thread at a time, without a lock that is held meanwhile.
 
 use std::time::Instant;
 

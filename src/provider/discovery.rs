@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::RedisConnectionInfo;
 
-use super::description::{Description, TopologyProvider};
 use super::names::Names;
-use super::thread::guarded;
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
+use crate::monitor::{at_once, guarded};
 use crate::pool::{Limits, Line, Login, Means, line_to};
 use crate::replication::{Report, Role};
 use crate::strategy::MOST_NODES;
+use crate::topology::{Description, TopologyProvider};
 
 /// Masters name their replicas and replicas their master: nobody is more than two steps away, replicas of replicas aside.
 const STEPS: usize = 4;
@@ -113,21 +112,14 @@ impl Discovery {
 
     /// Asks these addresses at once.
     fn ask(&self, addrs: &[NodeAddr], deadline: Instant) -> Vec<Asked> {
-        thread::scope(|scope| {
-            let ask = |addr: &NodeAddr| {
-                let (addr, mut line) = (addr.clone(), self.line(addr)?);
-                line.answer_by(deadline);
-                let ask = move || {
-                    let report = guarded(Some(&addr), || line.ask().ok()).unwrap_or_else(|| {
-                        line.hang_up();
-                        None
-                    });
-                    Asked { addr, line, report }
-                };
-                thread::Builder::new().spawn_scoped(scope, ask).ok()
-            };
-            let asked: Vec<_> = addrs.iter().filter_map(ask).collect();
-            asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        let lines = addrs.iter().filter_map(|addr| Some((addr.clone(), self.line(addr)?)));
+        at_once(lines, |(addr, mut line)| {
+            line.answer_by(deadline);
+            let report = guarded(Some(&addr), || line.ask().ok()).unwrap_or_else(|| {
+                line.hang_up();
+                None
+            });
+            Asked { addr, line, report }
         })
     }
 

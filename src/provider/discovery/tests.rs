@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use super::Discovery;
 use crate::endpoint::{AddressMap, Endpoint, Manner};
 use crate::pool::{Limits, Resolver};
+use crate::provider::fake::{frozen, node, start, wait_until};
 use crate::topology::TopologyProvider;
-use crate::topology::fake::{frozen, node, start, wait_until};
 
 fn discovery(seed: &str, resolver: Resolver) -> Discovery {
     let limits = Limits { connect: Duration::from_secs(1), ..Limits::default() };

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::description::{Description, TopologyProvider};
 use super::names::{Names, is_name};
 use crate::addr::NodeAddr;
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::pool::Resolver;
 use crate::replication::Role;
+use crate::topology::{Description, TopologyProvider};
 
 /// The nodes named in the builder, and those added since.
 ///

@@ -1,7 +1,7 @@
 use super::{Names, several};
 use crate::endpoint::Endpoint;
 use crate::pool::Resolver;
-use crate::topology::fake::{frozen, node, start, wait_until};
+use crate::provider::fake::{frozen, node, start, wait_until};
 use crate::{NodeAddr, ReplicatedClient};
 use std::io;
 use std::net::SocketAddr;

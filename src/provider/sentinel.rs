@@ -1,4 +1,4 @@
-//! Asks a group of Sentinels who is the master, and listens to their events.
+//! Asks a group of Sentinels for the master, and listens to their events.
 
 use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -6,32 +6,31 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use redis::{ConnectionInfo, RedisError, RedisResult, Value, cmd};
 
 use self::answer::{Answer, combine};
-use super::description::{Description, RefreshTrigger, TopologyProvider};
+use self::single::{COUNTS_FOR, Sentinel};
 use super::names::Names;
-use super::thread::{guarded, spawn};
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Place};
 use crate::error::{Error, Result};
-use crate::pool::{Means, Talk};
+use crate::monitor::{guarded, spawn};
+use crate::pool::Means;
 use crate::replication::{MOST_FOLLOWERS, Role};
 use crate::strategy::MOST_NODES;
+use crate::topology::{Description, RefreshTrigger, TopologyProvider};
 
 mod answer;
 mod listener;
+mod single;
 
 /// How long further answers are waited for after the first one: a Sentinel that hangs delays nobody.
 const GRACE: Duration = Duration::from_millis(30);
 /// How long known Sentinels have to answer before names are waited for that are not known yet.
 const HEAD_START: Duration = Duration::from_millis(100);
-/// How long a replica belongs to the set that no Sentinel names any more.
+/// How long a replica that no Sentinel names any more belongs to the set.
 const NAMED_FOR: Duration = Duration::from_secs(30);
-/// How long the last answer of a Sentinel counts.
-const COUNTS_FOR: Duration = Duration::from_secs(10);
 
-/// A group of Sentinels that watch over one master.
+/// A group of Sentinels that monitor one master.
 pub(crate) struct SentinelGroup {
     service: Arc<str>,
     /// As they were named. A name that stands for several addresses is as many Sentinels.
@@ -45,7 +44,7 @@ pub(crate) struct SentinelGroup {
     memory: Mutex<Memory>,
 }
 
-/// What earlier answers said.
+/// What earlier answers reported.
 #[derive(Default)]
 struct Memory {
     epoch: u64,
@@ -53,26 +52,6 @@ struct Memory {
     outdated_since: Option<Instant>,
     /// Nodes that were named, when for the last time, and whether they were down then.
     named: Vec<(NodeAddr, Instant, bool)>,
-}
-
-/// What is asked about the service, in one round trip.
-const QUESTIONS: [&str; 3] = ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS"];
-
-struct Sentinel {
-    addr: NodeAddr,
-    info: ConnectionInfo,
-    means: Means,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Kept open between two questions.
-    connection: Option<Talk>,
-    is_asked: bool,
-    /// Why the last question got no answer.
-    failure: Option<RedisError>,
-    last: Option<(Instant, Answer)>,
 }
 
 impl SentinelGroup {
@@ -112,7 +91,7 @@ impl SentinelGroup {
     fn ask_all(&self, deadline: Instant) {
         let (done, answered) = channel();
         // Where one cannot be asked, its name may lead elsewhere by now.
-        let has_failed = self.sentinels.lock().iter().any(|sentinel| sentinel.state.lock().failure.is_some());
+        let has_failed = self.sentinels.lock().iter().any(|sentinel| sentinel.failure().is_some());
         if has_failed {
             self.names.look_up_again(&self.named);
         } else {
@@ -140,7 +119,7 @@ impl SentinelGroup {
             }
             let known = sentinels.iter().find(|known| known.addr == addr).cloned();
             present.push(known.unwrap_or_else(|| {
-                let sentinel = Arc::new(Sentinel { addr, info, means: self.means.clone(), state: Mutex::default() });
+                let sentinel = Arc::new(Sentinel::new(addr, info, self.means.clone()));
                 if let Some(trigger) = self.trigger.get() {
                     listener::start(&sentinel, &self.service, trigger.clone(), self.limit);
                 }
@@ -154,7 +133,7 @@ impl SentinelGroup {
     /// Asks all Sentinels that are not being asked already, each on a thread of its own.
     fn ask(&self, done: &Sender<()>) {
         for sentinel in self.present() {
-            if std::mem::replace(&mut sentinel.state.lock().is_asked, true) {
+            if !sentinel.begin() {
                 continue;
             }
             let (asked, service, limit) = (Arc::clone(&sentinel), Arc::clone(&self.service), self.limit);
@@ -171,7 +150,7 @@ impl SentinelGroup {
                 }
             };
             if spawn("redis-sentinel", ask).is_err() {
-                sentinel.state.lock().is_asked = false;
+                sentinel.end();
             }
         }
     }
@@ -222,7 +201,7 @@ impl SentinelGroup {
     #[cold]
     fn no_answer(&self) -> Error {
         let service = self.service.escape_debug();
-        let failure = |sentinel: &Arc<Sentinel>| Some((sentinel.addr.clone(), sentinel.state.lock().failure.clone()?));
+        let failure = |sentinel: &Arc<Sentinel>| Some((sentinel.addr.clone(), sentinel.failure()?));
         let sentinels = self.sentinels.lock();
         let mut failures: Vec<_> = sentinels.iter().filter_map(failure).collect();
         if failures.len() < sentinels.len() {
@@ -255,69 +234,6 @@ fn place_of(sentinel: &Endpoint) -> Result<Place> {
     Ok(Place { info: place.info.set_redis_settings(settings), ..place })
 }
 
-impl Sentinel {
-    /// Returns the last answer, as long as it counts.
-    fn answer(&self) -> Option<Answer> {
-        let state = self.state.lock();
-        state.last.as_ref().filter(|(at, _)| at.elapsed() < COUNTS_FOR).map(|(_, answer)| answer.clone())
-    }
-
-    /// Asks the Sentinel, and keeps its answer. Returns whether it names another master than before.
-    fn ask(&self, service: &str, limit: Duration) -> bool {
-        // A connection that was closed meanwhile says nothing about the Sentinel.
-        let kept = self.state.lock().connection.take();
-        let end = || Instant::now() + limit;
-        let asked = match kept.map(|connection| ask_on(connection, service, end())) {
-            Some(Ok(answered)) => Ok(answered),
-            _ => self.connect(end()).and_then(|fresh| ask_on(fresh, service, end())),
-        };
-        let mut state = self.state.lock();
-        state.is_asked = false;
-        match asked {
-            Ok((connection, answer)) => {
-                state.connection = Some(connection);
-                state.failure = None;
-                let Some(answer) = answer else { return false };
-                let is_news = state.last.as_ref().is_none_or(|(_, last)| last.master != answer.master);
-                state.last = Some((Instant::now(), answer));
-                is_news
-            }
-            Err(error) => {
-                state.failure = Some(error);
-                false
-            }
-        }
-    }
-
-    /// A panic ended the question: it may be asked again. Nothing is new.
-    fn panicked(&self) -> bool {
-        let mut state = self.state.lock();
-        state.is_asked = false;
-        state.connection = None;
-        state.failure = Some((redis::ErrorKind::Client, "asking it panicked").into());
-        false
-    }
-
-    fn connect(&self, end: Instant) -> RedisResult<Talk> {
-        Talk::open(self.info.clone(), &self.means, end)
-    }
-}
-
-/// Asks one Sentinel, in one round trip. `None`: it does not know the service.
-fn ask_on(mut connection: Talk, service: &str, end: Instant) -> RedisResult<(Talk, Option<Answer>)> {
-    let mut questions = Vec::new();
-    for question in QUESTIONS {
-        cmd("SENTINEL").arg(question).arg(service).write_packed_command(&mut questions);
-    }
-    let replies = connection.ask(&questions, QUESTIONS.len(), end)?;
-    let replies: Vec<RedisResult<Value>> = replies.into_iter().map(Value::extract_error).collect();
-    // A refusal of the first question is one of rights: of a service that is not known, it answers nil.
-    if let Some(Err(error)) = replies.first() {
-        return Err(error.clone());
-    }
-    Ok((connection, Answer::read(&replies)))
-}
-
 impl TopologyProvider for SentinelGroup {
     fn describe(&self, deadline: Instant) -> Result<Description> {
         self.ask_all(deadline);
@@ -338,7 +254,7 @@ impl TopologyProvider for SentinelGroup {
     }
 
     fn watch(&self, trigger: RefreshTrigger) {
-        // The Sentinels are listened to as soon as they are known.
+        // The group listens to the Sentinels as soon as it knows them.
         let _ = self.trigger.set(trigger);
     }
 }

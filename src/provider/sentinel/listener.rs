@@ -1,14 +1,14 @@
-//! Hears a Sentinel's events, so that a failover is noticed when it happens.
+//! Listens to a Sentinel's events, so that a failover is noticed when it happens.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{RedisResult, Value, cmd};
 
-use super::super::description::RefreshTrigger;
-use super::super::thread::{guarded, spawn};
-use super::Sentinel;
+use super::single::Sentinel;
+use crate::monitor::{guarded, spawn};
 use crate::pool::Talk;
+use crate::topology::RefreshTrigger;
 
 /// The events after which the answers of this Sentinel are others. The first two come seconds before `+switch-master`,
 /// which is published only when all replicas follow the new master.
