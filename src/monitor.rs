@@ -153,7 +153,7 @@ impl Monitor {
         if is_monitored {
             return Some(if is_in_a_hurry(&self.store) { HURRY } else { interval });
         }
-        // Nobody else would notice when they are in sync again.
+        // Only these rounds notice when the nodes are in sync again.
         let goes_on = is_done && self.store.has_out_of_sync() && self.runs_for() < FOLLOWS_FOR;
         if goes_on {
             return Some(LAG);

@@ -1,7 +1,7 @@
-//! One server process: its address, its role, what is going on there and how healthy it is.
+//! One server process: its address, its role, its sync state, its measurements and its health.
 //!
-//! A node knows no pool and no socket. The hub ([`client`](crate::client)) records here what its attempts came to;
-//! strategies and routing read it. Everything that changes is an atomic: no lock is taken on a call's way.
+//! A node knows no pool and no socket, and makes no events. Others record here what attempts and questions came to; selection
+//! and strategies read it. What calls touch are atomics: a call that is answered takes no lock here.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -19,7 +19,6 @@ use crate::replication::{Report, Role};
 
 mod health;
 mod heartbeat;
-mod in_flight;
 mod latency;
 mod record;
 mod sync_state;
@@ -27,7 +26,6 @@ mod window;
 
 pub(crate) use self::health::Ejection;
 pub use self::health::Outcome;
-pub use self::in_flight::InFlight;
 pub(crate) use self::latency::{Measured, Moment};
 pub use self::sync_state::SyncState;
 
@@ -47,28 +45,36 @@ pub use self::sync_state::SyncState;
 /// ```
 pub struct Node {
     addr: NodeAddr,
-    /// Of the text of the address.
+    /// The hash of the text of the address.
     hash: u64,
     weight: AtomicU32,
-    /// Set once: by hand, or learnt from the server.
+    /// Set once: by hand, or from what the server says.
     zone: OnceLock<Box<str>>,
+    /// The role: what the server says it is.
     is_master: AtomicBool,
+    /// The sync state: what a replica's data is worth.
     sync_state: AtomicU8,
-    /// Several processes answer at this address.
+    /// Several processes answer at this address: a shared endpoint.
     is_shared: AtomicBool,
     in_flight: AtomicU32,
     answered: AtomicU64,
     failed: AtomicU64,
+    /// Available, ejected, probing or in slow start: what the calls say.
     health: Health,
     latency: Latency,
-    /// The strategy goes by latencies.
+    /// The strategy needs latencies.
     is_timed: bool,
     heartbeat: Heartbeat,
     /// Why no connection could be made, if that is why the node is ejected.
     reason: Mutex<Option<Arc<str>>>,
-    /// What the server last said of itself, and when. No call on its way takes this lock.
+    /// What the server last said of itself, and when. Calls that are answered do not take this lock.
     told: Mutex<Option<(Instant, Arc<Report>)>>,
 }
+
+/// One request that is on its way to a node; counted in [`Node::in_flight`] until dropped.
+#[must_use = "the request counts as in flight only while this lives"]
+#[derive(Debug)]
+pub struct InFlight<'a>(&'a Node);
 
 impl Node {
     /// Makes a replica of weight 1 in no zone.
@@ -164,7 +170,7 @@ impl Node {
         InFlight(self)
     }
 
-    /// Notes what a request came to and how long it took, for [`latency_at`](Self::latency_at).
+    /// Records what a request came to and how long it took, for [`latency_at`](Self::latency_at).
     ///
     /// A failure counts as at least 50 ms and at least twice the response limit (2 s for a node that belongs to no client),
     /// however soon it came.
@@ -185,7 +191,7 @@ impl Node {
         self.measured_at(now.into()).map(|measured| Duration::from_nanos(measured.nanos as u64))
     }
 
-    /// Notes how long one of the monitor's questions took, for [`heartbeat`](Self::heartbeat).
+    /// Records how long one of the monitor's questions took, for [`heartbeat`](Self::heartbeat).
     pub fn record_heartbeat(&self, took: Duration) {
         self.heartbeat.record(took);
     }
@@ -227,8 +233,9 @@ impl Node {
         Self { is_timed, ..self }
     }
 
-    /// Tells whether an answer to a call that began `now` is to be timed: reading the clock is a good part of what routing
-    /// costs. One in eight; where the strategy goes by it, one in four, and whenever nothing was heard for a millisecond.
+    /// Returns whether an answer to a call that began `now` is to be timed: reading the clock is a good part of what routing
+    /// costs. One in eight is. Where the strategy needs latencies, one in four is, and the first one after a millisecond
+    /// without a sample.
     #[inline]
     pub(crate) fn is_timed(&self, now: Instant) -> bool {
         let turn = self.answered() & 7;
@@ -239,7 +246,7 @@ impl Node {
         self.weight.store(weight, Ordering::Relaxed);
     }
 
-    /// Notes the role that the server just told, and whether that is news.
+    /// Records the role that the server says it has. Returns whether that is news.
     pub(crate) fn observe_role(&self, role: Role) -> bool {
         let news = self.role() != role;
         if news {
@@ -263,17 +270,17 @@ impl Node {
         before != sync_state
     }
 
-    /// Tells whether several processes were seen to answer at this address: connections lead to one or another of them.
+    /// Returns whether several processes were seen to answer at this address: connections lead to one or another of them.
     pub(crate) fn is_shared(&self) -> bool {
         self.is_shared.load(Ordering::Relaxed)
     }
 
-    /// Notes that several processes answer at this address.
+    /// Records that several processes answer at this address.
     pub(crate) fn share_endpoint(&self) {
         self.is_shared.store(true, Ordering::Relaxed);
     }
 
-    /// Tells whether [`share_at`](Self::share_at) may be less than 1.
+    /// Returns whether [`share_at`](Self::share_at) may be less than 1.
     #[inline]
     pub(crate) fn is_eased_in(&self) -> bool {
         self.health.is_eased_in()
@@ -315,6 +322,12 @@ impl Node {
 
     pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

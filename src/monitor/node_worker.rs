@@ -1,6 +1,6 @@
 //! The worker of one node: asks it for its state at intervals, and probes it while it is ejected.
 //!
-//! A node that hangs delays nobody but its own worker.
+//! A node that hangs delays only its own worker.
 
 use std::sync::{Arc, Weak};
 use std::thread::sleep;
@@ -41,7 +41,7 @@ pub(super) fn ask_once(server: &Server, store: &TopologyStore, deadline: Instant
     }
     store.observe_answer(server, answer, asked);
     if line.is_shared() {
-        server.node.share_endpoint();
+        store.observe_shared_endpoint(server);
     }
 }
 
@@ -103,8 +103,11 @@ impl NodeWorker {
             store.observe_answer(&self.server, answer, asked);
         }
         drop(store);
-        if answers && self.line.is_shared() {
-            self.server.node.share_endpoint();
+        if answers
+            && self.line.is_shared()
+            && let Some(store) = self.store.upgrade()
+        {
+            store.observe_shared_endpoint(&self.server);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Whether a node is avoided: ejected after failures, proven by one probe at a time, eased in when it is back.
+//! The health of a node: available, ejected after failures, probing, or in slow start after it came back.
 //!
 //! All times are given by the caller, and so is chance. Reading changes nothing. What a healthy call touches are two
 //! atomics; the rest is behind a lock that only failures take.
@@ -16,9 +16,9 @@ const FIRST_COOL_DOWN: Duration = Duration::from_millis(500);
 const LONGEST_COOL_DOWN: Duration = Duration::from_secs(30);
 /// So many failures in a row eject a node that can be reached.
 const FAILURES_IN_A_ROW: u32 = 3;
-/// How long a node that came back gets less than its share.
+/// Slow start: how long a node that came back gets less than its share.
 const SLOW_START: Duration = Duration::from_secs(10);
-/// The share with which a node starts that came back.
+/// The share with which slow start begins.
 const FIRST_SHARE: f64 = 0.1;
 
 /// What an attempt came to, as far as that speaks for or against the node.

@@ -1,4 +1,4 @@
-//! What the data of a node is worth, compared with the master's.
+//! The sync state: what a replica's data is worth.
 
 use std::fmt;
 

@@ -17,13 +17,13 @@ use crate::replication::{Report, Role};
 use crate::strategy::MOST_NODES;
 use crate::topology::{Description, TopologyProvider};
 
-/// Masters name their replicas and replicas their master: nobody is more than two steps away, replicas of replicas aside.
+/// Masters name their replicas, and replicas their master: no node is more than two steps away, but for replicas of replicas.
 const STEPS: usize = 4;
 
-/// How long a node that does not answer, and that nobody names any more, belongs to the set.
+/// How long a node that neither answers nor is named any more belongs to the set.
 const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 
-/// Asks the seeds, and whoever they name, who they are.
+/// Asks the seeds, and the nodes that they name, for their roles.
 pub(crate) struct Discovery {
     /// As they were named. A name that stands for several addresses is as many seeds.
     named: Vec<Place>,
@@ -38,7 +38,7 @@ pub(crate) struct Discovery {
 /// What is kept from one description to the next.
 #[derive(Default)]
 struct State {
-    /// What was named, at the addresses that it stands for now.
+    /// The seeds, at the addresses that their names stand for now.
     seeds: Vec<Place>,
     /// Nodes that belong to the set, and when they answered last.
     known: BTreeMap<NodeAddr, Instant>,
@@ -123,7 +123,7 @@ impl Discovery {
         })
     }
 
-    /// Who this node says belongs to the set.
+    /// Returns the nodes that this one says belong to the set.
     fn named_by(&self, report: &Report) -> Vec<NodeAddr> {
         let master = report.link.as_ref().and_then(|link| link.master.as_ref());
         report.followers.iter().chain(master).map(|addr| self.map.reachable(addr)).collect()
@@ -154,7 +154,7 @@ impl TopologyProvider for Discovery {
 }
 
 impl Discovery {
-    /// The nodes that those of our set name, each once.
+    /// Returns the nodes that those of our set name, each once.
     fn named(&self, all: &[Asked]) -> Vec<NodeAddr> {
         let ours = self.histories(all);
         let reports = all.iter().filter_map(|asked| asked.report.as_ref()).filter(|report| is_ours(report, &ours));
@@ -186,7 +186,7 @@ impl Discovery {
     fn describe_these(&self, all: Vec<Asked>, known: &BTreeMap<NodeAddr, Instant>) -> Result<Description> {
         let reports = || all.iter().filter_map(|asked| asked.report.as_ref());
         if reports().next().is_none() {
-            return Err(nobody_answers(all));
+            return Err(no_answer(all));
         }
         let has_master = reports().any(|report| report.role == Some(Role::Master));
         let (named, ours) = (self.named(&all), self.histories(&all));
@@ -198,7 +198,7 @@ impl Discovery {
             let is_seed = self.is_seed(&addr);
             match report {
                 Some(report) => {
-                    // One that went over to another set, or whose address somebody else has now, is left behind.
+                    // A node that went over to another set is left out, and so is one whose address another process has.
                     if !is_seed && !named.contains(&addr) && !is_ours(&report, &ours) {
                         continue;
                     }
@@ -210,8 +210,8 @@ impl Discovery {
                     run_ids.extend(report.run_id.clone());
                     described = described.guess(report.role, Endpoint::of_place(self.place(&addr)?));
                 }
-                // One that answered before, a short while ago or named by others still, is only out for a while. One
-                // that never answered may be no address at all, seen from here.
+                // A node that answered a short while ago, or that others still name, is only out for a while. One that
+                // never answered may have no address that can be reached from here.
                 None => {
                     let Some(at) = known.get(&addr).copied() else { continue };
                     let is_recent = now.saturating_duration_since(at) < REMEMBERED_FOR;
@@ -234,8 +234,8 @@ impl Discovery {
     }
 }
 
-/// The error if nobody answers, with the cause that tells most: what a server says, rather than what the system says.
-fn nobody_answers(all: Vec<Asked>) -> Error {
+/// Returns the error if no node answers, with the most telling cause: what a server says, rather than what the system says.
+fn no_answer(all: Vec<Asked>) -> Error {
     let mut causes: Vec<_> =
         all.into_iter().filter_map(|asked| Some((asked.addr, asked.line.into_failure()?))).collect();
     causes.sort_by_key(|(_, cause)| cause.code().is_none());

@@ -1,4 +1,4 @@
-//! The set that the builder names: its nodes are given, its roles are a first guess.
+//! The set that is named in the builder: its nodes are given, its roles are a first guess.
 
 use std::time::{Duration, Instant};
 
@@ -27,13 +27,13 @@ impl Fixed {
         Self { nodes: Mutex::new(nodes), names: Names::new(resolver, limit) }
     }
 
-    /// The nodes as they are named, without asking for the addresses of names.
+    /// Returns the nodes as they are named, without looking names up.
     pub(crate) fn as_named(&self) -> Description {
         let nodes = self.nodes.lock();
         nodes.iter().fold(Description::guessed(), |described, (role, node)| described.guess(Some(*role), node.clone()))
     }
 
-    /// Tells whether names may stand for other addresses from time to time.
+    /// Returns whether there are names, which may stand for other addresses from time to time.
     pub(crate) fn has_names(&self) -> bool {
         self.nodes.lock().iter().any(|(_, node)| node.place().is_ok_and(|place| is_name(&place)))
     }
@@ -48,7 +48,7 @@ impl Fixed {
         Ok(())
     }
 
-    /// Removes the node that was named so; returns what it was named.
+    /// Removes the node that was named so. Returns its role and how it was named.
     pub(crate) fn remove(&self, addr: &NodeAddr) -> Result<(Role, Endpoint)> {
         let mut nodes = self.nodes.lock();
         let found = nodes.iter().position(|(_, node)| node.place().is_ok_and(|place| place.addr == *addr));

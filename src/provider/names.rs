@@ -1,4 +1,4 @@
-//! Which servers a host name stands for: the one place where the names of nodes, seeds and Sentinels become addresses.
+//! Which addresses a host name stands for: the one place where the names of nodes, seeds and Sentinels become addresses.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,9 +16,9 @@ use crate::pool::Resolver;
 #[derive(Debug)]
 pub(super) struct Names {
     pub(super) resolver: Resolver,
-    /// A look-up is waited for no longer than for a connection.
+    /// How long a look-up is waited for at most: as long as for a connection.
     limit: Duration,
-    /// What names of several servers stood for when they were last looked up with success.
+    /// The addresses of names of several servers, from their last successful look-up.
     several: Mutex<BTreeMap<NodeAddr, Vec<SocketAddr>>>,
 }
 

@@ -23,7 +23,7 @@ mod answer;
 mod listener;
 mod single;
 
-/// How long further answers are waited for after the first one: a Sentinel that hangs delays nobody.
+/// How long further answers are waited for after the first one: a Sentinel that hangs does not delay the others.
 const GRACE: Duration = Duration::from_millis(30);
 /// How long known Sentinels have to answer before names are waited for that are not known yet.
 const HEAD_START: Duration = Duration::from_millis(100);
@@ -141,7 +141,7 @@ impl SentinelGroup {
             let ask = move || {
                 let is_news = guarded(Some(&asked.addr), || asked.ask(&service, limit));
                 let is_news = is_news.unwrap_or_else(|| asked.panicked());
-                // Whoever waited may have gone.
+                // The caller may have stopped waiting.
                 if done.send(()).is_err()
                     && is_news
                     && let Some(trigger) = trigger.get()

@@ -61,7 +61,7 @@ impl Announced {
         events::failover(succession.from.node.addr(), succession.to.node.addr());
     }
 
-    /// Announces sync states that have lasted. Without a monitor at once, because nobody looks again soon.
+    /// Announces sync states that have lasted. Without a monitor at once, because the next look may be late.
     pub(super) fn sync_states(&self, states: &[(Arc<Server>, SyncState)], now: Instant, is_monitored: bool) {
         let news = self.news(states, now, is_monitored);
         // Not under the lock: a subscriber may use the client.

@@ -20,7 +20,7 @@ use crate::node::{Ejection, Node, Outcome, SyncState};
 use crate::pool::{Housekeeping, Limits, Login, Means, Pool, Resolver, Silence};
 use crate::replication::{Report, Role};
 
-/// A node that the monitor has not reached in this time is asked after others, until somebody reaches it.
+/// A node that the monitor has not reached in this time is asked after others, until it is reached.
 const REACHED_WITHIN: Duration = Duration::from_millis(100);
 
 /// A node, its pool, and what the monitor found out when it last asked.

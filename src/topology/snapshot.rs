@@ -19,7 +19,7 @@ use crate::replication::{Report, Role};
 pub struct Snapshot {
     /// Grows with each change of the set.
     pub generation: u64,
-    /// Whether it is known which node is the master, as far as anybody can know.
+    /// Whether it is known which node is the master, as far as the client can know.
     pub settled: bool,
     /// The nodes, in the order of configuration.
     pub nodes: Vec<NodeSnapshot>,
@@ -63,7 +63,7 @@ pub struct NodeSnapshot {
     pub answered: u64,
     /// Attempts that failed since the client was built.
     pub failed: u64,
-    /// What the monitor was told by the node; `None` if nobody asked, or it does not tell.
+    /// What the node last said to the monitor; `None` if it was not asked, or does not say.
     pub replication: Option<ReplicationSnapshot>,
 }
 

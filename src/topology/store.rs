@@ -3,7 +3,8 @@
 //! This is the one door for everything that is learnt about the set: descriptions of the provider, and what the nodes say of
 //! themselves. Each observation is recorded at its node, then the topology follows, then the history of the master. The
 //! membership changes under a lock that is never held across I/O, logging or the end of a connection; calls only take the
-//! finished picture. The store asks nobody: the monitor does.
+//! finished picture. Only the role that a call sees is recorded at its server directly ([`Server::observe_role`]): the topology
+//! follows with the answer to the monitor's next question. The store asks no node itself: the monitor does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -132,7 +133,7 @@ impl TopologyStore {
             }
         };
         self.reconcile();
-        // Without a monitor nobody asks regularly: old offsets would pass for bounds.
+        // Without a monitor the questions are too rare: old offsets would pass for bounds.
         if let Some(Reported { before, now }) = reported.filter(|_| self.is_monitored()) {
             self.history.note(before.as_deref(), &now, asked, self.is_master(server));
         }
@@ -154,6 +155,11 @@ impl TopologyStore {
     pub(crate) fn observe_greeting(&self, server: &Server, role: Option<Role>) {
         server.record_greeting(role);
         self.reconcile();
+    }
+
+    /// Takes in that several processes answer at the address of a node.
+    pub(crate) fn observe_shared_endpoint(&self, server: &Server) {
+        server.node.share_endpoint();
     }
 
     /// Returns whether the master is the one that an authority names, if there is one.
@@ -190,7 +196,7 @@ impl TopologyStore {
         // Only now: calls that still have the picture before find their master in another sync state, and look again.
         let changed = set_sync_states(&sync_states, now);
         drop(membership);
-        // From here on, nobody waits for logs, or for the connections of nodes that left.
+        // From here on, no other thread waits for logs, or for the connections of nodes that left.
         let mut ended = changed;
         ended.retain(|(_, sync_state)| *sync_state == SyncState::Diverged);
         let deposed = succession.as_ref().map(|succession| &succession.from);
@@ -235,7 +241,7 @@ impl TopologyStore {
         self.servers().iter().any(|server| server.node.sync_state() != SyncState::InSync)
     }
 
-    /// Takes all nodes for in sync, because nobody would notice when they are again.
+    /// Takes all nodes for in sync: where no further question follows, it would not be noticed when they are again.
     pub(crate) fn forgive_out_of_sync(&self) {
         let membership = self.membership.lock();
         let states: Vec<_> = membership.servers().map(|server| (Arc::clone(server), SyncState::InSync)).collect();

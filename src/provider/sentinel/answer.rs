@@ -10,15 +10,15 @@ use crate::replication::{MOST_FOLLOWERS, addr_of};
 /// What one Sentinel says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Answer {
-    /// Who gets the writes, in its eyes.
+    /// The master, as this Sentinel sees it.
     pub(super) master: NodeAddr,
     /// Grows with each failover.
     pub(super) epoch: u64,
     /// The other nodes, those that it can reach first.
     pub(super) others: Vec<NodeAddr>,
-    /// Those of them that have not answered it for longer than they may.
+    /// Those of them that it has marked as down.
     pub(super) down: Vec<NodeAddr>,
-    /// It lists all of them; rights may keep it from that.
+    /// It lists all of them. Missing rights may keep it from that.
     pub(super) is_whole: bool,
 }
 
@@ -73,7 +73,7 @@ fn reach(fields: &Fields) -> Reach {
     }
 }
 
-/// The answer that counts: of the highest epoch; of several, the one that names what most of them name.
+/// Returns the answer that counts: the one with the highest config epoch; of several, one with the master that most name.
 pub(super) fn combine(answers: Vec<Answer>) -> Option<Answer> {
     let epoch = answers.iter().map(|answer| answer.epoch).max()?;
     let latest: Vec<&Answer> = answers.iter().filter(|answer| answer.epoch == epoch).collect();
@@ -86,7 +86,7 @@ pub(super) fn combine(answers: Vec<Answer>) -> Option<Answer> {
         best.others.extend(news);
         best.is_whole |= answer.is_whole;
     }
-    // A node is down if nobody reaches it.
+    // A node is down if no Sentinel reaches it.
     let reaches = |answer: &&Answer, addr: &NodeAddr| answer.others.contains(addr) && !answer.down.contains(addr);
     best.others.truncate(MOST_FOLLOWERS);
     best.down = best.others.iter().filter(|addr| !latest.iter().any(|answer| reaches(answer, addr))).cloned().collect();

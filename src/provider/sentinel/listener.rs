@@ -64,7 +64,7 @@ fn listen(
     trigger: &RefreshTrigger,
     is_wanted: impl Fn() -> bool,
 ) -> RedisResult<()> {
-    // What happened while nobody listened is asked for.
+    // What happened before the connection listened is asked for.
     trigger.fire();
     let mut heard = Instant::now();
     // A connection that was lost without a word is as silent as a Sentinel to which nothing happens.

@@ -37,7 +37,7 @@ impl Sentinel {
         Self { addr, info, means, state: Mutex::default() }
     }
 
-    /// Returns whether nobody asks the Sentinel at the moment. From now on, somebody does.
+    /// Returns whether the Sentinel may be asked, which is so unless it is being asked already. From now on, it is being asked.
     pub(super) fn begin(&self) -> bool {
         !std::mem::replace(&mut self.state.lock().is_asked, true)
     }
@@ -85,7 +85,7 @@ impl Sentinel {
         }
     }
 
-    /// A panic ended the question: it may be asked again. Nothing is new.
+    /// Records that a panic ended the question: it may be asked again. Returns `false`, because nothing is new.
     pub(super) fn panicked(&self) -> bool {
         let mut state = self.state.lock();
         state.is_asked = false;
