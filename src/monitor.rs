@@ -187,3 +187,6 @@ impl fmt::Debug for Monitor {
         f.debug_struct("Monitor").field("provider", &self.provider).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

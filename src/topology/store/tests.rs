@@ -6,7 +6,7 @@ use crate::node::{Outcome, SyncState};
 use crate::pool::Silence;
 use crate::replication::Report;
 use crate::topology::fake::server_settings;
-use crate::topology::{Description, Server};
+use crate::topology::{Description, Server, Woken};
 
 /// A set of three, the first of which is the master, by what they say; nobody asks them.
 fn store() -> TopologyStore {
@@ -72,4 +72,42 @@ fn a_node_that_diverged_or_was_deposed_or_removed_keeps_no_connection() {
     store.observe_description(&second).unwrap();
     assert!(ended(&servers[0], reopened), "deposed");
     assert!(ended(&servers[2], reopened), "removed");
+}
+
+#[test]
+fn an_answer_that_comes_after_that_to_a_later_question_changes_nothing() {
+    let store = store();
+    let server = &store.servers()[0];
+    let (early, late) = (Instant::now(), Instant::now() + Duration::from_millis(1));
+    store.observe_answer(server, Ok(master("a")), late);
+    store.observe_answer(server, Ok(replica("a")), early);
+    store.observe_answer(server, Err(Silence::Unreachable), early);
+    assert!(store.is_master(server) && !server.is_silent());
+}
+
+#[test]
+fn those_that_fell_silent_with_a_node_that_answers_again_are_asked() {
+    let store = store();
+    let servers = store.servers();
+    let is_requested = |index: usize| servers[index].wakeup.as_ref().unwrap().wait(Duration::ZERO) == Woken::Requested;
+    for server in &servers[1..] {
+        store.observe_answer(server, Err(Silence::Failed), Instant::now());
+    }
+    assert!(!is_requested(2));
+    store.observe_answer(&servers[0], Ok(master("a")), Instant::now());
+    assert!(!is_requested(2), "that one was never silent");
+    store.observe_answer(&servers[1], Ok(replica("a")), Instant::now());
+    assert!(is_requested(2) && !is_requested(0) && !is_requested(1));
+}
+
+#[test]
+fn a_probe_ends_an_ejection_only_where_the_node_is_in_sync() {
+    let store = store();
+    let server = &store.servers()[1];
+    server.record_failure(Outcome::Unreachable, Instant::now());
+    let syncing = "role:slave\r\nmaster_link_status:down\r\nmaster_sync_in_progress:1\r\n";
+    store.observe_probe(server, Ok(Report::of_info(syncing)), Instant::now());
+    assert!(server.node.is_ejected(), "it answers and has no data yet");
+    store.observe_probe(server, Ok(replica("a")), Instant::now());
+    assert!(!server.node.is_ejected());
 }
