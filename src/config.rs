@@ -269,7 +269,7 @@ mod tests {
                 assert_eq!(config.login.as_ref().unwrap().info().db(), 2);
                 assert_eq!(config.login.as_ref().unwrap().info().password(), Some("secret"));
                 let client = ReplicatedClient::from_config(&config).unwrap();
-                let shown = format!("{:?} {:?}", client.router().store, client.router().selector.permits);
+                let shown = format!("{:?} {:?}", client.router().monitor, client.router().selector.permits);
                 assert!(said.iter().all(|said| shown.contains(said)), "{shown}");
                 assert_eq!(shown.contains("limit: None"), text == sentinel, "{shown}");
                 assert_eq!(client.router().store.is_monitored(), text == discover);
