@@ -6,15 +6,15 @@
 mod around;
 mod attempt;
 mod driver;
-mod failures;
 mod machine;
 mod message;
 mod pinned;
 mod router;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::around::{Around, Plain, Unpacked};
 pub(crate) use self::driver::{Served, connect, run};
 pub(crate) use self::machine::{Obtained, Stop};
-pub(crate) use self::message::server_error;
 pub(crate) use self::pinned::Pinned;
 pub(crate) use self::router::{CallOptions, Router};

@@ -8,11 +8,11 @@ use redis::{Cmd, ConnectionLike, FromRedisValue, Pipeline, RedisError, RedisResu
 use self::scans::Scans;
 use self::transaction::Transaction;
 use crate::addr::NodeAddr;
-use crate::call::{Pinned, Served, server_error};
+use crate::call::{Pinned, Served};
 use crate::classification::{Classification, Request, TransactionStep};
 use crate::client::{ReplicatedClient, type_name};
 use crate::error::{Error, Result, server_error_of};
-use crate::retry::{Reply, executed_nothing};
+use crate::retry::{Reply, executed_nothing, server_error};
 use crate::selection::Affinity;
 
 mod scans;

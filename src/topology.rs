@@ -8,7 +8,7 @@ mod checkout;
 mod description;
 mod election;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod history;
 mod membership;
 mod picture;

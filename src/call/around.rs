@@ -13,7 +13,10 @@ pub(crate) trait Around {
     type Evidence;
 
     /// Returns whether a server can prove the reply.
-    fn rank(&self, topology: &Topology, server: &Assigned, now: Instant) -> Suits;
+    #[inline]
+    fn rank(&self, _topology: &Topology, _server: &Assigned, _now: Instant) -> Suits {
+        Suits::Likely
+    }
 
     /// Sends the request in the form in which this server proves its reply, and takes what was added out of what comes
     /// back. Returns also how long the request blocks in that form.
@@ -34,10 +37,13 @@ pub(crate) trait Around {
     ) -> Result<Reply, Fault>;
 
     /// Records that the request ended without a complete reply.
-    fn record_fault(&self, request: &Request<'_>, fault: &Fault);
+    #[inline]
+    fn record_fault(&self, _request: &Request<'_>, _fault: &Fault) {}
 
     /// Returns why only the master can serve the request, where that is so.
-    fn why_master(&self) -> Option<&'static str>;
+    fn why_master(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A reply without what was added to it.
@@ -57,11 +63,6 @@ impl Around for Plain {
     type Evidence = ();
 
     #[inline]
-    fn rank(&self, _: &Topology, _: &Assigned, _: Instant) -> Suits {
-        Suits::Likely
-    }
-
-    #[inline]
     fn exchange(
         &self,
         request: &Request<'_>,
@@ -76,12 +77,5 @@ impl Around for Plain {
     #[inline]
     fn verify(&self, _: &Request<'_>, _: &Assigned, unpacked: Unpacked<()>) -> Result<Reply, Fault> {
         Ok(unpacked.reply)
-    }
-
-    #[inline]
-    fn record_fault(&self, _: &Request<'_>, _: &Fault) {}
-
-    fn why_master(&self) -> Option<&'static str> {
-        None
     }
 }

@@ -1,13 +1,13 @@
 //! One attempt on one server: a connection, the request, the reply.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::around::{Around, Unpacked};
-use crate::classification::{Block, Request};
+use crate::classification::Request;
 use crate::node::Outcome;
 use crate::pool::{Lease, Patience};
 use crate::replication::Role;
-use crate::retry::{DEADLINE, Deadline, Fault, Refusal, Reply, Stage, Waited, turned_away};
+use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, reply_end, turned_away};
 use crate::topology::{Assigned, Purpose};
 
 /// Tries one server once.
@@ -21,7 +21,7 @@ pub(super) fn attempt(
 ) -> Result<Reply, Fault> {
     let _claim = server.node.claim(deadline.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = deadline.attempt_end(has_more);
-    let purpose = Purpose { must_be_alive: !request.is_read(), blocks: request.block != Block::No, has_more };
+    let purpose = Purpose { must_be_alive: !request.is_read(), blocks: request.blocks(), has_more };
     let mut lease = server.checkout(purpose, deadline, end)?;
     let reply = exchange(request, around, server, &mut lease, deadline, end);
     // One that lacks what was asked for has answered as well.
@@ -48,7 +48,8 @@ pub(super) fn exchange<A: Around>(
     let last_used = lease.last_used();
     let now = if lease.took_time() { Instant::now() } else { deadline.now() };
     let response = server.pool.limits().response;
-    let send = |request: &Request<'_>| lease.send(request, limit(response, request.block, now, end));
+    let send =
+        |request: &Request<'_>| lease.send(request, Patience::until(reply_end(response, request.block, now, end), now));
     let (block, sent) = around.exchange(request, server, now, send);
     match sent {
         Ok(unpacked) => {
@@ -61,7 +62,7 @@ pub(super) fn exchange<A: Around>(
             // The node is another one than that which the connection led to: its end says nothing about it.
             let is_of_old = last_used.is_some_and(|last_used| server.pool.is_of_old(last_used));
             let stage = if fault.stage == Stage::Sent && is_of_old { Stage::Stale } else { fault.stage };
-            Err(unanswered(server, block, Fault { stage, ..fault }, deadline, end))
+            Err(Fault { stage, ..fault }.after_reply_wait(response, block, deadline.now(), end))
         }
     }
 }
@@ -84,55 +85,5 @@ fn settle<E>(request: &Request<'_>, server: &Assigned, lease: &mut Lease, answer
                 server.observe_role(Role::Replica);
             }
         }
-    }
-}
-
-/// Records which limit the wait for a reply met.
-#[cold]
-fn unanswered(server: &Assigned, block: Block, fault: Fault, deadline: &Deadline, end: Option<Instant>) -> Fault {
-    let response = server.pool.limits().response;
-    let (time, blocked) = match block {
-        Block::For(block) => (response + block, block),
-        Block::No | Block::Forever => (response, Duration::ZERO),
-    };
-    let end = end.and_then(|end| end.checked_add(blocked)).map(|end| (end, DEADLINE));
-    fault.after_waiting(Waited { setting: "response_timeout", time }, deadline.now(), end)
-}
-
-/// Returns how long an exchange that begins `now` may wait for its reply, if the attempt must be over by `end`.
-#[inline]
-fn limit(response: Duration, block: Block, now: Instant, end: Option<Instant>) -> Patience {
-    let own = match block {
-        Block::No => now.checked_add(response),
-        Block::For(block) => now.checked_add(response.saturating_add(block)),
-        Block::Forever => None,
-    };
-    // What a command blocks by its own argument comes on top.
-    let end = match block {
-        Block::No => end,
-        Block::For(block) => end.and_then(|end| end.checked_add(block)),
-        Block::Forever => None,
-    };
-    Patience::until(own.into_iter().chain(end).min(), now)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::limit;
-    use crate::classification::Block;
-    use std::time::{Duration, Instant};
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn an_exchange_ends_with_its_limit_or_its_attempt() {
-        let now = Instant::now();
-        let end = Some(now + 3 * SECOND / 2);
-        let left = |response, block, end| limit(response, block, now, end).left(now);
-        assert_eq!(left(SECOND, Block::No, end), Some(SECOND));
-        assert_eq!(left(5 * SECOND, Block::No, end), Some(3 * SECOND / 2));
-        assert_eq!(left(SECOND, Block::For(10 * SECOND), end), Some(11 * SECOND));
-        assert_eq!(left(5 * SECOND, Block::For(10 * SECOND), end), Some(23 * SECOND / 2));
-        assert_eq!(left(SECOND, Block::Forever, end), Some(Duration::MAX));
     }
 }

@@ -4,17 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::around::Around;
-use super::failures::Failures;
 use super::message;
 use super::router::{CallOptions, Router};
-use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::Error;
 use crate::events;
-use crate::replication::Role;
-use crate::retry::{Deadline, Fault, Reply, Setting, Verdict, judge, judge_fault};
-use crate::selection::{Affinity, Excluded, Moment, Need, NoSelection, ReadFrom, Selected};
-use crate::topology::{Assigned, Topology};
+use crate::retry::{Deadline, Failures, Fault, Reply, Setting, Verdict, judge, judge_fault, refused};
+use crate::selection::{Affinity, Exclusions, Moment, Need, NoSelection, ReadFrom, Selected};
+use crate::topology::{Assigned, Server, Topology};
 
 /// A request that was refused for now is not sent again with less time left: it is certain that it was not executed, and
 /// would not be once a reply is late.
@@ -29,16 +26,16 @@ pub(super) struct Call<'c> {
     /// The picture that the call works with, until it has waited.
     pub(super) topology: Arc<Topology>,
     pub(super) deadline: Deadline,
-    excluded: Excluded,
-    /// Servers that are not asked again in this call, after one of them gave an answer that another may better.
-    turned_from: TurnedFrom,
+    exclusions: Exclusions,
     /// The same server is asked again.
     again: Option<Selected<'c>>,
-    failures: Failures,
+    failures: Failures<Arc<Server>>,
     /// The next attempt is no retry: the last server was behind, or may not do what another may.
     is_free: bool,
     /// The call last waited for a permit.
     waits_for_permit: bool,
+    /// The last attempt was refused, certainly not executed, and for the moment only.
+    is_refused_for_now: bool,
 }
 
 /// What a call does next.
@@ -80,13 +77,6 @@ pub(crate) enum Stop {
     },
 }
 
-#[derive(Debug)]
-enum TurnedFrom {
-    Nobody,
-    One(NodeAddr),
-    Replicas,
-}
-
 impl Stop {
     pub(crate) fn into_error(self) -> Error {
         match self {
@@ -118,12 +108,12 @@ impl<'c> Call<'c> {
             affinity,
             topology: router.store.current(),
             deadline: Deadline::start(options.deadline, now),
-            excluded: Excluded::default(),
-            turned_from: TurnedFrom::Nobody,
+            exclusions: Exclusions::default(),
             again: None,
             failures: Failures::default(),
             is_free: true,
             waits_for_permit: false,
+            is_refused_for_now: false,
         }
     }
 
@@ -131,13 +121,16 @@ impl<'c> Call<'c> {
     #[inline]
     pub(super) fn next(&mut self, around: &impl Around, now: Instant) -> Next<'c> {
         self.deadline.advance(now);
-        if !self.deadline.goes_on() {
+        let has_no_chance =
+            self.is_refused_for_now && self.deadline.left() < LAST_CHANCE.min(self.options.deadline / 8);
+        if has_no_chance || !self.deadline.goes_on() {
             return Next::Done(self.out_of_time(around));
         }
         let selected = match self.again.take().map_or_else(|| self.select(around), Ok) {
             Ok(selected) => selected,
             Err(nobody) => return self.wait_or_end(nobody),
         };
+        self.waits_for_permit = false;
         if self.is_free || self.may_retry() {
             Next::Attempt(selected)
         } else {
@@ -149,7 +142,14 @@ impl<'c> Call<'c> {
     /// Goes on with another topology, after a wait for one or for a permit.
     pub(super) fn resume(&mut self, topology: Arc<Topology>) {
         self.topology = topology;
-        self.excluded = self.turned_from().and(self.failures.left_out(&self.topology));
+        let servers = self.topology.servers();
+        self.exclusions.begin_round(servers);
+        if !self.topology.is_settled() {
+            // Those that lost the request, as long as it is not known who else may serve it.
+            let silent = &self.failures.silent;
+            let is_silent = |server: &Assigned| silent.iter().any(|other| Arc::ptr_eq(other, &server.server));
+            self.exclusions.exclude(servers, is_silent);
+        }
     }
 
     /// Records what an attempt came to: all that happened to it is known here. Returns the end of the call, if this is it.
@@ -171,7 +171,7 @@ impl<'c> Call<'c> {
             },
             Err(fault) => {
                 let judged = judge_fault(self.request, fault);
-                self.failures.count(server, fault, &mut self.deadline, judged)
+                self.failures.count((&server.node, &server.server), fault, &mut self.deadline, judged)
             }
         };
         match (verdict, attempt) {
@@ -182,8 +182,14 @@ impl<'c> Call<'c> {
                 Some(Ok(obtained))
             }
             (_, failed) => {
-                let failed = failed.map(|mut refused| refused.reply().map(std::mem::take).unwrap_or_default());
-                let error = message::explain(self.request, server, failed, self.failures.error.take());
+                let (node, earlier) = (&server.node, self.failures.error.take());
+                let error = match failed {
+                    Err(fault) => fault.into_error_after(earlier, node, server.pool.limits().size, self.request),
+                    Ok(mut obtained) => {
+                        let reply = obtained.reply().map(std::mem::take).unwrap_or_default();
+                        refused(self.request, reply).on(node.addr())
+                    }
+                };
                 self.deadline.end_attempt();
                 self.deadline.advance(clock());
                 if let Some(outcome) = outcome {
@@ -198,7 +204,7 @@ impl<'c> Call<'c> {
     /// Records an answer, and what it says of the servers that were asked before.
     #[inline]
     fn conclude(&self, server: &Assigned, reply: &mut Reply) {
-        self.failures.blame(self.deadline.now());
+        self.failures.silent.iter().for_each(|server| server.record_loss(self.deadline.now()));
         server.record_answer();
         if let Some(first) = &self.failures.first_answer {
             message::compare_rights(&self.topology, first, reply, self.deadline.now());
@@ -210,6 +216,7 @@ impl<'c> Call<'c> {
     #[cold]
     fn turn(&mut self, selected: Selected<'c>, verdict: Verdict, error: Error) -> Option<Stop> {
         let position = selected.position;
+        self.is_refused_for_now = verdict == Verdict::Later;
         self.is_free = matches!(verdict, Verdict::Behind | Verdict::Another | Verdict::Master);
         match verdict {
             Verdict::GiveUp | Verdict::Answer => return Some(Stop::Error(error)),
@@ -217,21 +224,14 @@ impl<'c> Call<'c> {
                 return Some(Stop::IsWrite { position, refused: error, left: self.deadline.left() });
             }
             Verdict::SameNode => self.again = Some(selected),
-            Verdict::Elsewhere => self.excluded.insert(position),
+            Verdict::Elsewhere => self.exclusions.now.insert(position),
             Verdict::Another | Verdict::Master => {
-                self.turned_from = match verdict {
-                    Verdict::Master => TurnedFrom::Replicas,
-                    _ => TurnedFrom::One(self.topology.servers()[position].node.addr().clone()),
-                };
-                self.excluded = self.excluded.and(self.turned_from());
+                self.exclusions.turn_from(self.topology.servers(), position, verdict == Verdict::Master);
                 self.failures.first_answer = Some(error.clone());
             }
-            // Waits first; see `wait_or_end`.
-            Verdict::Later => self.excluded = Excluded::all(self.topology.servers(), |_| true),
+            // It waits before the next attempt.
+            Verdict::Later => self.exclusions.exclude(self.topology.servers(), |_| true),
             Verdict::Behind => self.exclude_behind(position),
-        }
-        if verdict == Verdict::Later && self.deadline.left() < LAST_CHANCE.min(self.options.deadline / 8) {
-            return Some(Stop::Error(error));
         }
         self.failures.error = Some(error);
         None
@@ -240,14 +240,14 @@ impl<'c> Call<'c> {
     /// Excludes a server that lacks what is asked for: after a second one, and where there are too many second attempts, all
     /// replicas, so that the master is next.
     fn exclude_behind(&mut self, position: usize) {
-        let is_second = !self.excluded.is_empty();
-        self.excluded.insert(position);
+        let is_second = !self.exclusions.now.is_empty();
+        self.exclusions.now.insert(position);
         let may_ask_another = !is_second && self.withdraw();
         // While the master is out, there may be nobody but the replicas.
         let serves = |master: usize| !self.topology.servers()[master].node.is_ejected();
         let has_last_word = self.topology.master().is_some_and(serves) && self.options.read_from != ReadFrom::Replica;
         if !may_ask_another && has_last_word {
-            self.excluded = self.excluded.and(self.replicas());
+            self.exclusions.exclude_replicas(self.topology.servers());
         }
     }
 
@@ -259,13 +259,13 @@ impl<'c> Call<'c> {
             read_from: self.options.read_from,
             may_fall_back: true,
             presumes_master: false,
-            excludes_for_good: !matches!(self.turned_from, TurnedFrom::Nobody),
+            excludes_for_good: self.exclusions.are_for_good(),
         };
         let now = self.deadline.now();
         let moment = Moment { now, attempt: self.deadline.attempt(), key: self.request.key };
         let suits = |server: &Assigned| around.rank(&self.topology, server, now);
         let (set, selector) = (self.topology.contenders(), &self.router.selector);
-        let selected = selector.select(&set, need, self.affinity, self.excluded, suits, moment)?;
+        let selected = selector.select(&set, need, self.affinity, self.exclusions.now, suits, moment)?;
         if let Some(reads) = selected.fallback_reads_due() {
             events::fallback(self.server(&selected).node.addr(), reads);
         }
@@ -277,7 +277,7 @@ impl<'c> Call<'c> {
     fn wait_or_end(&mut self, nobody: NoSelection) -> Next<'c> {
         let error = |call: &Self| message::nobody(nobody, call.request, call.options.read_from, call.affinity);
         match nobody {
-            NoSelection::Later => match self.failures.end_round(&self.topology) {
+            NoSelection::Later => match self.failures.end_round(self.topology.is_settled()) {
                 Some(error) => Next::Done(error),
                 // All were tried once, or none is known yet: servers whose connections were killed are alive.
                 None => Next::Wait(Wait::Topology(self.deadline.next_pause(rand::random()))),
@@ -313,19 +313,6 @@ impl<'c> Call<'c> {
 
     fn withdraw(&self) -> bool {
         self.router.budget.withdraw(|| self.topology.answered(), self.deadline.now())
-    }
-
-    /// Returns the servers that are not asked again.
-    fn turned_from(&self) -> Excluded {
-        match &self.turned_from {
-            TurnedFrom::Nobody => Excluded::default(),
-            TurnedFrom::Replicas => self.replicas(),
-            TurnedFrom::One(addr) => Excluded::all(self.topology.servers(), |server| server.node.addr() == addr),
-        }
-    }
-
-    fn replicas(&self) -> Excluded {
-        Excluded::all(self.topology.servers(), |server| server.assigned_role == Role::Replica)
     }
 
     pub(super) fn server(&self, selected: &Selected<'_>) -> &Assigned {

@@ -8,7 +8,6 @@ use super::around::Around;
 use super::attempt::exchange;
 use super::driver::{Served, connect};
 use super::machine::{Obtained, Stop};
-use super::message::failure;
 use super::router::{CallOptions, Router};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
@@ -59,7 +58,7 @@ impl Pinned {
             if let Some(outcome) = judge_fault(request, &fault).1 {
                 router.record_failure(server, outcome, Instant::now());
             }
-            failure(server, request, fault)
+            fault.into_error(&server.node, server.pool.limits().size, request)
         })?;
         Ok(Self::of(Arc::clone(&served.topology), served.position, lease))
     }
@@ -103,7 +102,7 @@ impl Pinned {
         if let Ok(reply) = &mut attempt {
             reply.hide_arguments(request);
         }
-        attempt.map_err(|fault| failure(server, request, fault))
+        attempt.map_err(|fault| fault.into_error(&server.node, server.pool.limits().size, request))
     }
 
     pub(crate) fn node(&self) -> &NodeAddr {

@@ -167,6 +167,12 @@ impl<'a> Request<'a> {
         self.rule.cursor(row.name, words)
     }
 
+    /// Returns whether it may keep the server silent by its own argument.
+    #[inline]
+    pub(crate) fn blocks(&self) -> bool {
+        self.block != Block::No
+    }
+
     /// Tells whether it may be sent a second time although the first may have been executed.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.is_read() && !self.continues_scan

@@ -3,10 +3,9 @@
 use redis::{Cmd, FromRedisValue, RedisError, Value};
 
 use super::{ReplicatedClient, Served};
-use crate::call::server_error;
 use crate::classification::{Classification, Request};
 use crate::error::{Error, Result};
-use crate::retry::Reply;
+use crate::retry::{Reply, server_error};
 use crate::selection::Affinity;
 
 impl ReplicatedClient {

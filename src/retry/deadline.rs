@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::classification::Block;
+
 /// Named as the limit where an attempt was over because the call was.
 pub(crate) const DEADLINE: &str = "deadline";
 
@@ -101,9 +103,24 @@ impl Deadline {
     }
 }
 
+/// Returns when an exchange that begins `now` is over, if a reply may take `response` and the attempt must be over by `end`.
+/// What a command blocks by its own argument comes on top. `None`: never.
+#[inline]
+pub(crate) fn reply_end(response: Duration, block: Block, now: Instant, end: Option<Instant>) -> Option<Instant> {
+    let (own, end) = match block {
+        Block::No => (now.checked_add(response), end),
+        Block::For(block) => {
+            (now.checked_add(response.saturating_add(block)), end.and_then(|end| end.checked_add(block)))
+        }
+        Block::Forever => (None, None),
+    };
+    own.into_iter().chain(end).min()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Deadline;
+    use super::{Deadline, reply_end};
+    use crate::classification::Block;
     use std::time::{Duration, Instant};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -114,6 +131,18 @@ mod tests {
         assert_eq!(deadline.attempt_end(true), Some(deadline.now() + SECOND / 2));
         assert_eq!(deadline.attempt_end(false), Some(deadline.now() + SECOND));
         assert_eq!(Deadline::start(Duration::MAX, Instant::now()).attempt_end(true), None);
+    }
+
+    #[test]
+    fn an_exchange_ends_with_its_limit_or_its_attempt() {
+        let now = Instant::now();
+        let end = Some(now + 3 * SECOND / 2);
+        let after = |response, block, end| reply_end(response, block, now, end).map(|end| end - now);
+        assert_eq!(after(SECOND, Block::No, end), Some(SECOND));
+        assert_eq!(after(5 * SECOND, Block::No, end), Some(3 * SECOND / 2));
+        assert_eq!(after(SECOND, Block::For(10 * SECOND), end), Some(11 * SECOND));
+        assert_eq!(after(5 * SECOND, Block::For(10 * SECOND), end), Some(23 * SECOND / 2));
+        assert_eq!(after(SECOND, Block::Forever, end), None);
     }
 
     #[test]

@@ -2,25 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{RedisError, ServerError, Value};
+use redis::RedisError;
 
+use super::deadline::DEADLINE;
 use super::obstacle::Obstacle;
-use crate::classification::Request;
+use crate::classification::{Block, Request};
 use crate::error::{Error, ErrorKind, Time, TlsError};
 use crate::node::{Node, SyncState};
 use crate::replication::Role;
-
-/// The complete reply to a request. The server's errors are values in it.
-#[derive(Debug)]
-pub(crate) enum Reply {
-    One(Value),
-    Many {
-        /// One for each command of a pipeline; of a transaction, the reply to `EXEC`.
-        kept: Vec<Value>,
-        /// What the server refused to queue, by position in the transaction; position 0 is `MULTI` itself.
-        not_queued: Vec<(usize, ServerError)>,
-    },
-}
 
 /// An attempt without a complete reply.
 #[derive(Debug)]
@@ -79,61 +68,6 @@ pub(crate) enum Stage {
     Ended,
 }
 
-impl Default for Reply {
-    fn default() -> Self {
-        Self::One(Value::Nil)
-    }
-}
-
-impl Reply {
-    /// Hides the arguments of the request that errors in the reply repeat.
-    #[inline]
-    pub(crate) fn hide_arguments(&mut self, request: &Request<'_>) {
-        match self {
-            Self::One(Value::ServerError(_) | Value::Attribute { .. }) => self.hide_all(request),
-            // Scripts and transactions answer with arrays, maps and sets in which there may be errors.
-            Self::One(value) if is_aggregate(value) && (request.runs_script || request.step().is_some()) => {
-                self.hide_all(request);
-            }
-            Self::One(_) => {}
-            Self::Many { .. } => self.hide_all(request),
-        }
-    }
-
-    fn hide_all(&mut self, request: &Request<'_>) {
-        match self {
-            Self::One(value) => request.hide_arguments(value),
-            Self::Many { kept, not_queued } => {
-                let is_read = request.is_read();
-                // No read answers with an array of errors, and some with long ones.
-                let may_fail = |value: &&mut Value| {
-                    matches!(value, Value::ServerError(_) | Value::Attribute { .. })
-                        || (!is_read && is_aggregate(value))
-                };
-                kept.iter_mut().filter(may_fail).for_each(|value| request.hide_arguments(value));
-                for (_, error) in not_queued {
-                    if let Some(shown) = request.without_arguments(error) {
-                        *error = shown;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Tells whether the server answered with an error, of a pipeline to one of its commands.
-    pub(crate) fn has_error(&self) -> bool {
-        let is_error = |value: &Value| matches!(value, Value::ServerError(_));
-        match self {
-            Self::One(value) => is_error(value),
-            Self::Many { kept, not_queued } => !not_queued.is_empty() || kept.iter().any(is_error),
-        }
-    }
-}
-
-fn is_aggregate(value: &Value) -> bool {
-    matches!(value, Value::Array(_) | Value::Map(_) | Value::Set(_))
-}
-
 impl Fault {
     pub(crate) fn new(stage: Stage, cause: impl Into<Option<RedisError>>) -> Self {
         Self { stage, cause: cause.into(), waited: None, is_hasty: false, error: None }
@@ -142,6 +76,20 @@ impl Fault {
     /// An answer that is not handed out, and what the caller is told if no other attempt goes better.
     pub(crate) fn answered(stage: Stage, error: Error) -> Self {
         Self { error: Some(Box::new(error)), ..Self::new(stage, None) }
+    }
+
+    /// Records which limit the wait for a reply met that began at `since`: that of the reply, or the attempt's `end`.
+    #[cold]
+    pub(crate) fn after_reply_wait(
+        self,
+        response: Duration,
+        block: Block,
+        since: Instant,
+        end: Option<Instant>,
+    ) -> Self {
+        let blocked = if let Block::For(block) = block { block } else { Duration::ZERO };
+        let end = end.and_then(|end| end.checked_add(blocked)).map(|end| (end, DEADLINE));
+        self.after_waiting(Waited { setting: "response_timeout", time: response + blocked }, since, end)
     }
 
     /// Records which limit a wait met that began at `since`: the setting's, or what was left `until` its end if that was
@@ -163,7 +111,39 @@ impl Fault {
         self
     }
 
-    /// Tells the caller. `connections`: how many the pool has.
+    /// Returns what the caller is told, or what an `earlier` attempt came to if this one only ran out of time.
+    #[cold]
+    pub(crate) fn into_error_after(
+        self,
+        earlier: Option<Error>,
+        node: &Node,
+        connections: u32,
+        request: &Request<'_>,
+    ) -> Error {
+        let Some(earlier) = earlier else { return self.into_error(node, connections, request) };
+        // What is left of the deadline may be too short for anything: the attempts before it say what is wrong.
+        if self.says_less_than(&earlier, node, request) {
+            return earlier;
+        }
+        // A read that was answered, or lost, before: it must not say that nothing was sent.
+        let hides_sending = request.is_read() && earlier.was_sent() && !self.was_sent();
+        let error = self.into_error(node, connections, request);
+        if hides_sending { error.after(Some(&earlier)) } else { error }
+    }
+
+    /// Returns whether an attempt says less than the one before it: it had only the rest of the deadline, or none was made.
+    fn says_less_than(&self, earlier: &Error, node: &Node, request: &Request<'_>) -> bool {
+        let is_cut = self.waited.is_some_and(|waited| waited.setting == DEADLINE);
+        match self.stage {
+            Stage::Avoided => true,
+            Stage::Connect => self.is_timeout(),
+            Stage::Checkout | Stage::Turn => is_cut,
+            Stage::Sent => is_cut && request.is_repeatable() && earlier.node() == Some(node.addr()),
+            _ => false,
+        }
+    }
+
+    /// Returns what the caller is told. `connections`: how many the pool has.
     pub(crate) fn into_error(self, node: &Node, connections: u32, request: &Request<'_>) -> Error {
         if let Some(error) = self.error {
             return *error;

@@ -2,8 +2,10 @@
 
 use redis::{ServerError, Value};
 
+use super::fault::{Fault, Stage};
+use super::obstacle::Obstacle;
 use super::refusal::{Refusal, stopped_script};
-use super::{Fault, Obstacle, Reply, Stage};
+use super::reply::Reply;
 use crate::classification::{Request, TransactionStep};
 use crate::node::Outcome;
 use crate::replication::Role;

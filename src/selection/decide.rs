@@ -300,24 +300,12 @@ impl Selection<'_> {
 }
 
 impl Excluded {
-    /// Returns the servers that `is_excluded` accepts.
-    pub(crate) fn all<S>(servers: &[S], is_excluded: impl Fn(&S) -> bool) -> Self {
-        let mut all = Self::default();
-        let places = servers.iter().enumerate().filter(|(_, server)| is_excluded(server));
-        places.for_each(|(index, _)| all.insert(index));
-        all
-    }
-
     pub(crate) fn insert(&mut self, index: usize) {
         self.0 |= 1 << (index % 64);
     }
 
     pub(crate) fn contains(self, index: usize) -> bool {
         self.0 & (1 << (index % 64)) != 0
-    }
-
-    pub(crate) fn and(self, others: Self) -> Self {
-        Self(self.0 | others.0)
     }
 
     pub(crate) fn is_empty(self) -> bool {

@@ -180,8 +180,8 @@ fn info_form(
     let form = match (checks, request.is_read()) {
         (false, _) => Form::Bare,
         // Inside a transaction it would not block.
-        (true, true) if request.block == Block::No && request.is_single() && !is_pinned => Form::Within,
-        (true, true) if request.block == Block::No => Form::Around,
+        (true, true) if !request.blocks() && request.is_single() && !is_pinned => Form::Within,
+        (true, true) if !request.blocks() => Form::Around,
         (true, _) => Form::Behind,
     };
     let asked = confirmation.map(|asked| (asked.replicas, asked.limit));
@@ -230,7 +230,7 @@ impl<'a> SessionAround<'a> {
             let reads = requirement.seen.fence().is_some() || requirement.open.is_some() || requirement.needs_master;
             return reads.then(|| EvidenceRequest::Fence(FenceRequest::read(request, &requirement, is_pinned)));
         }
-        let is_transaction = (request.is_single() && request.block == Block::No) || request.is_transaction();
+        let is_transaction = (request.is_single() && !request.blocks()) || request.is_transaction();
         let kind = match request.key {
             Some(key) if is_fence(key) => Kind::Touch,
             _ if is_pinned || !is_transaction => Kind::Split,

@@ -91,7 +91,7 @@ impl Greeted {
 impl FenceRequest {
     /// Puts a read behind what it has to contain. `is_pinned`: an `EXEC` would end what is watched.
     pub(super) fn read(request: &Request<'_>, requirement: &Requirement, is_pinned: bool) -> Self {
-        let within = request.is_single() && request.block == Block::No && !is_pinned;
+        let within = request.is_single() && !request.blocks() && !is_pinned;
         // Where nothing was written yet, any number will do.
         let mut counters = Cmd::get(key(requirement.seen.fence().map_or(0, |fence| fence.name))).get_packed_command();
         if let Some(open) = requirement.open {
@@ -137,7 +137,7 @@ impl FenceRequest {
             bytes.extend_from_slice(EXEC);
             return Self { bytes, form: Form::Inside(raise), before: questions, behind: 0, wait: None };
         }
-        let within = request.is_single() && request.block == Block::No && !is_pinned;
+        let within = request.is_single() && !request.blocks() && !is_pinned;
         if within {
             bytes.extend_from_slice(MULTI);
         }

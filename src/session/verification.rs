@@ -7,7 +7,7 @@ use super::fence_request::{Counts, FenceEvidence, Greeted};
 use super::info_request::InfoEvidence;
 use super::message;
 use super::state::{Loss, Passed, Raised, Requirement, Session, Step};
-use crate::classification::{Block, Classification, Request};
+use crate::classification::{Classification, Request};
 use crate::events;
 use crate::replication::{Evidence, EvidenceSource, Position, Role};
 use crate::retry::{Fault, Stage};
@@ -46,7 +46,7 @@ impl Verification<'_> {
         if self.requirement.needs_master {
             return Some("what the session has seen can only be proven by the master now");
         }
-        if request.block != Block::No {
+        if request.blocks() {
             return Some("a read that blocks can only be proven by the master");
         }
         // A bound that reaches back before all clocks is none.

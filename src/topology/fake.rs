@@ -5,7 +5,7 @@ use crate::endpoint::AddressMap;
 use crate::pool::{Housekeeping, Limits, Means, Resolver};
 
 /// Makes servers whose names nobody can look up.
-pub(super) fn server_settings() -> ServerSettings {
+pub(crate) fn server_settings() -> ServerSettings {
     ServerSettings {
         limits: Limits::default(),
         client_name: None,

@@ -78,12 +78,6 @@ impl Topology {
         &self.servers
     }
 
-    /// Returns the position of the server whose node this is.
-    #[inline]
-    pub(crate) fn position(&self, node: &Node) -> Option<usize> {
-        self.servers.iter().position(|server| std::ptr::eq(&server.node, node))
-    }
-
     pub(crate) fn find(&self, addr: &NodeAddr) -> Option<usize> {
         self.servers.iter().position(|server| server.node.addr() == addr)
     }

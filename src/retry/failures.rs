@@ -1,44 +1,55 @@
 //! What went wrong with one call so far, as far as it decides whether the call goes on and who is to blame.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use arrayvec::ArrayVec;
 
+use super::deadline::Deadline;
+use super::fault::{Fault, Stage};
+use super::verdict::Verdict;
 use crate::error::Error;
-use crate::node::Outcome;
-use crate::retry::{Deadline, Fault, Stage, Verdict};
-use crate::selection::Excluded;
-use crate::topology::{Assigned, Server, Topology};
+use crate::node::{Node, Outcome};
 
 /// A request that was sent and got no complete reply is sent so often in all: perhaps no node can answer it.
 const MOST_SENDINGS: usize = 3;
 
-/// The failed attempts of one call.
-#[derive(Debug, Default)]
-pub(super) struct Failures {
+/// The failed attempts of one call on servers of type `S`.
+#[derive(Debug)]
+pub(crate) struct Failures<S> {
     /// The nodes that took a read and did not answer it. They are blamed once another attempt is answered: before that it
     /// may be the command that nobody can answer.
-    silent: ArrayVec<Arc<Server>, MOST_SENDINGS>,
+    pub(crate) silent: ArrayVec<S, MOST_SENDINGS>,
     /// Requests that were sent and got no complete reply, also those that say nothing about their node.
     losses: usize,
-    /// Attempts since all candidates were tried the last time; how many of them met a refused login or certificate, and how many a replica
-    /// that does not say how far it is.
+    /// Attempts in this round; how many of them met a refused login or certificate, and how many a replica that does not say
+    /// how much it contains.
     attempts: u32,
     refusals: u32,
     without_evidence: u32,
     /// What the last attempt came to.
-    pub(super) error: Option<Error>,
+    pub(crate) error: Option<Error>,
     /// What a node answered that another one may better.
-    pub(super) first_answer: Option<Error>,
+    pub(crate) first_answer: Option<Error>,
 }
 
-impl Failures {
+impl<S> Default for Failures<S> {
+    fn default() -> Self {
+        Self {
+            silent: ArrayVec::new(),
+            losses: 0,
+            attempts: 0,
+            refusals: 0,
+            without_evidence: 0,
+            error: None,
+            first_answer: None,
+        }
+    }
+}
+
+impl<S: Clone> Failures<S> {
     /// Counts a fault. Returns what becomes of the attempt, and what it says of its node for now.
     #[cold]
-    pub(super) fn count(
+    pub(crate) fn count(
         &mut self,
-        server: &Assigned,
+        (node, server): (&Node, &S),
         fault: &Fault,
         deadline: &mut Deadline,
         (verdict, outcome): (Verdict, Option<Outcome>),
@@ -53,45 +64,30 @@ impl Failures {
         self.losses += 1;
         // That an idle connection died, or was withdrawn, says nothing about the node.
         if outcome.is_some() {
-            server.node.count_failure();
-            let _ = self.silent.try_push(Arc::clone(&server.server));
+            node.count_failure();
+            let _ = self.silent.try_push(server.clone());
         }
         (if self.losses < MOST_SENDINGS { verdict } else { Verdict::GiveUp }, None)
     }
 
-    /// Blames the nodes that did not answer what was answered now.
-    #[inline]
-    pub(super) fn blame(&self, now: Instant) {
-        self.silent.iter().for_each(|server| server.record_loss(now));
-    }
-
-    /// Returns the nodes that lost the request, as long as it is not known yet who else may serve it.
-    pub(super) fn left_out(&self, topology: &Topology) -> Excluded {
-        let mut lost = Excluded::default();
-        if !topology.is_settled() {
-            let positions = self.silent.iter().filter_map(|server| topology.position(&server.node));
-            positions.for_each(|position| lost.insert(position));
-        }
-        lost
-    }
-
-    /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login or has a bad certificate, none of
-    /// them says what would prove the reply, or nobody is left who might better an answer.
-    pub(super) fn end_round(&mut self, topology: &Topology) -> Option<Error> {
+    /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login or has a bad
+    /// certificate, none of them says what would prove the reply, or no server is left that might better an answer.
+    /// `is_settled`: it is known which server is the master.
+    pub(crate) fn end_round(&mut self, is_settled: bool) -> Option<Error> {
         let is_refused =
             self.attempts > 0 && (self.refusals == self.attempts || self.without_evidence == self.attempts);
         (self.attempts, self.refusals, self.without_evidence) = (0, 0, 0);
-        let answer = self.first_answer.take_if(|_| topology.is_settled() || is_refused);
+        let answer = self.first_answer.take_if(|_| is_settled || is_refused);
         answer.or_else(|| self.error.take_if(|_| is_refused))
     }
 
     /// Returns what a call is told that has no time left, if there was an attempt.
-    pub(super) fn last(&mut self) -> Option<Error> {
+    pub(crate) fn last(&mut self) -> Option<Error> {
         self.first_answer.take().or_else(|| self.error.take())
     }
 
     /// Returns what a call is told that gets no further attempt, with what the last one came to.
-    pub(super) fn or(&mut self, error: Error) -> Error {
+    pub(crate) fn or(&mut self, error: Error) -> Error {
         self.first_answer.take().unwrap_or_else(|| error.after(self.error.as_ref()))
     }
 }
