@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::addr::NodeAddr;
 use crate::node::SyncState;
-use crate::replication::Timeline;
-use crate::replication::{Report, Role};
+use crate::replication::{History, Position, Relation, ReplicationId, Report, Role, Timeline};
 
 /// A master pings its replicas every 10 s: one that was not heard for longer may be gone, though no link was closed.
 const HEARD_WITHIN: Duration = Duration::from_secs(11);
@@ -33,7 +32,7 @@ pub(super) struct Claim<'a> {
 pub(super) struct Incumbent {
     pub(super) addr: NodeAddr,
     run_id: Option<Box<str>>,
-    history: Option<Box<str>>,
+    history: Option<ReplicationId>,
 }
 
 /// What happens when.
@@ -71,8 +70,12 @@ impl<'a> Claim<'a> {
         position.zip(moment).is_some_and(|(position, moment)| timeline.had_left(position, moment))
     }
 
-    fn history(&self) -> Option<&'a str> {
-        self.report.and_then(|report| report.history.as_ref()).map(|history| &*history.id)
+    fn history(&self) -> Option<History> {
+        self.report.and_then(|report| report.history)
+    }
+
+    fn history_id(&self) -> Option<ReplicationId> {
+        self.history().map(|history| history.id)
     }
 
     /// Counts the nodes that say that they follow this history now.
@@ -80,34 +83,36 @@ impl<'a> Claim<'a> {
         claims.iter().filter(|other| other.hears(self)).count()
     }
 
-    /// Tells whether this node says that it receives what a master of that history writes.
+    /// Returns whether this node says that it receives what a master of that history writes.
     fn hears(&self, master: &Claim<'_>) -> bool {
         let hears = self.report.is_some_and(|report| report.is_linked() && !report.hears_nothing_for(HEARD_WITHIN));
-        self.says(Role::Replica) && hears && master.history().is_some() && self.history() == master.history()
+        self.says(Role::Replica) && hears && master.history().is_some() && self.history_id() == master.history_id()
     }
 }
 
 impl Incumbent {
     pub(super) fn of(claim: &Claim<'_>) -> Self {
         let run_id = claim.report.and_then(|report| report.run_id.clone());
-        Self { addr: claim.addr.clone(), run_id, history: claim.history().map(Into::into) }
+        Self { addr: claim.addr.clone(), run_id, history: claim.history_id() }
     }
 
     /// Keeps what is known, where a later account leaves it out: a server that is busy tells its role only.
     pub(super) fn or(self, before: &Self) -> Self {
-        let (run_id, history) = (before.run_id.clone(), before.history.clone());
-        Self { run_id: self.run_id.or(run_id), history: self.history.or(history), ..self }
+        let run_id = self.run_id.or_else(|| before.run_id.clone());
+        Self { run_id, history: self.history.or(before.history), ..self }
     }
 
-    /// Tells whether a node at the incumbent's address still has the data that it was accepted with.
+    /// Returns whether this history is the incumbent's, or continues it. `None`: one of the two is not known.
+    fn is_continued_by(&self, history: Option<History>) -> Option<bool> {
+        self.history.zip(history).map(|(id, history)| history.continues(id))
+    }
+
+    /// Returns whether a node at the incumbent's address still has the data that it was accepted with.
     pub(super) fn continues_in(&self, report: &Report) -> bool {
         let same_process = self.run_id.is_some() && self.run_id == report.run_id;
-        match (&self.history, &report.history) {
-            // Without an answer to this question nothing speaks against it.
-            (None, _) | (_, None) => true,
-            // In one process, only the name of the history changes, when the first replica comes.
-            (Some(id), Some(history)) => same_process || history.contains(id),
-        }
+        // In one process, only the id of the history changes, when the first replica connects. What is not known does not
+        // speak against it.
+        same_process || self.is_continued_by(report.history).unwrap_or(true)
     }
 }
 
@@ -136,12 +141,8 @@ pub(super) fn elect(claims: &[Claim<'_>], incumbent: Option<&Incumbent>, moment:
     if loyal > 0 {
         return Some(present);
     }
-    let descends =
-        |claim: &Claim<'_>| match (&incumbent.history, claim.report.and_then(|report| report.history.as_ref())) {
-            (Some(id), Some(history)) => history.contains(id),
-            // Not known on either side: one claimant is as good as the other.
-            _ => true,
-        };
+    // Where a history is not known, one claimant is as good as the other.
+    let descends = |claim: &Claim<'_>| incumbent.is_continued_by(claim.history()).unwrap_or(true);
     others().find(|(_, claim)| descends(claim)).map(|(index, _)| index).or(Some(present))
 }
 
@@ -149,13 +150,13 @@ fn position_of(claims: &[Claim<'_>], incumbent: Option<&Incumbent>) -> Option<us
     incumbent.and_then(|incumbent| claims.iter().position(|claim| *claim.addr == incumbent.addr))
 }
 
-/// Tells whether the incumbent answers as the master that it was accepted as.
+/// Returns whether the incumbent answers as the master that it was accepted as.
 fn serves_on(claim: &Claim<'_>, incumbent: &Incumbent) -> bool {
     let unchanged = claim.report.is_none_or(|report| incumbent.continues_in(report));
     claim.answers() && claim.role() != Some(Role::Replica) && unchanged
 }
 
-/// Tells whether the incumbent gave up, or was silent for a full round: long enough, and everybody else was asked since.
+/// Returns whether the incumbent gave up, or was silent for a full round: long enough, and everybody else was asked since.
 fn is_out(present: usize, claims: &[Claim<'_>], moment: Moment) -> bool {
     let claim = &claims[present];
     let Some(since) = claim.silent_since else { return claim.asked.is_some() };
@@ -213,21 +214,21 @@ fn most_followed<'a>(
     }
 }
 
-/// Tells whether a master without the history that it was accepted with may keep its place for good: nobody else claims it,
+/// Returns whether a master without the history that it was accepted with may keep its place for good: nobody else claims it,
 /// and those who answer follow it.
 pub(super) fn is_uncontested(present: usize, claims: &[Claim<'_>]) -> bool {
     claims.iter().enumerate().filter(|(index, claim)| *index != present && claim.answers()).all(|(_, other)| {
         other.role() != Some(Role::Master)
-            && (other.history().is_none() || other.history() == claims[present].history())
+            && (other.history().is_none() || other.history_id() == claims[present].history_id())
     })
 }
 
-/// Tells whether the master lives: it answers, or one of its replicas still hears it.
+/// Returns whether the master lives: it answers, or one of its replicas still hears it.
 pub(super) fn lives(master: &Claim<'_>, claims: &[Claim<'_>]) -> bool {
     master.says(Role::Master) || claims.iter().any(|claim| claim.hears(master))
 }
 
-/// Tells whether the incumbent came back without its data.
+/// Returns whether the incumbent came back without its data.
 pub(super) fn is_emptied(claims: &[Claim<'_>], incumbent: Option<&Incumbent>) -> bool {
     let present = position_of(claims, incumbent).zip(incumbent);
     present.is_some_and(|(present, incumbent)| {
@@ -235,15 +236,11 @@ pub(super) fn is_emptied(claims: &[Claim<'_>], incumbent: Option<&Incumbent>) ->
     })
 }
 
-/// Tells whether an emptied incumbent has to wait until it is written to: while others were not asked since it came back,
+/// Returns whether an emptied incumbent has to wait until it is written to: while others were not asked since it came back,
 /// and while one of them claims mastership with the data. Whoever decides, that decision is about to be made.
 pub(super) fn has_to_wait(claims: &[Claim<'_>], incumbent: Option<&Incumbent>, since: Instant) -> bool {
     let Some((present, incumbent)) = position_of(claims, incumbent).zip(incumbent) else { return false };
-    let descends =
-        |claim: &Claim<'_>| match (&incumbent.history, claim.report.and_then(|report| report.history.as_ref())) {
-            (Some(id), Some(history)) => history.contains(id),
-            _ => false,
-        };
+    let descends = |claim: &Claim<'_>| incumbent.is_continued_by(claim.history()).unwrap_or(false);
     claims.iter().enumerate().filter(|(index, _)| *index != present).any(|(_, claim)| {
         let was_asked = claim.silent_since.is_some() || claim.asked.is_some_and(|asked| asked >= since);
         !was_asked || (claim.says(Role::Master) && descends(claim))
@@ -265,16 +262,16 @@ pub(super) fn sync_state(claim: &Claim<'_>, master: Option<&Claim<'_>>, lives: b
     }
 }
 
-/// Tells whether a replica's history is not the master's, as far as both are known.
+/// Returns whether a replica's data is not part of the master's history, as far as both are known.
 ///
-/// The master's word must be the later one: its history has another name since its promotion, which it tells only when
-/// it is asked again.
+/// The master must have been asked later: its history has another id since its promotion, which it says only when it is
+/// asked again.
 fn is_foreign(claim: &Claim<'_>, master: &Claim<'_>, before: SyncState) -> bool {
-    let offset = claim.report.and_then(|report| report.offset);
-    let differs = match (claim.history(), master.report.and_then(|report| report.history.as_ref())) {
-        (Some(id), Some(history)) => !history.contains(id) || history.is_left_at(id, offset),
-        _ => false,
-    };
+    let position = claim.report.and_then(Report::position);
+    let differs = claim.history_id().zip(master.history()).is_some_and(|(id, history)| {
+        let is_lost = |seen: Position| history.relate(seen) == Relation::Lost;
+        !history.continues(id) || position.is_some_and(is_lost)
+    });
     differs && (before == SyncState::Diverged || (master.says(Role::Master) && master.asked > claim.asked))
 }
 

@@ -1,0 +1,22 @@
+//! Ids, positions and evidence for unit tests.
+
+use super::evidence::Evidence;
+use super::position::{Position, ReplicationId};
+use super::source::EvidenceSource;
+
+pub(crate) fn id(name: u8) -> ReplicationId {
+    ReplicationId::of([name; 20]).unwrap()
+}
+
+/// Returns the digits of an id, as a server prints them.
+pub(crate) fn digits(name: char) -> String {
+    id(u8::try_from(name).unwrap()).to_string()
+}
+
+pub(crate) fn at(name: u8, offset: u64) -> Position {
+    Position { history: id(name), offset }
+}
+
+pub(crate) fn evidence(source: EvidenceSource, position: Position, earlier: Option<(u8, u64)>) -> Evidence {
+    Evidence { source, position, earlier: earlier.map(|(name, diverged_at)| (id(name), diverged_at)) }
+}
