@@ -91,8 +91,18 @@ impl Evidence {
 }
 
 #[cfg(test)]
+impl Evidence {
+    /// Makes evidence for a test. Ids are repetitions of one byte.
+    pub(crate) fn example(source: EvidenceSource, position: Position, earlier: Option<(u8, u64)>) -> Self {
+        let id = |name: u8| ReplicationId::of([name; 20]);
+        let earlier = earlier.and_then(|(name, diverged_at)| id(name).map(|id| (id, diverged_at)));
+        Self { source, position, earlier }
+    }
+}
+
+#[cfg(test)]
 mod tests {
-    use super::super::examples::{at, evidence};
+    use super::super::examples::at;
     use super::{Ancestry, Evidence, EvidenceSource, Proof};
     use proptest::collection::vec;
     use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
@@ -101,26 +111,29 @@ mod tests {
     #[test]
     fn the_same_history_proves_by_its_offset() {
         for source in [EvidenceSource::Master, EvidenceSource::Replica, EvidenceSource::LinkDown] {
-            let evidence = evidence(source, at(1, 100), None);
+            let evidence = Evidence::example(source, at(1, 100), None);
             assert_eq!(evidence.prove(at(1, 100)), Proof::Contained);
             assert_eq!(evidence.prove(at(1, 101)), Proof::Open);
             assert_eq!(evidence.prove(at(2, 1)), Proof::Open);
         }
-        assert_eq!(evidence(EvidenceSource::Unreliable, at(1, 100), None).prove(at(1, 5)), Proof::Open);
+        assert_eq!(Evidence::example(EvidenceSource::Unreliable, at(1, 100), None).prove(at(1, 5)), Proof::Open);
     }
 
     #[test]
     fn an_earlier_history_counts_up_to_where_they_diverged() {
-        let master = evidence(EvidenceSource::Master, at(2, 300), Some((1, 151)));
+        let master = Evidence::example(EvidenceSource::Master, at(2, 300), Some((1, 151)));
         assert_eq!(master.prove(at(1, 150)), Proof::Contained);
         assert_eq!(master.prove(at(1, 151)), Proof::Lost);
-        let replica = evidence(EvidenceSource::Replica, at(2, 300), Some((1, 151)));
+        let replica = Evidence::example(EvidenceSource::Replica, at(2, 300), Some((1, 151)));
         assert_eq!(replica.prove(at(1, 150)), Proof::Contained);
         assert_eq!(replica.prove(at(1, 151)), Proof::Open, "it says where it diverged itself");
-        let behind = evidence(EvidenceSource::Replica, at(2, 120), Some((1, 110)));
+        let behind = Evidence::example(EvidenceSource::Replica, at(2, 120), Some((1, 110)));
         assert_eq!(behind.prove(at(1, 105)), Proof::Contained);
         assert_eq!(behind.prove(at(2, 121)), Proof::Open);
-        assert_eq!(evidence(EvidenceSource::Unreliable, at(2, 300), Some((1, 151))).prove(at(1, 5)), Proof::Open);
+        assert_eq!(
+            Evidence::example(EvidenceSource::Unreliable, at(2, 300), Some((1, 151))).prove(at(1, 5)),
+            Proof::Open
+        );
     }
 
     const MASTER: &str = "# Replication\r\nrole:master\r\nconnected_slaves:0\r\nmaster_replid:0101010101010101010101010101010101010101\r\n\
@@ -134,9 +147,12 @@ mod tests {
     fn info_is_read() {
         assert_eq!(
             Evidence::of_info(MASTER.as_bytes()),
-            Some(evidence(EvidenceSource::Master, at(1, 84), Some((2, 51))))
+            Some(Evidence::example(EvidenceSource::Master, at(1, 84), Some((2, 51))))
         );
-        assert_eq!(Evidence::of_info(REPLICA.as_bytes()), Some(evidence(EvidenceSource::Replica, at(1, 70), None)));
+        assert_eq!(
+            Evidence::of_info(REPLICA.as_bytes()),
+            Some(Evidence::example(EvidenceSource::Replica, at(1, 70), None))
+        );
         for (is, may_be) in [("status:up", "status:gone"), ("progress:0", "progress:1"), ("only:1", "only:0")] {
             let unreliable = Evidence::of_info(REPLICA.replace(is, may_be).as_bytes()).unwrap();
             assert_eq!(unreliable.source, EvidenceSource::Unreliable, "{may_be}");
@@ -149,9 +165,9 @@ mod tests {
         let down =
             down.replace("second_repl_offset:-1", "second_repl_offset:51").replace(&"00".repeat(16), &"02".repeat(16));
         let cut = Evidence::of_info(down.as_bytes()).unwrap();
-        assert_eq!(cut, evidence(EvidenceSource::LinkDown, at(1, 70), None));
+        assert_eq!(cut, Evidence::example(EvidenceSource::LinkDown, at(1, 70), None));
         let ancestry = Ancestry::default();
-        ancestry.record(evidence(EvidenceSource::Master, at(1, 300), Some((2, 51))).history());
+        ancestry.record(Evidence::example(EvidenceSource::Master, at(1, 300), Some((2, 51))).history());
         assert!(cut.contains(at(1, 70), &ancestry) && !cut.contains(at(1, 71), &ancestry));
         assert!(!cut.contains(at(2, 5), &ancestry), "neither its second id nor what is known of its history");
         let up = Evidence::of_info(down.replace("status:down", "status:up").as_bytes()).unwrap();
@@ -174,7 +190,7 @@ mod tests {
     fn a_master_without_a_backlog_is_not_believed_what_it_continues() {
         for text in [MASTER.replace("active:1", "active:0"), MASTER.replace("repl_backlog_active", "x")] {
             let emptied = Evidence::of_info(text.as_bytes()).unwrap();
-            assert_eq!(emptied, evidence(EvidenceSource::Master, at(1, 84), None));
+            assert_eq!(emptied, Evidence::example(EvidenceSource::Master, at(1, 84), None));
             assert_eq!((emptied.prove(at(2, 50)), emptied.prove(at(2, 51))), (Proof::Open, Proof::Open));
         }
     }

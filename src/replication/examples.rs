@@ -1,8 +1,6 @@
-//! Ids, positions and evidence for unit tests.
+//! Ids and positions for unit tests.
 
-use super::evidence::Evidence;
 use super::position::{Position, ReplicationId};
-use super::source::EvidenceSource;
 
 pub(crate) fn id(name: u8) -> ReplicationId {
     ReplicationId::of([name; 20]).unwrap()
@@ -15,8 +13,4 @@ pub(crate) fn digits(name: char) -> String {
 
 pub(crate) fn at(name: u8, offset: u64) -> Position {
     Position { history: id(name), offset }
-}
-
-pub(crate) fn evidence(source: EvidenceSource, position: Position, earlier: Option<(u8, u64)>) -> Evidence {
-    Evidence { source, position, earlier: earlier.map(|(name, diverged_at)| (id(name), diverged_at)) }
 }

@@ -66,7 +66,7 @@ mod tests {
     fn an_id_has_forty_digits() {
         let text = "8f3c0a5d1b2e4f60718293a4b5c6d7e8f9010203";
         assert_eq!(ReplicationId::parse(text).unwrap().to_string(), text);
-        assert_eq!(ReplicationId::parse(&text.to_uppercase()), ReplicationId::parse(text));
+        assert_eq!(ReplicationId::parse(text.to_uppercase()), ReplicationId::parse(text));
         for bad in ["", "8f", &text[1..], &format!("{text}0"), &text.replace('f', "g"), &"0".repeat(40)] {
             assert_eq!(ReplicationId::parse(bad), None, "{bad}");
         }

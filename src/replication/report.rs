@@ -183,6 +183,7 @@ fn follower(field: &[u8], value: &[u8]) -> Option<NodeAddr> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::evidence::Evidence;
     use super::super::examples::id;
     use super::{Report, Role};
     use crate::addr::NodeAddr;
@@ -253,6 +254,41 @@ mod tests {
             assert_eq!((report.is_linked(), report.is_syncing()), (linked, syncing), "{state}");
         }
         assert!(Report::of_replica_role(None, None, None).is_linked(), "not known");
+    }
+
+    /// Sessions and the monitor must not understand the same text in two ways.
+    #[test]
+    fn both_readers_of_info_agree() {
+        let (one, two, none) = ("a1".repeat(20), "b2".repeat(20), "0".repeat(40));
+        let ids = |second: &str, diverged_at: i64| {
+            format!(
+                "master_replid:{one}\r\nmaster_replid2:{second}\r\nsecond_repl_offset:{diverged_at}\r\nmaster_repl_offset:90\r\n"
+            )
+        };
+        let master = |backlog: u8| format!("role:master\r\nrepl_backlog_active:{backlog}\r\n");
+        let replica = |link: &str, is_syncing: u8, applied: u64| {
+            format!(
+                "role:slave\r\nmaster_link_status:{link}\r\nmaster_sync_in_progress:{is_syncing}\r\nslave_read_only:1\r\nslave_repl_offset:{applied}\r\n"
+            )
+        };
+        for text in [
+            master(1) + &ids(&two, 51),
+            master(0) + &ids(&two, 51),
+            master(1) + &ids(&none, -1),
+            replica("up", 0, 70) + &ids(&two, 51),
+            replica("down", 0, 70) + &ids(&none, -1),
+            replica("down", 0, 1) + &ids(&none, -1),
+            replica("down", 1, 70) + &ids(&none, -1),
+        ] {
+            let (evidence, report) = (Evidence::of_info(text.as_bytes()).unwrap(), Report::of_info(&text));
+            assert_eq!(report.position(), Some(evidence.position), "{text}");
+            if evidence.is_master() {
+                assert_eq!(report.believed_history(), Some(evidence.history()), "{text}");
+            } else {
+                assert_eq!(report.holds_what_it_names(), evidence.source.holds_what_it_names(), "{text}");
+                assert_eq!(report.is_linked(), evidence.is_linked(), "{text}");
+            }
+        }
     }
 
     /// How much of a report is kept, in bytes.

@@ -1,12 +1,12 @@
 //! What a session has seen, step by step.
 
-use crate::replication::examples::{at, evidence, id};
+use crate::replication::examples::{at, id};
 use crate::replication::{Ancestry, Evidence, EvidenceSource, Position};
 use crate::session::state::{Loss, Session, Step};
 use crate::session::{Seen, SessionMode};
 
 fn master(position: Position, earlier: Option<(u8, u64)>) -> Evidence {
-    evidence(EvidenceSource::Master, position, earlier)
+    Evidence::example(EvidenceSource::Master, position, earlier)
 }
 
 fn seen(session: &Session) -> Seen {
@@ -25,10 +25,10 @@ fn read(session: &Session, evidence: &Evidence, ancestry: &Ancestry) -> Step {
 fn what_was_written_and_read_adds_up() {
     let (session, ancestry) = (Session::default(), Ancestry::default());
     wrote(&session, &master(at(1, 10), None));
-    session.read_from_replica(&evidence(EvidenceSource::Replica, at(1, 15), None), &ancestry);
+    session.read_from_replica(&Evidence::example(EvidenceSource::Replica, at(1, 15), None), &ancestry);
     wrote(&session, &master(at(1, 12), None));
     assert_eq!(seen(&session), Seen::At(at(1, 15)), "an answer that comes late");
-    session.read_from_replica(&evidence(EvidenceSource::Replica, at(2, 20), Some((1, 16))), &ancestry);
+    session.read_from_replica(&Evidence::example(EvidenceSource::Replica, at(2, 20), Some((1, 16))), &ancestry);
     assert_eq!(seen(&session), Seen::At(at(2, 20)), "after a failover that kept it");
 }
 
@@ -47,7 +47,7 @@ fn what_was_only_read_is_told_apart_from_what_was_written() {
     for (diverged_at, expected) in [(10, Loss::Lost), (11, Loss::History), (15, Loss::History)] {
         let (session, ancestry) = (Session::default(), Ancestry::default());
         wrote(&session, &master(at(1, 10), None));
-        session.read_from_replica(&evidence(EvidenceSource::Replica, at(1, 15), None), &ancestry);
+        session.read_from_replica(&Evidence::example(EvidenceSource::Replica, at(1, 15), None), &ancestry);
         let there = Session::resume(&session.token().to_string().parse().unwrap(), SessionMode::Strict);
         let next = master(at(2, 50), Some((1, diverged_at)));
         for session in [session, there] {
@@ -222,7 +222,7 @@ fn a_replica_two_failovers_on_leads_the_session_along() {
     wrote(&session, &master(at(1, 10), None));
     ancestry.record(master(at(2, 50), Some((1, 21))).history());
     ancestry.record(master(at(3, 80), Some((2, 61))).history());
-    let far = evidence(EvidenceSource::Replica, at(3, 90), None);
+    let far = Evidence::example(EvidenceSource::Replica, at(3, 90), None);
     assert_eq!(session.read_from_replica(&far, &ancestry), Step::Accept);
     assert_eq!((seen(&session), session.requirement().needs_master), (Seen::At(at(3, 90)), false));
 }
@@ -234,7 +234,7 @@ fn a_replica_of_a_lost_branch_is_not_read_from() {
     let next = master(at(2, 200), Some((1, 120)));
     ancestry.record(next.history());
     wrote(&session, &next);
-    let lost = evidence(EvidenceSource::Replica, at(1, 150), None);
+    let lost = Evidence::example(EvidenceSource::Replica, at(1, 150), None);
     assert_eq!(session.read_from_replica(&lost, &ancestry), Step::Wait);
     assert_eq!((read(&session, &next, &ancestry), session.take_loss()), (Step::Accept, None));
 }
