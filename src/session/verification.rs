@@ -181,7 +181,8 @@ impl Verification<'_> {
             let topology = self.store.current();
             topology.master().is_some_and(|master| topology.servers()[master].is_awaited())
         };
-        self.store.history().ancestry.is_contained_in_current(evidence.position) || (evidence.is_linked() && hears_successor())
+        self.store.history().ancestry.is_contained_in_current(evidence.position)
+            || (evidence.is_linked() && hears_successor())
     }
 
     fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Refused> {
