@@ -1,7 +1,7 @@
 //! The rule against a model of servers that write, replicate, fall behind, are promoted, diverge, and lose their data
 //! in the middle of a full resynchronisation.
 //!
-//! What the rule gets to see is the text of `INFO replication`, with the places where real servers say what is not so.
+//! The rule reads the text of `INFO replication`, also where real servers print what is not so.
 
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::test_runner::TestCaseError;
@@ -22,13 +22,13 @@ struct Server {
     data: Vec<u32>,
     /// Its own count. It is not set back when the data goes.
     offset: u64,
-    /// Whom it follows; `None`: it is a master.
+    /// The server that it follows. `None`: it is a master.
     follows: Option<usize>,
     is_linked: bool,
     /// It knows that id and offset belong to its data; else its offset reads 1 as long as it has no link.
     knows_data: bool,
     has_backlog: bool,
-    /// What it holds was loaded from somebody who has not told yet which history that is.
+    /// What it holds was loaded from a server that has not said yet which history that is.
     is_foreign: bool,
 }
 
@@ -122,7 +122,7 @@ impl World {
                 self.synchronise(index, master);
             }
             Event::Seek(index, master) if index != master => self.seek(index, master),
-            // Only where nobody follows: they would know the name.
+            // Only where no replica follows: it would know the id.
             Event::Rename(index) if is_master(index) && !self.has_followers(index) => {
                 self.rename(index);
                 self.servers[index].has_backlog = false;
@@ -288,7 +288,7 @@ impl World {
         Ok(())
     }
 
-    /// Says whether a server proves the last write, and whether it has it.
+    /// Returns what a server proves of the last write, and whether it has it.
     fn last_write(&self, index: usize) -> (Proof, bool) {
         let seen = self.seen.last().unwrap();
         (self.evidence(index).prove(seen.position), self.servers[index].data.starts_with(&seen.data))

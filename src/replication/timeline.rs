@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::position::Position;
 
-/// So many samples are kept: enough for bounds of 50 ms and of an hour at once, each within a seventh.
+/// The number of samples that are kept: enough for bounds of 50 ms and of an hour at once, each within a seventh.
 const KEPT: usize = 128;
 
 /// Offsets of the master, and when it was asked for them.
@@ -15,7 +15,7 @@ const KEPT: usize = 128;
 /// Whatever was written before a question was sent lies before the offset in the answer. So a node that contains that
 /// offset is no staler than the question is old.
 ///
-/// The older samples are, the fewer are kept: bounds that are long need no more.
+/// The older samples are, the fewer are kept: long bounds need no more.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline(Mutex<VecDeque<Sample>>);
 
@@ -36,7 +36,7 @@ impl Timeline {
                 return;
             }
             if last.position.history != position.history || last.position.offset > position.offset {
-                // What only the master before had, or had before it was reset, is not committed any more.
+                // What only the master before had, or this one before it was reset, is lost.
                 samples.clear();
             }
         }

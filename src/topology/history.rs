@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::replication::{Ancestry, Report, Role, Timeline};
 
-/// Which history came out of which, and how far the master had written when.
+/// Which history continues which one, and how far the master had written when.
 #[derive(Debug, Default)]
 pub(crate) struct MasterHistory {
     pub(crate) ancestry: Ancestry,
@@ -70,10 +70,10 @@ mod tests {
 
     fn report(run_id: &str, history: &str, earlier: Option<(&str, u64)>, offset: u64) -> Report {
         let name = |name: &str| name.repeat(20);
-        let (second, parted) = earlier.map_or(("00", "-1".to_owned()), |(id, parted)| (id, parted.to_string()));
+        let (second, diverged_at) = earlier.map_or(("00", "-1".to_owned()), |(id, offset)| (id, offset.to_string()));
         let (history, second) = (name(history), name(second));
         Report::of_info(&format!(
-            "role:master\r\nrun_id:{run_id}\r\nmaster_replid:{history}\r\nmaster_replid2:{second}\r\nmaster_repl_offset:{offset}\r\nsecond_repl_offset:{parted}\r\nrepl_backlog_active:1\r\ntotal_net_repl_input_bytes:7\r\n"
+            "role:master\r\nrun_id:{run_id}\r\nmaster_replid:{history}\r\nmaster_replid2:{second}\r\nmaster_repl_offset:{offset}\r\nsecond_repl_offset:{diverged_at}\r\nrepl_backlog_active:1\r\ntotal_net_repl_input_bytes:7\r\n"
         ))
     }
 
@@ -111,7 +111,11 @@ mod tests {
         assert_eq!(relate(&before, &after), Relation::Contained);
         for received in [None, Some(8)] {
             let synced = Report { received, ..after.clone() };
-            assert_eq!(relate(&before, &synced), Relation::Unknown, "{received:?}: it may have followed somebody");
+            assert_eq!(
+                relate(&before, &synced),
+                Relation::Unknown,
+                "{received:?}: it may have followed another master"
+            );
         }
         assert_eq!(
             relate(&Report { received: None, ..before.clone() }, &Report { received: None, ..after.clone() }),
@@ -119,7 +123,7 @@ mod tests {
         );
         assert_eq!(relate(&before, &report("x", "bb", None, 9)), Relation::Unknown, "it went back");
         assert_eq!(relate(&report("x", "aa", Some(("cc", 5)), 10), &after), Relation::Contained, "its backlog expired");
-        // Emptied and promoted: what it says is not believed, and is no silence either.
+        // Emptied and promoted: what it continues is not believed, but it does say that it continues something.
         let mut emptied = report("x", "bb", Some(("aa", 20)), 30);
         emptied.distrust();
         assert_eq!(relate(&before, &emptied), Relation::Unknown);

@@ -1,4 +1,4 @@
-//! How far a node's data is, as far as it is known: a hint whom to ask, never a proof.
+//! How far a node's data is, as far as it is known: a hint which node to ask, never a proof.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use crate::replication::{Evidence, Position, Report, Role};
 
-/// After a reply that did not prove what was asked for, a node is asked later than others for this long; doubled with each.
+/// After a reply that did not prove what was asked for, a node is asked after the others for this long. Doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const DOUBLINGS: u32 = 7;
 
@@ -15,7 +15,7 @@ const DOUBLINGS: u32 = 7;
 pub(crate) enum Hint {
     /// Nothing has to be proven.
     None,
-    /// Something that has no place in the history: whoever lagged behind a moment ago is less likely to have it.
+    /// Something without a position: a node that lagged behind a moment ago is less likely to have it.
     InStep,
     At(Position),
 }
