@@ -10,7 +10,7 @@ use redis::{Client, Connection, ConnectionAddr, ConnectionLike, ProtocolVersion,
 
 use super::access::Access;
 use super::greeting::{Login, greeting, is_about_login, old_greeting, without_echo, without_password};
-use super::hello::{Greeting, read_greeting, read_role};
+use super::hello::{Greeting, read_greeting};
 use super::live::Live;
 use super::means::Means;
 use super::probe::speaks_tls;
@@ -19,7 +19,7 @@ use super::tls::{Session, check_provider_of_redis, explained_to_redis};
 use super::transport::Transport;
 use super::wire::Wire;
 use crate::error::{Error, Lasts, Result, TlsError, io_error};
-use crate::replication::Role;
+use crate::replication::{Role, role_in_reply};
 
 /// Opens connections to one node.
 ///
@@ -204,7 +204,7 @@ impl Connector {
         }
         let role = match connection.req_command(&cmd("HELLO"))? {
             Value::ServerError(error) if error.code() == "NOAUTH" => return Err(error.into()),
-            Value::ServerError(_) => read_role(&connection.req_command(&cmd("ROLE"))?),
+            Value::ServerError(_) => role_in_reply(&connection.req_command(&cmd("ROLE"))?),
             greeting => match read_greeting(&greeting) {
                 Greeting::Role(role) => role,
                 Greeting::Sentinel => return Err(sentinel()),
@@ -241,7 +241,7 @@ impl Connector {
         let asked = needed + usize::from(self.client_name.is_some()) + 1;
         let answers = live.say(&self.old_greeting, asked, end)?;
         // Refused by rights or a proxy: not known.
-        let role = answers.last().and_then(read_role);
+        let role = answers.last().and_then(role_in_reply);
         answers.into_iter().take(needed).try_for_each(|answer| answer.extract_error().map(drop))?;
         live.prove(role, false);
         Ok(Greeting::Role(role))

@@ -1,8 +1,8 @@
-//! Reads what a server says of itself.
+//! Reads the reply to `HELLO`.
 
 use redis::Value;
 
-use crate::replication::{Role, role_of};
+use crate::replication::{Role, text_of};
 
 /// What a reply to `HELLO` says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -18,7 +18,7 @@ pub(super) fn read_greeting(reply: &Value) -> Greeting {
     if field(reply, "mode") == Some(b"sentinel") {
         return Greeting::Sentinel;
     }
-    Greeting::Role(field(reply, "role").and_then(role))
+    Greeting::Role(field(reply, "role").and_then(Role::of_word))
 }
 
 /// Returns whether a reply to `HELLO` comes from a server whose replicas do not apply writes in the master's order: each shard of
@@ -30,11 +30,12 @@ pub(crate) fn replicates_without_order(reply: &Value) -> bool {
 fn field<'a>(reply: &'a Value, name: &str) -> Option<&'a [u8]> {
     match reply {
         Value::Map(fields) => {
-            fields.iter().find(|(key, _)| text(key) == Some(name.as_bytes())).and_then(|(_, value)| text(value))
+            fields.iter().find(|(key, _)| text_of(key) == Some(name.as_bytes())).and_then(|(_, value)| text_of(value))
         }
-        Value::Array(items) => {
-            items.chunks_exact(2).find(|pair| text(&pair[0]) == Some(name.as_bytes())).and_then(|pair| text(&pair[1]))
-        }
+        Value::Array(items) => items
+            .chunks_exact(2)
+            .find(|pair| text_of(&pair[0]) == Some(name.as_bytes()))
+            .and_then(|pair| text_of(&pair[1])),
         _ => None,
     }
 }
@@ -47,30 +48,9 @@ pub(crate) fn role_in_greeting(reply: &Value) -> Option<Role> {
     }
 }
 
-/// Reads the first word of the reply to `ROLE`.
-pub(super) fn read_role(reply: &Value) -> Option<Role> {
-    match reply {
-        Value::Array(items) => items.first().and_then(text).and_then(role),
-        _ => None,
-    }
-}
-
-fn role(word: &[u8]) -> Option<Role> {
-    std::str::from_utf8(word).ok().and_then(role_of)
-}
-
-fn text(value: &Value) -> Option<&[u8]> {
-    match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::SimpleString(text) => Some(text.as_bytes()),
-        Value::VerbatimString { text, .. } => Some(text.as_bytes()),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Greeting, read_greeting, read_role, replicates_without_order};
+    use super::{Greeting, read_greeting, replicates_without_order};
     use crate::replication::Role;
     use redis::{Value, parse_redis_value};
 
@@ -83,8 +63,6 @@ mod tests {
         assert_eq!(read_greeting(&map), Greeting::Role(Some(Role::Replica)));
         let sentinel = parse_redis_value(b"*2\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n").unwrap();
         assert_eq!(read_greeting(&sentinel), Greeting::Sentinel);
-        let role = parse_redis_value(b"*2\r\n$5\r\nslave\r\n:1\r\n").unwrap();
-        assert_eq!(read_role(&role), Some(Role::Replica));
     }
 
     #[test]
@@ -104,7 +82,6 @@ mod tests {
             [Value::Nil, Value::Okay, Value::Array(vec![]), Value::Array(vec![Value::Int(1)]), Value::Map(vec![])]
         {
             assert_eq!(read_greeting(&reply), Greeting::Role(None));
-            assert_eq!(read_role(&reply), None);
         }
     }
 }

@@ -9,8 +9,8 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_a
 use proptest::sample::{Index, select};
 use redis::{Parser, RedisError, RedisResult, Value};
 
-use super::hello::{Greeting, read_greeting, read_role, role_in_greeting};
-use super::line;
+use super::hello::{Greeting, read_greeting, role_in_greeting};
+use crate::replication::{MOST_FOLLOWERS, Report, role_in_reply};
 
 /// What the parser allocates before it has seen the elements, whatever length is said: up to 4096 of them in each of 100 levels.
 const MOST_AHEAD: u64 = 100 * 4096 * size_of::<Value>() as u64;
@@ -52,10 +52,8 @@ fn replies(bytes: &[u8], lengths: &[usize]) -> Vec<RedisResult<Value>> {
 fn look_at(value: &Value) {
     let greeting = read_greeting(value);
     assert_eq!(role_in_greeting(value), if let Greeting::Role(role) = greeting { role } else { None });
-    read_role(value);
-    if let Value::Array(items) = value {
-        assert!(line::read_role(items).followers.len() <= 256);
-    }
+    let report = Report::of_role(value);
+    assert!(report.role == role_in_reply(value) && report.followers.len() <= MOST_FOLLOWERS);
 }
 
 /// The values, and the kinds of errors: where in a piece an error was found is part of its text.

@@ -7,7 +7,7 @@ use redis::{RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::access::Access;
 use super::live::Live;
-use crate::replication::{Report, Role, addr_of, role_of};
+use crate::replication::{Report, Role, text_of};
 use crate::retry::Obstacle;
 
 /// Asks one server for its state, on a connection of its own that is kept open.
@@ -236,34 +236,9 @@ fn ask_role(live: &mut Live, end: Instant) -> RedisResult<Told> {
     let mut told = Ok(Report::default());
     live.ask(ROLE, 1, end, |value| match value {
         Value::ServerError(error) => told = Err(error.into()),
-        Value::Array(items) => told = Ok(read_role(&items)),
-        _ => {}
+        reply => told = Ok(Report::of_role(&reply)),
     })?;
     Ok(told)
-}
-
-/// Reads `["master", offset, [[host, port, offset], …]]` or `["slave", host, port, state, offset]`.
-pub(super) fn read_role(items: &[Value]) -> Report {
-    let number = |index: usize| match items.get(index) {
-        Some(Value::Int(number)) => u64::try_from(*number).ok(),
-        other => other.and_then(text).and_then(|text| text.parse().ok()),
-    };
-    let addr = |host: Option<&Value>, port: Option<u64>| addr_of(host.and_then(text)?, u16::try_from(port?).ok()?);
-    match items.first().and_then(text).and_then(role_of) {
-        Some(Role::Master) => {
-            // Dragonfly gives no offset: the list comes earlier.
-            let lists = items.iter().filter_map(|item| if let Value::Array(list) = item { Some(list) } else { None });
-            let follower = |item: &Value| {
-                let Value::Array(parts) = item else { return None };
-                addr(parts.first(), parts.get(1).and_then(text).and_then(|port| port.parse().ok()))
-            };
-            Report::of_master_role(number(1), lists.flatten().filter_map(follower))
-        }
-        Some(Role::Replica) => {
-            Report::of_replica_role(addr(items.get(1), number(2)), items.get(3).and_then(text), number(4))
-        }
-        None => Report::default(),
-    }
 }
 
 /// The server, or what stands before it, does not let us ask that, and will not a second later.
@@ -272,10 +247,6 @@ fn is_withheld(error: &RedisError) -> bool {
     no_rights || error.code() == Some("ERR")
 }
 
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) | Value::VerbatimString { text, .. } => Some(text),
-        _ => None,
-    }
+fn text(reply: &Value) -> Option<&str> {
+    std::str::from_utf8(text_of(reply)?).ok()
 }

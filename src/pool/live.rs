@@ -7,12 +7,12 @@ use std::time::Instant;
 use redis::{RedisResult, Value};
 
 use super::access::{Access, Counted, Term};
-use super::hello::{Greeting, read_greeting, read_role};
+use super::hello::{Greeting, read_greeting};
 use super::patience::Patience;
 use super::wire::Wire;
 use crate::classification::{Replies, Request};
 use crate::error::TlsError;
-use crate::replication::Role;
+use crate::replication::{Role, role_in_reply};
 use crate::retry::Reply;
 
 /// An open connection, logged in.
@@ -64,7 +64,7 @@ impl Live {
             role = match (knows_hello, read_greeting(&value)) {
                 (true, Greeting::Role(role)) => role,
                 (true, Greeting::Sentinel) => None,
-                (false, _) => read_role(&value),
+                (false, _) => role_in_reply(&value),
             };
         })?;
         self.role = role;

@@ -13,7 +13,7 @@ use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::monitor::{at_once, guarded};
 use crate::pool::{Limits, Line, Login, Means, line_to};
-use crate::replication::{Report, Role};
+use crate::replication::{ReplicationId, Report, Role};
 use crate::strategy::MOST_NODES;
 use crate::topology::{Description, TopologyProvider};
 
@@ -42,8 +42,8 @@ struct State {
     seeds: Vec<Place>,
     /// Nodes that belong to the set, and when they answered last.
     known: BTreeMap<NodeAddr, Instant>,
-    /// The names of the replication histories of the set.
-    histories: Vec<Box<str>>,
+    /// The replication ids of the set.
+    histories: Vec<ReplicationId>,
     lines: BTreeMap<NodeAddr, Line>,
 }
 
@@ -164,19 +164,19 @@ impl Discovery {
         named
     }
 
-    /// The names of our histories: those that continue the ones known before; where there is none, those of the seeds and of
-    /// the nodes that belonged to the set.
-    fn histories(&self, all: &[Asked]) -> Vec<Box<str>> {
+    /// Returns the replication ids of the set: those of the histories that continue the ones known before; where there is
+    /// none, those of the seeds and of the nodes that belonged to the set.
+    fn histories(&self, all: &[Asked]) -> Vec<ReplicationId> {
         let state = self.state.lock();
         let known = state.histories.clone();
-        let told = || all.iter().filter_map(|asked| Some((&asked.addr, asked.report.as_ref()?.history.as_ref()?)));
-        let continued = told().filter(|(_, history)| known.iter().any(|id| history.contains(id)));
-        let mut ours: Vec<Box<str>> = continued.map(|(_, history)| history.id.clone()).collect();
+        let told = || all.iter().filter_map(|asked| Some((&asked.addr, asked.report.as_ref()?.history?)));
+        let continued = told().filter(|(_, history)| known.iter().any(|id| history.continues(*id)));
+        let mut ours: Vec<ReplicationId> = continued.map(|(_, history)| history.id).collect();
         if ours.is_empty() {
-            // At first, and when nobody says that it has our history: not all servers name the one that they continue.
+            // At first, and when no server says that it has our history: not all servers name the one that they continue.
             let belongs =
                 |addr: &NodeAddr| state.known.contains_key(addr) || state.seeds.iter().any(|seed| seed.addr == *addr);
-            ours = told().filter(|(addr, _)| belongs(addr)).map(|(_, history)| history.id.clone()).collect();
+            ours = told().filter(|(addr, _)| belongs(addr)).map(|(_, history)| history.id).collect();
         }
         ours.sort();
         ours.dedup();
@@ -246,9 +246,9 @@ fn no_answer(all: Vec<Asked>) -> Error {
     }
 }
 
-/// Tells whether a node has our history, or continues it, or came empty to follow it; as far as it says.
-fn is_ours(report: &Report, ours: &[Box<str>]) -> bool {
-    report.history.as_ref().is_none_or(|history| ours.iter().any(|id| history.contains(id)))
+/// Returns whether a node has our history or continues it, or does not say which history it has.
+fn is_ours(report: &Report, ours: &[ReplicationId]) -> bool {
+    report.history.is_none_or(|history| ours.iter().any(|id| history.continues(*id)))
 }
 
 impl fmt::Debug for Discovery {

@@ -1,116 +1,95 @@
-//! Which history came out of which, as far as this client saw it itself.
+//! The histories that continue each other, as far as this client has seen it.
 
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use super::{Evidence, Position, ReplicationId};
+use super::history::{History, NEVER, Relation};
+use super::position::{Position, ReplicationId};
 
-/// So many successions are remembered: each is a failover.
+/// The number of histories that are remembered. Each of them is a failover.
 const REMEMBERED: usize = 64;
 
-/// The successions that masters told of. A server remembers one; where there were two while nobody read, the client's own
-/// memory tells whether the older history is contained.
+/// The client's memory of which history continues which one.
 ///
-/// Who descends from whom does not say who is legitimate: that is the master in office, whatever others descend from it.
+/// A server names only the last history that it continues. Where there were two failovers while nobody read, this memory
+/// says whether the older history is contained.
+///
+/// That a history continues another one does not make it legitimate: that is the history of the set's master alone.
 #[derive(Debug, Default)]
 pub(crate) struct Ancestry {
-    births: Mutex<VecDeque<Birth>>,
-    in_office: Mutex<Option<ReplicationId>>,
-}
-
-/// The beginning of a history.
-#[derive(Clone, Copy, Debug)]
-struct Birth {
-    history: ReplicationId,
-    /// The history that it continues, and the first offset at which they differ; `u64::MAX`: it continues all of it.
-    earlier: Option<(ReplicationId, u64)>,
-}
-
-/// How a history relates to a position in another one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Relation {
-    Contained,
-    Lost,
-    Unknown,
+    /// Those that continue another one, each once.
+    histories: Mutex<VecDeque<History>>,
+    /// The history of the set's master.
+    current: Mutex<Option<ReplicationId>>,
 }
 
 impl Ancestry {
-    /// Notes what a master said of its history in the reply to a call.
-    pub(crate) fn note(&self, master: &Evidence) {
-        if master.earlier.is_some() {
-            self.remember(master.position.history, master.earlier);
+    /// Records what a master said of its history, as far as that is believed.
+    pub(crate) fn record(&self, history: History) {
+        if history.origin().is_none() {
+            return;
         }
+        let mut histories = self.histories.lock();
+        // What was said once stays true. A server forgets it when its backlog expires.
+        if histories.iter().any(|known| known.id == history.id) {
+            return;
+        }
+        if histories.len() == REMEMBERED {
+            histories.pop_front();
+        }
+        histories.push_back(history);
     }
 
-    /// Notes what a master told the monitor of its history.
-    pub(crate) fn note_told(&self, history: ReplicationId, earlier: Option<(ReplicationId, u64)>) {
-        self.remember(history, earlier);
+    /// Records that one process, a master all the time, gave its history another id, as it does when the first replica
+    /// connects.
+    pub(crate) fn record_rename(&self, before: ReplicationId, now: ReplicationId) {
+        self.record(History { id: now, earlier: Some(before), diverged_at: Some(NEVER) });
     }
 
-    /// Notes that one process, a master all the time, named its history anew, as it does when the first replica comes.
-    pub(crate) fn note_new_name(&self, before: ReplicationId, now: ReplicationId) {
-        self.remember(now, Some((before, u64::MAX)));
+    /// Records the history of the set's master.
+    pub(crate) fn set_current_history(&self, id: ReplicationId) {
+        *self.current.lock() = Some(id);
     }
 
-    /// Notes what the history of the set's master is called.
-    pub(crate) fn note_in_office(&self, history: ReplicationId) {
-        *self.in_office.lock() = Some(history);
+    /// Returns whether this is the last known history of the set's master.
+    pub(crate) fn is_current(&self, id: ReplicationId) -> bool {
+        *self.current.lock() == Some(id)
     }
 
-    /// Tells whether this is the history of the set's master, as it was last heard.
-    pub(crate) fn is_in_office(&self, history: ReplicationId) -> bool {
-        *self.in_office.lock() == Some(history)
+    /// Returns whether the history of the set's master is known, and is another one than this.
+    pub(crate) fn is_not_current(&self, id: ReplicationId) -> bool {
+        self.current.lock().is_some_and(|current| current != id)
     }
 
-    /// Tells whether the set's master, as it was last heard, has another history than this.
-    pub(crate) fn is_out_of_office(&self, history: ReplicationId) -> bool {
-        self.in_office.lock().is_some_and(|in_office| in_office != history)
+    /// Returns whether the history of the set's master contains the position, or is not known.
+    pub(crate) fn is_contained_in_current(&self, position: Position) -> bool {
+        let current = *self.current.lock();
+        current.is_none_or(|id| id == position.history || self.relate(position, id) == Relation::Contained)
     }
 
-    /// Tells whether the history of the set's master contains all of this, as far as anybody knows.
-    pub(crate) fn is_in_line(&self, position: Position) -> bool {
-        let in_office = *self.in_office.lock();
-        in_office
-            .is_none_or(|history| history == position.history || self.relate(position, history) == Relation::Contained)
+    /// Returns how a history relates to a position, as far as this client remembers. The history may have gone on for long.
+    pub(crate) fn relate(&self, seen: Position, id: ReplicationId) -> Relation {
+        Relation::of(seen.offset, self.remembered(seen.history, id))
     }
 
-    fn remember(&self, history: ReplicationId, earlier: Option<(ReplicationId, u64)>) {
-        let mut births = self.births.lock();
-        match births.iter_mut().find(|birth| birth.history == history) {
-            // Once said, it stays true: a server forgets it when its backlog expires.
-            Some(known) => known.earlier = known.earlier.or(earlier),
-            None => {
-                if births.len() == REMEMBERED {
-                    births.pop_front();
-                }
-                births.push_back(Birth { history, earlier });
+    /// Returns the first offset of the history `seen` that another one does not contain, by its own word, or else by what is
+    /// remembered. `None`: it is not known how the two relate.
+    pub(crate) fn diverged_at(&self, seen: ReplicationId, history: &History) -> Option<u64> {
+        history.diverged_from(seen).or_else(|| self.remembered(seen, history.id))
+    }
+
+    /// Goes back from one history to the next, until it comes to the one that was seen.
+    fn remembered(&self, seen: ReplicationId, id: ReplicationId) -> Option<u64> {
+        let histories = self.histories.lock();
+        let (mut id, mut diverged_at) = (id, NEVER);
+        // At most as often as there are histories: what servers say may be a circle.
+        for _ in 0..=histories.len() {
+            if id == seen {
+                return Some(diverged_at);
             }
-        }
-    }
-
-    /// Says whether this history, which may have gone on for long, contains a position.
-    pub(crate) fn relate(&self, seen: Position, history: ReplicationId) -> Relation {
-        match self.parted(seen.history, history) {
-            Some(parted_at) if seen.offset < parted_at => Relation::Contained,
-            Some(_) => Relation::Lost,
-            None => Relation::Unknown,
-        }
-    }
-
-    /// Returns the first offset of an earlier history that this one does not contain. `None`: it is not known how the two
-    /// relate.
-    pub(crate) fn parted(&self, seen: ReplicationId, history: ReplicationId) -> Option<u64> {
-        let births = self.births.lock();
-        let earlier = |history| births.iter().find(|birth| birth.history == history).and_then(|birth| birth.earlier);
-        let (mut history, mut parted_at) = (history, u64::MAX);
-        // No longer than the memory: whatever servers say, it ends.
-        for _ in 0..=births.len() {
-            if history == seen {
-                return Some(parted_at);
-            }
-            let (before, parted) = earlier(history)?;
-            (history, parted_at) = (before, parted_at.min(parted));
+            let (earlier, offset) = histories.iter().find(|history| history.id == id)?.origin()?;
+            (id, diverged_at) = (earlier, diverged_at.min(offset));
         }
         None
     }
@@ -118,59 +97,66 @@ impl Ancestry {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ancestry, REMEMBERED, Relation};
-    use crate::replication::examples::{at, evidence, history};
-    use crate::replication::{Evidence, EvidenceSource};
+    use super::super::examples::{at, id};
+    use super::{Ancestry, History, REMEMBERED, Relation};
 
-    fn master(name: u8, earlier: Option<(u8, u64)>) -> Evidence {
-        evidence(EvidenceSource::Master, at(name, 1000), earlier)
+    fn history(name: u8, earlier: Option<(u8, u64)>) -> History {
+        let (earlier, diverged_at) = earlier.map(|(name, offset)| (id(name), offset)).unzip();
+        History { id: id(name), earlier, diverged_at }
     }
 
     #[test]
     fn two_failovers_are_one_way() {
         let ancestry = Ancestry::default();
-        ancestry.note_told(history(1), None);
-        ancestry.note(&master(2, Some((1, 101))));
-        ancestry.note(&master(3, Some((2, 91))));
-        assert_eq!(ancestry.relate(at(1, 90), history(3)), Relation::Contained);
-        assert_eq!(ancestry.relate(at(1, 91), history(3)), Relation::Lost, "it was lost at the second");
-        assert_eq!(ancestry.relate(at(1, 100), history(2)), Relation::Contained);
-        assert_eq!(ancestry.relate(at(1, 101), history(2)), Relation::Lost);
-        assert_eq!(ancestry.relate(at(3, 5), history(2)), Relation::Unknown, "the other way round");
-        assert_eq!(ancestry.relate(at(4, 5), history(3)), Relation::Unknown);
+        ancestry.record(history(1, None));
+        ancestry.record(history(2, Some((1, 101))));
+        ancestry.record(history(3, Some((2, 91))));
+        assert_eq!(ancestry.relate(at(1, 90), id(3)), Relation::Contained);
+        assert_eq!(ancestry.relate(at(1, 91), id(3)), Relation::Lost, "it was lost at the second");
+        assert_eq!(ancestry.relate(at(1, 100), id(2)), Relation::Contained);
+        assert_eq!(ancestry.relate(at(1, 101), id(2)), Relation::Lost);
+        assert_eq!(ancestry.relate(at(3, 5), id(2)), Relation::Unknown, "the other way round");
+        assert_eq!(ancestry.relate(at(4, 5), id(3)), Relation::Unknown);
     }
 
     #[test]
-    fn a_new_name_loses_nothing_and_what_was_said_stays() {
+    fn another_id_loses_nothing_and_what_was_said_stays() {
         let ancestry = Ancestry::default();
-        ancestry.note(&master(2, Some((1, 50))));
-        ancestry.note(&master(2, None));
-        ancestry.note_told(history(2), None);
-        ancestry.note_new_name(history(2), history(3));
-        assert_eq!(ancestry.relate(at(2, u64::MAX - 1), history(3)), Relation::Contained);
-        assert_eq!(ancestry.relate(at(1, 50), history(3)), Relation::Lost);
+        ancestry.record(history(2, Some((1, 50))));
+        ancestry.record(history(2, None));
+        ancestry.record(history(2, None));
+        ancestry.record_rename(id(2), id(3));
+        assert_eq!(ancestry.relate(at(2, u64::MAX - 1), id(3)), Relation::Contained);
+        assert_eq!(ancestry.relate(at(1, 50), id(3)), Relation::Lost);
     }
 
     #[test]
-    fn the_line_is_that_of_the_master_in_office() {
+    fn only_the_history_of_the_sets_master_is_current() {
         let ancestry = Ancestry::default();
-        assert!(ancestry.is_in_line(at(7, 1)) && !ancestry.is_out_of_office(history(7)), "nobody knows");
-        ancestry.note(&master(2, Some((1, 101))));
-        ancestry.note_in_office(history(1));
-        assert!(ancestry.is_in_line(at(1, 200)) && !ancestry.is_in_line(at(2, 100)), "a successor is not its master");
-        ancestry.note_in_office(history(2));
-        assert!(ancestry.is_in_line(at(1, 100)) && !ancestry.is_in_line(at(1, 101)) && ancestry.is_in_line(at(2, 300)));
-        assert!(ancestry.is_in_office(history(2)) && ancestry.is_out_of_office(history(1)));
+        assert!(ancestry.is_contained_in_current(at(7, 1)) && !ancestry.is_not_current(id(7)), "nobody knows");
+        ancestry.record(history(2, Some((1, 101))));
+        ancestry.set_current_history(id(1));
+        assert!(
+            ancestry.is_contained_in_current(at(1, 200)) && !ancestry.is_contained_in_current(at(2, 100)),
+            "a successor is not its master"
+        );
+        ancestry.set_current_history(id(2));
+        assert!(
+            ancestry.is_contained_in_current(at(1, 100))
+                && !ancestry.is_contained_in_current(at(1, 101))
+                && ancestry.is_contained_in_current(at(2, 300))
+        );
+        assert!(ancestry.is_current(id(2)) && ancestry.is_not_current(id(1)));
     }
 
     #[test]
     fn circles_end_and_the_oldest_is_forgotten() {
         let ancestry = Ancestry::default();
-        ancestry.note(&master(1, Some((2, 5))));
-        ancestry.note(&master(2, Some((1, 5))));
-        assert_eq!(ancestry.relate(at(9, 1), history(1)), Relation::Unknown);
-        (10..10 + REMEMBERED as u8).for_each(|name| ancestry.note_told(history(name), None));
-        let births = ancestry.births.lock();
-        assert!(births.len() == REMEMBERED && births[0].history == history(10));
+        ancestry.record(history(1, Some((2, 5))));
+        ancestry.record(history(2, Some((1, 5))));
+        assert_eq!(ancestry.relate(at(9, 1), id(1)), Relation::Unknown);
+        (10..10 + REMEMBERED as u8).for_each(|name| ancestry.record(history(name, Some((name - 1, 5)))));
+        let histories = ancestry.histories.lock();
+        assert!(histories.len() == REMEMBERED && histories[0].id == id(10));
     }
 }

@@ -1,12 +1,16 @@
-//! The rule against a model of servers that write, replicate, fall behind, are promoted, part, and lose their data in the
-//! middle of a full resynchronisation.
+//! The rule against a model of servers that write, replicate, fall behind, are promoted, diverge, and lose their data
+//! in the middle of a full resynchronisation.
 //!
-//! What the rule gets to see is the text of `INFO replication`, with the places where real servers say what is not so.
+//! The rule reads the text of `INFO replication`, also where real servers print what is not so.
 
 use proptest::prelude::{Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::test_runner::TestCaseError;
 
-use super::{Ancestry, Evidence, EvidenceSource, Position, Proof, Relation, ReplicationId};
+use super::ancestry::Ancestry;
+use super::evidence::{Evidence, Proof};
+use super::history::Relation;
+use super::position::{Position, ReplicationId};
+use super::source::EvidenceSource;
 
 const SERVERS: usize = 4;
 
@@ -18,13 +22,13 @@ struct Server {
     data: Vec<u32>,
     /// Its own count. It is not set back when the data goes.
     offset: u64,
-    /// Whom it follows; `None`: it is a master.
+    /// The server that it follows. `None`: it is a master.
     follows: Option<usize>,
     is_linked: bool,
     /// It knows that id and offset belong to its data; else its offset reads 1 as long as it has no link.
     knows_data: bool,
     has_backlog: bool,
-    /// What it holds was loaded from somebody who has not told yet which history that is.
+    /// What it holds was loaded from a server that has not said yet which history that is.
     is_foreign: bool,
 }
 
@@ -118,7 +122,7 @@ impl World {
                 self.synchronise(index, master);
             }
             Event::Seek(index, master) if index != master => self.seek(index, master),
-            // Only where nobody follows: they would know the name.
+            // Only where no replica follows: it would know the id.
             Event::Rename(index) if is_master(index) && !self.has_followers(index) => {
                 self.rename(index);
                 self.servers[index].has_backlog = false;
@@ -141,7 +145,7 @@ impl World {
         for index in 0..SERVERS {
             let evidence = self.evidence(index);
             if evidence.is_master() {
-                self.ancestry.note(&evidence);
+                self.ancestry.record(evidence.history());
             }
         }
     }
@@ -167,7 +171,7 @@ impl World {
     fn rename(&mut self, index: usize) {
         let (before, history) = (self.servers[index].history, self.name());
         (self.servers[index].history, self.servers[index].earlier) = (history, None);
-        self.ancestry.note_new_name(before, history);
+        self.ancestry.record_rename(before, history);
     }
 
     fn seek(&mut self, index: usize, master: usize) {
@@ -204,7 +208,9 @@ impl World {
         let offset = server.offset;
         let shares = server.knows_data
             && (server.history == master.history && offset <= master.offset
-                || master.earlier.is_some_and(|(earlier, parted)| earlier == server.history && offset < parted));
+                || master
+                    .earlier
+                    .is_some_and(|(earlier, diverged_at)| earlier == server.history && offset < diverged_at));
         if !shares {
             *server = Server { follows: server.follows, earlier: None, ..master };
         } else if server.history != master.history {
@@ -232,8 +238,8 @@ impl World {
     /// What the server prints.
     fn info(&self, index: usize) -> String {
         let Server { history, earlier, offset, follows, is_linked, knows_data, has_backlog, .. } = &self.servers[index];
-        let (second, parted) =
-            earlier.map_or(("0".repeat(40), -1), |(second, parted)| (second.to_string(), parted as i64));
+        let (second, diverged_at) =
+            earlier.map_or(("0".repeat(40), -1), |(second, diverged_at)| (second.to_string(), diverged_at as i64));
         let role = match *follows {
             None => "role:master\n".to_owned(),
             Some(master) => {
@@ -245,7 +251,7 @@ impl World {
             }
         };
         format!(
-            "{role}master_replid:{history}\nmaster_replid2:{second}\nmaster_repl_offset:{offset}\nsecond_repl_offset:{parted}\nrepl_backlog_active:{}\n",
+            "{role}master_replid:{history}\nmaster_replid2:{second}\nmaster_repl_offset:{offset}\nsecond_repl_offset:{diverged_at}\nrepl_backlog_active:{}\n",
             u8::from(*has_backlog)
         )
     }
@@ -282,7 +288,7 @@ impl World {
         Ok(())
     }
 
-    /// Says whether a server proves the last write, and whether it has it.
+    /// Returns what a server proves of the last write, and whether it has it.
     fn last_write(&self, index: usize) -> (Proof, bool) {
         let seen = self.seen.last().unwrap();
         (self.evidence(index).prove(seen.position), self.servers[index].data.starts_with(&seen.data))
@@ -333,7 +339,9 @@ fn a_resynchronisation_cut_short_leaves_nothing_that_proves() {
     assert_eq!(world.last_write(1), (Proof::Open, false));
     // Promoted, it claims by its second id all that it had.
     world.happen(Event::Promote(1));
-    assert!(world.servers[1].earlier.is_some_and(|(id, parted)| id == world.servers[0].history && parted > 2));
+    assert!(
+        world.servers[1].earlier.is_some_and(|(id, diverged_at)| id == world.servers[0].history && diverged_at > 2)
+    );
     assert_eq!(world.last_write(1), (Proof::Open, false));
     let Seen { position, .. } = world.seen[0];
     assert_eq!(world.ancestry.relate(position, world.servers[1].history), Relation::Unknown, "nor is it learnt");

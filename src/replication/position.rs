@@ -1,9 +1,9 @@
-//! A place in a replication history.
+//! The id of a replication history, and a position in it.
 
 use std::fmt;
 
-/// The name of a replication history: 40 hexadecimal digits, as servers write it.
-#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+/// The replication id, which names a history: 40 hexadecimal digits, as servers write it.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct ReplicationId([u8; 20]);
 
 /// Everything that was written in a history up to an offset.
@@ -14,15 +14,10 @@ pub(crate) struct Position {
 }
 
 impl ReplicationId {
-    /// Reads 40 hexadecimal digits. All zeros are no history.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        Self::of_digits(text.as_bytes())
-    }
-
-    /// The same, of bytes that may be anything.
-    pub(super) fn of_digits(digits: &[u8]) -> Option<Self> {
+    /// Reads 40 hexadecimal digits. Nothing else is an id, and neither are all zeros.
+    pub(crate) fn parse(digits: impl AsRef<[u8]>) -> Option<Self> {
         let mut id = [0; 20];
-        let (pairs, rest) = digits.as_chunks::<2>();
+        let (pairs, rest) = digits.as_ref().as_chunks::<2>();
         if pairs.len() != id.len() || !rest.is_empty() {
             return None;
         }
@@ -32,7 +27,7 @@ impl ReplicationId {
         Self::of(id)
     }
 
-    /// The history of these bytes; `None` if all are zero.
+    /// Makes an id of these bytes. `None`: all of them are zero.
     pub(crate) fn of(bytes: [u8; 20]) -> Option<Self> {
         (bytes != [0; 20]).then_some(Self(bytes))
     }
@@ -68,10 +63,10 @@ mod tests {
     use super::ReplicationId;
 
     #[test]
-    fn a_history_is_named_by_forty_digits() {
+    fn an_id_has_forty_digits() {
         let text = "8f3c0a5d1b2e4f60718293a4b5c6d7e8f9010203";
         assert_eq!(ReplicationId::parse(text).unwrap().to_string(), text);
-        assert_eq!(ReplicationId::parse(&text.to_uppercase()), ReplicationId::parse(text));
+        assert_eq!(ReplicationId::parse(text.to_uppercase()), ReplicationId::parse(text));
         for bad in ["", "8f", &text[1..], &format!("{text}0"), &text.replace('f', "g"), &"0".repeat(40)] {
             assert_eq!(ReplicationId::parse(bad), None, "{bad}");
         }

@@ -15,6 +15,18 @@ pub enum Role {
     Replica,
 }
 
+impl Role {
+    /// Reads the word for a role in the replies to `HELLO`, `INFO` and `ROLE` of all servers.
+    pub(crate) fn of_word(word: &[u8]) -> Option<Self> {
+        match word {
+            b"master" => Some(Self::Master),
+            // HELLO of Redis and Valkey says replica. ROLE, INFO, and HELLO of Dragonfly, say slave.
+            b"replica" | b"slave" => Some(Self::Replica),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

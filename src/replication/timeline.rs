@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::Position;
+use super::position::Position;
 
-/// So many samples are kept: enough for bounds of 50 ms and of an hour at once, each within a seventh.
+/// The number of samples that are kept: enough for bounds of 50 ms and of an hour at once, each within a seventh.
 const KEPT: usize = 128;
 
 /// Offsets of the master, and when it was asked for them.
@@ -15,7 +15,7 @@ const KEPT: usize = 128;
 /// Whatever was written before a question was sent lies before the offset in the answer. So a node that contains that
 /// offset is no staler than the question is old.
 ///
-/// The older samples are, the fewer are kept: bounds that are long need no more.
+/// The older samples are, the fewer are kept: long bounds need no more.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline(Mutex<VecDeque<Sample>>);
 
@@ -29,14 +29,14 @@ struct Sample {
 impl Timeline {
     /// Records how far the master had written, by its answer to a question that was sent at `asked` or later, and answered
     /// at `answered` or before.
-    pub(crate) fn note(&self, asked: Instant, answered: Instant, position: Position) {
+    pub(crate) fn record(&self, asked: Instant, answered: Instant, position: Position) {
         let mut samples = self.0.lock();
         if let Some(last) = samples.back() {
             if last.asked >= asked {
                 return;
             }
             if last.position.history != position.history || last.position.offset > position.offset {
-                // What only the master before had, or had before it was reset, is not committed any more.
+                // What only the master before had, or this one before it was reset, is lost.
                 samples.clear();
             }
         }
@@ -80,8 +80,8 @@ fn most_dispensable(samples: &VecDeque<Sample>, now: Instant) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::examples::at;
     use super::{KEPT, Timeline};
-    use crate::replication::examples::at;
     use std::time::{Duration, Instant};
 
     #[test]
@@ -89,9 +89,9 @@ mod tests {
         let (timeline, start) = (Timeline::default(), Instant::now());
         let after = |millis| start + Duration::from_millis(millis);
         assert_eq!(timeline.at(start), None);
-        timeline.note(after(100), after(100), at(1, 10));
-        timeline.note(after(200), after(200), at(1, 20));
-        timeline.note(after(150), after(150), at(1, 15));
+        timeline.record(after(100), after(100), at(1, 10));
+        timeline.record(after(200), after(200), at(1, 20));
+        timeline.record(after(150), after(150), at(1, 15));
         assert_eq!(timeline.at(after(50)), Some(at(1, 10)));
         assert_eq!(timeline.at(after(101)), Some(at(1, 20)));
         assert_eq!(timeline.at(after(201)), None);
@@ -103,13 +103,13 @@ mod tests {
         let after = |millis| start + Duration::from_millis(millis);
         assert!(!timeline.had_left(at(1, 0), after(1000)), "nobody asked");
         for (asked, answered, offset) in [(0, 5, 10), (100, 105, 10), (200, 205, 20)] {
-            timeline.note(after(asked), after(answered), at(1, offset));
+            timeline.record(after(asked), after(answered), at(1, offset));
         }
         assert!(!timeline.had_left(at(1, 10), after(204)), "it stood still");
         assert!(timeline.had_left(at(1, 10), after(205)) && timeline.had_left(at(1, 9), after(5)));
         assert!(!timeline.had_left(at(1, 9), after(4)), "not known yet");
         assert!(!timeline.had_left(at(1, 20), after(9999)) && !timeline.had_left(at(2, 1), after(9999)));
-        timeline.note(after(300), after(305), at(1, 5));
+        timeline.record(after(300), after(305), at(1, 5));
         assert!(!timeline.had_left(at(1, 10), after(9999)), "it was reset");
     }
 
@@ -119,7 +119,7 @@ mod tests {
         let pace = Duration::from_millis(25);
         // An hour at the pace of the shortest bound; an offset is the number of its question.
         let count: u32 = 40 * 3600;
-        (0..count).for_each(|n| timeline.note(start + pace * n, start + pace * n, at(1, u64::from(n))));
+        (0..count).for_each(|n| timeline.record(start + pace * n, start + pace * n, at(1, u64::from(n))));
         let now = start + pace * (count - 1);
         for millis in [50, 80, 200, 1_000, 5_000, 20_000, 60_000, 600_000, 3_000_000] {
             let bound = Duration::from_millis(millis);
@@ -136,10 +136,10 @@ mod tests {
     fn another_history_begins_anew_and_memory_is_bounded() {
         let (timeline, start) = (Timeline::default(), Instant::now());
         let after = |millis| start + Duration::from_millis(millis);
-        timeline.note(after(1), after(1), at(1, 10));
-        timeline.note(after(2), after(2), at(2, 5));
+        timeline.record(after(1), after(1), at(1, 10));
+        timeline.record(after(2), after(2), at(2, 5));
         assert_eq!(timeline.at(start), Some(at(2, 5)));
-        (0..1000).for_each(|n| timeline.note(after(10 + n), after(10 + n), at(2, 100 + n)));
+        (0..1000).for_each(|n| timeline.record(after(10 + n), after(10 + n), at(2, 100 + n)));
         assert!(timeline.0.lock().len() <= KEPT);
         assert_eq!(timeline.at(start), Some(at(2, 5)), "long bounds are kept");
         assert_eq!(timeline.at(after(1009)), Some(at(2, 1099)), "and short ones");

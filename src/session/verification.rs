@@ -75,7 +75,7 @@ impl Verification<'_> {
             }
             Shown::Info { mut before, mut after } => {
                 let accounts = [&mut before, &mut after].into_iter().flatten().flatten();
-                accounts.for_each(|evidence| self.note(server, evidence));
+                accounts.for_each(|evidence| self.record(server, evidence));
                 if request.is_read() {
                     self.read(server, request, before, after)
                 } else {
@@ -94,13 +94,13 @@ impl Verification<'_> {
         checked
     }
 
-    fn note(&self, server: &Assigned, evidence: &mut Evidence) {
+    fn record(&self, server: &Assigned, evidence: &mut Evidence) {
         server.progress.hears(evidence);
         if evidence.is_master() {
             let (ancestry, history) = (&self.store.history().ancestry, evidence.position.history);
-            ancestry.note(evidence);
-            if !ancestry.is_in_office(history) && self.is_in_office(server) {
-                ancestry.note_in_office(history);
+            ancestry.record(evidence.history());
+            if !ancestry.is_current(history) && self.is_in_office(server) {
+                ancestry.set_current_history(history);
             }
         }
     }
@@ -181,7 +181,8 @@ impl Verification<'_> {
             let topology = self.store.current();
             topology.master().is_some_and(|master| topology.servers()[master].is_awaited())
         };
-        self.store.history().ancestry.is_in_line(evidence.position) || (evidence.is_linked() && hears_successor())
+        self.store.history().ancestry.is_contained_in_current(evidence.position)
+            || (evidence.is_linked() && hears_successor())
     }
 
     fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Refused> {

@@ -1,15 +1,15 @@
 //! Sync states along the chain of replication: a replica of a replica says that its link is up while its parent is cut
-//! off. Decisions only, no I/O.
+//! off. Does no I/O.
 
 use crate::node::SyncState;
 
-/// Lowers the state of each node to that of the nodes through which it replicates. `handed_on` is what each one hands on: of one
-/// that is silent, what it said last counts for nothing. `parents` says through which other node each one replicates, as far as
-/// that is known; `None` for those that follow the master, or somebody unknown.
+/// Lowers the state of each node to that of the nodes through which it replicates. `handed_on` is the state that each node
+/// hands on: what a silent node said last does not count. `parents` says through which other node each one replicates, as far
+/// as that is known. `None`: it follows the master, or an unknown node.
 pub(super) fn inherit(own: &[SyncState], handed_on: &[SyncState], parents: &[Option<usize>]) -> Vec<SyncState> {
     let inherited = |index: usize| {
         let (mut at, mut state) = (index, own[index]);
-        // No longer than there are nodes: what they say at different times may be a circle.
+        // At most as often as there are nodes: what they say at different times may be a circle.
         for _ in 0..own.len() {
             match parents[at].filter(|_| state == SyncState::InSync) {
                 Some(parent) => (at, state) = (parent, handed_on[parent]),

@@ -13,8 +13,7 @@ use crate::addr::NodeAddr;
 use crate::endpoint::Place;
 use crate::error::{Error, Result};
 use crate::node::SyncState;
-use crate::replication::Timeline;
-use crate::replication::{Report, Role};
+use crate::replication::{Report, Role, Timeline};
 use crate::strategy::MOST_NODES;
 
 /// After this time without an answer, a replica leaves the set that an authority does not reach either.

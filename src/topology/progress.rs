@@ -1,13 +1,12 @@
-//! How far a node's data is, as far as it is known: a hint whom to ask, never a proof.
+//! How far a node's data is, as far as it is known: a hint which node to ask, never a proof.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::replication::{Evidence, EvidenceSource, Position};
-use crate::replication::{Report, Role};
+use crate::replication::{Evidence, Position, Report, Role};
 
-/// After a reply that did not prove what was asked for, a node is asked later than others for this long; doubled with each.
+/// After a reply that did not prove what was asked for, a node is asked after the others for this long. Doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const DOUBLINGS: u32 = 7;
 
@@ -16,7 +15,7 @@ const DOUBLINGS: u32 = 7;
 pub(crate) enum Hint {
     /// Nothing has to be proven.
     None,
-    /// Something that has no place in the history: whoever lagged behind a moment ago is less likely to have it.
+    /// Something without a position: a node that lagged behind a moment ago is less likely to have it.
     InStep,
     At(Position),
 }
@@ -36,45 +35,38 @@ struct State {
 }
 
 impl Progress {
-    /// Records what the node said beside a reply. Of a master that was seen in the middle of a resynchronisation, and not
-    /// behind it, the word for what it continues is not good: over a second channel, the data of somebody else may have been
-    /// loaded before its promotion.
+    /// Records what the node said beside a reply, and takes away what cannot be believed of it.
     pub(crate) fn hears(&self, evidence: &mut Evidence) {
         let mut state = self.0.lock();
         state.position = Some(evidence.position);
-        match evidence.source {
-            EvidenceSource::Unreliable => state.may_hold_other_data = true,
-            EvidenceSource::Replica => state.may_hold_other_data = false,
-            EvidenceSource::Master if state.may_hold_other_data => evidence.earlier = None,
-            EvidenceSource::Master | EvidenceSource::LinkDown => {}
+        if !state.believes(evidence.is_master(), evidence.source.holds_what_it_names()) {
+            evidence.earlier = None;
         }
     }
 
-    /// The same, for what the node told the monitor.
+    /// Does the same with what the node said to the monitor.
     pub(super) fn hears_report(&self, report: &mut Report) {
         let mut state = self.0.lock();
         state.position = report.position().or(state.position);
-        match (report.role, report.holds_what_it_names()) {
-            (Some(Role::Replica), Some(holds)) => state.may_hold_other_data = !holds,
-            (Some(Role::Master), _) if state.may_hold_other_data => report.distrust(),
-            _ => {}
+        if !state.believes(report.role == Some(Role::Master), report.holds_what_it_names()) {
+            report.distrust();
         }
     }
 
-    /// The node proved what was asked for.
+    /// Records that the node proved what was asked for.
     pub(crate) fn proved(&self) {
         let mut state = self.0.lock();
         (state.misses, state.lags_until) = (0, None);
     }
 
-    /// The node did not prove what was asked for.
+    /// Records that the node did not prove what was asked for.
     pub(crate) fn missed(&self, now: Instant) {
         let mut state = self.0.lock();
         state.lags_until = now.checked_add(FIRST_PAUSE * (1 << state.misses.min(DOUBLINGS)));
         state.misses = state.misses.saturating_add(1);
     }
 
-    /// Tells whether the node may well have this by now: unless it lagged behind a moment ago, it may have caught up.
+    /// Returns whether the node may well have this by now: unless it lagged behind a moment ago, it may have caught up.
     #[inline]
     pub(crate) fn may_have(&self, hint: Hint, now: Instant) -> bool {
         hint == Hint::None || self.probably_has(hint, now)
@@ -90,16 +82,30 @@ impl Progress {
     }
 }
 
+impl State {
+    /// Returns whether the node's word for what it continues is good enough. `holds`: whether a replica holds the data that
+    /// it names, as far as it shows that.
+    ///
+    /// A master that was last seen in the middle of a resynchronisation is not believed: over a second channel, the data of
+    /// another server may have been loaded before its promotion.
+    fn believes(&mut self, is_master: bool, holds: Option<bool>) -> bool {
+        if is_master {
+            return !self.may_hold_other_data;
+        }
+        self.may_hold_other_data = holds.map_or(self.may_hold_other_data, |holds| !holds);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{FIRST_PAUSE, Hint, Progress};
-    use crate::replication::Report;
-    use crate::replication::{Evidence, EvidenceSource, Position, ReplicationId};
+    use crate::replication::{Evidence, EvidenceSource, Position, ReplicationId, Report};
     use std::time::{Duration, Instant};
 
     #[test]
     fn a_node_that_lags_behind_is_asked_less_and_less_until_it_proves_something() {
-        let history = ReplicationId::parse(&"a1".repeat(20)).unwrap();
+        let history = ReplicationId::parse("a1".repeat(20)).unwrap();
         let at = |offset| Position { history, offset };
         let (progress, now) = (Progress::default(), Instant::now());
         assert!(progress.may_have(Hint::At(at(5)), now), "not known");
@@ -142,7 +148,7 @@ mod tests {
                 let mut report = Report::of_info(text);
                 calls.hears(&mut evidence);
                 monitor.hears_report(&mut report);
-                (evidence.earlier.is_some(), report.earlier().is_some())
+                (evidence.earlier.is_some(), report.believed_history().unwrap().origin().is_some())
             };
             assert_eq!(hears(&master), (true, true));
             hears(&before);

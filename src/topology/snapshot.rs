@@ -102,14 +102,14 @@ impl Snapshot {
 impl ReplicationSnapshot {
     fn take(node: &Node, master: Option<&Report>, now: Instant) -> Option<Self> {
         let (told_at, report) = (node.told_at()?, node.report()?);
-        let history = report.history.as_ref();
+        let history = report.history;
         let shared = master.filter(|master| master.shares_history_with(&report)).and_then(|master| master.offset);
         let link = report.link.as_ref();
         Some(Self {
             age: now.saturating_duration_since(told_at),
             run_id: report.run_id.as_deref().map(str::to_owned),
             replication_id: history.map(|history| history.id.to_string()),
-            second_replication_id: history.and_then(|history| history.earlier.as_deref()).map(str::to_owned),
+            second_replication_id: history.and_then(|history| history.earlier).map(|id| id.to_string()),
             offset: report.offset,
             lag: shared.zip(report.offset).map(|(master, own)| master.saturating_sub(own)),
             link_up: link.map(|link| link.is_up),

@@ -135,7 +135,7 @@ impl TopologyStore {
         self.reconcile();
         // Without a monitor the questions are too rare: old offsets would pass for bounds.
         if let Some(Reported { before, now }) = reported.filter(|_| self.is_monitored()) {
-            self.history.note(before.as_deref(), &now, asked, self.is_master(server));
+            self.history.record(before.as_deref(), &now, asked, self.is_master(server));
         }
         if was_silent && answers {
             // Those that fell silent with it may answer again as well.

@@ -212,7 +212,8 @@ fn all_names_are_looked_up_again_at_once_and_one_that_hangs_takes_no_longer_than
     assert_eq!(resolver.known("other", 1).unwrap(), [addr("127.0.0.9:1")]);
     until(|| resolver.known("unknown", 1).is_err_and(|error| error.to_string() == "no such name"));
     until(|| system.asked() == 1);
-    system.addresses(&["127.0.0.3", "127.0.0.4"]);
+    // Twice: if the look-up that hung has ended before the next line, that line starts another one.
+    (0..2).for_each(|_| system.addresses(&["127.0.0.3", "127.0.0.4"]));
     resolver.look_up_all(hosts.into_iter(), soon().unwrap());
     assert_eq!(resolver.known("hanging", 1).unwrap(), [addr("127.0.0.3:1"), addr("127.0.0.4:1")]);
 }

@@ -30,7 +30,7 @@ fn alone(history: &str) -> String {
 
 #[test]
 fn a_seed_name_of_several_addresses_is_several_seeds() {
-    let fakes = start(vec![frozen(), node(|| alone("a")), node(|| alone("b"))]);
+    let fakes = start(vec![frozen(), node(|| alone(&"a".repeat(40))), node(|| alone(&"b".repeat(40)))]);
     let all: Vec<_> = fakes.iter().map(|fake| fake.addr).collect();
     let resolver = Resolver::with(move |_| Ok(all.clone()));
     let discovery = discovery(&format!("seeds:{}", fakes[0].addr.port()), resolver);

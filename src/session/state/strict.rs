@@ -43,7 +43,7 @@ impl Session {
         let mut state = self.0.lock();
         let found = state.missing(evidence, ancestry);
         // Not the set's master any more: what it says of the session matters to nobody.
-        let is_out = ancestry.is_out_of_office(evidence.position.history);
+        let is_out = ancestry.is_not_current(evidence.position.history);
         let may_wait = match found {
             Some(Loss::Unproven) => is_out || waits,
             Some(Loss::History | Loss::Lost) => is_out,
@@ -136,7 +136,7 @@ impl Place {
                 Relation::Contained => None,
                 Relation::Lost => Some(self.lost_by(master, ancestry)),
                 // An answer of long ago, from a master whose successor was seen meanwhile.
-                Relation::Unknown if !ancestry.is_in_office(position.history) => {
+                Relation::Unknown if !ancestry.is_current(position.history) => {
                     match ancestry.relate(position, seen.history) {
                         Relation::Contained => None,
                         // What was written there.
@@ -150,21 +150,19 @@ impl Place {
     }
 
     fn lost_by(self, master: &Evidence, ancestry: &Ancestry) -> Loss {
-        let parted_at = self.parted_from(master, ancestry).unwrap_or(0);
-        if self.written.is_some_and(|written| written >= parted_at) { Loss::Lost } else { Loss::History }
+        let diverged_at = self.diverged_from(master, ancestry).unwrap_or(0);
+        if self.written.is_some_and(|written| written >= diverged_at) { Loss::Lost } else { Loss::History }
     }
 
     /// Returns up to where the master has what the session wrote: offsets go on through promotions.
     fn kept_by(self, master: &Evidence, ancestry: &Ancestry) -> Option<u64> {
-        let parted_at = self.parted_from(master, ancestry)?;
-        self.written.map(|written| written.min(parted_at.saturating_sub(1)))
+        let diverged_at = self.diverged_from(master, ancestry)?;
+        self.written.map(|written| written.min(diverged_at.saturating_sub(1)))
     }
 
     /// Returns the first offset of its history that the master does not have.
-    fn parted_from(self, master: &Evidence, ancestry: &Ancestry) -> Option<u64> {
-        let Position { history, .. } = self.position;
-        let told = master.earlier.filter(|(earlier, _)| *earlier == history && history != master.position.history);
-        told.map(|(_, parted_at)| parted_at).or_else(|| ancestry.parted(history, master.position.history))
+    fn diverged_from(self, master: &Evidence, ancestry: &Ancestry) -> Option<u64> {
+        ancestry.diverged_at(self.position.history, &master.history())
     }
 }
 
@@ -172,7 +170,7 @@ impl Place {
 fn succeeds(seen: Position, master: &Evidence, ancestry: &Ancestry) -> bool {
     let position = master.position;
     seen.history != position.history
-        && !ancestry.is_in_office(position.history)
+        && !ancestry.is_current(position.history)
         && master.prove(seen) == Proof::Open
         && ancestry.relate(seen, position.history) == Relation::Unknown
         && ancestry.relate(position, seen.history) != Relation::Unknown

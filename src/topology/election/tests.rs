@@ -5,6 +5,7 @@ use super::{
 };
 use crate::addr::NodeAddr;
 use crate::node::SyncState;
+use crate::replication::examples::digits;
 use crate::replication::{Report, Role};
 
 const ROUND: Duration = Duration::from_secs(1);
@@ -24,13 +25,20 @@ struct Told {
     greeting: Option<Role>,
 }
 
-fn master(run_id: &str, id: &str, earlier: &str) -> Option<Report> {
+/// Returns the digits of the id with this name of one letter. No name: no id.
+fn id(name: &str) -> String {
+    name.chars().map(digits).collect()
+}
+
+fn master(run_id: &str, name: &str, earlier: &str) -> Option<Report> {
+    let (id, earlier) = (id(name), id(earlier));
     let text = format!("run_id:{run_id}\r\nrole:master\r\nmaster_replid:{id}\r\nmaster_replid2:{earlier}\r\n");
     Some(Report::of_info(&text))
 }
 
-fn replica(id: &str, link: &str) -> Option<Report> {
-    let text = format!("run_id:r{id}\r\nrole:slave\r\nmaster_link_status:{link}\r\nmaster_replid:{id}\r\n");
+fn replica(name: &str, link: &str) -> Option<Report> {
+    let id = id(name);
+    let text = format!("run_id:r{name}\r\nrole:slave\r\nmaster_link_status:{link}\r\nmaster_replid:{id}\r\n");
     Some(Report::of_info(&text))
 }
 
@@ -246,14 +254,15 @@ fn replicas_stand_as_their_link_and_their_history_say() {
     let stands = |world: &World, before| {
         sync_state(&world.claims()[1], Some(&world.claims()[0]), lives(&world.claims()[0], &world.claims()), before)
     };
-    let syncing = "role:slave\r\nmaster_link_status:down\r\nmaster_sync_in_progress:1\r\nmaster_replid:B\r\n";
+    let id = id("B");
+    let syncing = "role:slave\r\nmaster_link_status:down\r\nmaster_sync_in_progress:1\r\nmaster_replid:";
     for (report, expected, without_master) in [
         (replica("B", "up"), SyncState::InSync, SyncState::InSync),
         (replica("A", "up"), SyncState::InSync, SyncState::InSync),
         (replica("A", "down"), SyncState::LinkDown, SyncState::InSync),
         (replica("Z", "up"), SyncState::Diverged, SyncState::InSync),
         (master("b", "B", ""), SyncState::Diverged, SyncState::Diverged),
-        (Some(Report::of_info(syncing)), SyncState::Syncing, SyncState::InSync),
+        (Some(Report::of_info(&format!("{syncing}{id}\r\n"))), SyncState::Syncing, SyncState::InSync),
         (Some(Report::of_info("role:slave\r\nloading:1\r\n")), SyncState::Syncing, SyncState::Syncing),
         (Some(Report::default()), SyncState::InSync, SyncState::InSync),
         (None, SyncState::InSync, SyncState::InSync),
@@ -292,8 +301,9 @@ fn a_replica_that_still_hears_a_silent_master_proves_that_it_lives() {
     assert_eq!(cut(&world), SyncState::LinkDown, "only this client does not hear the master");
     let incumbent = world.incumbent(0);
     let told = |silence: u32| {
+        let id = id("A");
         let text = format!(
-            "role:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:{silence}\r\nmaster_replid:A\r\n"
+            "role:slave\r\nmaster_link_status:up\r\nmaster_last_io_seconds_ago:{silence}\r\nmaster_replid:{id}\r\n"
         );
         Some(Report::of_info(&text))
     };
@@ -305,14 +315,17 @@ fn a_replica_that_still_hears_a_silent_master_proves_that_it_lives() {
 }
 
 #[test]
-fn a_follower_of_a_demoted_master_diverges_from_where_histories_part() {
+fn a_follower_of_a_demoted_master_diverges_from_where_the_histories_do() {
     let mut world = World::new(vec![None, replica("A", "up")]);
-    let promoted =
-        "role:master\r\nmaster_replid:B\r\nmaster_replid2:A\r\nsecond_repl_offset:51\r\nmaster_repl_offset:90\r\n";
-    world.says(0, Some(Report::of_info(promoted)));
+    let (one, two) = (id("A"), id("B"));
+    let promoted = format!(
+        "role:master\r\nmaster_replid:{two}\r\nmaster_replid2:{one}\r\nsecond_repl_offset:51\r\nmaster_repl_offset:90\r\n"
+    );
+    world.says(0, Some(Report::of_info(&promoted)));
     world.nodes[0].asked = Some(world.start + ROUND);
     for (offset, expected) in [(50, SyncState::InSync), (51, SyncState::Diverged), (111, SyncState::Diverged)] {
-        let text = format!("role:slave\r\nmaster_link_status:up\r\nmaster_replid:A\r\nslave_repl_offset:{offset}\r\n");
+        let text =
+            format!("role:slave\r\nmaster_link_status:up\r\nmaster_replid:{one}\r\nslave_repl_offset:{offset}\r\n");
         world.says(1, Some(Report::of_info(&text)));
         let claims = world.claims();
         assert_eq!(sync_state(&claims[1], Some(&claims[0]), true, SyncState::InSync), expected, "{offset}");

@@ -6,8 +6,7 @@ use crate::addr::NodeAddr;
 use crate::endpoint::{Endpoint, Place};
 use crate::node::{Outcome, SyncState};
 use crate::pool::Silence;
-use crate::replication::{Position, ReplicationId, Timeline};
-use crate::replication::{Report, Role};
+use crate::replication::{Position, ReplicationId, Report, Role, Timeline};
 use crate::selection::{Excluded, Need, ReadFrom, Suits, decide};
 use crate::topology::fake::server_settings;
 use crate::topology::{Assigned, Topology};
@@ -41,7 +40,7 @@ fn linked(to: &str, is_up: bool) -> String {
     format!("master_host:{host}\r\nmaster_port:{port}\r\nmaster_link_status:{status}\r\n")
 }
 
-/// A place in the one history of these tests.
+/// A position in the one history of these tests.
 fn position(offset: u64) -> Position {
     let history = ReplicationId::parse(HISTORY).unwrap();
     Position { history, offset }
@@ -119,14 +118,14 @@ fn states_follow_the_chain_and_the_offsets() {
     };
     let timeline = Timeline::default();
     let limit = Some(Duration::from_secs(10));
-    let note = |at: u64, offset: u64| timeline.note(after(at), after(at), position(offset));
+    let record = |at: u64, offset: u64| timeline.record(after(at), after(at), position(offset));
     say(&membership, 0, true, [100, 100, 100]);
-    note(0, 100);
+    record(0, 100);
     assert_eq!(states(&mut membership, &timeline, limit), [InSync, InSync, InSync]);
     say(&membership, 1, false, [200, 100, 100]);
     assert_eq!(states(&mut membership, &timeline, limit), [InSync, LinkDown, LinkDown], "the leaf says that it is up");
     say(&membership, 2, true, [200, 200, 100]);
-    note(2, 200);
+    record(2, 200);
     assert_eq!(states(&mut membership, &timeline, limit), [InSync, InSync, InSync], "it may still come");
     say(&membership, 11, true, [200, 200, 100]);
     assert_eq!(states(&mut membership, &timeline, limit), [InSync, InSync, InSync]);

@@ -5,6 +5,7 @@ use crate::endpoint::Manner;
 use crate::node::{Outcome, SyncState};
 use crate::pool::Silence;
 use crate::replication::Report;
+use crate::replication::examples::digits;
 use crate::topology::fake::server_settings;
 use crate::topology::{Description, Server, Woken};
 
@@ -14,17 +15,17 @@ fn store() -> TopologyStore {
     let interval = Duration::from_secs(1);
     let store = TopologyStore::new(&first, Manner::default(), server_settings(), interval).unwrap();
     let servers = store.servers();
-    store.observe_answer(&servers[0], Ok(master("a")), Instant::now());
-    servers[1..].iter().for_each(|server| store.observe_answer(server, Ok(replica("a")), Instant::now()));
+    store.observe_answer(&servers[0], Ok(master('a')), Instant::now());
+    servers[1..].iter().for_each(|server| store.observe_answer(server, Ok(replica('a')), Instant::now()));
     store
 }
 
-fn master(history: &str) -> Report {
-    Report::of_info(&format!("role:master\r\nmaster_replid:{history}\r\n"))
+fn master(history: char) -> Report {
+    Report::of_info(&format!("role:master\r\nmaster_replid:{}\r\n", digits(history)))
 }
 
-fn replica(history: &str) -> Report {
-    Report::of_info(&format!("role:slave\r\nmaster_replid:{history}\r\nmaster_link_status:up\r\n"))
+fn replica(history: char) -> Report {
+    Report::of_info(&format!("role:slave\r\nmaster_replid:{}\r\nmaster_link_status:up\r\n", digits(history)))
 }
 
 /// Returns whether connections that were opened at this time are of an earlier generation.
@@ -59,16 +60,16 @@ fn a_node_that_diverged_or_was_deposed_or_removed_keeps_no_connection() {
     let opened = Instant::now();
     assert!(servers.iter().all(|server| !ended(server, opened)));
     // The replica follows somebody else, by the master's later word.
-    store.observe_answer(&servers[2], Ok(replica("z")), Instant::now());
-    store.observe_answer(&servers[0], Ok(master("a")), Instant::now());
+    store.observe_answer(&servers[2], Ok(replica('z')), Instant::now());
+    store.observe_answer(&servers[0], Ok(master('a')), Instant::now());
     assert!(state(2) == SyncState::Diverged && ended(&servers[2], opened));
     let reopened = Instant::now();
-    store.observe_answer(&servers[0], Ok(master("a")), Instant::now());
+    store.observe_answer(&servers[0], Ok(master('a')), Instant::now());
     assert!(!ended(&servers[2], reopened), "it is known");
     assert!(!ended(&servers[0], opened) && !ended(&servers[1], opened), "the others are as they were");
     // Another one is named as the master, and confirms it.
     let second = Description::new().master("10.0.0.2:1").replica("10.0.0.1:1");
-    store.observe_answer(&servers[1], Ok(master("b")), Instant::now());
+    store.observe_answer(&servers[1], Ok(master('b')), Instant::now());
     store.observe_description(&second).unwrap();
     assert!(ended(&servers[0], reopened), "deposed");
     assert!(ended(&servers[2], reopened), "removed");
@@ -79,8 +80,8 @@ fn an_answer_that_comes_after_that_to_a_later_question_changes_nothing() {
     let store = store();
     let server = &store.servers()[0];
     let (early, late) = (Instant::now(), Instant::now() + Duration::from_millis(1));
-    store.observe_answer(server, Ok(master("a")), late);
-    store.observe_answer(server, Ok(replica("a")), early);
+    store.observe_answer(server, Ok(master('a')), late);
+    store.observe_answer(server, Ok(replica('a')), early);
     store.observe_answer(server, Err(Silence::Unreachable), early);
     assert!(store.is_master(server) && !server.is_silent());
 }
@@ -94,9 +95,9 @@ fn those_that_fell_silent_with_a_node_that_answers_again_are_asked() {
         store.observe_answer(server, Err(Silence::Failed), Instant::now());
     }
     assert!(!is_requested(2));
-    store.observe_answer(&servers[0], Ok(master("a")), Instant::now());
+    store.observe_answer(&servers[0], Ok(master('a')), Instant::now());
     assert!(!is_requested(2), "that one was never silent");
-    store.observe_answer(&servers[1], Ok(replica("a")), Instant::now());
+    store.observe_answer(&servers[1], Ok(replica('a')), Instant::now());
     assert!(is_requested(2) && !is_requested(0) && !is_requested(1));
 }
 
@@ -108,6 +109,6 @@ fn a_probe_ends_an_ejection_only_where_the_node_is_in_sync() {
     let syncing = "role:slave\r\nmaster_link_status:down\r\nmaster_sync_in_progress:1\r\n";
     store.observe_probe(server, Ok(Report::of_info(syncing)), Instant::now());
     assert!(server.node.is_ejected(), "it answers and has no data yet");
-    store.observe_probe(server, Ok(replica("a")), Instant::now());
+    store.observe_probe(server, Ok(replica('a')), Instant::now());
     assert!(!server.node.is_ejected());
 }

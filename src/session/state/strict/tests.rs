@@ -1,12 +1,12 @@
 //! What a session has seen, step by step.
 
-use crate::replication::examples::{at, evidence, history};
+use crate::replication::examples::{at, id};
 use crate::replication::{Ancestry, Evidence, EvidenceSource, Position};
 use crate::session::state::{Loss, Session, Step};
 use crate::session::{Seen, SessionMode};
 
 fn master(position: Position, earlier: Option<(u8, u64)>) -> Evidence {
-    evidence(EvidenceSource::Master, position, earlier)
+    Evidence::example(EvidenceSource::Master, position, earlier)
 }
 
 fn seen(session: &Session) -> Seen {
@@ -25,10 +25,10 @@ fn read(session: &Session, evidence: &Evidence, ancestry: &Ancestry) -> Step {
 fn what_was_written_and_read_adds_up() {
     let (session, ancestry) = (Session::default(), Ancestry::default());
     wrote(&session, &master(at(1, 10), None));
-    session.read_from_replica(&evidence(EvidenceSource::Replica, at(1, 15), None), &ancestry);
+    session.read_from_replica(&Evidence::example(EvidenceSource::Replica, at(1, 15), None), &ancestry);
     wrote(&session, &master(at(1, 12), None));
     assert_eq!(seen(&session), Seen::At(at(1, 15)), "an answer that comes late");
-    session.read_from_replica(&evidence(EvidenceSource::Replica, at(2, 20), Some((1, 16))), &ancestry);
+    session.read_from_replica(&Evidence::example(EvidenceSource::Replica, at(2, 20), Some((1, 16))), &ancestry);
     assert_eq!(seen(&session), Seen::At(at(2, 20)), "after a failover that kept it");
 }
 
@@ -44,14 +44,14 @@ fn a_lost_write_is_told_once_by_a_read() {
 
 #[test]
 fn what_was_only_read_is_told_apart_from_what_was_written() {
-    for (parted_at, expected) in [(10, Loss::Lost), (11, Loss::History), (15, Loss::History)] {
+    for (diverged_at, expected) in [(10, Loss::Lost), (11, Loss::History), (15, Loss::History)] {
         let (session, ancestry) = (Session::default(), Ancestry::default());
         wrote(&session, &master(at(1, 10), None));
-        session.read_from_replica(&evidence(EvidenceSource::Replica, at(1, 15), None), &ancestry);
+        session.read_from_replica(&Evidence::example(EvidenceSource::Replica, at(1, 15), None), &ancestry);
         let there = Session::resume(&session.token().to_string().parse().unwrap(), SessionMode::Strict);
-        let next = master(at(2, 50), Some((1, parted_at)));
+        let next = master(at(2, 50), Some((1, diverged_at)));
         for session in [session, there] {
-            assert_eq!(read(&session, &next, &ancestry), Step::Tell(expected), "{parted_at}");
+            assert_eq!(read(&session, &next, &ancestry), Step::Tell(expected), "{diverged_at}");
             assert_eq!(read(&session, &next, &ancestry), Step::Accept);
         }
     }
@@ -59,15 +59,15 @@ fn what_was_only_read_is_told_apart_from_what_was_written() {
 
 #[test]
 fn own_writes_are_remembered_through_failovers() {
-    for (parted_at, expected) in [(10, Loss::Lost), (11, Loss::History)] {
+    for (diverged_at, expected) in [(10, Loss::Lost), (11, Loss::History)] {
         let (session, ancestry) = (Session::default(), Ancestry::default());
         wrote(&session, &master(at(1, 10), None));
         assert_eq!(read(&session, &master(at(2, 50), Some((1, 20))), &ancestry), Step::Accept);
-        ancestry.note(&master(at(2, 50), Some((1, 20))));
-        let next = master(at(3, 80), Some((2, parted_at)));
-        assert_eq!(read(&session, &next, &ancestry), Step::Tell(expected), "{parted_at}");
+        ancestry.record(master(at(2, 50), Some((1, 20))).history());
+        let next = master(at(3, 80), Some((2, diverged_at)));
+        assert_eq!(read(&session, &next, &ancestry), Step::Tell(expected), "{diverged_at}");
         // What was kept of them.
-        assert_eq!(session.token().written, Some(parted_at - 1).min(Some(10)));
+        assert_eq!(session.token().written, Some(diverged_at - 1).min(Some(10)));
     }
 }
 
@@ -84,8 +84,7 @@ fn what_may_have_been_written_counts_as_written() {
 fn two_open_histories_are_unproven() {
     let (session, ancestry) = (Session::default(), Ancestry::default());
     (1..4).for_each(|name| wrote(&session, &master(at(name, 10), None)));
-    ancestry.note_told(history(3), None);
-    ancestry.note_new_name(history(1), history(3));
+    ancestry.record_rename(id(1), id(3));
     assert_eq!(read(&session, &master(at(3, 12), None), &ancestry), Step::Tell(Loss::Unproven));
 }
 
@@ -116,8 +115,7 @@ fn unrelated_histories_are_unproven_unless_somebody_will_tell() {
     assert_eq!(session.read_from_master(&session.requirement(), &renamed, &ancestry, true), Step::Wait);
     wrote(&session, &renamed);
     assert!(session.requirement().needs_master, "the write does not decide it");
-    ancestry.note_told(history(2), None);
-    ancestry.note_new_name(history(1), history(2));
+    ancestry.record_rename(id(1), id(2));
     assert_eq!(session.read_from_master(&session.requirement(), &renamed, &ancestry, true), Step::Accept);
     assert!(!session.requirement().needs_master);
     assert_eq!(read(&session, &master(at(3, 30), None), &ancestry), Step::Tell(Loss::Unproven));
@@ -142,7 +140,7 @@ fn an_answer_of_a_former_master_does_not_lead_back() {
     let (session, ancestry) = (Session::default(), Ancestry::default());
     wrote(&session, &master(at(1, 10), None));
     let (before, next) = (session.requirement(), master(at(2, 50), Some((1, 21))));
-    ancestry.note(&next);
+    ancestry.record(next.history());
     wrote(&session, &next);
     session.wrote(&before, &master(at(1, 20), None), &ancestry);
     assert_eq!((session.take_loss(), seen(&session)), (None, Seen::At(at(2, 50))));
@@ -155,8 +153,8 @@ fn a_read_of_a_former_master_is_neither_accepted_nor_a_loss() {
     let (session, ancestry) = (Session::default(), Ancestry::default());
     let next = master(at(2, 50), Some((1, 21)));
     wrote(&session, &next);
-    ancestry.note(&next);
-    ancestry.note_in_office(history(2));
+    ancestry.record(next.history());
+    ancestry.set_current_history(id(2));
     assert_eq!(read(&session, &master(at(1, 20), None), &ancestry), Step::Wait, "it has less");
     assert_eq!(read(&session, &master(at(1, 30), None), &ancestry), Step::Wait, "it has something else");
     assert_eq!(read(&session, &master(at(3, 5), None), &ancestry), Step::Wait, "it came back empty");
@@ -169,8 +167,8 @@ fn where_a_successor_was_no_master_after_all_it_is_told_once() {
     let (session, ancestry) = (Session::default(), Ancestry::default());
     let usurper = master(at(2, 50), Some((1, 21)));
     wrote(&session, &usurper);
-    ancestry.note(&usurper);
-    ancestry.note_in_office(history(1));
+    ancestry.record(usurper.history());
+    ancestry.set_current_history(id(1));
     assert_eq!(read(&session, &master(at(1, 30), None), &ancestry), Step::Tell(Loss::Unproven));
     assert_eq!(read(&session, &master(at(1, 30), None), &ancestry), Step::Accept);
 }
@@ -213,8 +211,7 @@ fn a_late_answer_does_not_lead_back_behind_a_new_name() {
     wrote(&session, &master(at(2, 40), None));
     let before = session.requirement();
     wrote(&session, &master(at(2, 50), None));
-    ancestry.note_told(history(2), None);
-    ancestry.note_new_name(history(1), history(2));
+    ancestry.record_rename(id(1), id(2));
     assert_eq!(session.read_from_master(&before, &master(at(2, 45), None), &ancestry, true), Step::Accept);
     assert_eq!((seen(&session), session.requirement().needs_master), (Seen::At(at(2, 50)), false));
 }
@@ -223,9 +220,9 @@ fn a_late_answer_does_not_lead_back_behind_a_new_name() {
 fn a_replica_two_failovers_on_leads_the_session_along() {
     let (session, ancestry) = (Session::default(), Ancestry::default());
     wrote(&session, &master(at(1, 10), None));
-    ancestry.note(&master(at(2, 50), Some((1, 21))));
-    ancestry.note(&master(at(3, 80), Some((2, 61))));
-    let far = evidence(EvidenceSource::Replica, at(3, 90), None);
+    ancestry.record(master(at(2, 50), Some((1, 21))).history());
+    ancestry.record(master(at(3, 80), Some((2, 61))).history());
+    let far = Evidence::example(EvidenceSource::Replica, at(3, 90), None);
     assert_eq!(session.read_from_replica(&far, &ancestry), Step::Accept);
     assert_eq!((seen(&session), session.requirement().needs_master), (Seen::At(at(3, 90)), false));
 }
@@ -235,9 +232,9 @@ fn a_replica_of_a_lost_branch_is_not_read_from() {
     let (session, ancestry) = (Session::default(), Ancestry::default());
     wrote(&session, &master(at(1, 100), None));
     let next = master(at(2, 200), Some((1, 120)));
-    ancestry.note(&next);
+    ancestry.record(next.history());
     wrote(&session, &next);
-    let lost = evidence(EvidenceSource::Replica, at(1, 150), None);
+    let lost = Evidence::example(EvidenceSource::Replica, at(1, 150), None);
     assert_eq!(session.read_from_replica(&lost, &ancestry), Step::Wait);
     assert_eq!((read(&session, &next, &ancestry), session.take_loss()), (Step::Accept, None));
 }
