@@ -85,9 +85,8 @@ fn at_intervals_the_provider_is_asked_at_once_and_on_request_until_the_monitor_i
     let server = || monitor.store.servers().first().cloned();
     wait_until("it is asked more often without a master", || server().is_some());
     let server = server().unwrap();
-    assert!(!server.take_worker(), "it has one");
     wait_until("the node is asked", || monitor.store.has_asked_all_since(Instant::now() - Duration::from_secs(20)));
-    assert!(trigger.is_alive());
+    assert!(trigger.is_alive() && !server.take_worker(), "it has one");
     drop(monitor);
     wait_until("the workers end", || !trigger.is_alive() && Arc::strong_count(&server) == 1);
 }
