@@ -7,6 +7,7 @@ mod around;
 mod evidence_request;
 mod fence_request;
 mod info_request;
+mod loss;
 mod message;
 mod mode;
 mod state;

@@ -9,7 +9,7 @@ use redis::Value;
 use super::evidence_request::{EvidenceRequest, Shown};
 use super::fence_request::{FenceEvidence, FenceRequest, is_fence, touch};
 use super::info_request::{Confirmed, Form, InfoRequest};
-use super::message;
+use super::message::{Answer, loss_error};
 use super::mode::SessionMode;
 use super::state::{Kind, Raise, Requirement, Session};
 use super::token::Seen;
@@ -118,7 +118,7 @@ impl<'a> SessionCall<'a> {
         let is_read = request.is_read();
         let session = self.asked.session.as_deref();
         if is_read && let Some(loss) = session.and_then(Session::take_loss) {
-            return Err(message::loss_error(loss));
+            return Err(loss_error(loss));
         }
         let mut around = SessionAround::of(self, request);
         if let Some(why) = around.why_master
@@ -285,23 +285,17 @@ impl<'a> SessionAround<'a> {
     }
 
     /// Takes what a server said beside a reply into account.
-    fn verify_evidence(
-        &self,
-        request: &Request<'_>,
-        server: &Assigned,
-        reply: &Reply,
-        shown: Shown,
-    ) -> Result<(), Fault> {
-        if is_answer(request, reply) {
+    fn verify_evidence(&self, answer: Answer<'_>, reply: &Reply, shown: Shown) -> Result<(), Fault> {
+        if is_answer(answer.request, reply) {
             let verification = self.verification.as_ref();
-            return verification.map_or(Ok(()), |verification| verification.verify(server, request, shown));
+            return verification.map_or(Ok(()), |verification| verification.verify(answer, shown));
         }
         // Nothing was executed: there is nothing to prove. But the fence may have been raised.
         if let (Some(verification), Some(raising), Shown::Fence(FenceEvidence::Raised { .. })) =
             (&self.verification, &self.raising, &shown)
         {
             raising.is_spent.set(true);
-            verification.verify(server, request, shown)?;
+            verification.verify(answer, shown)?;
         }
         Ok(())
     }
@@ -351,16 +345,15 @@ impl Around for SessionAround<'_> {
         unpacked: Unpacked<Self::Evidence>,
     ) -> Result<Reply, Fault> {
         let Unpacked { reply, evidence: (shown, confirmed), is_refused_in_this_form } = unpacked;
+        let answer = Answer { server, request };
         if is_refused_in_this_form {
-            return Err(message::respell(server, request));
+            return Err(answer.respell());
         }
-        self.verify_evidence(request, server, &reply, shown)?;
+        self.verify_evidence(answer, &reply, shown)?;
         match confirmed {
             _ if reply.has_error() || !is_answer(request, &reply) || is_void(request, &reply) => Ok(reply),
-            Some(Ok(confirmed)) if confirmed < self.replicas => {
-                Err(message::unacknowledged(server, request, confirmed, self.replicas))
-            }
-            Some(Err(refusal)) => Err(message::unconfirmed(server, request, refusal)),
+            Some(Ok(confirmed)) if confirmed < self.replicas => Err(answer.unacknowledged(confirmed, self.replicas)),
+            Some(Err(refusal)) => Err(answer.unconfirmed(refusal)),
             _ => Ok(reply),
         }
     }

@@ -3,13 +3,11 @@
 mod epoch;
 mod fenced;
 mod fences;
-mod loss;
 mod memory;
 mod proof;
 mod strict;
 
 pub(super) use self::epoch::Kind;
 pub(super) use self::fences::{FENCE_LIVES, Passed, Raise, Raised};
-pub(super) use self::loss::Loss;
 pub(crate) use self::memory::Session;
 pub(super) use self::memory::{Requirement, Step};

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::state::Loss;
+use super::loss::Loss;
 use crate::hash::Fnv;
 use crate::replication::{Position, ReplicationId};
 
@@ -234,7 +234,7 @@ impl<'de> Deserialize<'de> for Token {
 mod tests {
     use super::{FARTHEST, FORMAT, Fence, LONGEST, Seen, Token, check};
     use crate::replication::{Position, ReplicationId};
-    use crate::session::state::Loss;
+    use crate::session::loss::Loss;
     use base64::Engine;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD;
     use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use super::evidence_request::Shown;
 use super::fence_request::{Counts, FenceEvidence, Greeted};
 use super::info_request::InfoEvidence;
-use super::message;
-use super::state::{Loss, Passed, Raised, Requirement, Session, Step};
+use super::loss::Loss;
+use super::message::Answer;
+use super::state::{Passed, Raised, Requirement, Session, Step};
 use crate::classification::{Classification, Request};
 use crate::events;
 use crate::replication::{Evidence, EvidenceSource, Position, Role};
@@ -24,7 +25,16 @@ enum Refused {
     Lost(Loss),
 }
 
-/// What is checked by the server's own account.
+impl Refused {
+    fn fault(self, answer: Answer<'_>) -> Fault {
+        match self {
+            Self::Behind => answer.behind(),
+            Self::Lost(loss) => answer.lost(loss),
+        }
+    }
+}
+
+/// What the reply to one call has to prove.
 #[derive(Debug)]
 pub(super) struct Verification<'a> {
     pub(super) session: Option<&'a Session>,
@@ -35,7 +45,7 @@ pub(super) struct Verification<'a> {
 }
 
 impl Verification<'_> {
-    /// What a node has that is no staler than asked for at this time, if anybody knows.
+    /// Returns what a node contains that is no staler than asked for at this time, if that is known.
     pub(super) fn freshest_at(&self, now: Instant) -> Option<Position> {
         let bound = self.staleness.filter(|bound| *bound >= SHORTEST_BOUND)?;
         self.store.history().timeline.at(now.checked_sub(bound)?)
@@ -58,13 +68,14 @@ impl Verification<'_> {
         (!self.store.is_monitored()).then_some(text)
     }
 
-    /// What a node should have, so that it is likely to prove the reply to a read.
+    /// Returns what a node should contain, so that it is likely to prove the reply to a read.
     pub(super) fn hint(&self, now: Instant) -> Hint {
         self.requirement.seen.position().or_else(|| self.freshest_at(now)).map_or(Hint::InStep, Hint::At)
     }
 
-    /// Checks what a node said beside its reply, and remembers it for the next choice.
-    pub(super) fn verify(&self, server: &Assigned, request: &Request<'_>, shown: Shown) -> Result<(), Fault> {
+    /// Checks what a server said beside its reply, and records it for the next selection.
+    pub(super) fn verify(&self, answer: Answer<'_>, shown: Shown) -> Result<(), Fault> {
+        let Answer { server, request } = answer;
         let checked = match shown {
             // A write that went without the fence of its session.
             Shown::Nothing => {
@@ -76,13 +87,9 @@ impl Verification<'_> {
             Shown::Info { mut before, mut after } => {
                 let accounts = [&mut before, &mut after].into_iter().flatten().flatten();
                 accounts.for_each(|evidence| self.record(server, evidence));
-                if request.is_read() {
-                    self.read(server, request, before, after)
-                } else {
-                    self.write(server, request, after)
-                }
+                if request.is_read() { self.read(answer, before, after) } else { self.write(answer, after) }
             }
-            Shown::Fence(word) => self.fence(server, request, word),
+            Shown::Fence(evidence) => self.fence(answer, evidence),
         };
         match &checked {
             Ok(()) if request.is_read() => server.progress.proved(),
@@ -99,44 +106,38 @@ impl Verification<'_> {
         if evidence.is_master() {
             let (ancestry, history) = (&self.store.history().ancestry, evidence.position.history);
             ancestry.record(evidence.history());
-            if !ancestry.is_current(history) && self.is_in_office(server) {
+            if !ancestry.is_current(history) && self.is_master_now(server) {
                 ancestry.set_current_history(history);
             }
         }
     }
 
     /// Checks the reply to a read.
-    fn read(
-        &self,
-        server: &Assigned,
-        request: &Request<'_>,
-        before: Option<InfoEvidence>,
-        after: Option<InfoEvidence>,
-    ) -> Result<(), Fault> {
+    fn read(&self, answer: Answer<'_>, before: Option<InfoEvidence>, after: Option<InfoEvidence>) -> Result<(), Fault> {
         let (first, last) = match (before, after) {
             (Some(first), Some(last)) => (first, last),
             (Some(only), None) | (None, Some(only)) => {
-                let only = heard(server, request, only)?;
+                let only = heard(answer, only)?;
                 (Ok(only), Ok(only))
             }
             // An error that came before anything was executed.
             (None, None) => return Ok(()),
         };
-        let (first, last) = (heard(server, request, first)?, heard(server, request, last)?);
-        if first.is_master() && !self.is_in_office(server) {
-            // Whether it is the set's master now is not for it to say.
-            server.observe_role(Role::Master);
+        let (first, last) = (heard(answer, first)?, heard(answer, last)?);
+        if first.is_master() && !self.is_master_now(answer.server) {
+            // A server's own claim is not enough: the topology decides who is the master.
+            answer.server.observe_role(Role::Master);
             return Err(Fault::new(Stage::Deposed, None));
         }
         let accepted = self.accept(&first, &last);
         if let Err(Refused::Lost(loss)) = accepted {
-            tell(server, Some(loss));
+            announce(answer.server, Some(loss));
         }
-        if accepted == Err(Refused::Behind) && (first.is_master() || !self.is_in_line(&first)) {
+        if accepted == Err(Refused::Behind) && (first.is_master() || !self.is_in_current_history(&first)) {
             // There may be another master for so short a time that the monitor has not seen it yet.
             self.store.request_check();
         }
-        accepted.map_err(|refused| fault(server, request, refused))
+        accepted.map_err(|refused| refused.fault(answer))
     }
 
     fn accept(&self, first: &Evidence, last: &Evidence) -> Result<(), Refused> {
@@ -152,7 +153,7 @@ impl Verification<'_> {
             return self.accept_master(session, first).and_then(|()| self.accept_master(session, last));
         }
         let is_proven = matches!(first.source, EvidenceSource::Replica | EvidenceSource::LinkDown)
-            && self.is_in_line(first)
+            && self.is_in_current_history(first)
             && self.requirement.seen.position().is_none_or(|seen| first.contains(seen, &self.store.history().ancestry));
         if self.requirement.needs_master || !is_proven {
             return Err(Refused::Behind);
@@ -164,25 +165,21 @@ impl Verification<'_> {
         }
     }
 
-    /// Tells whether this is the set's master, now and not only when the call began.
-    fn is_in_office(&self, server: &Assigned) -> bool {
-        server.assigned_role == Role::Master && self.store.current().assigns(server)
+    /// Returns whether this is the set's master, now and not only when the call began.
+    fn is_master_now(&self, server: &Assigned) -> bool {
+        server.assigned_role == Role::Master && self.store.assigns(server)
     }
 
-    /// Tells whether the monitor has not asked everybody since the call began.
+    /// Returns whether the monitor has not asked all nodes since the call began.
     fn may_learn_more(&self) -> bool {
         self.store.is_monitored() && !self.store.has_asked_all_since(self.began)
     }
 
-    /// Returns whether a replica has nothing but what the set's master has. Where that one is silent, its successor may be about
-    /// to be found: that counts for replicas which hear a master.
-    fn is_in_line(&self, evidence: &Evidence) -> bool {
-        let hears_successor = || {
-            let topology = self.store.current();
-            topology.master().is_some_and(|master| topology.servers()[master].is_awaited())
-        };
+    /// Returns whether a replica contains nothing but what the set's master contains. Where the master is silent, its successor
+    /// may be about to be found: that counts for replicas whose link is up.
+    fn is_in_current_history(&self, evidence: &Evidence) -> bool {
         self.store.history().ancestry.is_contained_in_current(evidence.position)
-            || (evidence.is_linked() && hears_successor())
+            || (evidence.is_linked() && self.store.awaits_master())
     }
 
     fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Refused> {
@@ -210,32 +207,32 @@ impl Verification<'_> {
     }
 
     /// Checks a reply by what it says of the session's fence.
-    fn fence(&self, server: &Assigned, request: &Request<'_>, word: FenceEvidence) -> Result<(), Fault> {
+    fn fence(&self, answer: Answer<'_>, evidence: FenceEvidence) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
-        let by = server.node.hash();
-        match word {
+        let by = answer.server.node.hash();
+        match evidence {
             FenceEvidence::None => Ok(()),
             FenceEvidence::Passed { greeted, counts, behind } => {
-                self.hear(server, request, greeted)?;
+                self.check_greeting(answer, greeted)?;
                 [Some(counts), behind]
                     .into_iter()
                     .flatten()
-                    .try_for_each(|counts| self.pass(session, server, request, (greeted, counts)))
+                    .try_for_each(|counts| self.check_counts(session, answer, (greeted, counts)))
             }
             FenceEvidence::Raised { raise, count, before } => {
                 let raised = Raised { count, before, by };
-                tell(server, session.raised(&self.requirement, raise, raised, Instant::now()));
+                announce(answer.server, session.raised(&self.requirement, raise, raised, Instant::now()));
                 Ok(())
             }
-            FenceEvidence::Refused { refusal, executed, greeted } if request.is_read() => {
-                self.hear(server, request, greeted)?;
+            FenceEvidence::Refused { refusal, executed, greeted } if answer.request.is_read() => {
+                self.check_greeting(answer, greeted)?;
                 if executed && greeted.is_master && self.requirement.fences().all(|fence| fence.count == 0) {
                     // No fence was ever raised: the master has what there is.
-                    return self.pass(session, server, request, (greeted, Counts::default()));
+                    return self.check_counts(session, answer, (greeted, Counts::default()));
                 }
-                Err(message::no_evidence(server, request, refusal))
+                Err(answer.no_evidence(refusal))
             }
-            FenceEvidence::Refused { refusal, executed: false, .. } => Err(message::unfenced(server, request, refusal)),
+            FenceEvidence::Refused { refusal, executed: false, .. } => Err(answer.unfenced(refusal)),
             FenceEvidence::Refused { .. } => {
                 session.wrote_unfenced(by);
                 Ok(())
@@ -243,65 +240,67 @@ impl Verification<'_> {
         }
     }
 
-    /// Checks who answers a read: what calls itself the master may be none, and not every replica is proven by a fence.
-    fn hear(&self, server: &Assigned, request: &Request<'_>, greeted: Greeted) -> Result<(), Fault> {
+    /// Checks who answers a read: a server that calls itself the master may not be the set's, and a fence does not prove every
+    /// replica.
+    fn check_greeting(&self, answer: Answer<'_>, greeted: Greeted) -> Result<(), Fault> {
         if greeted.is_unordered {
-            server.refused.refuse_fences();
+            answer.server.refused.refuse_fences();
         }
-        if greeted.is_master && !self.is_in_office(server) {
-            // Whether it is the set's master now is not for it to say.
-            server.observe_role(Role::Master);
+        if greeted.is_master && !self.is_master_now(answer.server) {
+            // A server's own claim is not enough: the topology decides who is the master.
+            answer.server.observe_role(Role::Master);
             self.store.request_check();
             return Err(Fault::new(Stage::WrongRole, None));
         }
         let is_proof = greeted.is_master || !greeted.is_unordered;
-        if is_proof { Ok(()) } else { Err(fault(server, request, Refused::Behind)) }
+        if is_proof { Ok(()) } else { Err(answer.behind()) }
     }
 
-    fn pass(
+    fn check_counts(
         &self,
         session: &Session,
-        server: &Assigned,
-        request: &Request<'_>,
+        answer: Answer<'_>,
         (greeted, counts): (Greeted, Counts),
     ) -> Result<(), Fault> {
         let Counts { count, open } = counts;
-        let passed = Passed { is_master: greeted.is_master, count, open, by: server.node.hash() };
+        let passed = Passed { is_master: greeted.is_master, count, open, by: answer.server.node.hash() };
         // A fence has no name that would tell which of two masters is the set's.
-        let is_confirmed = self.is_in_office(server) && !self.may_learn_more();
+        let is_confirmed = self.is_master_now(answer.server) && !self.may_learn_more();
         match session.passed(&self.requirement, passed, is_confirmed) {
             Step::Accept => Ok(()),
             Step::Tell(loss) => {
-                tell(server, Some(loss));
-                Err(fault(server, request, Refused::Lost(loss)))
+                announce(answer.server, Some(loss));
+                Err(answer.lost(loss))
             }
             Step::Wait => {
                 if passed.is_master {
                     self.store.request_check();
                 }
-                Err(fault(server, request, Refused::Behind))
+                Err(answer.behind())
             }
         }
     }
 
     /// Takes the reply to a write into account.
-    fn write(&self, server: &Assigned, request: &Request<'_>, after: Option<InfoEvidence>) -> Result<(), Fault> {
+    fn write(&self, answer: Answer<'_>, after: Option<InfoEvidence>) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
         match after {
             // A pipeline or a transaction that only reads: nothing is lost by asking again.
             Some(Ok(evidence))
-                if evidence.is_master() && request.class == Classification::Master && !request.is_single() =>
+                if evidence.is_master()
+                    && answer.request.class == Classification::Master
+                    && !answer.request.is_single() =>
             {
                 let accepted = self.accept_master(session, &evidence);
-                accepted.map_err(|refused| fault(server, request, refused))?;
+                accepted.map_err(|refused| refused.fault(answer))?;
             }
             Some(Ok(evidence)) if evidence.is_master() => {
-                tell(server, session.wrote(&self.requirement, &evidence, &self.store.history().ancestry));
+                announce(answer.server, session.wrote(&self.requirement, &evidence, &self.store.history().ancestry));
             }
             // Demoted meanwhile: what was read in between may be old.
-            Some(Ok(_)) if request.partial => {
+            Some(Ok(_)) if answer.request.partial => {
                 session.doubt();
-                return Err(fault(server, request, Refused::Behind));
+                return Err(answer.behind());
             }
             _ => session.doubt(),
         }
@@ -309,19 +308,12 @@ impl Verification<'_> {
     }
 }
 
-fn heard(server: &Assigned, request: &Request<'_>, told: InfoEvidence) -> Result<Evidence, Fault> {
-    told.map_err(|none| message::no_evidence(server, request, none.refusal))
+fn heard(answer: Answer<'_>, told: InfoEvidence) -> Result<Evidence, Fault> {
+    told.map_err(|none| answer.no_evidence(none.refusal))
 }
 
-fn fault(server: &Assigned, request: &Request<'_>, refused: Refused) -> Fault {
-    match refused {
-        Refused::Behind => message::behind(server, request),
-        Refused::Lost(loss) => message::lost(server, loss),
-    }
-}
-
-/// Tells the world what a session has lost.
-fn tell(server: &Assigned, loss: Option<Loss>) {
+/// Emits an event for what a session has lost.
+fn announce(server: &Assigned, loss: Option<Loss>) {
     if let Some(loss) = loss {
         let loss = match loss {
             Loss::Lost => "write_lost",

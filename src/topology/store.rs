@@ -264,6 +264,17 @@ impl TopologyStore {
         topology.is_settled() && topology.master().is_some_and(is_it)
     }
 
+    /// Returns whether this server belongs to the set in the same role, now.
+    pub(crate) fn assigns(&self, server: &Assigned) -> bool {
+        self.current.read().assigns(server)
+    }
+
+    /// Returns whether the monitor waits for an answer of the master.
+    pub(crate) fn awaits_master(&self) -> bool {
+        let topology = self.current();
+        topology.master().is_some_and(|master| topology.servers()[master].is_awaited())
+    }
+
     /// Returns for how long no available node has been known as the master; `None` if one is.
     pub(crate) fn out_for(&self) -> Option<Duration> {
         let topology = self.current();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::epoch::{Epoch, Kind};
 use super::fences::{FENCE_LIVES, Passed, Raise, Raised};
-use super::loss::Loss;
 use super::memory::{Requirement, Session, State, Step};
+use crate::session::loss::Loss;
 use crate::session::token::{Fence, Seen};
 
 /// How old a token's fence may be that was just resumed: after this time its session raises one of its own.

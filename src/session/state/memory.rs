@@ -3,8 +3,8 @@
 use parking_lot::Mutex;
 
 use super::fences::Fences;
-use super::loss::Loss;
 use crate::replication::Position;
+use crate::session::loss::Loss;
 use crate::session::mode::SessionMode;
 use crate::session::token::{Fence, Seen, Token};
 

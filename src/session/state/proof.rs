@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::epoch::{Before, Epoch};
 use super::fences::{Fences, Passed, Raise, Raised};
-use super::loss::Loss;
 use super::memory::{Requirement, State, Step};
+use crate::session::loss::Loss;
 use crate::session::token::{Fence, Seen};
 
 impl State {

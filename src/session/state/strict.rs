@@ -1,8 +1,8 @@
 //! What a session has seen, by the server's own account of its history.
 
-use super::loss::Loss;
 use super::memory::{Place, Requirement, Session, State, Step};
 use crate::replication::{Ancestry, Evidence, Position, Proof, Relation};
+use crate::session::loss::Loss;
 use crate::session::token::Seen;
 
 impl Session {

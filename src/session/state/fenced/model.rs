@@ -8,7 +8,8 @@ use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
 use proptest::test_runner::TestCaseError;
 
 use crate::session::SessionMode;
-use crate::session::state::{Kind, Loss, Passed, Raise, Raised, Requirement, Session, Step};
+use crate::session::loss::Loss;
+use crate::session::state::{Kind, Passed, Raise, Raised, Requirement, Session, Step};
 
 const SERVERS: usize = 3;
 

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::{RESUMED_FOR, SETTLED_AFTER};
 use crate::replication::examples::at;
-use crate::session::state::{FENCE_LIVES, Kind, Loss, Passed, Raise, Raised, Requirement, Session, Step};
+use crate::session::loss::Loss;
+use crate::session::state::{FENCE_LIVES, Kind, Passed, Raise, Raised, Requirement, Session, Step};
 use crate::session::token::{Fence, Seen};
 use crate::session::{SessionMode, Token};
 

@@ -2,7 +2,8 @@
 
 use crate::replication::examples::{at, id};
 use crate::replication::{Ancestry, Evidence, EvidenceSource, Position};
-use crate::session::state::{Loss, Session, Step};
+use crate::session::loss::Loss;
+use crate::session::state::{Session, Step};
 use crate::session::{Seen, SessionMode};
 
 fn master(position: Position, earlier: Option<(u8, u64)>) -> Evidence {
