@@ -19,7 +19,7 @@ use crate::monitor::{Monitor, cannot_start};
 use crate::pool::{Housekeeping, Limits, Means, Resolver};
 use crate::retry::Budget;
 use crate::selection::{Permits, ReadFrom, Selector};
-use crate::session::{Asked, SessionMode};
+use crate::session::SessionMode;
 use crate::strategy::{PeakEwma, Strategy};
 use crate::topology::{ServerSettings, TopologyProvider, TopologyStore};
 
@@ -365,7 +365,7 @@ impl Builder {
         let selector = Selector { strategy, permits };
         let shared = Shared { router: Router { store, monitor, classifier, selector, budget }, session_mode, fixed };
         let call = CallOptions { read_from: self.read_from, deadline: self.deadline };
-        let options = Options { call, asked: Asked::default() };
+        let options = Options { call, asked: None };
         Ok(ReplicatedClient { shared: Arc::new(shared), options })
     }
 

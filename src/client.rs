@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use redis::{Cmd, FromRedisValue, Value};
+
 use crate::call::{CallOptions, Pinned, Plain, Router, Served, Stop, run};
-use crate::classification::{Classifier, Request};
-use crate::error::Result;
+use crate::classification::{Classification, Classifier, Request};
+use crate::error::{Error, Result};
 use crate::events;
 use crate::provider::Fixed;
 use crate::retry::Reply;
@@ -15,12 +17,12 @@ use crate::session::{Asked, Seen, SessionCall, SessionMode};
 
 mod dedicated;
 mod explain;
-mod query;
+mod message;
 mod session;
 mod set;
 
 pub use self::dedicated::Target;
-pub(crate) use self::query::type_name;
+pub(crate) use self::message::type_name;
 
 /// A handle to a master and its replicas.
 ///
@@ -64,10 +66,39 @@ pub(crate) struct Shared {
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) call: CallOptions,
-    pub(crate) asked: Asked,
+    /// What is asked of a reply, beside being one.
+    pub(crate) asked: Option<Asked>,
 }
 
 impl ReplicatedClient {
+    /// Runs any command and converts its reply.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ErrorKind`](crate::ErrorKind) but [`Config`](crate::ErrorKind::Config).
+    /// [`Refused`](crate::ErrorKind::Refused) are commands that change the state of a connection, steps of a transaction (see [`connection`](Self::connection)) and cursors other than 0.
+    pub fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T> {
+        let packed = cmd.get_packed_command();
+        let request =
+            Request::packed(cmd, &packed, self.classifier()).map_err(|_| Error::refused("an empty command"))?;
+        // A call on its own can serve it, on whatever connection it gets.
+        let is_simple =
+            request.class != Classification::Connection && !request.continues_scan && request.step().is_none();
+        if !is_simple || cmd.is_no_response() {
+            return Err(message::refusal(&request));
+        }
+        let mut served = self.call(&request, Affinity::Any)?;
+        let value = match std::mem::take(&mut served.reply) {
+            Reply::One(value) => value,
+            // A command never gets the replies of a pipeline.
+            Reply::Many { kept, .. } => Value::Array(kept),
+        };
+        let value = value.extract_error().map_err(|cause| message::failure(&request, &served, cause))?;
+        let what = message::kind_of(&value);
+        // The redis crate's error quotes the value.
+        T::from_redis_value(value).map_err(|_| message::misfit::<T>(&request, &served, what))
+    }
+
     /// Routes a request and returns the reply.
     #[inline]
     pub(crate) fn call(&self, request: &Request<'_>, affinity: Affinity<'_>) -> Result<Served> {
@@ -83,11 +114,9 @@ impl ReplicatedClient {
         affinity: Affinity<'_>,
         began_at: Option<Seen>,
     ) -> Result<(Served, Option<Seen>)> {
-        let Options { call, asked } = &self.options;
-        let called = if asked.is_nothing() {
-            run(self.router(), request, *call, affinity, &Plain).map(|served| (served, None))
-        } else {
-            self.session_call(began_at).run(request, affinity)
+        let called = match self.session_call(began_at) {
+            None => run(self.router(), request, self.options.call, affinity, &Plain).map(|served| (served, None)),
+            Some(call) => call.run(request, affinity),
         };
         called.or_else(|stop| self.stopped(request, stop))
     }
@@ -101,14 +130,17 @@ impl ReplicatedClient {
         began: Instant,
     ) -> Result<(Reply, Option<Seen>)> {
         let options = self.options.call.since(began);
-        if !proves || self.options.asked.is_nothing() {
-            return pinned.run(self.router(), request, options, &Plain).map(|reply| (reply, None));
+        match self.session_call(began_at).filter(|_| proves) {
+            None => pinned.run(self.router(), request, options, &Plain).map(|reply| (reply, None)),
+            Some(call) => SessionCall { options, ..call }.run_pinned(pinned, request),
         }
-        SessionCall { options, ..self.session_call(began_at) }.run_pinned(pinned, request)
     }
 
-    fn session_call(&self, began_at: Option<Seen>) -> SessionCall<'_> {
-        SessionCall { router: self.router(), options: self.options.call, asked: &self.options.asked, began_at }
+    /// Returns what is asked of the reply to a call; `None`: nothing.
+    #[inline]
+    fn session_call(&self, began_at: Option<Seen>) -> Option<SessionCall<'_>> {
+        let asked = self.options.asked.as_ref()?;
+        Some(SessionCall { router: self.router(), options: self.options.call, asked, began_at })
     }
 
     /// Ends a call that was not answered, or sends to the master what a replica took for a write, and remembers what the

@@ -1,15 +1,18 @@
 //! Who may serve an attempt, in what order, and who picks. Decisions only, without I/O.
 
-mod decide;
 mod decision;
 mod exclusions;
+mod explain;
 mod permits;
+mod rank;
 mod read_from;
 mod select;
 
-pub(crate) use self::decide::{Contender, Contenders, Excluded, Moment, Need, NoSelection, Suits, decide, exclusions};
 pub use self::decision::{Decision, Exclusion, Measures};
 pub(crate) use self::exclusions::Exclusions;
+pub(crate) use self::explain::exclusions;
 pub(crate) use self::permits::Permits;
 pub use self::read_from::{ParseReadFromError, ReadFrom};
-pub(crate) use self::select::{Affinity, Selected, Selector};
+pub(crate) use self::select::{
+    Affinity, Contender, Contenders, Excluded, Moment, Need, NoSelection, Selected, Selector, Suits, decide,
+};

@@ -9,7 +9,7 @@ use crate::addr::NodeAddr;
 use crate::call::Around;
 use crate::classification::{Classification, Request};
 use crate::node::Node;
-use crate::selection::{Decision, Excluded, Exclusion, Measures, Need, decide, exclusions};
+use crate::selection::{Decision, Excluded, Exclusion, Measures, Need, Suits, decide, exclusions};
 use crate::session::{Session, SessionAround};
 use crate::topology::{Assigned, Snapshot};
 
@@ -36,11 +36,13 @@ impl ReplicatedClient {
             return nowhere(request.class, request.to_string(), Exclusion::Refused);
         }
         let call = self.session_call(None);
-        if request.is_read() && self.options.asked.session.as_deref().is_some_and(Session::has_loss) {
+        let session = call.as_ref().and_then(|call| call.asked.session.as_deref());
+        if request.is_read() && session.is_some_and(Session::has_loss) {
             return nowhere(request.class, request.to_string(), Exclusion::Unproven);
         }
-        let around = SessionAround::of(&call, &request);
-        let suits = |server: &Assigned| around.rank(&topology, server, now);
+        let around = call.as_ref().map(|call| SessionAround::of(call, &request));
+        let suits =
+            |server: &Assigned| around.as_ref().map_or(Suits::Likely, |around| around.rank(&topology, server, now));
         let set = topology.contenders();
         let need = Need {
             is_read: request.is_read(),

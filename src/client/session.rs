@@ -40,7 +40,7 @@ impl ReplicatedClient {
     /// session. Sends nothing.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
-        self.options.asked.session.as_deref().map(Session::token)
+        self.options.asked.as_ref()?.session.as_deref().map(Session::token)
     }
 
     /// Returns a handle with a session of its own that has seen what the token has seen, in this process or in another.
@@ -52,7 +52,7 @@ impl ReplicatedClient {
     #[must_use]
     pub fn resume(&self, token: &Token) -> Self {
         let session = Some(Arc::new(Session::resume(token, self.shared.session_mode)));
-        self.asking(Asked { session, ..self.options.asked.clone() })
+        self.asking(Asked { session, ..self.asked() })
     }
 
     /// Returns a handle whose reads are served only by nodes that contain everything written longer ago than `bound`.
@@ -71,7 +71,7 @@ impl ReplicatedClient {
         if bound >= SHORTEST_BOUND && store.history().keep_pace(bound / 2) {
             store.request_check();
         }
-        self.asking(Asked { max_staleness: Some(bound), ..self.options.asked.clone() })
+        self.asking(Asked { max_staleness: Some(bound), ..self.asked() })
     }
 
     /// Returns a handle each of whose writes waits until that many replicas have confirmed it, for `limit` at most: `WAIT`,
@@ -85,10 +85,14 @@ impl ReplicatedClient {
     #[must_use]
     pub fn acknowledged_by(&self, replicas: u32, limit: Duration) -> Self {
         let confirmation = Some(Confirmation { replicas, limit });
-        self.asking(Asked { confirmation, ..self.options.asked.clone() })
+        self.asking(Asked { confirmation, ..self.asked() })
+    }
+
+    fn asked(&self) -> Asked {
+        self.options.asked.clone().unwrap_or_default()
     }
 
     fn asking(&self, asked: Asked) -> Self {
-        self.with(Options { asked, ..self.options.clone() })
+        self.with(Options { asked: Some(asked), ..self.options })
     }
 }

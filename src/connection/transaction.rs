@@ -10,6 +10,7 @@ use crate::classification::{Classification, Replies, Request, TransactionStep};
 use crate::client::ReplicatedClient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::Reply;
+use crate::session::Asked;
 
 /// What a handle has open.
 #[derive(Debug, Default)]
@@ -85,7 +86,7 @@ impl Transaction {
             request.steps(client.classifier()).for_each(|step| state.step(step, false));
             if state.is_queuing && request.class == Classification::Write && request.replies != Replies::One {
                 // Written before a MULTI of the same pipeline.
-                client.options.asked.doubt();
+                client.options.asked.iter().for_each(Asked::doubt);
             }
         }
         !state.is_queuing || request.is_transaction()

@@ -1,6 +1,6 @@
 //! The servers that a call does not ask now, or not again.
 
-use super::decide::{Contender, Excluded};
+use super::select::{Contender, Excluded};
 use crate::addr::NodeAddr;
 use crate::replication::Role;
 

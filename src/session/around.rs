@@ -78,11 +78,6 @@ impl Drop for Raising<'_> {
 }
 
 impl Asked {
-    #[inline]
-    pub(crate) fn is_nothing(&self) -> bool {
-        self.session.is_none() && self.max_staleness.is_none() && self.confirmation.is_none()
-    }
-
     /// Records that something was written whose place in the history is not known yet.
     pub(crate) fn doubt(&self) {
         if let Some(session) = &self.session {

@@ -1,0 +1,65 @@
+//! What a caller is told of one command that was refused, failed, or had a reply of another type.
+
+use redis::{RedisError, Value};
+
+use crate::call::Served;
+use crate::classification::{Classification, Request};
+use crate::error::Error;
+use crate::retry::server_error;
+
+#[cold]
+pub(super) fn refusal(request: &Request<'_>) -> Error {
+    Error::refused(if request.class == Classification::Connection {
+        format!("{request} would change a pooled connection for its next user: use dedicated()")
+    } else if request.continues_scan {
+        format!("{request} goes on with a cursor that only its node knows: use connection() or dedicated()")
+    } else if request.step().is_some() {
+        format!("{request} is a step of a transaction, which needs one connection: use connection() or dedicated()")
+    } else {
+        format!("{request} is to go without a reply, which its connection's next user would get: use dedicated()")
+    })
+}
+
+#[cold]
+pub(super) fn failure(request: &Request<'_>, served: &Served, cause: RedisError) -> Error {
+    server_error(request, cause).on(served.node())
+}
+
+#[cold]
+pub(super) fn misfit<T>(request: &Request<'_>, served: &Served, what: &str) -> Error {
+    let error = Error::conversion(format!("the reply to {request} is {what}, which is no {}", type_name::<T>()));
+    error.on(served.node()).executed(!request.is_read())
+}
+
+/// What a reply is, without what it says.
+pub(super) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Nil => "nil",
+        Value::Int(_) => "an integer",
+        Value::BulkString(_) => "a bulk string",
+        Value::SimpleString(_) | Value::Okay => "a status",
+        Value::VerbatimString { .. } => "a text",
+        Value::Array(_) => "an array",
+        Value::Map(_) => "a map",
+        Value::Set(_) => "a set",
+        Value::Attribute { .. } => "a reply with attributes",
+        Value::Double(_) => "a double",
+        Value::Boolean(_) => "a boolean",
+        Value::BigNumber(_) => "a big number",
+        Value::Push { .. } => "a push message",
+        _ => "of another type",
+    }
+}
+
+/// The name of a type without the paths of its parts: `Vec<String>`.
+pub(crate) fn type_name<T>() -> String {
+    let whole = std::any::type_name::<T>();
+    let mut name = String::with_capacity(whole.len());
+    for part in whole.split_inclusive(|letter: char| !letter.is_alphanumeric() && letter != '_') {
+        match part.strip_suffix(':') {
+            Some(_) => {}
+            None => name.push_str(part),
+        }
+    }
+    name
+}
