@@ -94,7 +94,7 @@ impl ReplicatedClient {
             Reply::Many { kept, .. } => Value::Array(kept),
         };
         let value = value.extract_error().map_err(|cause| message::failure(&request, &served, cause))?;
-        let what = message::kind_of(&value);
+        let what = kind_of(&value);
         // The redis crate's error quotes the value.
         T::from_redis_value(value).map_err(|_| message::misfit::<T>(&request, &served, what))
     }
@@ -203,5 +203,25 @@ impl fmt::Debug for ReplicatedClient {
             out.field("nodes", &nodes);
         }
         out.field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Returns what kind of reply this is, without what it says.
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Nil => "nil",
+        Value::Int(_) => "an integer",
+        Value::BulkString(_) => "a bulk string",
+        Value::SimpleString(_) | Value::Okay => "a status",
+        Value::VerbatimString { .. } => "a text",
+        Value::Array(_) => "an array",
+        Value::Map(_) => "a map",
+        Value::Set(_) => "a set",
+        Value::Attribute { .. } => "a reply with attributes",
+        Value::Double(_) => "a double",
+        Value::Boolean(_) => "a boolean",
+        Value::BigNumber(_) => "a big number",
+        Value::Push { .. } => "a push message",
+        _ => "of another type",
     }
 }

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::events;
 use crate::retry::{Deadline, Failures, Fault, Reply, Setting, Verdict, judge, judge_fault, refused};
 use crate::selection::{Affinity, Exclusions, Moment, Need, NoSelection, ReadFrom, Selected};
-use crate::topology::{Assigned, Server, Topology};
+use crate::topology::{Assigned, Topology};
 
 /// A request that was refused for now is not sent again with less time left: it is certain that it was not executed, and
 /// would not be once a reply is late.
@@ -29,7 +29,7 @@ pub(super) struct Call<'c> {
     exclusions: Exclusions,
     /// The same server is asked again.
     again: Option<Selected<'c>>,
-    failures: Failures<Arc<Server>>,
+    failures: Failures,
     /// The next attempt is no retry: the last server was behind, or may not do what another may.
     is_free: bool,
     /// The call last waited for a permit.
@@ -147,8 +147,7 @@ impl<'c> Call<'c> {
         if !self.topology.is_settled() {
             // Those that lost the request, as long as it is not known who else may serve it.
             let silent = &self.failures.silent;
-            let is_silent = |server: &Assigned| silent.iter().any(|other| Arc::ptr_eq(other, &server.server));
-            self.exclusions.exclude(servers, is_silent);
+            self.exclusions.exclude(servers, |server| silent.contains(server.node.addr()));
         }
     }
 
@@ -171,7 +170,7 @@ impl<'c> Call<'c> {
             },
             Err(fault) => {
                 let judged = judge_fault(self.request, fault);
-                self.failures.count((&server.node, &server.server), fault, &mut self.deadline, judged)
+                self.failures.count(&server.node, fault, &mut self.deadline, judged)
             }
         };
         match (verdict, attempt) {
@@ -204,12 +203,21 @@ impl<'c> Call<'c> {
     /// Records an answer, and what it says of the servers that were asked before.
     #[inline]
     fn conclude(&self, server: &Assigned, reply: &mut Reply) {
-        self.failures.silent.iter().for_each(|server| server.record_loss(self.deadline.now()));
+        if !self.failures.silent.is_empty() {
+            self.blame_silent();
+        }
         server.record_answer();
         if let Some(first) = &self.failures.first_answer {
             message::compare_rights(&self.topology, first, reply, self.deadline.now());
         }
         reply.hide_arguments(self.request);
+    }
+
+    /// Blames the servers that did not answer what was answered now.
+    #[cold]
+    fn blame_silent(&self) {
+        let silent = self.failures.silent.iter().filter_map(|addr| self.topology.find(addr));
+        silent.for_each(|position| self.topology.servers()[position].record_loss(self.deadline.now()));
     }
 
     /// Decides where the call goes after a failed attempt. Returns the end of the call, if this is it.

@@ -1,6 +1,6 @@
 //! What a caller is told of one command that was refused, failed, or had a reply of another type.
 
-use redis::{RedisError, Value};
+use redis::RedisError;
 
 use crate::call::Served;
 use crate::classification::{Classification, Request};
@@ -29,26 +29,6 @@ pub(super) fn failure(request: &Request<'_>, served: &Served, cause: RedisError)
 pub(super) fn misfit<T>(request: &Request<'_>, served: &Served, what: &str) -> Error {
     let error = Error::conversion(format!("the reply to {request} is {what}, which is no {}", type_name::<T>()));
     error.on(served.node()).executed(!request.is_read())
-}
-
-/// What a reply is, without what it says.
-pub(super) fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Nil => "nil",
-        Value::Int(_) => "an integer",
-        Value::BulkString(_) => "a bulk string",
-        Value::SimpleString(_) | Value::Okay => "a status",
-        Value::VerbatimString { .. } => "a text",
-        Value::Array(_) => "an array",
-        Value::Map(_) => "a map",
-        Value::Set(_) => "a set",
-        Value::Attribute { .. } => "a reply with attributes",
-        Value::Double(_) => "a double",
-        Value::Boolean(_) => "a boolean",
-        Value::BigNumber(_) => "a big number",
-        Value::Push { .. } => "a push message",
-        _ => "of another type",
-    }
 }
 
 /// The name of a type without the paths of its parts: `Vec<String>`.

@@ -5,18 +5,19 @@ use arrayvec::ArrayVec;
 use super::deadline::Deadline;
 use super::fault::{Fault, Stage};
 use super::verdict::Verdict;
+use crate::addr::NodeAddr;
 use crate::error::Error;
 use crate::node::{Node, Outcome};
 
 /// A request that was sent and got no complete reply is sent so often in all: perhaps no node can answer it.
 const MOST_SENDINGS: usize = 3;
 
-/// The failed attempts of one call on servers of type `S`.
-#[derive(Debug)]
-pub(crate) struct Failures<S> {
+/// The failed attempts of one call.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
     /// The nodes that took a read and did not answer it. They are blamed once another attempt is answered: before that it
     /// may be the command that nobody can answer.
-    pub(crate) silent: ArrayVec<S, MOST_SENDINGS>,
+    pub(crate) silent: ArrayVec<NodeAddr, MOST_SENDINGS>,
     /// Requests that were sent and got no complete reply, also those that say nothing about their node.
     losses: usize,
     /// Attempts in this round; how many of them met a refused login or certificate, and how many a replica that does not say
@@ -30,26 +31,12 @@ pub(crate) struct Failures<S> {
     pub(crate) first_answer: Option<Error>,
 }
 
-impl<S> Default for Failures<S> {
-    fn default() -> Self {
-        Self {
-            silent: ArrayVec::new(),
-            losses: 0,
-            attempts: 0,
-            refusals: 0,
-            without_evidence: 0,
-            error: None,
-            first_answer: None,
-        }
-    }
-}
-
-impl<S: Clone> Failures<S> {
+impl Failures {
     /// Counts a fault. Returns what becomes of the attempt, and what it says of its node for now.
     #[cold]
     pub(crate) fn count(
         &mut self,
-        (node, server): (&Node, &S),
+        node: &Node,
         fault: &Fault,
         deadline: &mut Deadline,
         (verdict, outcome): (Verdict, Option<Outcome>),
@@ -65,7 +52,7 @@ impl<S: Clone> Failures<S> {
         // That an idle connection died, or was withdrawn, says nothing about the node.
         if outcome.is_some() {
             node.count_failure();
-            let _ = self.silent.try_push(server.clone());
+            let _ = self.silent.try_push(node.addr().clone());
         }
         (if self.losses < MOST_SENDINGS { verdict } else { Verdict::GiveUp }, None)
     }
