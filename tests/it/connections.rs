@@ -1,5 +1,9 @@
 //! `connection()`: every command of the redis crate, routed; scans pinned to one node.
 
+mod shared_endpoint;
+mod transactions;
+mod wear;
+
 use std::collections::HashSet;
 
 use redis::{Commands, ConnectionLike, Iter, RedisResult};

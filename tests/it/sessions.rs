@@ -1,5 +1,13 @@
 //! Sessions: what was written is read, from replicas where they have it.
 
+mod confirmations;
+mod cost;
+mod fence_faults;
+mod fences;
+mod lineages;
+mod outage;
+mod staleness;
+
 use std::thread;
 use std::time::Duration;
 

@@ -6,8 +6,8 @@ use redis_replicated::{Config, ErrorKind, ReplicatedClient};
 
 use super::authority::Valid;
 use super::{Stage, has_openssl};
+use crate::calls::time_limits::signals::{is_alone, run_alone};
 use crate::support::{addrs, wait_until_set_is};
-use crate::time_limits::signals::{is_alone, run_alone};
 
 #[test]
 fn certificates_are_read_from_files() {
@@ -68,5 +68,5 @@ fn signals_fail_no_call() {
 #[ignore = "run by another test, in a process of its own"]
 fn signals_fail_no_call_in_a_process_of_its_own() {
     let Some(stage) = Some(()).filter(|()| is_alone()).and_then(|()| Stage::new(2)) else { return };
-    crate::time_limits::signals::check(&stage.servers, stage.builder());
+    crate::calls::time_limits::signals::check(&stage.servers, stage.builder());
 }

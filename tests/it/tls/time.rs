@@ -8,8 +8,8 @@ use std::time::Duration;
 use redis_replicated::{ReplicatedClient, Result, Target};
 
 use super::authority::Authority;
+use crate::calls::time_limits::lateness::{Calls, assert_each_back_in_time};
 use crate::support::{Fake, never_answer, read_some};
-use crate::time_limits::lateness::{Calls, assert_each_back_in_time};
 
 /// The beginning of a record of 16 000 bytes, with a message of the handshake that is as long as that.
 const BEGINNING: [u8; 9] = [22, 3, 3, 0x3e, 0x80, 2, 0, 0x3e, 0x7c];

@@ -53,7 +53,7 @@ fn calls_are_back_in_time_though_a_look_up_hangs() {
         println!("skipped: this needs a mount namespace and the port of a name server");
         return;
     }
-    let test = "time_limits::names::calls_are_back_in_time_in_a_process_of_its_own";
+    let test = "calls::time_limits::names::calls_are_back_in_time_in_a_process_of_its_own";
     let mut command = settings.command();
     command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--ignored", "--nocapture"]).env(HUNG, "1");
     let run = command.output().unwrap();

@@ -220,7 +220,7 @@ const ALONE: &str = "REDIS_REPLICATED_TEST_RUNS_ALONE";
 #[test]
 fn all_threads_end_with_the_last_handle() {
     // Other tests have clients, too: only a process of its own can count.
-    let test = "set::all_threads_end_with_the_last_handle_in_a_process_of_its_own";
+    let test = "topology::set::all_threads_end_with_the_last_handle_in_a_process_of_its_own";
     let program = std::env::current_exe().unwrap();
     let run = Command::new(program).args(["--exact", test, "--ignored"]).env(ALONE, "1").output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout);

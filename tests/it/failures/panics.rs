@@ -21,7 +21,7 @@ const ALONE: &str = "REDIS_REPLICATED_TEST_RUNS_ALONE";
 
 /// Runs an ignored test of this file in a process of its own: its subscriber is global, and what it does may end the process.
 fn run_alone(test: &str, environment: &[(&str, &str)]) {
-    let test = format!("panics::{test}");
+    let test = format!("failures::panics::{test}");
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", &test, "--ignored", "--test-threads", "1"]).env(ALONE, "1");
     let run = command.envs(environment.iter().copied()).output().unwrap();

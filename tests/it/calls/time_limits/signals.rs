@@ -40,7 +40,7 @@ impl Drop for Signals {
 #[test]
 fn no_call_fails_by_a_hundred_signals_a_second() {
     // The signals are for all threads: not for those of other tests.
-    run_alone("time_limits::signals::no_call_fails_in_a_process_of_its_own");
+    run_alone("calls::time_limits::signals::no_call_fails_in_a_process_of_its_own");
 }
 
 /// Runs a test that is ignored otherwise, in a process of its own.

@@ -114,7 +114,7 @@ const ALONE: &str = "REDIS_REPLICATED_TEST_RUNS_ALONE";
 #[test]
 fn threads_that_ask_a_full_unix_socket_end_with_the_client() {
     // Other tests have clients, too: only a process of its own can count.
-    let test = "time_limits::unix_socket::threads_end_in_a_process_of_its_own";
+    let test = "calls::time_limits::unix_socket::threads_end_in_a_process_of_its_own";
     let program = std::env::current_exe().unwrap();
     let run = Command::new(program).args(["--exact", test, "--ignored"]).env(ALONE, "1").output().unwrap();
     let said = String::from_utf8_lossy(&run.stdout);

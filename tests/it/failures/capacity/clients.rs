@@ -99,7 +99,7 @@ const ALONE: &str = "REDIS_REPLICATED_TEST_RUNS_ALONE";
 #[test]
 fn a_process_without_files_goes_on_with_the_connections_it_has() {
     // Other tests need files: only a process of its own can have none.
-    let test = "capacity::clients::open_connections_serve_in_a_process_of_its_own";
+    let test = "failures::capacity::clients::open_connections_serve_in_a_process_of_its_own";
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -Sn 128 && exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
     let run = command.args(["--exact", test, "--ignored", "--nocapture"]).env(ALONE, "1").output().unwrap();

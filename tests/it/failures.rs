@@ -1,0 +1,11 @@
+//! Nodes, networks and masters that fail, and servers that refuse.
+
+mod capacity;
+mod failover;
+mod faults;
+mod field;
+mod outage;
+mod panics;
+mod refusals;
+mod rights;
+mod survive;

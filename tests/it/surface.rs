@@ -1,0 +1,5 @@
+//! What applications call, see and set, and the tools for their tests.
+
+mod events;
+mod testing;
+mod typed_helpers;
