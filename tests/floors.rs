@@ -50,8 +50,8 @@ const WITHIN: &[(&str, &str)] = &[
     // `Config` is data that calls the methods of a builder, and never the other way round.
     ("config", "builder"),
     ("config", "client"),
-    // The threads of the monitor ask the provider, which knows nothing of threads.
-    ("monitor", "provider"),
+    // Providers take their threads from the monitor, which knows a provider only as the trait that `topology` defines.
+    ("provider", "monitor"),
     // Selection finds who may serve; a strategy picks one of these, and knows nothing of the reason.
     ("selection", "strategy"),
     // Errors and endpoints name a node.
