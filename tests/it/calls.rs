@@ -5,3 +5,4 @@ mod errors;
 mod routing;
 mod strategies;
 pub mod time_limits;
+mod topologies;

@@ -1,5 +1,6 @@
 //! `connection()`: every command of the redis crate, routed; scans pinned to one node.
 
+mod generations;
 mod shared_endpoint;
 mod transactions;
 mod wear;
