@@ -117,10 +117,20 @@ fn connections_that_end_eject_their_node() {
 }
 
 #[test]
+fn connections_that_end_at_a_change_of_role_do_not_speak_against_the_node() {
+    let stage = Stage::start();
+    let reads = stage.hold_reads();
+    promote(stage.servers.replica(0));
+    wait_until("it is seen as a master", || stage.node().role == Role::Master);
+    // The connections on which the reads wait led to a replica.
+    stage.end_connections(reads);
+    assert_eq!(stage.node().failed, 0, "{}", stage.client.snapshot());
+}
+
+#[test]
 fn connections_that_end_after_a_change_of_role_do_not_eject_the_node() {
     let stage = Stage::start();
     let reads = stage.hold_reads();
-    // Its present connections lead to a replica; once it was a master, all are opened anew.
     promote(stage.servers.replica(0));
     wait_until("it is seen as a master", || stage.node().role == Role::Master);
     follow(stage.servers.replica(0), stage.servers.master());
