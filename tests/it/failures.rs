@@ -4,6 +4,7 @@ mod capacity;
 mod failover;
 mod faults;
 mod field;
+mod hangs;
 mod outage;
 mod panics;
 mod refusals;

@@ -5,7 +5,7 @@ mod monitor;
 mod names;
 mod peers;
 pub mod signals;
-mod unix_socket;
+pub mod unix_socket;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

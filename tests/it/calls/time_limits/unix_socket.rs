@@ -14,14 +14,14 @@ use super::{get, set};
 use crate::support::{follow, set_with_key, wait_until};
 
 /// A server whose unix socket takes no more connections.
-struct FullSocket {
+pub struct FullSocket {
     servers: ReplicaSet,
     path: String,
     waiting: Vec<Socket>,
 }
 
 impl FullSocket {
-    fn start() -> Self {
+    pub fn start() -> Self {
         // In the folder of the server, which goes with it.
         let setup = ReplicaSet::setup().setting("unixsocket", "full.sock").setting("tcp-backlog", "4");
         let servers = setup.start().unwrap();
@@ -31,7 +31,7 @@ impl FullSocket {
     }
 
     /// Stops the server and fills its backlog.
-    fn fill(&mut self) {
+    pub fn fill(&mut self) {
         self.servers.master().pause().unwrap();
         let addr = SockAddr::unix(&self.path).unwrap();
         let connects = || {
@@ -43,7 +43,7 @@ impl FullSocket {
         assert!((1..100).contains(&self.waiting.len()), "{} wait", self.waiting.len());
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("unix://{}", self.path)
     }
 }
