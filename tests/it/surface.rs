@@ -1,5 +1,6 @@
 //! What applications call, see and set, and the tools for their tests.
 
+mod defaults;
 mod events;
 mod testing;
 mod typed_helpers;
