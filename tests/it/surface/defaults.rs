@@ -162,7 +162,7 @@ fn the_master_serves_half_a_pool_of_fallback_reads_and_further_ones_wait_250_ms(
             client.get::<String>("k").unwrap();
             client.snapshot().nodes[1].ejected
         });
-        let read = redis::cmd("XREAD").arg("BLOCK").arg(0).arg("STREAMS").arg("news").arg("$").clone();
+        let read = redis::cmd("XREAD").arg("BLOCK").arg(25_000).arg("STREAMS").arg("news").arg("$").clone();
         thread::scope(|scope| {
             let reads: Vec<_> = (0..expected).map(|_| scope.spawn(|| client.query::<redis::Value>(&read))).collect();
             let blocked =
