@@ -199,6 +199,7 @@ fn count_up(client: &ReplicatedClient, progress: &Progress) {
             // What became of it, the sessions see.
             let _ = client.set(KEYS[SHARED], next);
         } else {
+            // The pace of the writers.
             thread::sleep(Duration::from_millis(1));
         }
     }

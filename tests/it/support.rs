@@ -30,6 +30,7 @@ pub fn wait_within(limit: Duration, what: &str, mut condition: impl FnMut() -> b
     let end = Instant::now() + limit;
     while !condition() {
         assert!(Instant::now() < end, "waited in vain: {what}");
+        // The one place where tests wait for a condition.
         thread::sleep(Duration::from_millis(5));
     }
 }

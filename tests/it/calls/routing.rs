@@ -167,6 +167,7 @@ fn blocking_commands_extend_their_limits_by_their_own_argument() {
     crate::support::wait_until("BLPOP blocks", || {
         servers.master().info("clients", "blocked_clients").unwrap().as_deref() == Some("1")
     });
+    // Longer than both limits: that they do not end the call is what is tested.
     std::thread::sleep(4 * short);
     client.rpush("list", "late").unwrap();
     assert_eq!(waiting.join().unwrap().unwrap(), ("list".to_owned(), "late".to_owned()));

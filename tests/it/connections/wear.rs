@@ -72,6 +72,7 @@ fn a_proof_after_a_long_wait_for_a_connection_has_its_time() {
     let loses = AtomicBool::new(true);
     let fake = master(move |command, key| match (command, key) {
         ("HELLO", _) => {
+            // A greeting takes a while: what is left of the limit after the long wait would not do.
             thread::sleep(Duration::from_millis(10));
             Some(GREETING)
         }

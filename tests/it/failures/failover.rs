@@ -32,6 +32,7 @@ impl Log {
             let id = next.fetch_add(1, Ordering::SeqCst);
             let done = client.query::<u64>(redis::cmd("RPUSH").arg("log").arg(id)).is_ok();
             self.written.lock().unwrap().push((id, done.then(Instant::now)));
+            // The pace of the writers.
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -114,6 +115,7 @@ fn first_named(sentinels: &Sentinels, old: &NodeAddr) -> Instant {
                 return Instant::now();
             }
         }
+        // Looks again, often enough for the time that is measured.
         thread::sleep(Duration::from_millis(2));
     }
 }

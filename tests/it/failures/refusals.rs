@@ -250,6 +250,7 @@ fn writes_wait_for_a_busy_master() {
         let write = scope.spawn(|| client.incr("n"));
         let publish = scope.spawn(|| client.query::<i64>(redis::cmd("PUBLISH").arg("c").arg("m")));
         let script = scope.spawn(|| client.query::<i64>(redis::cmd("EVAL").arg("return 7").arg(0)));
+        // So that each is refused at least once: a busy server tells nobody how often it refused.
         thread::sleep(SHORT);
         kill_script(servers.master());
         assert_eq!(write.join().unwrap().unwrap(), 1);
@@ -316,12 +317,14 @@ fn writes_wait_for_the_replicas_of_a_new_master_and_for_those_of_an_old_one_not(
     promote(servers.replica(0));
     wait_until("it is the master", || client.snapshot().nodes[1].assigned_role == Role::Master);
     no_replicas(client.deadline(SHORT).incr("n").unwrap_err());
+    let refused = || servers.replica(0).errors("NOREPLICAS").unwrap();
+    let before = refused();
     thread::scope(|scope| {
         let write = scope.spawn(|| client.incr("n"));
         let pipeline = scope.spawn(|| client.query_pipeline::<()>(redis::pipe().set("a", 1).set("b", 1)));
         let script = scope.spawn(|| client.query::<()>(redis::cmd("EVAL").arg("redis.call('SET', 'c', 1)").arg(0)));
         let transaction = scope.spawn(|| client.query_pipeline::<()>(redis::pipe().atomic().set("d", 1).set("e", 1)));
-        thread::sleep(SHORT);
+        wait_until("all of them are refused", || refused() >= before + 6);
         follow(servers.replica(1), servers.replica(0));
         assert_eq!(write.join().unwrap().unwrap(), 1);
         pipeline.join().unwrap().unwrap();

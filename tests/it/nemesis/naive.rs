@@ -109,6 +109,7 @@ impl Naive<'_> {
         let mut state = State { connections, ..State::default() };
         while self.progress.goes_on() {
             if self.rule.asks_traps() {
+                // The pace of the control: it must not keep the trap from others.
                 thread::sleep(Duration::from_millis(1));
             }
             match self.progress.trap().filter(|_| self.rule.asks_traps()) {

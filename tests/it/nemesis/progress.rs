@@ -31,6 +31,7 @@ impl Progress {
     /// Returns whether there is to be another call.
     pub fn goes_on(&self) -> bool {
         if !self.pause.is_zero() {
+            // The pace of the threads.
             thread::sleep(self.pause);
         }
         !self.stop.load(Ordering::SeqCst)

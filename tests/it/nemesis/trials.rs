@@ -41,6 +41,7 @@ impl Stage<'_> {
         self.set_trap(trial.trap, victim, by_replica);
         self.begin_outage(trial, victim);
         let longest = self.longest_outage.max(SHORTEST_OUTAGE + Duration::from_millis(1));
+        // How long an outage lasts is drawn at random.
         thread::sleep(self.rng.random_range(SHORTEST_OUTAGE..longest));
         if trial.trap.is_unlinked() {
             self.progress.lure_to(victim, 20);

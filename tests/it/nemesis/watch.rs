@@ -106,6 +106,7 @@ impl<'a> Watch<'a> {
     fn stall(&mut self) {
         self.begin_outage();
         self.stage.server(self.stage.master).pause().unwrap();
+        // Shorter than what makes Sentinels fail over, and drawn at random.
         thread::sleep(Duration::from_millis(self.stage.rng.random_range(300..600)));
         self.stage.server(self.stage.master).resume().unwrap();
         self.end_outage();

@@ -63,6 +63,7 @@ impl Counter {
             self.changes.fetch_add(1, Ordering::SeqCst);
             let until = Instant::now() + Duration::from_millis(rng.random_range(0..=longest));
             while Instant::now() < until && !self.stop.load(Ordering::SeqCst) {
+                // A delay lasts for a while, which the end of the test cuts short.
                 thread::sleep(Duration::from_millis(5));
             }
         }
@@ -96,6 +97,7 @@ const LONG: Size = Size { reads: 100_000, changes: 100, pause: Duration::ZERO };
 impl Size {
     fn pause(self) {
         if !self.pause.is_zero() {
+            // The pace of the readers.
             thread::sleep(self.pause);
         }
     }
@@ -255,6 +257,7 @@ fn a_long_bound_beside_a_short_one_is_served_by_replicas() {
     while frozen.elapsed() < Duration::from_millis(6400) {
         client.incr("n").unwrap();
         short.get::<u64>("n").unwrap();
+        // The pace of the calls: that they go on for so long is what is tested.
         thread::sleep(Duration::from_millis(5));
     }
     for _ in 0..20 {

@@ -61,6 +61,7 @@ fn a_delay_holds_each_reply_equally_long() {
         let send = |byte: u8| {
             let time = Instant::now();
             sender.write_all(&[byte]).unwrap();
+            // The pace of the sender: each byte is a reply of its own.
             thread::sleep(Duration::from_millis(10));
             time
         };
@@ -215,6 +216,7 @@ fn no_byte_is_lost_or_moved_when_faults_change_while_bytes_flow() {
         ];
         faults.iter().cycle().take_while(|_| !done.is_finished()).for_each(|fault| {
             proxy.set(*fault).unwrap();
+            // Each fault lasts for a moment in which bytes flow.
             thread::sleep(Duration::from_millis(2));
         });
     });
@@ -278,6 +280,7 @@ fn a_forced_resync_is_a_full_one_and_paused_writes_are_not_applied() {
     let mut read = || redis::cmd("GET").arg("k").query::<String>(&mut connection).unwrap();
     replica.pause_writes(Duration::MAX).unwrap();
     redis::cmd("SET").arg("k").arg("new").exec(&mut master.connection().unwrap()).unwrap();
+    // Nothing tells that the write was not applied: long enough for it.
     thread::sleep(SHORT);
     assert_eq!(read(), "v");
     replica.unpause().unwrap();

@@ -24,6 +24,7 @@ fn drip(mut stream: TcpStream, beginning: &[u8]) {
         if stream.write_all(&[*byte]).is_err() {
             return;
         }
+        // A handshake that drips: that is what is tested.
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -76,6 +76,7 @@ impl TopologyProvider for Scripted {
             Says::Panics => panic!("on purpose"),
             Says::Fails => Err(Error::topology("no idea")),
             Says::Sleeps => {
+                // A provider that takes its time: that is what is tested.
                 thread::sleep(Duration::from_secs(3));
                 Err(Error::topology("slept"))
             }

@@ -242,6 +242,7 @@ fn writes_go_on_when_a_stopped_master_runs_again() {
         assert_eq!(short.get::<String>("k").unwrap(), "v");
         let writer = client.clone();
         let write = thread::spawn(move || (writer.set("n", 2), Instant::now()));
+        // Longer than the response limit: the write has met it before the master runs again.
         thread::sleep(Duration::from_millis(500));
         servers.master().resume().unwrap();
         let resumed = Instant::now();
@@ -301,6 +302,7 @@ fn more_writers_than_connections_outlast_a_black_holed_master() {
     });
     thread::scope(|scope| {
         let writers: Vec<_> = (0..16).map(|_| scope.spawn(|| client.incr("n"))).collect();
+        // Longer than the response limit: the writers have met it before there is another master.
         thread::sleep(Duration::from_millis(500));
         promote(servers.replica(0));
         follow(servers.replica(1), servers.replica(0));

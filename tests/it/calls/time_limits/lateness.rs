@@ -43,6 +43,7 @@ impl Sleepers {
             let (mut latest, time) = (Duration::ZERO, Duration::from_millis(5));
             while !stop.load(Ordering::SeqCst) {
                 let start = Instant::now();
+                // How long a sleep takes is what is measured.
                 thread::sleep(time);
                 latest = latest.max(start.elapsed().saturating_sub(time));
             }
@@ -100,7 +101,6 @@ fn make_calls(
     let client = client.deadline(calls.deadline);
     let sleepers = Sleepers::start();
     let (sender, receiver) = mpsc::channel();
-    // Not all at once: they would all want the processors again when their deadline comes.
     let stagger = calls.deadline / u32::try_from(calls.threads).unwrap() / 2;
     for _ in 0..calls.threads {
         let (client, sender, call) = (client.clone(), sender.clone(), call.clone());
@@ -113,6 +113,7 @@ fn make_calls(
                 }
             }
         });
+        // Not all at once: they would all want the processors again when their deadline comes.
         thread::sleep(stagger);
     }
     drop(sender);

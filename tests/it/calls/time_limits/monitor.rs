@@ -24,6 +24,7 @@ fn slow_replica(login: Duration, question: Duration) -> Fake {
                 let info = "role:slave\r\nmaster_host:127.0.0.1\r\nmaster_port:1\r\nmaster_link_status:up\r\n";
                 (question, format!("${}\r\n{info}\r\n", info.len()))
             };
+            // A node that takes its time: that is what is tested.
             thread::sleep(pause);
             if stream.write_all(answer.as_bytes()).is_err() {
                 return;
@@ -86,8 +87,8 @@ fn a_dripping_master_is_replaced_within_three_seconds_of_the_promotion() {
     client.set("n", "old").unwrap();
     servers.wait_until_in_sync().unwrap();
     proxy.set(NetworkFault::SlowBytes(Duration::from_millis(50))).unwrap();
-    // Everybody waits for the master's next byte by now.
     let _ = client.set("n", "in doubt");
+    // Everybody waits for the master's next byte by then.
     thread::sleep(Duration::from_secs(1));
     promote(servers.replica(0));
     let promoted = Instant::now();

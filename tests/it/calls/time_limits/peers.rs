@@ -41,6 +41,7 @@ pub(super) fn drip(stream: &mut TcpStream, beginning: &[u8], then: u8) {
         if stream.write_all(&[*byte]).is_err() {
             return;
         }
+        // A node that drips: that is what is tested.
         thread::sleep(PAUSE);
     }
 }
@@ -58,6 +59,7 @@ pub(super) fn dripping_greeting() -> Fake {
 pub(super) fn pushing(pause: Duration) -> Fake {
     master(move |stream| {
         while stream.write_all(b">2\r\n+message\r\n+nobody asked\r\n").is_ok() {
+            // A node that pushes at this pace: that is what is tested.
             thread::sleep(pause);
         }
     })
@@ -74,6 +76,7 @@ pub(super) fn slow_taker() -> Fake {
                 [b'*', _, b'\r', b'\n', b'$', b'5', b'\r', b'\n', b'H', ..] => GREETING.to_owned(),
                 [b'*', _, b'\r', b'\n', b'$', b'4', b'\r', b'\n', b'I', ..] => info(),
                 _ => {
+                    // A node that says nothing for a while to what it does not know.
                     thread::sleep(Duration::from_millis(100));
                     continue;
                 }

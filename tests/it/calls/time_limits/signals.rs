@@ -100,6 +100,7 @@ fn watch(client: &ReplicatedClient, stop: &AtomicBool) -> Vec<String> {
         if snapshot.nodes.iter().any(|node| node.ejected) {
             seen.push(snapshot.to_string());
         }
+        // Looks again and again as long as the calls run.
         thread::sleep(Duration::from_millis(5));
     }
     seen

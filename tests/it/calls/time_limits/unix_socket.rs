@@ -142,6 +142,7 @@ fn threads_end_in_a_process_of_its_own() {
     let end = Instant::now() + Duration::from_secs(2) + SLACK;
     while threads() > 0 {
         assert!(Instant::now() < end, "{} threads go on without the client", threads());
+        // Looks again; how long the threads may go on is what is tested.
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -46,6 +46,7 @@ impl Relay {
             });
             server.write_all(&login).unwrap();
             let answer = read_chunk(&mut server);
+            // Logins that take a while, so that several are under way at once.
             thread::sleep(LOGIN);
             // Before the answer: the client may begin the next handshake as soon as it has it.
             count(&counts, &name, |own| own.now -= 1);
@@ -99,6 +100,7 @@ fn storm(clients: usize, set_up: impl Fn(Builder) -> Builder) -> HashMap<String,
     let read = |client: &ReplicatedClient| {
         let traffic = Traffic::run_reads(client, 10, |traffic| {
             traffic.flow(100);
+            // Reads go on while the connections are killed three times.
             thread::sleep(Duration::from_secs(3));
         });
         assert_eq!(traffic.failures(), 0, "{traffic:?}");
@@ -106,6 +108,7 @@ fn storm(clients: usize, set_up: impl Fn(Builder) -> Builder) -> HashMap<String,
     thread::scope(|scope| {
         clients.iter().for_each(|client| _ = scope.spawn(|| read(client)));
         for _ in 0..3 {
+            // Time for new connections, and for what the client does in pauses of up to half a second.
             thread::sleep(Duration::from_millis(900));
             // The clients' alone; the monitor's are among them.
             redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").exec(&mut administrator).unwrap();

@@ -62,6 +62,7 @@ fn a_read_that_takes_longer_than_the_limit_is_sent_three_times_at_most() {
     // What was sent later is executed when the server has time for it; one that is busy for long says nothing else.
     let (mut before, mut attempts) = (None, None);
     wait_until("all scripts have ended", || {
+        // Two looks that differ by nothing, this far apart: there is no further attempt.
         thread::sleep(4 * limit);
         let all = servers.servers().iter().map(|server| server.calls("EVAL_RO").ok()).sum::<Option<u64>>();
         (before, attempts) = (attempts, all);

@@ -124,6 +124,7 @@ impl Traffic {
             if snapshot.nodes.iter().any(|node| node.ejected) {
                 self.ejected.lock().unwrap().get_or_insert_with(|| snapshot.to_string());
             }
+            // Looks again and again as long as the calls run.
             thread::sleep(Duration::from_millis(2));
         }
     }

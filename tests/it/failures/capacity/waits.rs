@@ -50,6 +50,7 @@ fn slow_master(read: Duration) -> (Fake, Arc<AtomicUsize>) {
                 "HELLO" => b"*2\r\n$4\r\nrole\r\n$6\r\nmaster\r\n",
                 "GET" => {
                     seen.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    // Reads that take a while, so that several are under way at once.
                     thread::sleep(read);
                     running.fetch_sub(1, Ordering::SeqCst);
                     b"$1\r\nv\r\n"

@@ -76,6 +76,7 @@ fn chatty(beat: &'static str, is_demoted: Arc<AtomicBool>, is_asked: Arc<AtomicB
                     is_asked.store(true, Ordering::SeqCst);
                     let _ = output.write_all(if beat.len() == 1 { b"$1000000\r\n" } else { b"" });
                     while output.write_all(beat.as_bytes()).is_ok() {
+                        // A node that goes on talking: that is what is tested.
                         thread::sleep(100 * MILLI);
                     }
                     return;
@@ -122,8 +123,8 @@ fn a_write_that_found_the_master_ejected_and_busy_waits_when_it_is_back() {
     let writes: Vec<_> = (0..10)
         .map(|turn| {
             let patient = patient.clone();
-            // One after the other, so that some of them wait at any moment.
             spawn(move || {
+                // One after the other, so that some of them wait at any moment.
                 thread::sleep(10 * turn * MILLI);
                 patient.incr("n")
             })

@@ -22,6 +22,7 @@ fn a_pipeline_whose_last_reply_drips_is_back_in_time() {
             return stream.write_all(b"+v\r\n").is_ok();
         }
         while stream.write_all(b"+").is_ok() {
+            // A node that drips: that is what is tested.
             thread::sleep(20 * MILLI);
         }
         false
@@ -43,6 +44,7 @@ fn a_pipeline_whose_last_reply_drips_is_back_in_time() {
 #[test]
 fn a_large_pipeline_of_reads_to_a_peer_that_never_reads_is_back_in_time() {
     let peer = Fake::start("master", |stream| {
+        // A node that does not read: longer than the deadline.
         thread::sleep(5 * SECOND);
         never_answer(stream);
     });
