@@ -160,7 +160,7 @@
 //! * replicas that synchronise, are cut off, lag or hold another history come after those in sync, or never
 //!   `topology::sync_states::*` `failures::faults::a_loading_replica_is_left_alone`
 //!   `topology::roles::a_replica_that_is_cut_off_serves_only_where_no_master_lives`
-//!   `lib::a_follower_of_a_demoted_master_diverges_from_where_histories_part`
+//!   `lib::a_follower_of_a_demoted_master_diverges_from_where_the_histories_do`
 //! * `max_staleness` bounds how old a reply may be, from 50 ms
 //!   `sessions::staleness::no_bounded_read_is_older_than_its_bound`
 //!   `sessions::staleness::below_the_shortest_bound_only_the_master_serves`

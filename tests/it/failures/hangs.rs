@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -110,32 +110,45 @@ fn counting(greets: bool) -> (Fake, Arc<AtomicUsize>) {
     (fake, most)
 }
 
-/// Makes calls on many threads until they have waited for a second; returns the most connections that were open at once.
-fn most_connections(greets: bool, blocks: bool, set_up: impl Fn(Builder) -> Builder) -> usize {
+/// Has calls on many threads hang; returns how many connections were open at most, once there are as many as expected.
+fn most_connections(expected: usize, greets: bool, blocks: bool, set_up: impl Fn(Builder) -> Builder) -> usize {
+    const CALLERS: usize = 64;
     let (hung, most) = counting(greets);
     let builder = ReplicatedClient::builder().master(hung.url()).monitor_interval(Duration::ZERO);
-    let builder = builder.connect_timeout(HANG).response_timeout(HANG).deadline(Duration::from_secs(1));
+    let builder = builder.connect_timeout(HANG).response_timeout(HANG).checkout_timeout(HANG).deadline(HANG);
     let client = set_up(builder).build().unwrap();
-    let is_blocking = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for _ in 0..64 {
-            scope.spawn(|| {
-                if blocks && is_blocking.fetch_xor(true, Ordering::SeqCst) {
-                    client.query::<()>(redis::cmd("BLPOP").arg("list").arg("0.1")).unwrap_err();
-                } else {
-                    client.get::<String>("k").unwrap_err();
-                }
-            });
-        }
-    });
+    let under_way = Arc::new(AtomicUsize::new(0));
+    for caller in 0..CALLERS {
+        let (client, under_way) = (client.clone(), Arc::clone(&under_way));
+        // Left to itself: it hangs for longer than the test takes.
+        thread::spawn(move || {
+            under_way.fetch_add(1, Ordering::SeqCst);
+            if blocks && caller % 2 == 1 {
+                let _ = client.query::<()>(redis::cmd("BLPOP").arg("list").arg(1));
+            } else {
+                let _ = client.get::<String>("k");
+            }
+            under_way.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+    let is_there = || under_way.load(Ordering::SeqCst) == CALLERS && most.load(Ordering::SeqCst) >= expected;
+    wait_until("all callers wait", is_there);
+    // Nothing tells that nobody connects any more: long enough for several connections.
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(under_way.load(Ordering::SeqCst), CALLERS, "some calls did not hang");
     most.load(Ordering::SeqCst)
 }
 
 #[test]
 fn callers_of_a_node_that_hangs_take_no_more_connections_than_the_settings_allow() {
-    assert_eq!(most_connections(false, false, |builder| builder), 2, "max_connecting is 2 by default");
-    assert_eq!(most_connections(false, false, |builder| builder.max_connecting(5)), 5);
-    assert_eq!(most_connections(true, false, |builder| builder), 10, "pool_size is 10 by default");
-    assert_eq!(most_connections(true, false, |builder| builder.pool_size(3)), 3);
-    assert_eq!(most_connections(true, true, |builder| builder.pool_size(3)), 6, "as many again for blocking commands");
+    let usual = |builder: Builder| builder;
+    assert_eq!(most_connections(2, false, false, usual), 2, "max_connecting is 2 by default");
+    assert_eq!(most_connections(5, false, false, |builder| builder.max_connecting(5)), 5);
+    assert_eq!(most_connections(10, true, false, usual), 10, "pool_size is 10 by default");
+    assert_eq!(most_connections(3, true, false, |builder| builder.pool_size(3)), 3);
+    assert_eq!(
+        most_connections(6, true, true, |builder| builder.pool_size(3)),
+        6,
+        "as many again for blocking commands"
+    );
 }

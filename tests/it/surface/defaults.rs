@@ -244,7 +244,7 @@ fn strategies_begin_as_documented() {
 }
 
 #[test]
-fn providers_are_asked_every_10_s_and_handles_have_no_bound() {
+fn providers_are_asked_every_10_s() {
     #[derive(Debug)]
     struct Plain;
     impl TopologyProvider for Plain {
@@ -253,10 +253,20 @@ fn providers_are_asked_every_10_s_and_handles_have_no_bound() {
         }
     }
     assert_eq!(Plain.interval(), Duration::from_secs(10));
-    let client = ReplicatedClient::builder().master("127.0.0.1:1").build().unwrap();
-    let shown = format!("{client:?}");
-    assert!(shown.contains("max_staleness: None, confirmation: None, session: None"), "{shown}");
+}
+
+#[test]
+fn reads_have_no_bound_and_writes_wait_for_no_replica() {
     assert_eq!(ReadFrom::default(), ReadFrom::ReplicaPreferred);
+    let servers = set_with_key(1);
+    let client = servers.client_builder().build().unwrap();
+    assert_eq!(client.get::<String>("k").unwrap(), "v");
+    servers.replica(0).pause_writes(Duration::MAX).unwrap();
+    client.set("k", "w").unwrap();
+    let bounded = client.max_staleness(Duration::from_millis(50));
+    wait_until("a read with a bound misses nothing", || bounded.get::<String>("k").unwrap() == "w");
+    assert_eq!(client.get::<String>("k").unwrap(), "v", "of the replica, which lags behind");
+    assert!(client.acknowledged_by(1, Duration::from_millis(100)).set("k", "x").is_err());
 }
 
 #[test]
