@@ -150,7 +150,8 @@ impl ReplicatedClient {
         match stop {
             Stop::Error(error) => Err(error),
             Stop::IsWrite { position, refused, left } => {
-                if let (Some(command), Some(node)) = (self.classifier().learn_write(request, position), refused.node())
+                if let (Some(command), Some(node)) =
+                    (self.classifier().learn_write(request.bytes, position), refused.node())
                 {
                     events::command_reclassified(&command, node);
                 }

@@ -1,17 +1,16 @@
-//! Takes out of a server's errors what they repeat of the arguments: values, keys and passwords.
+//! Removes the arguments that a server's error repeats: values, keys and passwords.
 
 use redis::{ServerError, Value};
 
-use super::frame::Frames;
-use super::{Request, TransactionStep};
+use super::arguments::{Frames, TransactionStep};
+use super::request::Request;
 use crate::error::{server_error_of, without_echo};
 
-/// What stands for an argument that is not shown.
+/// Replaces an argument that is not shown.
 const HIDDEN: &str = "***";
 
 impl Request<'_> {
-    /// Hides the arguments that the errors in a reply repeat, also those inside of arrays, which scripts and transactions
-    /// may return.
+    /// Hides the arguments that the errors in a reply repeat, also in nested replies of scripts and transactions.
     #[cold]
     pub(crate) fn hide_arguments(&self, reply: &mut Value) {
         match reply {
@@ -36,21 +35,21 @@ impl Request<'_> {
         pairs.iter_mut().flat_map(|(name, value)| [name, value]).for_each(|item| self.hide_arguments(item));
     }
 
-    /// Returns the error without the arguments that it repeats, if it does.
+    /// Returns the error without the arguments that it repeats; `None` if it repeats none.
     pub(crate) fn without_arguments(&self, error: &ServerError) -> Option<ServerError> {
         let cut = without_echo(error);
         let details = cut.as_ref().unwrap_or(error).details()?;
-        // Rights are about keys and commands, which have to be seen.
+        // An error about rights has to name the key or the command.
         if !details.contains(['\'', '`', '"']) || error.code() == "NOPERM" {
             return cut;
         }
-        // What it executes was queued before: nothing is known here of those arguments.
+        // `EXEC` executes commands that were queued before. Their arguments are not known here.
         let mut shown =
             if self.step() == Some(TransactionStep::Exec) { without_quotes(details) } else { details.to_owned() };
-        // The second word may be a subcommand; as a key, it is no secret.
+        // The second word is a subcommand or a key, which are no secrets.
         for word in Frames::new(self.bytes).flatten().flat_map(|words| words.skip(2)) {
             let Ok(word) = std::str::from_utf8(word) else { continue };
-            // Most words are not repeated, and a pipeline has many: nothing is copied for those.
+            // Most words are not repeated: nothing is copied for those.
             if !shown.contains(word) {
                 continue;
             }
@@ -65,7 +64,7 @@ impl Request<'_> {
     }
 }
 
-/// Hides whatever stands in single quotes.
+/// Hides the text in single quotes.
 fn without_quotes(details: &str) -> String {
     match details.split_once('\'').and_then(|(before, rest)| Some((before, rest.rsplit_once('\'')?.1))) {
         Some((before, after)) => format!("{before}'{HIDDEN}'{after}"),

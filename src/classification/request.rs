@@ -1,12 +1,12 @@
-//! One command or one pipeline, packed, with everything that routing has to know about it.
+//! One packed command or pipeline, with everything that routing needs to know about it.
 
 use std::fmt;
 
-use super::frame::{Frames, Malformed, Words};
-use super::rule::Rule;
-use super::{Block, Classification, Classifier, Cursor, TransactionStep, index};
+use super::arguments::{Block, Cursor, Frames, Malformed, Rule, TransactionStep, Words};
+use super::class::Classification;
+use super::classifier::{Classifier, row_of};
 
-/// A packed command or pipeline and what it is. Borrows its bytes; making one does not allocate.
+/// A packed command or pipeline with its class. Borrows its bytes; making one does not allocate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) bytes: &'a [u8],
@@ -15,13 +15,13 @@ pub(crate) struct Request<'a> {
     pub(crate) block: Block,
     pub(crate) replies: Replies,
     pub(crate) class: Classification,
-    /// Goes on with a scan that one node began, or, of a pipeline, a command in it does.
+    /// It, or a command of the pipeline, continues a scan that one node began.
     pub(crate) continues_scan: bool,
-    /// Watches or opens a transaction by hand, so that it may leave one open.
+    /// It watches keys or opens a transaction, and so may leave one open.
     pub(crate) opens: bool,
     /// A failure may leave a part of it applied: scripts, functions, pipelines.
     pub(crate) partial: bool,
-    /// Runs a script, a function or a command that nobody knows: what they answer is their own affair.
+    /// Runs a script, a function or an unknown command, whose reply may have any form.
     pub(crate) runs_script: bool,
     rule: Rule,
     name: &'a [u8],
@@ -31,7 +31,7 @@ pub(crate) struct Request<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Replies {
     One,
-    /// A pipeline; of its replies the first `skipped` are acknowledgements inside a transaction (`OK`, `QUEUED` …).
+    /// Those of a pipeline. The first `skipped` acknowledge the commands of a transaction (`OK`, `QUEUED` …).
     Many {
         skipped: usize,
         kept: usize,
@@ -56,24 +56,24 @@ impl<'a> Request<'a> {
 
     #[inline]
     fn of(bytes: &'a [u8], words: Words<'a>, classifier: &Classifier) -> Self {
-        let found = classifier.look_up(words);
-        let class = found.rule.class(found.class, words);
+        let row = classifier.find(words.name(), words.second());
+        let class = row.rule.class(row.class, words);
         Self {
             bytes,
-            key: found.key.find(words),
-            block: found.rule.block(words),
+            key: row.key.find(words),
+            block: row.rule.block(words),
             replies: Replies::One,
             class,
-            continues_scan: class == Classification::Cursor && !found.rule.is_first_page(words),
-            opens: matches!(found.rule, Rule::Step(TransactionStep::Watch | TransactionStep::Multi)),
-            partial: found.rule.is_partial() && class != Classification::Read,
-            runs_script: found.rule.is_partial(),
-            rule: found.rule,
+            continues_scan: class == Classification::Cursor && !row.rule.is_first_page(words),
+            opens: matches!(row.rule, Rule::Step(TransactionStep::Watch | TransactionStep::Multi)),
+            partial: row.rule.is_partial() && class != Classification::Read,
+            runs_script: row.rule.is_partial(),
+            rule: row.rule,
             name: words.name(),
         }
     }
 
-    /// Stands for a connection of the user's own, to a replica or to the master. Nothing of it is sent.
+    /// Makes the request for a connection of the user's own, to a replica or to the master. It is never sent.
     pub(crate) fn for_connection(is_replica: bool) -> Request<'static> {
         Request {
             bytes: &[],
@@ -115,21 +115,21 @@ impl<'a> Request<'a> {
         whole.replies = Replies::Many { skipped, kept };
         whole.partial = true;
         if skipped > 0 {
-            // `MULTI … EXEC`: nothing in it blocks, and nothing stays open behind it.
+            // `MULTI … EXEC`: nothing in it blocks, and it leaves nothing open.
             let is_transaction =
                 first.step() == Some(TransactionStep::Multi) && last.step() == Some(TransactionStep::Exec);
-            // A step in its middle would end it early, or outlive it.
+            // A step in between would end it early, or stay open after it.
             if !is_transaction || kept != 1 || nests {
                 return Err(Malformed);
             }
             whole.block = Block::No;
             whole.opens = false;
         }
-        // Too few or too many replies would be waited for in vain, or left to the connection's next user.
+        // The caller would wait for a missing reply, and the connection's next user would read one too many.
         if skipped.checked_add(kept) == Some(count) { Ok(whole) } else { Err(Malformed) }
     }
 
-    /// Tells whether it is one command rather than a pipeline.
+    /// Returns whether it is one command rather than a pipeline.
     pub(crate) fn is_single(&self) -> bool {
         self.replies == Replies::One
     }
@@ -142,7 +142,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The same as a part of something longer, which gets `replies` and blocks for longer.
+    /// Returns the request as a part of a longer one, which gets `replies` and blocks for longer.
     pub(crate) fn within<'b>(&self, bytes: &'b [u8], replies: usize, block: Block) -> Request<'b>
     where
         'a: 'b,
@@ -151,50 +151,50 @@ impl<'a> Request<'a> {
         Request { bytes, replies, block: self.block.then(block), ..*self }
     }
 
-    /// The same, where a server takes it for a write.
+    /// Returns the request as a write.
     pub(crate) fn as_write(&self) -> Self {
         let partial = self.partial || self.runs_script;
         Self { class: Classification::Write, continues_scan: false, partial, ..*self }
     }
 
-    /// The cursor of a single command that scans.
+    /// Returns the cursor of a single command that scans.
     pub(crate) fn cursor(&self) -> Option<Cursor<'a>> {
         if self.class != Classification::Cursor || self.replies != Replies::One {
             return None;
         }
         let words = Words::only(self.bytes).ok()?;
-        let row = index::find(words.name(), words.second())?;
+        let row = row_of(words.name(), words.second())?;
         self.rule.cursor(row.name, words)
     }
 
-    /// Returns whether it may keep the server silent by its own argument.
+    /// Returns whether it may block by its own argument.
     #[inline]
     pub(crate) fn blocks(&self) -> bool {
         self.block != Block::No
     }
 
-    /// Tells whether it may be sent a second time although the first may have been executed.
+    /// Returns whether it may be sent again although the first one may have been executed.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.is_read() && !self.continues_scan
     }
 
-    /// Tells whether the time it takes says something about its node: not that of pipelines and of commands that block.
+    /// Returns whether its time measures the latency of the node: not for pipelines and commands that block.
     #[inline]
     pub(crate) fn is_timed(&self) -> bool {
         self.replies == Replies::One && self.block == Block::No
     }
 
-    /// Tells whether it is served by candidates rather than by the master alone.
+    /// Returns whether it is served by candidates rather than by the master alone.
     pub(crate) fn is_read(&self) -> bool {
         matches!(self.class, Classification::Read | Classification::Cursor)
     }
 
-    /// Tells whether it is a transaction that the redis crate wrapped into `MULTI` and `EXEC`.
+    /// Returns whether it is a transaction that the redis crate wrapped into `MULTI` and `EXEC`.
     pub(crate) fn is_transaction(&self) -> bool {
         matches!(self.replies, Replies::Many { skipped, .. } if skipped > 0)
     }
 
-    /// The transaction step of a single command.
+    /// Returns the transaction step of a single command.
     pub(crate) fn step(&self) -> Option<TransactionStep> {
         match (self.replies, self.rule) {
             (Replies::One, Rule::Step(step)) => Some(step),
@@ -202,8 +202,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Returns whether it runs a script that may go on after an error: one that does not declare what it does, so that
-    /// servers refuse it command by command, and not as a whole.
+    /// Returns whether it runs a script that may go on after an error. Such a script does not declare what it does: servers
+    /// refuse single commands of it, and not the script.
     pub(crate) fn may_catch_errors(&self) -> bool {
         let may_catch = |words: Words<'_>| match words.name() {
             name if name.eq_ignore_ascii_case(b"EVAL") => {
@@ -214,13 +214,13 @@ impl<'a> Request<'a> {
         Frames::new(self.bytes).flatten().any(may_catch)
     }
 
-    /// The steps of each command of a pipeline, or of the only command, in order.
+    /// Returns the transaction step of each command, in order.
     pub(crate) fn steps(&self, classifier: &Classifier) -> impl Iterator<Item = Option<TransactionStep>> {
         Frames::new(self.bytes).map(|words| Self::of(self.bytes, words.ok()?, classifier).step())
     }
 }
 
-/// The name of the command, for messages: printable, never an argument.
+/// Shows the name of the command, for messages: printable, never an argument.
 impl fmt::Display for Request<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Replies::Many { .. } = self.replies {

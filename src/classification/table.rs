@@ -1,23 +1,22 @@
-//! The static command table: what each command and subcommand of Redis (to 8.10), Valkey (to 9.1), their modules and
-//! Dragonfly is.
+//! The static command table: the class of each command and subcommand of Redis (to 8.10), Valkey (to 9.1), their modules
+//! and Dragonfly.
 //!
-//! A row is `Read` only where the servers flag the command READONLY *and* any replica can answer it. Commands that only
-//! do not write (PUBLISH, CONFIG SET, SHUTDOWN) are not reads, nor is TOUCH, which steers the master's eviction. Sorted by
-//! name; `tests/it/classification.rs` holds the rows against `tests/it/oracle.tsv` and the live `COMMAND` of the installed
-//! server.
+//! A row is `Read` only where the servers flag the command READONLY *and* any replica can answer it. Commands that merely do
+//! not write (PUBLISH, CONFIG SET, SHUTDOWN) are not reads, nor is TOUCH, which steers the master's eviction. Sorted by name.
+//! `tests/it/classification.rs` compares the rows with `tests/it/oracle.tsv` and with `COMMAND` of the installed server.
 
-use super::Classification::{self, Connection, Cursor, Master, Read, Write};
-use super::rule::Key::{self, After, At, None as NoKey, Streams};
-use super::rule::LAST;
-use super::rule::Rule::{
+use super::arguments::Key::{self, After, At, None as NoKey, Streams};
+use super::arguments::LAST;
+use super::arguments::Rule::{
     self, BlockMillis, BlockOption, BlockSeconds, Container, Eval, Partial, Plain, Resume, Scan, Step, WithCursor,
 };
-use super::rule::TransactionStep::{Discard, Exec, Multi, Unwatch, Watch};
+use super::arguments::TransactionStep::{Discard, Exec, Multi, Unwatch, Watch};
+use super::class::Classification::{self, Connection, Cursor, Master, Read, Write};
 
 /// One command, or one subcommand of a container (`"OBJECT ENCODING"`).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
-    /// Upper case.
+    /// In upper case.
     pub(super) name: &'static str,
     pub(super) class: Classification,
     /// Where the first key is.
