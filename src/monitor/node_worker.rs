@@ -78,7 +78,7 @@ impl NodeWorker {
 
     /// Asks the node once; as a probe, if it is ejected and has cooled down.
     fn look(&mut self, asked: Instant) {
-        let is_probe = self.server.node.health().begin_probe(asked);
+        let is_probe = self.server.node.begin_probe(asked);
         if is_probe {
             self.line.hang_up();
         }
@@ -114,7 +114,7 @@ impl NodeWorker {
     /// Puts right what a panic left behind: it ended the question that was begun at `asked`, and the answer is not known.
     fn recover(&mut self, asked: Instant) {
         self.line.hang_up();
-        self.server.node.health().end_probe();
+        self.server.node.end_probe();
         let server = Arc::clone(&self.server);
         guarded(Some(server.node.addr()), || {
             if let Some(store) = self.store.upgrade() {

@@ -38,7 +38,7 @@ pub(super) fn pause_of_suspicion(store: &TopologyStore) -> Duration {
 
 /// Returns how long the worker of a node waits until it asks again.
 pub(super) fn next_round(store: &TopologyStore, server: &Server) -> Duration {
-    let cools_down_for = server.node.health().cools_down_for(Instant::now());
+    let cools_down_for = server.node.cools_down_for(Instant::now());
     let wait = if is_in_a_hurry(store) {
         HURRY.min(store.interval()).min(cools_down_for.unwrap_or(HURRY))
     } else {

@@ -1,190 +1,240 @@
-//! The health of a node: available, ejected after failures, probing, or in slow start after it came back.
+//! The health of a node: available, ejected after failures, probing, or in slow start after an ejection.
 //!
-//! All times are given by the caller, and so is chance. Reading changes nothing. What a healthy call touches are two
-//! atomics; the rest is behind a lock that only failures take.
+//! The caller gives all times and random numbers. Reading changes nothing. A healthy call touches atomics only; failures and
+//! probes take a lock.
 
-use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use super::record::{Outage, Outcome};
+use super::state::{InFlight, Node};
+use super::sync_state::SyncState;
+use crate::replication::{Report, Role};
 
-use super::window::Window;
-
-/// How long a node is avoided after its first ejection; doubles with each failed probe.
+/// The cool-down of the first ejection. It doubles with each failed probe.
 const FIRST_COOL_DOWN: Duration = Duration::from_millis(500);
 const LONGEST_COOL_DOWN: Duration = Duration::from_secs(30);
-/// So many failures in a row eject a node that can be reached.
+/// This many failures in a row eject a node to which connections can be made.
 const FAILURES_IN_A_ROW: u32 = 3;
-/// Slow start: how long a node that came back gets less than its share.
+/// How long the slow start takes, in which the share of a node grows to 100 %.
 const SLOW_START: Duration = Duration::from_secs(10);
-/// The share with which slow start begins.
+/// The share at the beginning of the slow start.
 const FIRST_SHARE: f64 = 0.1;
 
-/// What an attempt came to, as far as that speaks for or against the node.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Outcome {
-    /// A complete reply; errors of the application are replies.
-    Answered,
-    /// Lost or late on a connection that was fresh or busy. A few in a row eject the node, as does half of many.
-    Failed,
-    /// No connection: refused, unreachable, timed out, login refused. Ejects the node.
-    Unreachable,
-    /// Up, but not ready to serve: LOADING, MASTERDOWN. Ejects the node. One in another role than it was taken for is asked last.
-    NotServing,
-}
-
-impl fmt::Display for Outcome {
-    /// One word, such as `not_serving`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Answered => "answered",
-            Self::Failed => "failed",
-            Self::Unreachable => "unreachable",
-            Self::NotServing => "not_serving",
-        })
-    }
-}
-
-/// What a failed attempt changed.
+/// The beginning of an ejection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Ejection {
     pub(crate) cool_down: Duration,
 }
 
+/// An attempt that runs on a node, until dropped.
 #[derive(Debug)]
-pub(crate) struct Health {
-    epoch: Instant,
-    failures_in_a_row: AtomicU32,
-    /// When the cool-down ends, in nanoseconds since `epoch`; 0 while the node is healthy.
-    ejected_until: AtomicU64,
-    /// From when on a node that nobody has reached yet is asked after others, in nanoseconds since `epoch`; 0 once it was
-    /// reached.
-    unreached_from: AtomicU64,
-    /// When the node came back, in nanoseconds since `epoch`; 0 if it gets its full share.
-    eased_in_since: AtomicU64,
-    /// One probe is under way.
-    is_probed: AtomicBool,
-    /// Nobody but the calls themselves finds out that the node is back.
-    calls_probe: AtomicBool,
-    record: Mutex<Record>,
+pub(crate) struct Claim<'a> {
+    _in_flight: InFlight<'a>,
+    _probe: Option<Probe<'a>>,
 }
 
-/// What only failures and probes touch.
-#[derive(Debug, Default)]
-struct Record {
-    window: Window,
-    /// How often the cool-down was doubled.
-    doublings: u32,
-    returned: Option<Instant>,
-    /// When an answer last ended a cool-down.
-    hinted: Option<Instant>,
-}
-
-/// A call that finds out whether an ejected node is back, until dropped.
+/// A call that finds out whether an ejected node is available again, until dropped.
 #[derive(Debug)]
-pub(crate) struct Probe<'a>(&'a Health);
+struct Probe<'a>(&'a Node);
 
-/// Another call is finding that out.
+/// Another call probes the node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Avoided;
 
-impl Drop for Probe<'_> {
-    fn drop(&mut self) {
-        self.0.end_probe();
-    }
-}
-
-impl Health {
-    pub(super) fn new(epoch: Instant) -> Self {
-        Self {
-            epoch,
-            failures_in_a_row: AtomicU32::new(0),
-            ejected_until: AtomicU64::new(0),
-            unreached_from: AtomicU64::new(0),
-            eased_in_since: AtomicU64::new(0),
-            is_probed: AtomicBool::new(false),
-            calls_probe: AtomicBool::new(true),
-            record: Mutex::default(),
+impl Node {
+    /// Records a complete reply; an error of the application is one. Returns whether the node is ejected all the same.
+    #[inline]
+    pub(crate) fn record_answer(&self) -> bool {
+        if self.record.answered.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.reached();
         }
+        // Read before write: all threads share the cache line of a healthy node.
+        (self.record.failures_in_a_row.load(Ordering::Relaxed) != 0 || self.is_ejected())
+            && self.answered_after_failures()
     }
 
-    /// From now on, only the monitor brings the node back.
-    pub(crate) fn leave_probes_to_monitor(&self) {
-        self.calls_probe.store(false, Ordering::Relaxed);
+    #[cold]
+    fn answered_after_failures(&self) -> bool {
+        let is_ejected = self.is_ejected();
+        if !is_ejected {
+            self.record.failures_in_a_row.store(0, Ordering::Relaxed);
+        }
+        is_ejected
     }
 
-    /// Has the node asked after others from this moment on, unless it is reached before.
-    pub(super) fn await_until(&self, moment: Instant) {
-        self.unreached_from.store(self.since_epoch(moment).max(1), Ordering::Relaxed);
+    /// Records a failed attempt that counts against the node. `chance`, 0 to 1, spreads the cool-down. Returns the ejection,
+    /// if this failure begins one.
+    #[cold]
+    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant, chance: f64) -> Option<Ejection> {
+        self.count_failure();
+        self.latency.failed(now);
+        self.count_against(outcome, now, chance)
+    }
+
+    /// As [`record_failure`](Self::record_failure), for a loss that was counted when it happened.
+    #[cold]
+    pub(crate) fn record_loss(&self, now: Instant, chance: f64) -> Option<Ejection> {
+        self.latency.failed(now);
+        self.count_against(Outcome::Failed, now, chance)
+    }
+
+    /// Counts a failed attempt that does not count against the node.
+    pub(crate) fn count_failure(&self) {
+        self.record.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// As [`record_failure`](Self::record_failure), for a failure of the monitor.
+    pub(crate) fn count_against(&self, outcome: Outcome, now: Instant, chance: f64) -> Option<Ejection> {
+        if outcome == Outcome::Answered {
+            return None;
+        }
+        let mut outage = self.record.outage.lock();
+        let failures = self.record.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let too_many = outage.window.fail(self.record.second(now), self.answered());
+        if outcome == Outcome::Failed && failures < FAILURES_IN_A_ROW && !too_many {
+            return None;
+        }
+        if let Some(left) = self.cools_down_for(now) {
+            // Only probes decide how long an ejection lasts. Without a monitor, this call may have been one.
+            if left.is_zero() && self.record.calls_probe.load(Ordering::Relaxed) {
+                outage.doublings = outage.doublings.saturating_add(1);
+                self.cool_down(&outage, now, chance);
+            }
+            return None;
+        }
+        let was_back_for = outage.returned.map(|returned| now.saturating_duration_since(returned));
+        outage.doublings = match was_back_for {
+            Some(time) if time < SLOW_START => outage.doublings.saturating_add(1),
+            _ => 0,
+        };
+        Some(Ejection { cool_down: self.cool_down(&outage, now, chance) })
+    }
+
+    /// Records why no connection could be made; `None` if the last failure was another one.
+    pub(crate) fn record_reason(&self, reason: Option<String>) {
+        *self.record.reason.lock() = reason.map(Into::into);
+    }
+
+    /// Returns why no connection could be made, whether the node is ejected or not.
+    pub(crate) fn last_reason(&self) -> Option<Arc<str>> {
+        self.record.reason.lock().clone()
+    }
+
+    /// Returns why the node is ejected, if no connection to it could be made.
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.last_reason().filter(|_| self.is_ejected()).map(|reason| reason.as_ref().to_owned())
+    }
+
+    /// Records the server's report. Returns the report before.
+    pub(crate) fn record_report(&self, report: Arc<Report>, now: Instant) -> Option<Arc<Report>> {
+        if let Some(zone) = &report.zone {
+            // A configured zone stays.
+            let _ = self.zone.set(zone.clone());
+        }
+        // From here on, failures are compared with the answers of the last seconds only.
+        self.record.outage.lock().window.mark(self.record.second(now), self.answered());
+        self.end_slow_start(now);
+        self.reported.lock().replace((now, report)).map(|(_, before)| before)
+    }
+
+    /// Records the sync state. Returns whether it is new.
+    pub(crate) fn set_sync_state(&self, sync_state: SyncState, now: Instant) -> bool {
+        let before = SyncState::of(self.sync_state.swap(sync_state as u8, Ordering::Relaxed));
+        if before == SyncState::Syncing && sync_state == SyncState::InSync {
+            // Its caches are cold.
+            self.begin_slow_start(now);
+        }
+        before != sync_state
+    }
+
+    /// Makes calls prefer other nodes from this moment on, unless the node is reached before.
+    pub(crate) fn await_until(&self, moment: Instant) {
+        self.record.unreached_from.store(self.record.nanos(moment).max(1), Ordering::Relaxed);
     }
 
     /// Records that the node was reached.
     #[inline]
-    pub(super) fn reached(&self) {
-        // Read before write: healthy nodes share their cache line among all threads.
-        if self.unreached_from.load(Ordering::Relaxed) != 0 {
-            self.unreached_from.store(0, Ordering::Relaxed);
+    pub(crate) fn reached(&self) {
+        // Read before write: all threads share the cache line of a healthy node.
+        if self.record.unreached_from.load(Ordering::Relaxed) != 0 {
+            self.record.unreached_from.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Returns whether nobody has reached the node, in the time that it had for that.
+    /// Returns whether the node was never reached, and the time for that is over.
     #[inline]
-    pub(super) fn is_unreached(&self, now: Instant) -> bool {
-        let from = self.unreached_from.load(Ordering::Relaxed);
-        from != 0 && self.since_epoch(now) >= from
+    pub(crate) fn is_unreached(&self, now: Instant) -> bool {
+        let from = self.record.unreached_from.load(Ordering::Relaxed);
+        from != 0 && self.record.nanos(now) >= from
+    }
+
+    /// Returns whether nothing counts against the node in this role: it is in sync, not ejected, and has the role.
+    #[inline]
+    pub(crate) fn is_sound_as(&self, role: Role) -> bool {
+        let is_in_sync = self.sync_state.load(Ordering::Relaxed) == SyncState::InSync as u8;
+        is_in_sync && !self.is_ejected() && self.role() == role
     }
 
     #[inline]
     pub(crate) fn is_ejected(&self) -> bool {
-        self.ejected_until.load(Ordering::Relaxed) != 0
+        self.record.ejected_until.load(Ordering::Relaxed) != 0
     }
 
-    /// Tells whether calls should go elsewhere. Without a monitor, one call is wanted as a probe once the cool-down is over.
+    /// Returns whether calls should go elsewhere. Without a monitor, one call is wanted as a probe once the cool-down is over.
     #[inline]
     pub(crate) fn is_avoided(&self, now: Instant) -> bool {
-        let until = self.ejected_until.load(Ordering::Relaxed);
+        let until = self.record.ejected_until.load(Ordering::Relaxed);
         until != 0 && self.is_avoided_until(until, now)
     }
 
     #[cold]
     fn is_avoided_until(&self, until: u64, now: Instant) -> bool {
-        !self.calls_probe.load(Ordering::Relaxed)
-            || self.since_epoch(now) < until
-            || self.is_probed.load(Ordering::Relaxed)
+        !self.record.calls_probe.load(Ordering::Relaxed)
+            || self.record.nanos(now) < until
+            || self.record.is_probed.load(Ordering::Relaxed)
     }
 
-    /// Lets a call through to the node. Where calls are the probes, one at a time: the others are not let through.
+    /// Counts an attempt as in flight, and as the probe if the node is ejected and calls are its probes. Fails while another
+    /// call probes.
     #[inline]
-    pub(crate) fn admit(&self, now: Instant) -> Result<Option<Probe<'_>>, Avoided> {
-        if self.is_ejected() { self.admit_to_ejected(now) } else { Ok(None) }
+    pub(crate) fn claim(&self, now: Instant) -> Result<Claim<'_>, Avoided> {
+        let in_flight = self.begin();
+        let probe = if self.is_ejected() { self.probe(now)? } else { None };
+        Ok(Claim { _in_flight: in_flight, _probe: probe })
     }
 
     #[cold]
-    fn admit_to_ejected(&self, now: Instant) -> Result<Option<Probe<'_>>, Avoided> {
+    fn probe(&self, now: Instant) -> Result<Option<Probe<'_>>, Avoided> {
         let cools_down = self.cools_down_for(now).is_none_or(|left| !left.is_zero());
-        if cools_down || !self.calls_probe.load(Ordering::Relaxed) {
-            // It was asked in spite of its ejection, as the last resort.
+        if cools_down || !self.record.calls_probe.load(Ordering::Relaxed) {
+            // It was selected in spite of its ejection, as the last resort.
             return Ok(None);
         }
         if self.begin_probe(now) { Ok(Some(Probe(self))) } else { Err(Avoided) }
     }
 
-    /// Returns how long it takes until the node may be probed; `None` if it is healthy.
-    pub(crate) fn cools_down_for(&self, now: Instant) -> Option<Duration> {
-        let until = self.ejected_until.load(Ordering::Relaxed);
-        (until != 0).then(|| Duration::from_nanos(until.saturating_sub(self.since_epoch(now))))
+    /// From now on, only the monitor ends ejections.
+    pub(crate) fn leave_probes_to_monitor(&self) {
+        self.record.calls_probe.store(false, Ordering::Relaxed);
     }
 
-    /// Begins a probe, if the cool-down is over and none is under way. It has to be ended by one of the three below.
+    /// Returns the time until the node may be probed; `None` if it is not ejected.
+    pub(crate) fn cools_down_for(&self, now: Instant) -> Option<Duration> {
+        let until = self.record.ejected_until.load(Ordering::Relaxed);
+        (until != 0).then(|| Duration::from_nanos(until.saturating_sub(self.record.nanos(now))))
+    }
+
+    /// Begins a probe, if the cool-down is over and no other probe runs. The caller has to end it by
+    /// [`end_probe`](Self::end_probe).
     pub(crate) fn begin_probe(&self, now: Instant) -> bool {
-        let until = self.ejected_until.load(Ordering::Acquire);
-        if until == 0 || self.since_epoch(now) < until {
+        let until = self.record.ejected_until.load(Ordering::Acquire);
+        if until == 0 || self.record.nanos(now) < until {
             return false;
         }
-        // Acquire and release: who wins sees all that the last probe has written.
-        let won = self.is_probed.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        // Acquire and release: the winner sees everything that the last probe has written.
+        let won = self.record.is_probed.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if won && !self.is_ejected() {
             // The last probe has just succeeded.
             self.end_probe();
@@ -194,153 +244,102 @@ impl Health {
     }
 
     pub(crate) fn end_probe(&self) {
-        self.is_probed.store(false, Ordering::Release);
+        self.record.is_probed.store(false, Ordering::Release);
     }
 
-    /// The probe found the node able to serve: it is back, with a small share at first. Returns whether that is news.
+    /// Ends an ejection: a probe found the node able to serve, or it became the master. Slow start begins. Returns whether it
+    /// was ejected.
     pub(crate) fn come_back(&self, now: Instant) -> bool {
-        let mut record = self.record.lock();
-        let news = self.is_ejected();
-        record.window.forget();
-        record.returned = Some(now);
-        self.failures_in_a_row.store(0, Ordering::Relaxed);
-        if news {
-            self.eased_in_since.store(self.since_epoch(now).max(1), Ordering::Relaxed);
+        let mut outage = self.record.outage.lock();
+        let was_ejected = self.is_ejected();
+        outage.window.forget();
+        outage.returned = Some(now);
+        self.record.failures_in_a_row.store(0, Ordering::Relaxed);
+        if was_ejected {
+            self.begin_slow_start(now);
+            // Its latency after an outage is not known.
+            self.latency.forget();
         }
-        self.ejected_until.store(0, Ordering::Release);
-        news
+        self.record.ejected_until.store(0, Ordering::Release);
+        was_ejected
     }
 
-    /// The probe failed: the next one has to wait twice as long.
+    /// Doubles the cool-down after a failed probe.
     pub(crate) fn probe_failed(&self, now: Instant, chance: f64) {
-        let mut record = self.record.lock();
+        let mut outage = self.record.outage.lock();
         if self.is_ejected() {
-            record.doublings = record.doublings.saturating_add(1);
-            self.cool_down(&record, now, chance);
+            outage.doublings = outage.doublings.saturating_add(1);
+            self.cool_down(&outage, now, chance);
         }
     }
 
-    /// The node can be reached, but is not ready: the next probe need not wait longer than this one did.
+    /// Begins the shortest cool-down again: the node can be reached, but is not ready yet.
     pub(crate) fn probe_came_early(&self, now: Instant, chance: f64) {
-        let record = self.record.lock();
-        let wait = FIRST_COOL_DOWN.mul_f64(spread(chance));
+        let _outage = self.record.outage.lock();
         if self.is_ejected() {
-            self.ejected_until.store(self.since_epoch(now + wait), Ordering::Release);
-        }
-        drop(record);
-    }
-
-    /// The node gets its full share only after a while: it was resynchronised, and its caches are cold.
-    pub(crate) fn ease_in(&self, now: Instant) {
-        self.eased_in_since.store(self.since_epoch(now).max(1), Ordering::Relaxed);
-    }
-
-    /// Returns the part of its load that the node should get: 1, or less after it came back.
-    pub(crate) fn share(&self, now: Instant) -> f64 {
-        let since = self.eased_in_since.load(Ordering::Relaxed);
-        if since == 0 {
-            return 1.0;
-        }
-        let passed = Duration::from_nanos(self.since_epoch(now).saturating_sub(since));
-        (passed.as_secs_f64() / SLOW_START.as_secs_f64()).clamp(FIRST_SHARE, 1.0)
-    }
-
-    /// Tells whether the share may be less than 1.
-    #[inline]
-    pub(crate) fn is_eased_in(&self) -> bool {
-        self.eased_in_since.load(Ordering::Relaxed) != 0
-    }
-
-    /// The share is 1 again: calls need not work it out any more.
-    pub(crate) fn end_slow_start(&self, now: Instant) {
-        if self.is_eased_in() && self.share(now) >= 1.0 {
-            self.eased_in_since.store(0, Ordering::Relaxed);
+            self.eject_for(FIRST_COOL_DOWN, now, chance);
         }
     }
 
-    /// The node answered a call. Returns whether it did so although it is ejected.
-    #[inline]
-    pub(crate) fn answered(&self) -> bool {
-        // Read before write: healthy nodes share their cache line among all threads.
-        (self.failures_in_a_row.load(Ordering::Relaxed) != 0 || self.is_ejected()) && self.answered_after_failures()
-    }
-
-    #[cold]
-    fn answered_after_failures(&self) -> bool {
-        let is_ejected = self.is_ejected();
-        if !is_ejected {
-            self.failures_in_a_row.store(0, Ordering::Relaxed);
-        }
-        is_ejected
-    }
-
-    /// The cool-down is over, because the node was seen to answer. Returns whether that is news: calls may be answered for
-    /// long where probes fail, as at a server that takes no more connections.
+    /// Ends the cool-down: the node answered a call. Returns whether it did. At most once in 500 ms: where probes fail, as at a
+    /// server that accepts no more connections, calls may be answered for long.
     pub(crate) fn end_cool_down(&self, now: Instant) -> bool {
-        // The lock is not waited for: whoever has it looks after the node.
-        let Some(mut record) = self.record.try_lock() else { return false };
-        let is_early = record.hinted.is_some_and(|hinted| now.saturating_duration_since(hinted) < FIRST_COOL_DOWN);
+        // Does not wait for the lock: the thread that holds it records a failure or a probe.
+        let Some(mut outage) = self.record.outage.try_lock() else { return false };
+        let is_early = outage.hinted.is_some_and(|hinted| now.saturating_duration_since(hinted) < FIRST_COOL_DOWN);
         if is_early || !self.is_ejected() {
             return false;
         }
-        record.hinted = Some(now);
-        self.ejected_until.store(1, Ordering::Release);
+        outage.hinted = Some(now);
+        self.record.ejected_until.store(1, Ordering::Release);
         true
     }
 
-    /// Takes note of a failure; `answered` counts all answers so far. Returns the ejection, if this is the first cause of
-    /// one.
-    pub(crate) fn fail(&self, outcome: Outcome, now: Instant, answered: u64, chance: f64) -> Option<Ejection> {
-        if outcome == Outcome::Answered {
-            return None;
-        }
-        let mut record = self.record.lock();
-        let failures = self.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let too_many = record.window.fail(self.second(now), answered);
-        if outcome == Outcome::Failed && failures < FAILURES_IN_A_ROW && !too_many {
-            return None;
-        }
-        if let Some(left) = self.cools_down_for(now) {
-            // Only probes decide how long an ejection lasts; without a monitor, this may have been one.
-            if left.is_zero() && self.calls_probe.load(Ordering::Relaxed) {
-                record.doublings = record.doublings.saturating_add(1);
-                self.cool_down(&record, now, chance);
-            }
-            return None;
-        }
-        let was_back_for = record.returned.map(|returned| now.saturating_duration_since(returned));
-        record.doublings = match was_back_for {
-            Some(time) if time < SLOW_START => record.doublings.saturating_add(1),
-            _ => 0,
-        };
-        Some(Ejection { cool_down: self.cool_down(&record, now, chance) })
+    fn cool_down(&self, outage: &Outage, now: Instant, chance: f64) -> Duration {
+        let doubled = FIRST_COOL_DOWN.saturating_mul(1 << outage.doublings.min(10)).min(LONGEST_COOL_DOWN);
+        self.eject_for(doubled, now, chance)
     }
 
-    /// Notes how many answers there were, so that failures are compared with those of the last seconds only.
-    pub(crate) fn mark(&self, now: Instant, answered: u64) {
-        self.record.lock().window.mark(self.second(now), answered);
-    }
-
-    fn cool_down(&self, record: &Record, now: Instant, chance: f64) -> Duration {
-        let doubled = FIRST_COOL_DOWN.saturating_mul(1 << record.doublings.min(10)).min(LONGEST_COOL_DOWN);
-        let wait = doubled.mul_f64(spread(chance));
-        self.ejected_until.store(self.since_epoch(now + wait), Ordering::Release);
+    /// Ejects the node for 0.8 to 1.2 times this long, so that clients that saw one failure do not all return at one moment.
+    fn eject_for(&self, cool_down: Duration, now: Instant, chance: f64) -> Duration {
+        let wait = cool_down.mul_f64(0.8 + 0.4 * chance.clamp(0.0, 1.0));
+        self.record.ejected_until.store(self.record.nanos(now + wait), Ordering::Release);
         wait
     }
 
-    fn second(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.epoch).as_secs()
+    fn begin_slow_start(&self, now: Instant) {
+        self.record.slow_start_since.store(self.record.nanos(now).max(1), Ordering::Relaxed);
     }
 
-    fn since_epoch(&self, now: Instant) -> u64 {
-        // 584 years fit.
-        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    /// Returns whether [`share_at`](Self::share_at) may be less than 1.
+    #[inline]
+    pub(crate) fn is_slow_start(&self) -> bool {
+        self.record.slow_start_since.load(Ordering::Relaxed) != 0
+    }
+
+    /// Ends the slow start, if its time is over: then calls need not calculate the share.
+    pub(crate) fn end_slow_start(&self, now: Instant) {
+        if self.is_slow_start() && self.share_at(now) >= 1.0 {
+            self.record.slow_start_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the part of its load that the node should get. Normally 1; after an ejection it grows from 0.1 to 1 in 10 s.
+    #[must_use]
+    pub fn share_at(&self, now: Instant) -> f64 {
+        let since = self.record.slow_start_since.load(Ordering::Relaxed);
+        if since == 0 {
+            return 1.0;
+        }
+        let passed = Duration::from_nanos(self.record.nanos(now).saturating_sub(since));
+        (passed.as_secs_f64() / SLOW_START.as_secs_f64()).clamp(FIRST_SHARE, 1.0)
     }
 }
 
-/// A factor of 0.8 to 1.2, so that clients that saw one failure do not all come back at one moment.
-fn spread(chance: f64) -> f64 {
-    0.8 + 0.4 * chance.clamp(0.0, 1.0)
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.0.end_probe();
+    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
-//! How long a node takes to answer: an average that single late answers hardly move, in one atomic word.
+//! The latency of a node: an average that single late answers hardly move, in one atomic word.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How fast the average forgets while nothing is heard: after so many milliseconds half of it is left.
+/// After this many milliseconds without an answer, half of the average is left.
 const TAU: f64 = 1000.0;
-/// The unit in which latencies are kept: 2^32 of them are seven minutes.
+/// The unit of latencies: 2^32 of them are seven minutes.
 const UNIT_NANOS: f64 = 100.0;
-/// What a failure costs, unless it is said otherwise: twice the default response limit.
+/// What a failure costs by default: twice the default response limit.
 const PENALTY: Duration = Duration::from_secs(2);
 /// A late answer counts as at most this multiple of the average. On a busy machine one answer in thirty takes a hundred times
-/// longer than the others, because some process had to wait for a processor: that says nothing about the node.
+/// longer than the others, because a process waited for a processor. That says nothing about the node.
 const MOST: f64 = 2.0;
 /// The part of the way to a late answer that the average goes. Ten late answers in a row raise it tenfold.
 const UP: f64 = 1.0 / 4.0;
@@ -19,43 +19,43 @@ const UP: f64 = 1.0 / 4.0;
 const DOWN: f64 = 1.0 / 32.0;
 /// An answer that is later than the average by this is a stall of the node, in units. Waiting for a processor takes less.
 const STALL: f64 = 200_000.0;
-/// After a first stall the average is trusted for so many milliseconds: a second one before it is confirmed counts in full.
+/// After a first stall the average is trusted for this many milliseconds. A second stall before it is confirmed counts in full.
 const SUSPECTED: u32 = 16;
 /// The shortest and the longest time for which an average is trusted without a new answer, in milliseconds.
 const TRUST: (u32, u32) = (1, 1000);
 
-/// An average of the answers' times (a robust relative of Finagle's peak EWMA). Answers move it by little, so that it shows what
-/// is usual; a stall and a failure raise it at once. A failure counts as at least the penalty: else a node that fails at once
-/// would look fast, and draw all calls. Time lowers it, so that nodes are tried again.
+/// An average of the times of answers, similar to Finagle's peak EWMA. A usual answer moves it by little; a stall and a failure
+/// raise it at once. A failure counts as at least the penalty: otherwise a node that fails immediately would look fast and get
+/// all calls. Time lowers it, so that nodes are tried again.
 ///
 /// The word holds the latency in its upper half, in units of [`UNIT_NANOS`], and the time of the sample in its lower half, in
 /// milliseconds. 0 means that nothing is known.
 ///
-/// Beside it stands how long the average is trusted without a new answer. Each answer that confirms it doubles that time, each
-/// one that does not shortens it: a node that was slow by chance is soon asked again, and one that stays slow once a second.
+/// `trust` is how long the average is trusted without a new answer. Each answer that confirms the average doubles that time,
+/// each other one shortens it. So a node that was slow by chance is soon tried again, and one that stays slow once a second.
 #[derive(Debug)]
 pub(super) struct Latency {
     /// The time of the first sample, so that the same samples give the same averages whenever the node was made.
     epoch: OnceLock<Moment>,
     word: AtomicU64,
-    /// In milliseconds. Not changed together with the word: a mixture of two states only asks the node sooner or later.
+    /// In milliseconds. Not changed together with the word: a mixture of two states only tries the node sooner or later.
     trust: AtomicU32,
     penalty: Duration,
 }
 
-/// A time as a plain number, worked out once to be compared with the samples of many nodes: in nanoseconds before or after a
-/// time that no result depends on.
+/// A time as a plain number, calculated once and compared with the samples of many nodes: in nanoseconds before or after a time
+/// on which no result depends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment(i64);
 
-/// What is known of a node's latency at some time, in plain numbers: strategies calculate with those of all candidates.
+/// The latency of a node at some time, in plain numbers: strategies calculate with those of all candidates.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
     /// The average in nanoseconds, more than 0.
     pub(crate) nanos: f64,
     /// The age of the last sample in milliseconds.
     pub(crate) age: u32,
-    /// The average is not trusted any more: the node should be asked again.
+    /// The average is not trusted any more: the node should be tried again.
     pub(crate) is_due: bool,
 }
 
@@ -76,7 +76,7 @@ impl Latency {
         self.penalty = penalty;
     }
 
-    /// Records that a call was answered after this time.
+    /// Records the time that a call took.
     #[inline]
     pub(super) fn answered(&self, took: Duration, now: Instant) {
         let word = self.word.load(Ordering::Relaxed);
@@ -106,11 +106,11 @@ impl Latency {
         let more = trust.saturating_mul(2).min(TRUST.1);
         let is_stall = sample > before + STALL;
         if is_stall && trust > SUSPECTED {
-            // One may be chance, on a machine whose processors are all busy. The next one is not.
+            // One stall may be chance, on a machine whose processors are all busy. The next one is not.
             return ((before + (last * MOST - before).max(0.0) * UP) as u32, SUSPECTED);
         }
         if is_stall {
-            // It is left for twice as long as it took.
+            // The node is avoided for twice as long as the stall took.
             let twice = (sample * (2.0 * UNIT_NANOS / 1e6)) as u32;
             return (sample as u32, twice.clamp(TRUST.0, TRUST.1));
         }
@@ -122,7 +122,7 @@ impl Latency {
             let kept = kept.min(1.0 - DOWN);
             return ((before * kept + sample * (1.0 - kept)) as u32, more);
         }
-        // It was asked because the average was not trusted any more. After a failure one good answer is not enough.
+        // It was tried because the average was not trusted any more. After a failure one good answer is not enough.
         if before * 16.0 > f64::from(units(self.penalty)) {
             return (((before + sample) / 2.0) as u32, more);
         }
@@ -142,23 +142,23 @@ impl Latency {
         self.trust.store(TRUST.1, Ordering::Relaxed);
     }
 
-    /// Forgets everything: the node is as one that was never asked.
+    /// Forgets everything, as if the node was never measured.
     pub(super) fn forget(&self) {
         self.word.store(0, Ordering::Relaxed);
     }
 
-    /// Returns what is known at this time.
+    /// Returns the latency at this time; `None` before the first sample.
     #[inline]
     pub(super) fn at(&self, now: Moment) -> Option<Measured> {
         let known = Known::of(self.word.load(Ordering::Relaxed))?;
         let age = known.age_at(self.millis(now));
         let nanos = f64::from(known.units) * (UNIT_NANOS * TAU) / (TAU + f64::from(age));
-        // Usually it was heard in this millisecond.
+        // Usually the last answer came in this millisecond.
         let is_due = age >= TRUST.0 && age >= self.trust.load(Ordering::Relaxed);
         Some(Measured { nanos, age, is_due })
     }
 
-    /// Milliseconds since the beginning, modulo 49 days; never 0 at the beginning, so that no sample looks like none.
+    /// Returns the milliseconds since the first sample, modulo 49 days. It begins with 1, because a word of 0 means no sample.
     #[inline]
     fn millis(&self, now: Moment) -> u32 {
         let Moment(epoch) = *self.epoch.get_or_init(move || now);
@@ -185,7 +185,7 @@ impl Known {
         (word != 0).then_some(Self { units: (word >> 32) as u32, millis: word as u32 })
     }
 
-    /// The age in milliseconds. A clock that another thread read a little earlier is no age of 49 days.
+    /// Returns the age in milliseconds. A clock that another thread read a little earlier gives the age 0, not 49 days.
     #[inline]
     fn age_at(self, millis: u32) -> u32 {
         (millis.wrapping_sub(self.millis) as i32).max(0) as u32
@@ -197,12 +197,12 @@ fn pack(units: u32, millis: u32) -> u64 {
 }
 
 fn units(time: Duration) -> u32 {
-    // In 64 bits: a division of 128 costs more than all the rest.
+    // In 64 bits: a division of 128 bits costs more than all the rest.
     let units = time.as_secs().saturating_mul(10_000_000).saturating_add(u64::from(time.subsec_nanos() / 100));
     u32::try_from(units).unwrap_or(u32::MAX)
 }
 
-/// The part of an average that is left after so many milliseconds: cheaper than an exponential, and slower in the end.
+/// Returns the part of an average that is left after this many milliseconds. Cheaper than an exponential function.
 #[inline]
 fn kept_after(millis: u32) -> f64 {
     TAU / (TAU + f64::from(millis))

@@ -1,120 +1,171 @@
-//! What is recorded of a node's attempts, and what its health makes of them. Whoever records makes the events.
+//! What is recorded of a node's attempts; [`health`](super::health) draws the conclusions.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::health::{Avoided, Ejection, Outcome, Probe};
-use super::{InFlight, Node, Role, SyncState};
+use parking_lot::Mutex;
 
-/// An attempt that runs on a node, until dropped.
-#[derive(Debug)]
-pub(crate) struct Claim<'a> {
-    _in_flight: InFlight<'a>,
-    _probe: Option<Probe<'a>>,
+/// The outcome of an attempt, as far as it says something about the node.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Outcome {
+    /// A complete reply. Errors of the application are replies.
+    Answered,
+    /// No reply in time, or a lost connection that was fresh or busy. Three in a row eject the node, and so do failures of half
+    /// of the attempts in 10 s, if there were at least 10.
+    Failed,
+    /// No connection: refused, unreachable, timed out, or the login was refused. Ejects the node.
+    Unreachable,
+    /// The node runs, but is not ready to serve: LOADING, MASTERDOWN. Ejects the node.
+    NotServing,
 }
 
-impl Node {
-    /// Records that the node gave a complete reply; an error of the application is one. Returns whether it did so although
-    /// it is ejected.
-    #[inline]
-    pub(crate) fn record_answer(&self) -> bool {
-        if self.answered.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.health.reached();
+impl fmt::Display for Outcome {
+    /// One word, such as `not_serving`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answered => "answered",
+            Self::Failed => "failed",
+            Self::Unreachable => "unreachable",
+            Self::NotServing => "not_serving",
+        })
+    }
+}
+
+/// The results of the attempts on a node, and its ejection. A healthy call touches `answered`, `failures_in_a_row` and
+/// `ejected_until`.
+#[derive(Debug)]
+pub(super) struct Record {
+    epoch: Instant,
+    pub(super) answered: AtomicU64,
+    pub(super) failed: AtomicU64,
+    pub(super) failures_in_a_row: AtomicU32,
+    /// When the cool-down ends, in nanoseconds since `epoch`; 0 while the node is not ejected.
+    pub(super) ejected_until: AtomicU64,
+    /// From when on calls prefer other nodes to one that was never reached, in nanoseconds since `epoch`; 0 once it was reached.
+    pub(super) unreached_from: AtomicU64,
+    /// When the slow start began, in nanoseconds since `epoch`; 0 if the node gets its full share.
+    pub(super) slow_start_since: AtomicU64,
+    /// A probe is running.
+    pub(super) is_probed: AtomicBool,
+    /// There is no monitor: calls are the probes.
+    pub(super) calls_probe: AtomicBool,
+    /// Why the last connection failed, if the last failure was that.
+    pub(super) reason: Mutex<Option<Arc<str>>>,
+    pub(super) outage: Mutex<Outage>,
+}
+
+/// The part that only failures and probes touch.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    pub(super) window: Window,
+    /// How often the cool-down was doubled.
+    pub(super) doublings: u32,
+    /// When the last ejection ended.
+    pub(super) returned: Option<Instant>,
+    /// When an answer last ended a cool-down.
+    pub(super) hinted: Option<Instant>,
+}
+
+impl Record {
+    pub(super) fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            answered: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            failures_in_a_row: AtomicU32::new(0),
+            ejected_until: AtomicU64::new(0),
+            unreached_from: AtomicU64::new(0),
+            slow_start_since: AtomicU64::new(0),
+            is_probed: AtomicBool::new(false),
+            calls_probe: AtomicBool::new(true),
+            reason: Mutex::default(),
+            outage: Mutex::default(),
         }
-        self.health.answered()
     }
 
-    /// Has the node asked after others from this moment on, unless it is reached before.
-    pub(crate) fn await_until(&self, moment: Instant) {
-        self.health.await_until(moment);
+    /// Returns the time in nanoseconds since the node was made.
+    pub(super) fn nanos(&self, now: Instant) -> u64 {
+        // 584 years fit.
+        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Records that the monitor reached the node.
-    pub(crate) fn reached(&self) {
-        self.health.reached();
+    pub(super) fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.epoch).as_secs()
     }
 
-    /// Returns whether nobody has reached the node yet, in the time that it had for that.
-    #[inline]
-    pub(crate) fn is_unreached(&self, now: Instant) -> bool {
-        self.health.is_unreached(now)
+    pub(super) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
+/// The window, in seconds.
+const SECONDS: usize = 10;
+/// Fewer attempts than this show no rate.
+const FEWEST: u64 = 10;
+
+/// The failures of the last ten seconds, and how many answers there were before each second.
+///
+/// Answers are not counted here, so that healthy calls need not touch it: their sum is compared with that of the oldest known
+/// second.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    seconds: [Option<Second>; SECONDS],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Second {
+    number: u64,
+    answered_before: u64,
+    failed: u64,
+}
+
+impl Window {
+    /// Records the number of answers before this second. Returns its count of failures.
+    pub(super) fn mark(&mut self, second: u64, answered: u64) -> &mut u64 {
+        let place = &mut self.seconds[(second % SECONDS as u64) as usize];
+        place.take_if(|known| known.number != second);
+        &mut place.get_or_insert(Second { number: second, answered_before: answered, failed: 0 }).failed
     }
 
-    /// Records that an attempt failed in a way that speaks against the node. `chance`, 0 to 1, spreads the cool-down.
-    /// Returns the ejection, if that ejects the node.
-    #[cold]
-    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant, chance: f64) -> Option<Ejection> {
-        self.count_failure();
-        self.latency.failed(now);
-        self.blame(outcome, now, chance)
+    /// Counts a failure. Returns whether at least half of the attempts failed, if there were enough.
+    pub(super) fn fail(&mut self, second: u64, answered: u64) -> bool {
+        *self.mark(second, answered) += 1;
+        let recent = || self.seconds.iter().flatten().filter(|known| known.number + SECONDS as u64 > second);
+        let failed: u64 = recent().map(|known| known.failed).sum();
+        let before = recent().map(|known| known.answered_before).min().unwrap_or(answered);
+        let answered = answered.saturating_sub(before);
+        failed + answered >= FEWEST && failed >= answered
     }
 
-    /// As [`record_failure`](Self::record_failure), for a loss that was counted when it happened.
-    #[cold]
-    pub(crate) fn record_loss(&self, now: Instant, chance: f64) -> Option<Ejection> {
-        self.latency.failed(now);
-        self.blame(Outcome::Failed, now, chance)
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Window;
+
+    #[test]
+    fn half_of_ten_is_too_many_and_less_is_not() {
+        let mut window = Window::default();
+        assert!((1..=4).all(|n| !window.fail(0, n)));
+        assert!(!window.fail(0, 5), "5 of 9: the first answer was before the first failure");
+        assert!(window.fail(0, 6));
+        let mut window = Window::default();
+        assert!((1..100).all(|n| !window.fail(0, 3 * n)), "a third");
     }
 
-    /// Counts a failed attempt that does not speak against the node.
-    pub(crate) fn count_failure(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// As [`record_failure`](Self::record_failure), for what the monitor found out.
-    pub(crate) fn blame(&self, outcome: Outcome, now: Instant, chance: f64) -> Option<Ejection> {
-        self.health.fail(outcome, now, self.answered(), chance)
-    }
-
-    /// Records why no connection could be made; `None` if the last failure was another one.
-    pub(crate) fn explain(&self, reason: Option<String>) {
-        *self.reason.lock() = reason.map(Into::into);
-    }
-
-    /// Returns why no connection could be made, whether the node is ejected or not.
-    pub(crate) fn explanation(&self) -> Option<Arc<str>> {
-        self.reason.lock().clone()
-    }
-
-    /// Returns why the node is ejected, if no connection to it could be made.
-    pub(crate) fn reason(&self) -> Option<String> {
-        self.explanation().filter(|_| self.is_ejected()).map(|reason| reason.as_ref().to_owned())
-    }
-
-    /// Counts an attempt as in flight, and as the probe if the node is ejected and calls are its probes. Refused while another
-    /// call probes.
-    #[inline]
-    pub(crate) fn claim(&self, now: Instant) -> Result<Claim<'_>, Avoided> {
-        let in_flight = self.begin();
-        self.health.admit(now).map(|probe| Claim { _in_flight: in_flight, _probe: probe })
-    }
-
-    /// Returns whether calls should go elsewhere because of what became of the last ones.
-    #[inline]
-    pub(crate) fn is_avoided(&self, now: Instant) -> bool {
-        self.health.is_avoided(now)
-    }
-
-    /// Returns whether nothing at all speaks against the node in this role.
-    #[inline]
-    pub(crate) fn is_sound_as(&self, role: Role) -> bool {
-        let is_in_sync = self.sync_state.load(Ordering::Relaxed) == SyncState::InSync as u8;
-        is_in_sync && !self.health.is_ejected() && self.role() == role
-    }
-
-    pub(crate) fn is_ejected(&self) -> bool {
-        self.health.is_ejected()
-    }
-
-    /// Ends an ejection: a probe found the node able to serve, or it was chosen as the master. Returns whether it was
-    /// ejected.
-    pub(crate) fn come_back(&self, now: Instant) -> bool {
-        let was_ejected = self.health.come_back(now);
-        if was_ejected {
-            // Nothing is known of its latency after an outage.
-            self.latency.forget();
-        }
-        was_ejected
+    #[test]
+    fn answers_and_failures_count_for_ten_seconds() {
+        let mut window = Window::default();
+        window.mark(0, 0);
+        assert!((0..90).all(|_| !window.fail(1, 1000)), "90 of 1090");
+        let mut window = Window::default();
+        assert!((0..9).all(|_| !window.fail(1, 0)));
+        assert!(!window.fail(11, 0), "the nine are forgotten");
     }
 }

@@ -4,22 +4,22 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// What the data of a node is worth, compared with the master's, as far as the monitor knows; apart from its health.
+/// What the data of a node is worth, compared with the master's, as far as the monitor knows. Its health is another matter.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum SyncState {
-    /// The master, or a replica that applies what the master writes. Also what is not known.
+    /// The master, or a replica that applies what the master writes. Also a node whose state is not known.
     InSync = 0,
-    /// It is taking over the whole data from its master, or loading it.
+    /// A replica that receives or loads the whole data of its master.
     Syncing = 1,
-    /// Its link to a master that lives is down, or that of a node through which it replicates: what it has gets older.
+    /// The link to the living master is down: its own, or that of a node through which it replicates. Its data gets older.
     LinkDown = 2,
-    /// Its link is up, but it has not applied what its master wrote more than
-    /// [`Builder::lag_limit`](crate::Builder::lag_limit) ago: what it has is right, and old.
+    /// Its link is up, but it has not applied what the master wrote more than
+    /// [`Builder::lag_limit`](crate::Builder::lag_limit) ago (default: 10 s). Its data is right, but old.
     Lagging = 3,
-    /// It holds other data: another node claims mastership, or its replication history is not the master's.
+    /// It holds other data: it is another master, or its replication history is not that of the master.
     Diverged = 4,
 }
 

@@ -144,7 +144,7 @@ pub(crate) fn decide<'a, S: Contender>(
             is_slow_start = false;
         }
         if order == best {
-            is_slow_start |= node.is_eased_in();
+            is_slow_start |= node.is_slow_start();
             // There are no more servers than places.
             let _ = nodes.try_push(node);
         }

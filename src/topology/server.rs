@@ -90,7 +90,7 @@ impl ServerSettings {
             node = node.with_zone(zone);
         }
         if self.is_monitored {
-            node.health().leave_probes_to_monitor();
+            node.leave_probes_to_monitor();
             let (host, port) = (node.addr().host(), node.addr().port());
             let is_known = host.zip(port).is_none_or(|(host, port)| self.means.resolver.knows(host, port));
             node.await_until(Instant::now() + if is_known { REACHED_WITHIN } else { Duration::ZERO });
@@ -128,13 +128,13 @@ impl Server {
     /// As [`record_failure`](Self::record_failure), for what the monitor found out.
     fn blame(&self, outcome: Outcome, now: Instant) {
         self.explain(outcome);
-        self.conclude(outcome, self.node.blame(outcome, now, rand::random()));
+        self.conclude(outcome, self.node.count_against(outcome, now, rand::random()));
     }
 
     /// Reports an ejection and ends the connections, if there is one.
     fn conclude(&self, outcome: Outcome, ejection: Option<Ejection>) {
         if let Some(Ejection { cool_down }) = ejection {
-            events::ejected(self.node.addr(), outcome, cool_down, self.node.explanation().as_deref());
+            events::ejected(self.node.addr(), outcome, cool_down, self.node.last_reason().as_deref());
             self.pool.end_generation();
         }
     }
@@ -154,22 +154,22 @@ impl Server {
         let is_fit = !is_loading && matches!(node.sync_state(), SyncState::InSync | SyncState::Lagging);
         match (answers, is_fit) {
             (true, true) => self.come_back(now),
-            (true, false) => node.health().probe_came_early(now, chance),
-            (false, _) => node.health().probe_failed(now, chance),
+            (true, false) => node.probe_came_early(now, chance),
+            (false, _) => node.probe_failed(now, chance),
         }
-        node.health().end_probe();
+        node.end_probe();
     }
 
     fn explain(&self, outcome: Outcome) {
         let failure = self.pool.failure().filter(|_| outcome == Outcome::Unreachable);
-        self.node.explain(failure.map(|failure| words_of(&failure)));
+        self.node.record_reason(failure.map(|failure| words_of(&failure)));
     }
 
     #[cold]
     fn answered_though_ejected(&self) {
         match &self.wakeup {
             // While the monitor runs, calls end no ejection; but it is time for a probe.
-            Some(wakeup) if self.node.health().end_cool_down(Instant::now()) => wakeup.wake(),
+            Some(wakeup) if self.node.end_cool_down(Instant::now()) => wakeup.wake(),
             Some(_) => {}
             None => self.come_back(Instant::now()),
         }
@@ -200,7 +200,7 @@ impl Server {
         self.progress.hears_report(&mut report);
         let report = Arc::new(report);
         let is_loading = report.loading;
-        let before = self.node.tell(Arc::clone(&report), now);
+        let before = self.node.record_report(Arc::clone(&report), now);
         let run_id = before.as_ref().and_then(|before| before.run_id.as_ref());
         if !self.node.is_shared() && run_id.is_some() && report.run_id.is_some() && run_id != report.run_id.as_ref() {
             // Another process: the connections to the old one are dead, or lead elsewhere.

@@ -101,7 +101,7 @@ impl Snapshot {
 
 impl ReplicationSnapshot {
     fn take(node: &Node, master: Option<&Report>, now: Instant) -> Option<Self> {
-        let (told_at, report) = (node.told_at()?, node.report()?);
+        let (told_at, report) = (node.reported_at()?, node.report()?);
         let history = report.history;
         let shared = master.filter(|master| master.shares_history_with(&report)).and_then(|master| master.offset);
         let link = report.link.as_ref();
