@@ -10,11 +10,11 @@ use redis::RedisError;
 use self::reason::{Reason, without_values};
 use crate::addr::NodeAddr;
 
+mod cause;
 mod reason;
-mod tls;
 
-pub(crate) use self::reason::{Time, io_error, server_error_of, without_echo, words_of};
-pub(crate) use self::tls::{Lasts, TlsError};
+pub(crate) use self::cause::{Lasts, TlsError, io_error};
+pub(crate) use self::reason::{Time, server_error_of, without_echo, words_of};
 
 /// The result of a call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -22,13 +22,16 @@
 mod conformance;
 mod fault_proxy;
 mod launch;
+mod link;
+mod network_fault;
 mod replica_set;
 mod sentinels;
 mod server;
 
 pub use self::conformance::{strategy_allocates_nothing, strategy_conformance, strategy_is_even};
-pub use self::fault_proxy::{FaultProxy, NetworkFault};
+pub use self::fault_proxy::FaultProxy;
 pub use self::launch::free_port;
+pub use self::network_fault::NetworkFault;
 pub use self::replica_set::{ReplicaSet, Setup};
 pub use self::sentinels::Sentinels;
 pub use self::server::Server;

@@ -1,15 +1,13 @@
 //! The reason of a failure in words: what the redis crate, the system or the server reported, without numbers of the system,
 //! values or secrets.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerError, Value, parse_redis_value};
 
-use super::tls::TlsError;
+use super::cause::{TlsError, io_error};
 
 /// Behind these words, servers repeat the arguments of a command that they do not know: of `HELLO 3 AUTH`, the password.
 const ECHO: &str = ", with args beginning with";
@@ -90,11 +88,6 @@ fn plain(text: &str) -> String {
     let shown: String =
         text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(LONGEST).collect();
     shown.trim_end_matches([' ', '.', ',']).to_owned()
-}
-
-/// Finds the system's error inside the redis crate's.
-pub(crate) fn io_error(error: &RedisError) -> Option<&io::Error> {
-    error.source()?.downcast_ref::<Arc<dyn StdError + Send + Sync>>()?.downcast_ref()
 }
 
 fn words_of_io(error: &io::Error) -> String {

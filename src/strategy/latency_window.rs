@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Candidates, Strategy};
+use super::contract::{Candidates, Strategy};
 use crate::node::Node;
 
 /// How much farther than the nearest a node may be, unless it is said otherwise.

@@ -2,10 +2,9 @@
 
 use std::cmp::Ordering;
 
-use super::candidates::MOST_NODES;
+use super::contract::{Candidates, MOST_NODES, Strategy};
 use super::dice::Dice;
 use super::load::Load;
-use super::{Candidates, Strategy};
 use crate::node::Node;
 
 /// Picks the candidate with the fewest requests of this process in flight, for its weight; ties at random.

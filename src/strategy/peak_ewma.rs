@@ -1,8 +1,7 @@
 //! The candidate that will answer soonest, by what it took lately and what it has to do.
 
-use super::candidates::MOST_NODES;
+use super::contract::{Candidates, MOST_NODES, Strategy};
 use super::dice::Dice;
-use super::{Candidates, Strategy};
 use crate::node::{Measured, Moment, Node};
 
 /// Up to so many candidates are all looked at; of more, two at random.

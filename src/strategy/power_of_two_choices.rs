@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
+use super::contract::{Candidates, Strategy};
 use super::dice::Dice;
 use super::load::Load;
-use super::{Candidates, Strategy};
 use crate::node::Node;
 
 /// Draws two different candidates at random and picks the one with fewer requests of this process in flight, for its

@@ -1,7 +1,7 @@
 //! Any candidate.
 
+use super::contract::{Candidates, Strategy};
 use super::dice::Dice;
-use super::{Candidates, Strategy};
 use crate::node::Node;
 
 /// Picks any candidate, each with the same probability.

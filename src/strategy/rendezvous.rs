@@ -1,7 +1,7 @@
 //! The same key, the same candidate.
 
-use super::candidates::MOST_NODES;
-use super::{Candidates, Random, Strategy};
+use super::contract::{Candidates, MOST_NODES, Strategy};
+use super::random::Random;
 use crate::hash::{Fnv, mix};
 use crate::node::Node;
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Candidates, Strategy};
+use super::contract::{Candidates, Strategy};
 use crate::node::Node;
 
 /// Visits the candidates one after the other: over N candidates, each gets exactly every N-th first attempt, also when

@@ -4,8 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 
-use super::candidates::MOST_NODES;
-use super::{Candidates, Strategy};
+use super::contract::{Candidates, MOST_NODES, Strategy};
 use crate::node::Node;
 
 /// Visits the candidates one after the other, the heavier ones more often and well spread: with the weights 5, 1 and 1,

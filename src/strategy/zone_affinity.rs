@@ -1,6 +1,6 @@
 //! The own zone first.
 
-use super::{Candidates, Strategy};
+use super::contract::{Candidates, Strategy};
 use crate::node::Node;
 
 /// Leaves the choice among the candidates of one's own zone to another strategy; among all candidates where none of that

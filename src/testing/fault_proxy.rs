@@ -1,8 +1,6 @@
 //! A bad network before a server: a TCP proxy whose faults are switched while connections are open.
 //!
-//! This file accepts and refuses connections; what a fault does to one of them is the business of `link`.
-
-mod link;
+//! This file accepts and refuses connections; `link` applies a fault to each of them.
 
 use std::fmt;
 use std::io;
@@ -14,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use self::link::{CHUNK, End, Link, Setting};
+use super::link::{End, Link};
+use super::network_fault::{NetworkFault, Setting};
 use crate::addr::NodeAddr;
 
 /// How long the end of [`NetworkFault::Refuse`] tries to get its port back.
@@ -47,42 +46,6 @@ pub struct FaultProxy {
     acceptor: Mutex<Option<Acceptor>>,
 }
 
-/// What a [`FaultProxy`] does to its connections: [`FaultProxy::set`].
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum NetworkFault {
-    /// Everything is passed on.
-    #[default]
-    None,
-    /// What the server sends is passed on this long after it came: a constant delay, no limit of the throughput.
-    Delay(Duration),
-    /// Connections and bytes are accepted, nothing is passed on in either direction, nothing is closed.
-    ///
-    /// As with a real network, whose TCP sends again what was lost, the bytes are held, and delivered when it ends.
-    BlackHole,
-    /// Connections, new and existing ones, are reset (RST) as soon as the client sends something.
-    Reset,
-    /// The port refuses connections, and existing ones are closed.
-    Refuse,
-    /// The next reply on each connection is not passed on: the client sees the end of the stream instead, while the
-    /// proxy goes on reading what it sends. The connection stays like that when the fault ends.
-    HalfClose,
-    /// This many bytes of what the server sends next on each connection are passed on, then the connection is closed;
-    /// zero closes it when a reply comes.
-    Truncate(usize),
-    /// What the server sends is passed on one byte at a time, with this pause between.
-    SlowBytes(Duration),
-    /// What the client sends is taken this many bytes at a time, with this pause between; replies are passed on at once.
-    ///
-    /// What the buffers of the system hold comes first: several megabytes can be sent before the client has to wait.
-    SlowReader {
-        /// How many bytes are taken at once, at least one.
-        bytes: usize,
-        /// The pause between two of them.
-        pause: Duration,
-    },
-}
-
 /// What the proxy, its acceptor and its connections have in common.
 struct Shared {
     target: SocketAddr,
@@ -98,16 +61,6 @@ struct Shared {
 struct Acceptor {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
-}
-
-impl NetworkFault {
-    /// Returns how many bytes of what the client sends are taken at once, at most.
-    fn taken_at_once(self) -> usize {
-        match self {
-            Self::SlowReader { bytes, .. } => bytes.clamp(1, CHUNK),
-            _ => CHUNK,
-        }
-    }
 }
 
 impl FaultProxy {

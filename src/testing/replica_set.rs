@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::Server;
+use super::server::Server;
 use crate::addr::NodeAddr;
 use crate::builder::Builder;
 use crate::client::ReplicatedClient;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use redis::{Connection, FromRedisValue, RedisError, cmd};
 use tempfile::TempDir;
 
-use super::{ReplicaSet, Server};
+use super::replica_set::ReplicaSet;
+use super::server::Server;
 use crate::addr::NodeAddr;
 
 /// What the Sentinels call the replica set.

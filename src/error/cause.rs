@@ -1,30 +1,34 @@
-//! What went wrong between two that speak TLS, or of which only one does, in words.
+//! What an error of the redis crate contains: an error of the system, or a failed TLS handshake.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use redis::RedisError;
 
-use super::reason::io_error;
+/// Returns the error of the system inside an error of the redis crate.
+pub(crate) fn io_error(error: &RedisError) -> Option<&io::Error> {
+    error.source()?.downcast_ref::<Arc<dyn StdError + Send + Sync>>()?.downcast_ref()
+}
 
-/// Why there is no TLS connection. It is found again inside a [`RedisError`].
+/// Why a TLS connection failed. [`TlsError::of`] finds it inside a [`RedisError`].
 #[derive(Clone, Debug)]
 pub(crate) struct TlsError {
     words: Cow<'static, str>,
     lasts: Lasts,
 }
 
-/// Whether the next handshake is to go better.
-#[cfg_attr(not(feature = "tls-rustls"), allow(dead_code, reason = "only rustls tells them apart"))]
+/// How long the cause of a failed handshake lasts.
+#[cfg_attr(not(feature = "tls-rustls"), allow(dead_code, reason = "only rustls distinguishes them"))]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Lasts {
-    /// Somebody has to change a certificate or a setting.
+    /// Until a certificate or a setting is changed.
     UntilChanged,
-    /// The server took the connection and closed it unread: so it does when it has as many clients as it takes.
+    /// As long as the server has its largest number of clients: it closed the connection unread.
     WhileFull,
-    /// It may have been chance.
+    /// It may have been chance: the next handshake may succeed.
     Once,
 }
 
@@ -33,12 +37,12 @@ impl TlsError {
         Self { words: words.into(), lasts }
     }
 
-    /// Returns it as an error of the system.
+    /// Converts it into an error of the system.
     pub(crate) fn within(self, kind: io::ErrorKind) -> io::Error {
         io::Error::new(kind, self)
     }
 
-    /// Finds it inside an error of the redis crate.
+    /// Returns the TLS error inside an error of the redis crate.
     pub(crate) fn of(error: &RedisError) -> Option<&Self> {
         Self::inside(io_error(error)?)
     }

@@ -1,4 +1,4 @@
-//! One connection through a [`FaultProxy`](super::FaultProxy): what each fault does to its bytes.
+//! One connection through a [`FaultProxy`](super::fault_proxy::FaultProxy): what each fault does to its bytes.
 //!
 //! Three threads: one passes on what the client sends, one reads what the server sends and passes it on at once if
 //! nothing speaks against it, and one passes on what was held. Every byte is written under the lock of the setting, so
@@ -14,22 +14,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::NetworkFault;
+use super::network_fault::{CHUNK, NetworkFault, Setting};
 
-/// How much is read at once, at most.
-pub(super) const CHUNK: usize = 64 * 1024;
 /// How much is held for one client; past it, the server has to wait.
 const MOST_HELD: usize = 16 * 1024 * 1024;
 /// How long a write waits for a receiver that does not read, and with it a change of the fault.
 const WRITE_LIMIT: Duration = Duration::from_millis(20);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-
-/// The fault, and how often it was set.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Setting {
-    pub(super) fault: NetworkFault,
-    pub(super) generation: u64,
-}
 
 /// How a connection ends.
 #[derive(Clone, Copy, Eq, PartialEq)]

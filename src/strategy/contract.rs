@@ -1,17 +1,74 @@
-//! The nodes that may serve one attempt.
+//! The contract of a strategy: the candidates that it gets, and the node that it returns.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
 
 use crate::node::Node;
 
-/// The most nodes of one set.
+/// The largest number of nodes in one set.
 pub(crate) const MOST_NODES: usize = 64;
 
-/// The nodes that may serve this very attempt, all of them acceptable; never empty.
+/// Chooses the node for one attempt of a read.
 ///
-/// Owns its references, so that a strategy can [`narrow`](Self::narrow) it and ask another strategy.
+/// It runs on the caller's thread, for every read: no I/O, no blocking lock, no allocation. The feature `testing` checks
+/// strategies of your own: `testing::strategy_conformance`.
+///
+/// ```
+/// use redis_replicated::strategy::{Candidates, Random, Strategy};
+/// use redis_replicated::Node;
+///
+/// /// Prefers one zone. Another strategy picks among its nodes.
+/// #[derive(Debug)]
+/// struct ZoneFirst(&'static str, Random);
+///
+/// impl Strategy for ZoneFirst {
+///     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+///         let local = candidates.narrow(|node| node.zone() == Some(self.0));
+///         self.1.pick(local.as_ref().unwrap_or(candidates))
+///     }
+/// }
+/// ```
+pub trait Strategy: fmt::Debug + Send + Sync + 'static {
+    /// Returns the node to try. If the attempt fails, the next call is made without that node.
+    ///
+    /// Not called where there is only one candidate. If the returned node is not a candidate, the first candidate is used.
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node;
+
+    /// Returns whether the strategy uses [`Node::latency_at`]. Default: `true`.
+    ///
+    /// If so, one call in four is timed, and the first one after a millisecond without a measurement. Otherwise it is one call in
+    /// eight.
+    fn needs_latency(&self) -> bool {
+        true
+    }
+}
+
+impl<S: Strategy + ?Sized> Strategy for Box<S> {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        (**self).pick(candidates)
+    }
+
+    fn needs_latency(&self) -> bool {
+        (**self).needs_latency()
+    }
+}
+
+impl<S: Strategy + ?Sized> Strategy for Arc<S> {
+    fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
+        (**self).pick(candidates)
+    }
+
+    fn needs_latency(&self) -> bool {
+        (**self).needs_latency()
+    }
+}
+
+/// The nodes that may serve one attempt. All of them are acceptable, and there is at least one.
+///
+/// A strategy can [`narrow`](Self::narrow) the candidates and have another strategy pick one.
 #[derive(Clone, Debug)]
 pub struct Candidates<'a> {
     nodes: ArrayVec<&'a Node, MOST_NODES>,
@@ -21,7 +78,7 @@ pub struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    /// Makes candidates of the first 64 of `nodes`; `None` if there are none.
+    /// Makes candidates of the first 64 of `nodes`. Returns `None` if there are none.
     #[must_use]
     pub fn new(nodes: &[&'a Node]) -> Option<Self> {
         Self::of(nodes.iter().copied().take(MOST_NODES).collect())
@@ -32,35 +89,35 @@ impl<'a> Candidates<'a> {
         if nodes.is_empty() { None } else { Some(Self { nodes, key: None, now: None, attempt: 0 }) }
     }
 
-    /// Sets the key that is read. Default: none.
+    /// Sets the key that the command reads. Default: none.
     #[must_use]
     pub fn with_key(mut self, key: &'a [u8]) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Sets the time of the attempt. Default: whatever the clock says when asked.
+    /// Sets the time of the attempt. Default: the time at which [`now`](Self::now) is called.
     #[must_use]
     pub fn with_now(mut self, now: Instant) -> Self {
         self.now = Some(now);
         self
     }
 
-    /// Sets the number of attempts that this call has made before. Default: 0.
+    /// Sets how many attempts this call has made before. Default: 0.
     #[must_use]
     pub fn with_attempt(mut self, attempt: u32) -> Self {
         self.attempt = attempt;
         self
     }
 
-    /// Returns how many candidates there are: 1 to 64.
+    /// Returns the number of candidates: 1 to 64.
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     #[must_use]
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Returns the candidate at `index`; an index past the end wraps around.
+    /// Returns the candidate at `index`, modulo the number of candidates.
     #[must_use]
     pub fn at(&self, index: usize) -> &'a Node {
         self.nodes[index % self.nodes.len()]
@@ -71,7 +128,7 @@ impl<'a> Candidates<'a> {
         self.nodes.iter().copied()
     }
 
-    /// Returns the first key of the command, if it has one and its place is known.
+    /// Returns the first key of the command, if it has one and its position is known.
     #[must_use]
     pub fn key(&self) -> Option<&'a [u8]> {
         self.key
@@ -83,20 +140,20 @@ impl<'a> Candidates<'a> {
         self.now.unwrap_or_else(Instant::now)
     }
 
-    /// Returns how many attempts this call has made before: 0 for the first.
+    /// Returns how many attempts this call has made before: 0 for the first attempt.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Returns the candidates that `keep` accepts, in the same order; `None` if it accepts none.
+    /// Returns the candidates that `keep` accepts, in the same order. Returns `None` if it accepts none.
     #[must_use]
     #[inline]
     pub fn narrow(&self, keep: impl Fn(&'a Node) -> bool) -> Option<Self> {
         let mut narrow = Self { nodes: ArrayVec::new(), key: self.key, now: self.now, attempt: self.attempt };
-        // In place: a whole array of places takes longer to move than most strategies take to pick.
+        // In place: moving the whole array takes longer than most strategies take to pick.
         for node in self.iter().filter(|node| keep(node)) {
-            // There are no more than places.
+            // It has room for all of them.
             let _ = narrow.nodes.try_push(node);
         }
         (!narrow.nodes.is_empty()).then_some(narrow)
@@ -109,7 +166,7 @@ impl<'a> Candidates<'a> {
         self.attempt = attempt;
     }
 
-    /// Keeps the nodes that `keep` accepts; all of them, if it accepts none.
+    /// Keeps the nodes that `keep` accepts, or all nodes if it accepts none.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Node) -> bool) {
         let kept: ArrayVec<&'a Node, MOST_NODES> = self.iter().filter(|node| keep(node)).collect();
         if !kept.is_empty() {
