@@ -1,18 +1,18 @@
-//! Which strategy chooses, and among which candidates.
+//! The strategy of a client, and the candidates from which it picks.
 
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::strategy::{self, LatencyWindow, Strategy, ZoneAffinity};
 
-/// A strategy, or the name of one that [`Builder::build`](crate::Builder::build) has to know.
+/// A strategy, or the name of one, which [`Builder::build`](crate::Builder::build) resolves.
 #[derive(Debug)]
 pub(super) enum Chosen {
     Made(Box<dyn Strategy>),
     Named { name: String, seed: Option<u64> },
 }
 
-/// What narrows the candidates before the strategy picks one.
+/// The limits to the candidates from which the strategy picks.
 #[derive(Debug, Default)]
 pub(super) struct Narrowing {
     pub(super) zone: Option<String>,
@@ -30,7 +30,7 @@ impl Chosen {
 }
 
 impl Narrowing {
-    /// The zone first, then the near ones of it.
+    /// Wraps the strategy: first the zone, then the near nodes of the zone.
     pub(super) fn around(self, strategy: Box<dyn Strategy>, pool_size: u32) -> Box<dyn Strategy> {
         let near: Box<dyn Strategy> = match self.window {
             Some(window) => Box::new(LatencyWindow::new(strategy).within(window)),

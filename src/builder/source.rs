@@ -1,4 +1,4 @@
-//! Where the nodes of a set come from: named one by one, or found by a provider.
+//! The source of the nodes of a set: named one by one, or found by a provider.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::replication::Role;
 use crate::strategy::MOST_NODES;
 use crate::topology::{Description, TopologyProvider};
 
-/// What the builder was told about the nodes.
+/// The settings about the nodes.
 #[derive(Debug, Default)]
 pub(super) struct Source {
     pub(super) masters: Vec<Endpoint>,
@@ -22,13 +22,13 @@ pub(super) struct Source {
     pub(super) manner: Manner,
 }
 
-/// A provider, and what is known before it is asked.
+/// A provider, and the description of the set before its first answer.
 pub(super) struct Supply {
     pub(super) provider: Arc<dyn TopologyProvider>,
     pub(super) first: Description,
-    /// The provider, if it is the nodes named in the builder.
+    /// The provider, if the nodes are named.
     pub(super) fixed: Option<Arc<Fixed>>,
-    /// What the provider says may change.
+    /// The answer of the provider may change.
     pub(super) asks_provider: bool,
     pub(super) manner: Manner,
     pub(super) map: AddressMap,
@@ -68,12 +68,12 @@ impl Source {
         let fixed = Arc::new(Fixed::new(named(masters, replicas)?, means.resolver, limits.connect));
         let (first, asks_provider) = (fixed.as_named(), fixed.has_names());
         let provider = Arc::<Fixed>::clone(&fixed);
-        // Nodes that are named are reached as they are named.
+        // The address of a named node contains its login and its TLS.
         Ok(Supply { provider, first, fixed: Some(fixed), asks_provider, manner: Manner::default(), map })
     }
 }
 
-/// The nodes with their roles, the master first, all of them usable together.
+/// Returns the nodes with their roles, the master first. Checks that they can form one set.
 fn named(masters: Vec<Endpoint>, replicas: Vec<Endpoint>) -> Result<Vec<(Role, Endpoint)>> {
     match masters.len() {
         1 => {}

@@ -1,19 +1,16 @@
-//! TLS: how found nodes are reached, and which certificates are shown and trusted.
+//! The certificates of the client: given, or read from files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use redis::TlsMode;
-
-use super::Builder;
 use crate::error::{Error, Result};
 use crate::pool::{Certificates, Pem, Tls, check_features};
 
-/// What the builder was told about certificates.
+/// The settings about certificates.
 #[derive(Debug, Default)]
 pub(super) struct TlsSource {
-    given: Option<Certificates>,
-    files: Option<TlsFiles>,
+    pub(super) given: Option<Certificates>,
+    pub(super) files: Option<TlsFiles>,
 }
 
 /// Files in PEM form.
@@ -24,37 +21,8 @@ pub(crate) struct TlsFiles {
     pub(crate) key: Option<PathBuf>,
 }
 
-impl Builder {
-    /// Connects by TLS to nodes that are found rather than named. Default: as the first seed of
-    /// [`discover`](Self::discover) is reached; without TLS for other sources. Needs one of the TLS features; without, and for
-    /// [`TlsMode::Insecure`] without `tls-rustls-insecure`, `build` fails.
-    pub fn tls(mut self, mode: TlsMode) -> Self {
-        self.source.manner.tls = Some(mode);
-        self
-    }
-
-    /// Sets the authorities to trust and the client's own certificate and key, in PEM form, for all nodes and Sentinels that
-    /// are reached by TLS: named ones (`rediss://…`) and found ones. Default: the authorities of the system (or of the feature
-    /// `tls-rustls-webpki-roots`), and no certificate of the client.
-    ///
-    /// They are read once, in `build`: to change them, build the client anew. Without `root_cert`, the usual authorities are
-    /// trusted; with it, only those. An endpoint that was made from a [`redis::ConnectionInfo`] with certificates keeps those.
-    /// More is said in [`guide::tls`](crate::guide::tls).
-    #[cfg(any(feature = "tls-rustls", feature = "tls-native-tls"))]
-    pub fn tls_certificates(mut self, certificates: redis::TlsCertificates) -> Self {
-        self.tls.given = Some(certificates.into());
-        self
-    }
-
-    /// Reads the certificates from files, in `build`.
-    pub(crate) fn tls_files(mut self, files: TlsFiles) -> Self {
-        self.tls.files = Some(files);
-        self
-    }
-}
-
 impl TlsSource {
-    /// Reads the certificates. Those that were given count before files.
+    /// Reads the certificates. Given ones count before files.
     pub(super) fn read(self) -> Result<Tls> {
         match (self.given, self.files) {
             (Some(given), _) => Tls::new(given),

@@ -110,7 +110,7 @@ fn tls_without_its_feature_is_refused() {
         found("127.0.0.1:3").tls(TlsMode::Secure),
         sentinel("rediss://127.0.0.1:3"),
         sentinel("127.0.0.1:3").tls(TlsMode::Secure),
-        good().tls_files(super::TlsFiles { ca: Some("ca.pem".into()), ..Default::default() }),
+        good().tls_files(crate::builder::TlsFiles { ca: Some("ca.pem".into()), ..Default::default() }),
     ] {
         let refusal = refusal(builder);
         assert!(refusal.contains("tls-rustls-ring") && refusal.contains("tls-native-tls"), "{refusal}");
