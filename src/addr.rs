@@ -1,4 +1,4 @@
-//! The address of a node: how it is written, read and compared.
+//! The address of a node.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use redis::ConnectionAddr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Where a node listens: `host:port`, `[v6]:port` or `unix:path`.
+/// The address of a node: `host:port`, `[v6]:port` or `unix:path`.
 ///
-/// Two addresses are equal if they are written alike; host names are compared without case and never resolved.
-/// Cloning is cheap.
+/// Two addresses are equal if their texts are equal. Host names are compared without case and never resolved. Cloning is
+/// cheap.
 ///
 /// ```
 /// use redis_replicated::NodeAddr;
@@ -28,13 +28,13 @@ enum Place {
     Unix { path: Arc<str> },
 }
 
-/// A text that is not an address of a node.
+/// The error for a text that is not the address of a node.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not an address of the form host:port, [v6]:port or unix:path")]
 pub struct ParseNodeAddrError(());
 
 impl NodeAddr {
-    /// Makes the address of a TCP port; an IPv6 `host` is given without brackets.
+    /// Makes the address of a TCP port. An IPv6 `host` has no brackets.
     #[must_use]
     pub fn tcp(host: &str, port: u16) -> Self {
         let host = host.to_ascii_lowercase().into();
@@ -71,12 +71,12 @@ impl NodeAddr {
                 Self::tcp(host.trim_matches(['[', ']']), *port)
             }
             ConnectionAddr::Unix(path) => Self::unix(&path.to_string_lossy()),
-            // The enum may grow; its Display is an address as well.
+            // The enum may grow. Its `Display` is an address as well.
             other => Self::unix(&other.to_string()),
         }
     }
 
-    /// The same address in the terms of the redis crate, without TLS.
+    /// Returns the address as the redis crate has it, without TLS.
     pub(crate) fn to_plain(&self) -> ConnectionAddr {
         match &self.0 {
             Place::Tcp { host, port } => ConnectionAddr::Tcp(host.to_string(), *port),

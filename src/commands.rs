@@ -1,6 +1,6 @@
-//! Typed helpers for everyday commands: the names and senses of [`redis::TypedCommands`], on a shared handle.
+//! Typed helpers for common commands, with the names and meanings of [`redis::TypedCommands`], on a shared handle.
 //!
-//! Everything else runs through [`query`](crate::ReplicatedClient::query) or
+//! All other commands run through [`query`](crate::ReplicatedClient::query) or
 //! [`connection`](crate::ReplicatedClient::connection).
 
 mod hashes;

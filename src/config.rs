@@ -1,4 +1,4 @@
-//! The settings that are data: read from a file, checked by the builder.
+//! The settings that are data. The builder checks them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,10 +6,8 @@ use std::time::Duration;
 use redis::TlsMode;
 use serde::{Deserialize, Serialize};
 
-use self::endpoint::EndpointData;
-use self::source::{FallbackData, LoginData, SentinelData};
-use self::time::TimeOrOff;
-use self::tls::TlsData;
+use self::limits::{FallbackData, TimeOrOff};
+use self::nodes::{EndpointData, LoginData, SentinelData, TlsData};
 use crate::builder::Builder;
 use crate::classification::Classification;
 use crate::client::ReplicatedClient;
@@ -17,16 +15,15 @@ use crate::error::Result;
 use crate::selection::ReadFrom;
 use crate::session::SessionMode;
 
-mod endpoint;
-mod source;
-mod time;
-mod tls;
+mod limits;
+mod nodes;
 
-/// The settings of a client that are data, for any format that serde reads.
+/// The settings of a client as data, in any format that serde supports.
 ///
-/// Each field is called like the method of [`Builder`] that it stands for, and has its default; only the nodes are
-/// required: `master` and `replicas`, or `discover`, or `sentinel`. Times are written for people: `"250ms"`, `"1s 500ms"`.
-/// Strategies are called as in [`strategy`](crate::strategy), in any spelling. Unknown fields are refused. `Debug` shows no passwords; `Serialize` writes addresses and passwords as they were given.
+/// Each field has the name and the default of a method of [`Builder`]. Only the nodes are required: `master` and `replicas`, or
+/// `discover`, or `sentinel`. Times are texts such as `"250ms"` or `"1s 500ms"`. Strategies have their names in
+/// [`strategy`](crate::strategy), in any spelling. An unknown field is an error. `Debug` shows no passwords; `Serialize` writes
+/// addresses and passwords as they were given.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,11 +33,12 @@ mod tls;
 ///     master = "redis://app:secret@10.0.0.1:6379/0"
 ///     replicas = ["redis://app:secret@10.0.0.2:6379/0", { url = "redis://app:secret@10.0.0.3:6379/0", zone = "eu-1a", weight = 2 }]
 ///     strategy = "round_robin"           # peak_ewma (default), random, least_outstanding, weighted_round_robin, …
-///     zone = "eu-1a"                     # own zone first: ZoneAffinity
-///     latency_window = "15ms"            # near nodes first: LatencyWindow
+///     zone = "eu-1a"                     # this zone first (ZoneAffinity); default: none
+///     latency_window = "15ms"            # near nodes first (LatencyWindow); default: none
 ///     read_from = "replica_preferred"    # master, master_preferred, replica, replica_preferred (default), any
-///     client_name = "checkout"
-///     pool_size = 16
+///     client_name = "checkout"           # default: none
+///     pool_size = 16                     # default: 10
+///     max_connecting = 2                 # connections to one node that are opened at the same time
 ///     connect_timeout = "500ms"
 ///     checkout_timeout = "250ms"
 ///     response_timeout = "1s"
@@ -58,7 +56,7 @@ mod tls;
 /// # Ok(()) }
 /// ```
 ///
-/// A set that is found has a `login` of its own; `discover = ["10.0.0.1:6379"]` would find it without Sentinels:
+/// The nodes of a found set use `login`. Without Sentinels, `discover = ["10.0.0.1:6379"]` finds the set:
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -71,10 +69,9 @@ mod tls;
 /// # Ok(()) }
 /// ```
 ///
-/// `tls = { ca_file = "ca.pem", cert_file = "client.pem", key_file = "client.key" }` names the authorities to trust and the
-/// client's own certificate, for all addresses with `rediss://`; nodes that are found are then reached by TLS. Each file may be
-/// left out, `cert_file` and `key_file` only together; `tls = {}` trusts the authorities of the system. See
-/// [`guide::tls`](crate::guide::tls).
+/// `tls = { ca_file = "ca.pem", cert_file = "client.pem", key_file = "client.key" }` sets the trusted authorities and the
+/// client's own certificate, for all addresses with `rediss://`. Found nodes then use TLS. All three are optional, but
+/// `cert_file` needs `key_file`. `tls = {}` trusts the authorities of the system. See [`guide::tls`](crate::guide::tls).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -96,7 +93,7 @@ pub struct Config {
     strategy_seed: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     zone: Option<String>,
-    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "limits", skip_serializing_if = "Option::is_none")]
     latency_window: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     read_from: Option<ReadFrom>,
@@ -106,17 +103,17 @@ pub struct Config {
     pool_size: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_connecting: Option<u32>,
-    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "limits", skip_serializing_if = "Option::is_none")]
     connect_timeout: Option<Duration>,
-    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "limits", skip_serializing_if = "Option::is_none")]
     checkout_timeout: Option<Duration>,
-    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "limits", skip_serializing_if = "Option::is_none")]
     response_timeout: Option<Duration>,
-    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "limits", skip_serializing_if = "Option::is_none")]
     deadline: Option<Duration>,
-    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "limits", skip_serializing_if = "Option::is_none")]
     idle_timeout: Option<Duration>,
-    #[serde(default, with = "time", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "limits", skip_serializing_if = "Option::is_none")]
     monitor_interval: Option<Duration>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fallback_limit: Option<FallbackData>,
@@ -129,7 +126,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns a builder with these settings, to which a strategy or a provider of your own can be added.
+    /// Returns a builder with these settings. A strategy or a provider of your own can be added to it.
     pub fn builder(&self) -> Builder {
         let mut builder = self.nodes();
         if self.strategy.is_some() || self.strategy_seed.is_some() {
@@ -153,7 +150,7 @@ impl Config {
         self.classify.iter().fold(builder, |builder, (command, class)| builder.classify(command, *class))
     }
 
-    /// A builder that knows the nodes, or how to find them.
+    /// Returns a builder with the settings about the nodes.
     fn nodes(&self) -> Builder {
         let all = |nodes: &[EndpointData]| nodes.iter().map(EndpointData::endpoint).collect::<Vec<_>>();
         let mut builder = ReplicatedClient::builder().replicas(all(&self.replicas));
@@ -183,7 +180,7 @@ impl ReplicatedClient {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config), as [`Builder::build`].
+    /// See [`Builder::build`].
     pub fn from_config(config: &Config) -> Result<Self> {
         config.builder().build()
     }

@@ -1,4 +1,4 @@
-//! How to reach a node: address, login, database, protocol, and what is known of it beforehand.
+//! The endpoint of a node: address, login, database, protocol, weight and zone.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionI
 use crate::addr::NodeAddr;
 use crate::error::{Error, Result};
 
-/// What has to be switched on for TLS.
+/// The features that TLS needs.
 pub(crate) const TLS_FEATURES: &str = "the feature tls-rustls-ring (rustls with a crypto provider), tls-rustls or tls-native-tls of redis-replicated has to be switched on";
 
-/// How to reach a node.
+/// The endpoint of a node: its address with login, database and protocol, its weight and its zone.
 ///
-/// Made from a URL (`redis://user:password@host:6379/db?protocol=resp3`, `rediss://…`, `unix:///path`), from
+/// It is made from a URL (`redis://user:password@host:6379/db?protocol=resp3`, `rediss://…`, `unix:///path`), from
 /// `host:port`, or from a [`redis::ConnectionInfo`]. A bad address is reported by
 /// [`Builder::build`](crate::Builder::build).
 ///
@@ -27,7 +27,7 @@ pub struct Endpoint {
     pub(crate) info: Result<ConnectionInfo, BadAddress>,
     pub(crate) weight: u32,
     pub(crate) zone: Option<String>,
-    /// Only an address was given: how to log in there is said elsewhere.
+    /// Only an address was given. The login comes from another setting.
     is_bare: bool,
 }
 
@@ -40,16 +40,16 @@ pub(crate) struct Place {
     pub(crate) zone: Option<String>,
 }
 
-/// How to log in at nodes that are found rather than named.
+/// The login and the TLS of found nodes.
 #[derive(Clone, Default)]
 pub(crate) struct Manner {
     pub(crate) login: Option<RedisConnectionInfo>,
     pub(crate) tls: Option<TlsMode>,
-    /// A node that was named: found ones are reached as it is, as far as nothing else is said.
+    /// A named node, whose login and TLS are the defaults for found nodes.
     pub(crate) like: Option<ConnectionInfo>,
 }
 
-/// Translates what servers say of each other into what can be reached from here.
+/// Translates the addresses that servers report into addresses that the client can reach.
 #[derive(Clone)]
 pub(crate) struct AddressMap(pub(crate) Arc<dyn Fn(&NodeAddr) -> NodeAddr + Send + Sync>);
 
@@ -79,7 +79,7 @@ pub(crate) struct BadAddress {
 }
 
 impl Endpoint {
-    /// Makes the endpoint of a node of weight 1 in no zone.
+    /// Makes the endpoint of a node. Its weight is 1, and it has no zone.
     #[must_use]
     pub fn new(node: impl IntoConnectionInfo) -> Self {
         let info = node.into_connection_info();
@@ -87,7 +87,7 @@ impl Endpoint {
         Self { info, weight: 1, zone: None, is_bare: false }
     }
 
-    /// The endpoint of a node whose address is known already.
+    /// Makes the endpoint of a node whose address was read already.
     pub(crate) fn of_place(place: Place) -> Self {
         Self { info: Ok(place.info), weight: place.weight, zone: place.zone, is_bare: false }
     }
@@ -100,7 +100,7 @@ impl Endpoint {
     pub(crate) fn place(&self) -> Result<Place> {
         let lacks_tls = cfg!(not(any(feature = "tls-rustls", feature = "tls-native-tls")));
         let bad = |bad: &BadAddress| {
-            // The redis crate does not say which feature.
+            // The redis crate does not name the feature.
             let reason = if lacks_tls && bad.shown.starts_with("rediss:") { TLS_FEATURES } else { &bad.reason };
             Error::config(format!("bad address \"{}\": {reason}", bad.shown))
         };
@@ -112,7 +112,7 @@ impl Endpoint {
         Ok(Place { addr, info, weight: self.weight, zone: self.zone.clone() })
     }
 
-    /// Reads the address of a node that was found: an address alone is completed by the manner of the others.
+    /// Reads the address of a found node. A bare address gets the login and the TLS of `manner`.
     pub(crate) fn found_place(&self, manner: &Manner) -> Result<Place> {
         let mut place = self.place()?;
         if self.is_bare {
@@ -121,16 +121,15 @@ impl Endpoint {
         Ok(place)
     }
 
-    /// Sets the share of the load that the node should get, compared with the others, for strategies that go by weight: all but
-    /// `RoundRobin` and `Random`. Default: 1; zero fails `build`.
+    /// Sets the share of the load that the node should get, compared with the others. Default: 1; zero fails `build`. All
+    /// strategies but `RoundRobin` and `Random` use it.
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self
     }
 
-    /// Sets the availability zone of the node. Default: the one that the server itself tells (`availability_zone`, Valkey), or
-    /// none.
+    /// Sets the availability zone of the node. Default: the zone that the server reports (`availability_zone`, Valkey), or none.
     #[must_use]
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = Some(zone.into());
@@ -156,7 +155,7 @@ impl Place {
         self.info.redis_settings().db()
     }
 
-    /// Returns whether connections to the other place are of another kind: by other means, or to another database.
+    /// Returns whether the other place has another database, another transport or another zone.
     pub(crate) fn is_elsewhere(&self, other: &Self) -> bool {
         let transport = |place: &Self| match place.info.addr() {
             ConnectionAddr::TcpTls { insecure, .. } => Some(*insecure),
@@ -165,7 +164,7 @@ impl Place {
         self.database() != other.database() || transport(self) != transport(other) || self.zone != other.zone
     }
 
-    /// Returns whether the other place is logged in at differently.
+    /// Returns whether the other place has another user, password or protocol.
     pub(crate) fn logs_in_otherwise(&self, other: &Self) -> bool {
         let login = |place: &Self| {
             let settings = place.info.redis_settings();
@@ -175,7 +174,7 @@ impl Place {
         login(self) != login(other)
     }
 
-    /// The same node under one of the addresses that its name stands for.
+    /// Returns the same node with one of the addresses of its name.
     pub(crate) fn at(&self, addr: NodeAddr) -> Self {
         let info = self.info.clone().set_addr(addr.to_plain());
         Self { addr, info, ..self.clone() }
@@ -223,11 +222,11 @@ impl fmt::Debug for Place {
     }
 }
 
-/// The text without what stands before the last `@`, and cut where it is long.
+/// Returns the text without the part before the last `@`, cut to 100 characters.
 fn redacted(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
     let (secret, rest) = rest.rsplit_once('@').map_or((false, rest), |(_, rest)| (true, rest));
-    // Query and fragment may hold anything.
+    // Query and fragment may contain secrets.
     let place: String = rest.chars().take_while(|letter| !matches!(letter, '?' | '#')).take(100).collect();
     let colon = if scheme.is_empty() { "" } else { "://" };
     let hidden = if secret { "***@" } else { "" };

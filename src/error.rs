@@ -1,4 +1,4 @@
-//! What went wrong, on which node, and whether a write may have been applied.
+//! The error of a call: its kind, its node, and whether a write may have been applied.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -21,15 +21,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A call that failed, or settings that [`Builder::build`](crate::Builder::build) refused.
 ///
-/// It says what happened ([`kind`](Self::kind)), on which node ([`node`](Self::node)) and whether the server may have
-/// executed the command ([`may_have_executed`](Self::may_have_executed)): only where that is `false` is it safe to send
-/// a write again. It never contains a password or a value, nor does what it was made of.
+/// It contains the kind of failure ([`kind`](Self::kind)), the node ([`node`](Self::node)), and whether the server may have
+/// executed the command ([`may_have_executed`](Self::may_have_executed)). Only where that is `false` is it safe to send a
+/// write again. No part of it contains a password or a value.
 ///
-/// `Display` says it all on one line: the node, the reason in words, the limit that was met with its setting. So there is
-/// no [`source`](std::error::Error::source), which would say the same again; [`as_redis`](Self::as_redis) is what the redis
-/// crate reported.
+/// `Display` shows everything on one line: the node, the reason, and the exceeded limit with the name of its setting. So there
+/// is no [`source`](std::error::Error::source), which would repeat it. [`as_redis`](Self::as_redis) returns the error of the
+/// redis crate.
 ///
-/// It converts into a [`redis::RedisError`], and [`Error::of`] finds it again inside of one.
+/// It converts into a [`redis::RedisError`], and [`Error::of`] finds it inside one.
 #[derive(Clone)]
 pub struct Error {
     report: Box<Report>,
@@ -41,52 +41,53 @@ struct Report {
     kind: ErrorKind,
     node: Option<NodeAddr>,
     message: Cow<'static, str>,
-    /// The message goes on with the node as its subject: `127.0.0.1:6380 is a replica`.
+    /// The node is the subject of the message: `127.0.0.1:6380 is a replica`.
     is_about_node: bool,
-    /// The message does not say what the cause is.
+    /// `Display` adds the words of the cause to the message.
     lacks_reason: bool,
-    /// What the attempt before it came to.
+    /// The error of the attempt before.
     earlier: Option<String>,
     may_have_executed: bool,
-    /// A read reached a node before: it was lost, or answered by one whose answer would not do.
+    /// A read was sent before: it was lost, or its reply could not be used.
     was_sent: bool,
     /// How many replicas confirmed a write.
     acknowledged: Option<u32>,
 }
 
-/// How far a failed call got.
+/// The kind of a failure: how far the call got.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ErrorKind {
     /// Settings that cannot work; from [`Builder::build`](crate::Builder::build).
     Config,
-    /// No node may serve the call: nothing was sent, or a read was answered only by nodes that could not prove what
-    /// [`session`](crate::ReplicatedClient::session) or [`max_staleness`](crate::ReplicatedClient::max_staleness) ask for.
+    /// No node may serve the call. Nothing was sent, or no node that answered a read could prove what
+    /// [`session`](crate::ReplicatedClient::session) or [`max_staleness`](crate::ReplicatedClient::max_staleness) require.
     Unavailable,
-    /// No connection to a node within the limits: nothing was sent, or of a read, an earlier attempt came to nothing.
+    /// No connection to a node within the limits. Nothing was sent, except for an earlier attempt of a read.
     Checkout,
-    /// The command was sent and no complete reply came back: a write may have been applied.
+    /// The command was sent, but no complete reply came back: a write may have been applied.
     Interrupted,
     /// The server answered with an error; [`Error::as_redis`] is that answer.
     Server,
-    /// A command that a routed handle cannot serve, such as `SELECT` or a foreign cursor: nothing was sent.
+    /// A command that a routed handle cannot serve, such as `SELECT` or the cursor of another connection. Nothing was sent.
     Refused,
-    /// The reply is not a value of the type that was asked for. The command was executed.
+    /// The reply cannot be converted into the requested type. The command was executed.
     Conversion,
-    /// Written, but fewer replicas than asked for confirmed it in time ([`Error::acknowledged`]).
+    /// The master executed the write, but fewer replicas than required confirmed it in time ([`Error::acknowledged`]).
     Unacknowledged,
-    /// Proven: something that the session wrote is not in the master's history any more. Told once, by a read; then the
-    /// session goes on with what the master has: read again, and write again what is missing.
+    /// A write of the session is not in the master's history any more; this is proven. A read reports it once. Then the session
+    /// continues with the data of the master: read again, and repeat the missing writes.
     WriteLost,
-    /// Proven: something that the session has read, and not written itself, is not in the master's history any more; all that
-    /// it wrote itself still is. Told once, as [`WriteLost`](Self::WriteLost): read again.
+    /// Data that the session has read is not in the master's history any more; this is proven. The session's own writes still
+    /// are. It is reported once, as [`WriteLost`](Self::WriteLost) is: read again.
     HistoryLost,
-    /// It cannot be proven what a session or a bound on staleness asks for, and no other node will do. It is told once where
-    /// nobody knows how the master's history goes on from what the session has seen; then the session goes on, as after
-    /// [`WriteLost`](Self::WriteLost). It is told each time where the servers do not say what is needed. A write with this
-    /// error was not executed if [`Error::may_have_executed`] is `false`.
+    /// No node can prove what a session or a bound on staleness requires.
+    ///
+    /// It is reported once if the relation of the master's history to the session is not known; then the session continues, as
+    /// after [`WriteLost`](Self::WriteLost). It is reported each time if the servers do not provide the evidence. A write with
+    /// this error was not executed if [`Error::may_have_executed`] is `false`.
     Unproven,
-    /// The provider could not describe the set, or the set cannot be changed so.
+    /// The provider could not describe the set, or the set cannot be changed in this way.
     Topology,
 }
 
@@ -120,19 +121,19 @@ impl Error {
         Self::new(ErrorKind::Refused, message)
     }
 
-    /// The same, where it is not the builder's settings that are wrong but what a provider says.
+    /// Turns it into an error of the provider's answer, in place of the builder's settings.
     pub(crate) fn about_topology(mut self) -> Self {
         self.report.kind = ErrorKind::Topology;
         self
     }
 
-    /// Records that a read was sent, though nothing came of it.
+    /// Records that a read was sent, although it failed.
     pub(crate) fn sent(mut self) -> Self {
         self.report.was_sent = true;
         self
     }
 
-    /// Returns whether a read was sent, though nothing came of it.
+    /// Returns whether a read was sent, although it failed.
     pub(crate) fn was_sent(&self) -> bool {
         self.report.was_sent
     }
@@ -160,13 +161,13 @@ impl Error {
         self
     }
 
-    /// Adds the cause of a message that says it already.
+    /// Adds the cause to a message that contains its words already.
     pub(crate) fn caused_by(mut self, cause: impl Into<Option<RedisError>>) -> Self {
         self.cause = cause.into().map(without_values);
         self
     }
 
-    /// Makes the error for a reply of another type than asked for. `message` names types, never values.
+    /// Makes the error for a reply of another type than requested. `message` names types, never values.
     pub(crate) fn conversion(message: String) -> Self {
         let cause = redis::ParsingError::from(message.as_str());
         let mut error = Self::new(ErrorKind::Conversion, message);
@@ -174,20 +175,20 @@ impl Error {
         error
     }
 
-    /// Keeps what an earlier attempt came to, where nothing else is known to be the cause, or where the earlier one was sent.
+    /// Adds the error of an earlier attempt, if this one has no cause or the earlier attempt was sent.
     pub(crate) fn after(mut self, earlier: Option<&Self>) -> Self {
         let was_sent = earlier.is_some_and(|earlier| earlier.report.was_sent);
         self.report.was_sent |= was_sent;
         if let Some(earlier) = earlier.filter(|_| self.cause.is_none() || was_sent) {
             self.cause = self.cause.or_else(|| earlier.cause.clone());
             let what = || earlier.what().to_string();
-            // Of several, the first says what is wrong.
+            // Of several, the first one shows the reason.
             self.report.earlier = earlier.report.earlier.clone().or_else(|| Some(what()));
         }
         self
     }
 
-    /// Says what happened, without what follows from it.
+    /// Shows what happened, without its consequences.
     fn what(&self) -> What<'_> {
         What(&self.report, self.cause.as_ref().filter(|_| self.report.lacks_reason))
     }
@@ -197,51 +198,51 @@ impl Error {
         self
     }
 
-    /// Returns how far the call got.
+    /// Returns the kind of the failure: how far the call got.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.report.kind
     }
 
-    /// Returns the node that the last attempt went to, if there was one.
+    /// Returns the node of the last attempt, if there was one.
     #[must_use]
     pub fn node(&self) -> Option<&NodeAddr> {
         self.report.node.as_ref()
     }
 
-    /// Tells whether the server may have executed the command, or a part of it.
+    /// Returns whether the server may have executed the command, or a part of it.
     ///
-    /// `false` is a proof: nothing was sent, or the server refused it before it did anything. `true` means that it was
-    /// executed or that nobody can know. Always `false` for reads.
+    /// `false` is certain: nothing was sent, or the server refused the command before it changed anything. `true` means that
+    /// the command was executed, or that this cannot be known. Always `false` for reads.
     #[must_use]
     pub fn may_have_executed(&self) -> bool {
         self.report.may_have_executed
     }
 
-    /// Returns how many replicas confirmed a write, where they were too few ([`ErrorKind::Unacknowledged`]).
+    /// Returns how many replicas confirmed a write, if they were too few ([`ErrorKind::Unacknowledged`]).
     #[must_use]
     pub fn acknowledged(&self) -> Option<u32> {
         self.report.acknowledged
     }
 
-    /// Returns what the redis crate or the server reported: without the bytes of replies that could not be read, and
-    /// without the arguments that servers repeat.
+    /// Returns the error of the redis crate or of the server, without the bytes of unreadable replies and without the arguments
+    /// that servers repeat.
     #[must_use]
     pub fn as_redis(&self) -> Option<&RedisError> {
         self.cause.as_ref()
     }
 
-    /// Finds the error of this crate inside one that a [`RoutedConnection`](crate::RoutedConnection) returned.
+    /// Returns the error of this crate inside an error that a [`RoutedConnection`](crate::RoutedConnection) returned.
     ///
-    /// Returns `None` for the server's own errors (`WRONGTYPE`, `NOSCRIPT` …) and for failed conversions: they pass
-    /// through unchanged, so that code written for the redis crate still understands them.
+    /// Returns `None` for errors of the server (`WRONGTYPE`, `NOSCRIPT` …) and for failed conversions. They pass through
+    /// unchanged, so that code written for the redis crate still understands them.
     #[must_use]
     pub fn of(error: &RedisError) -> Option<&Self> {
-        // redis keeps an `io::Error` behind an `Arc`; ours is the payload of that `io::Error`.
+        // The redis crate keeps an `io::Error` behind an `Arc`; ours is the payload of that `io::Error`.
         io_error(error)?.get_ref()?.downcast_ref()
     }
 
-    /// The kind of `io::Error` under which redis-rs users meet this error.
+    /// Returns the kind of the `io::Error` inside the `RedisError`.
     fn io_kind(&self) -> io::ErrorKind {
         match self.report.kind {
             ErrorKind::Config => io::ErrorKind::InvalidInput,
@@ -300,7 +301,7 @@ impl fmt::Debug for Error {
         let mut out = f.debug_struct("Error");
         out.field("kind", &self.report.kind).field("message", &self.to_string());
         out.field("may_have_executed", &self.report.may_have_executed);
-        // The message has its words.
+        // The message contains the words of the cause.
         out.field("cause", &self.cause.as_ref().map(RedisError::kind)).finish()
     }
 }

@@ -1,9 +1,9 @@
-//! Real replica sets for tests (feature `testing`): a master and replicas on free ports of this machine, in a temporary
-//! folder, stopped on drop; Sentinels over them; and a proxy that breaks the network before one of them. For strategies of
-//! your own, [`strategy_conformance`], [`strategy_is_even`] and [`strategy_allocates_nothing`].
+//! Real servers for tests (feature `testing`): a [`ReplicaSet`] of a master and replicas, [`Sentinels`] that watch it, and a
+//! [`FaultProxy`] that simulates a bad network in front of a server. The checks [`strategy_conformance`], [`strategy_is_even`]
+//! and [`strategy_allocates_nothing`] are for strategies of your own.
 //!
-//! Nothing is faked: the servers are `redis-server` or `valkey-server`, whichever is installed, or what the environment
-//! variable `REDIS_SERVER_BIN` names. They keep nothing on disk.
+//! The servers are real: the installed `redis-server` or `valkey-server`, or the program in the environment variable
+//! `REDIS_SERVER_BIN`. They run on free ports of this machine, write no data to disk, and stop on drop.
 //!
 //! ```no_run
 //! use redis_replicated::testing::ReplicaSet;

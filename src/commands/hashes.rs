@@ -7,14 +7,14 @@ use crate::error::Result;
 
 /// Hashes: fields and values under one key.
 ///
-/// Each fails as [`query`](ReplicatedClient::query) does.
+/// Errors: see [`query`](ReplicatedClient::query).
 impl ReplicatedClient {
-    /// Returns the value of a field, from a replica; `None` in an `Option` where there is none (`HGET`).
+    /// Returns the value of a field, read from a replica (`HGET`). An `Option` is `None` if there is no such field.
     pub fn hget<T: FromRedisValue>(&self, key: impl ToSingleRedisArg, field: impl ToSingleRedisArg) -> Result<T> {
         self.query(&Cmd::hget(key, field))
     }
 
-    /// Sets a field and returns how many fields are new (`HSET`).
+    /// Sets a field and returns the number of new fields (`HSET`).
     pub fn hset(
         &self,
         key: impl ToSingleRedisArg,
@@ -33,12 +33,12 @@ impl ReplicatedClient {
         self.query(&Cmd::hset_multiple(key, items))
     }
 
-    /// Returns all fields and values, from a replica (`HGETALL`).
+    /// Returns all fields and values, read from a replica (`HGETALL`).
     pub fn hget_all<T: FromRedisValue>(&self, key: impl ToSingleRedisArg) -> Result<T> {
         self.query(&Cmd::hgetall(key))
     }
 
-    /// Deletes fields and returns how many there were (`HDEL`).
+    /// Deletes fields and returns how many of them existed (`HDEL`).
     pub fn hdel(&self, key: impl ToSingleRedisArg, fields: impl ToRedisArgs) -> Result<usize> {
         self.query(&Cmd::hdel(key, fields))
     }
@@ -48,12 +48,12 @@ impl ReplicatedClient {
         self.query(cmd("HINCRBY").arg(key).arg(field).arg(delta))
     }
 
-    /// Tells whether a field exists, by a replica (`HEXISTS`).
+    /// Returns whether a field exists, read from a replica (`HEXISTS`).
     pub fn hexists(&self, key: impl ToSingleRedisArg, field: impl ToSingleRedisArg) -> Result<bool> {
         self.query(&Cmd::hexists(key, field))
     }
 
-    /// Returns the number of fields, from a replica (`HLEN`).
+    /// Returns the number of fields, read from a replica (`HLEN`).
     pub fn hlen(&self, key: impl ToSingleRedisArg) -> Result<usize> {
         self.query(&Cmd::hlen(key))
     }

@@ -9,35 +9,35 @@ use crate::error::Result;
 
 /// Lists.
 ///
-/// Each fails as [`query`](ReplicatedClient::query) does.
+/// Errors: see [`query`](ReplicatedClient::query).
 impl ReplicatedClient {
-    /// Puts elements before the first one, one after the other, and returns the new length (`LPUSH`).
+    /// Inserts elements at the head, one after the other, and returns the new length (`LPUSH`).
     pub fn lpush(&self, key: impl ToSingleRedisArg, elements: impl ToRedisArgs) -> Result<usize> {
         self.query(&Cmd::lpush(key, elements))
     }
 
-    /// Puts elements behind the last one and returns the new length (`RPUSH`).
+    /// Appends elements at the tail and returns the new length (`RPUSH`).
     pub fn rpush(&self, key: impl ToSingleRedisArg, elements: impl ToRedisArgs) -> Result<usize> {
         self.query(&Cmd::rpush(key, elements))
     }
 
-    /// Takes the first element, or up to `count` of them as a list (`LPOP`).
+    /// Removes and returns the first element, or up to `count` elements as a list (`LPOP`).
     pub fn lpop<T: FromRedisValue>(&self, key: impl ToSingleRedisArg, count: Option<NonZeroUsize>) -> Result<T> {
         self.query(&Cmd::lpop(key, count))
     }
 
-    /// Takes the last element, or up to `count` of them as a list (`RPOP`).
+    /// Removes and returns the last element, or up to `count` elements as a list (`RPOP`).
     pub fn rpop<T: FromRedisValue>(&self, key: impl ToSingleRedisArg, count: Option<NonZeroUsize>) -> Result<T> {
         self.query(&Cmd::rpop(key, count))
     }
 
-    /// Returns the elements from `start` to `stop`, both included, counted from the end where negative; from a replica
-    /// (`LRANGE`).
+    /// Returns the elements from `start` to `stop`, both included, read from a replica (`LRANGE`). Negative positions count from
+    /// the end.
     pub fn lrange<T: FromRedisValue>(&self, key: impl ToSingleRedisArg, start: isize, stop: isize) -> Result<T> {
         self.query(&Cmd::lrange(key, start, stop))
     }
 
-    /// Returns the length, from a replica (`LLEN`).
+    /// Returns the length, read from a replica (`LLEN`).
     pub fn llen(&self, key: impl ToSingleRedisArg) -> Result<usize> {
         self.query(&Cmd::llen(key))
     }

@@ -1,21 +1,21 @@
-//! Messages, and a sign of life.
+//! Messages and health checks.
 
 use redis::{Cmd, ToSingleRedisArg};
 
 use crate::client::ReplicatedClient;
 use crate::error::Result;
 
-/// Messages, and a sign of life.
+/// Messages and health checks.
 ///
-/// Each fails as [`query`](ReplicatedClient::query) does.
+/// Errors: see [`query`](ReplicatedClient::query).
 impl ReplicatedClient {
-    /// Publishes a message on the master, from where it reaches the subscribers of all nodes; returns how many received it
-    /// from the master itself (`PUBLISH`).
+    /// Publishes a message on the master, which replicates it to the subscribers of all nodes. Returns how many subscribers of
+    /// the master received it (`PUBLISH`).
     pub fn publish(&self, channel: impl ToSingleRedisArg, message: impl ToSingleRedisArg) -> Result<usize> {
         self.query(&Cmd::publish(channel, message))
     }
 
-    /// Asks the master for a sign of life (`PING`).
+    /// Returns the answer of the master to a `PING`: `PONG`.
     pub fn ping(&self) -> Result<String> {
         self.query(&Cmd::ping())
     }

@@ -1,45 +1,45 @@
-//! Strings: `GET`, `SET` and their kin.
+//! Strings: `GET`, `SET` and similar commands.
 
 use redis::{Cmd, FromRedisValue, ToRedisArgs, ToSingleRedisArg, cmd};
 
 use crate::client::ReplicatedClient;
 use crate::error::Result;
 
-/// Strings: `GET`, `SET` and their kin.
+/// Strings: `GET`, `SET` and similar commands.
 ///
-/// Each fails as [`query`](ReplicatedClient::query) does.
+/// Errors: see [`query`](ReplicatedClient::query).
 impl ReplicatedClient {
-    /// Returns the value of a key, from a replica; `None` in an `Option` where there is no such key (`GET`).
+    /// Returns the value of a key, read from a replica (`GET`). An `Option` is `None` if there is no such key.
     pub fn get<T: FromRedisValue>(&self, key: impl ToSingleRedisArg) -> Result<T> {
         self.query(&Cmd::get(key))
     }
 
-    /// Sets a key to a value, for ever (`SET`).
+    /// Sets a key to a value that does not expire (`SET`).
     pub fn set(&self, key: impl ToSingleRedisArg, value: impl ToSingleRedisArg) -> Result<()> {
         self.query(&Cmd::set(key, value))
     }
 
-    /// Sets a key to a value that expires after so many seconds (`SETEX`).
+    /// Sets a key to a value that expires after this number of seconds (`SETEX`).
     pub fn set_ex(&self, key: impl ToSingleRedisArg, value: impl ToSingleRedisArg, seconds: u64) -> Result<()> {
         self.query(&Cmd::set_ex(key, value, seconds))
     }
 
-    /// Sets a key unless it exists; returns whether it was set (`SETNX`).
+    /// Sets a key if it does not exist. Returns whether it was set (`SETNX`).
     pub fn set_nx(&self, key: impl ToSingleRedisArg, value: impl ToSingleRedisArg) -> Result<bool> {
         self.query(&Cmd::set_nx(key, value))
     }
 
-    /// Returns the value of a key and deletes the key, on the master (`GETDEL`).
+    /// Deletes a key on the master and returns its value (`GETDEL`).
     pub fn get_del<T: FromRedisValue>(&self, key: impl ToSingleRedisArg) -> Result<T> {
         self.query(&Cmd::get_del(key))
     }
 
-    /// Returns the values of several keys, all from one replica, in their order (`MGET`).
+    /// Returns the values of several keys in their order, all read from one replica (`MGET`).
     pub fn mget<T: FromRedisValue>(&self, keys: impl ToRedisArgs) -> Result<T> {
         self.query(&Cmd::mget(keys))
     }
 
-    /// Sets several keys at once, atomically (`MSET`).
+    /// Sets several keys atomically (`MSET`).
     pub fn mset<K: ToRedisArgs, V: ToRedisArgs>(&self, items: &[(K, V)]) -> Result<()> {
         self.query(&Cmd::mset(items))
     }
@@ -64,7 +64,7 @@ impl ReplicatedClient {
         self.query(&Cmd::append(key, value))
     }
 
-    /// Returns the length of the string at a key in bytes, from a replica (`STRLEN`).
+    /// Returns the length of the string at a key in bytes, read from a replica (`STRLEN`).
     pub fn strlen(&self, key: impl ToSingleRedisArg) -> Result<usize> {
         self.query(&Cmd::strlen(key))
     }

@@ -1,4 +1,4 @@
-//! The reason of a failure in words: what the redis crate, the system or the server reported, without numbers of the system,
+//! The reason of a failure in words, as the redis crate, the system or the server reported it: without numbers of the system,
 //! values or secrets.
 
 use std::fmt;
@@ -9,15 +9,15 @@ use redis::{ErrorKind, RedisError, ServerError, Value, parse_redis_value};
 
 use super::cause::{TlsError, io_error};
 
-/// Behind these words, servers repeat the arguments of a command that they do not know: of `HELLO 3 AUTH`, the password.
+/// After these words, a server repeats the arguments of an unknown command: of `HELLO 3 AUTH`, the password.
 const ECHO: &str = ", with args beginning with";
-/// A server's error is shown up to this many characters.
+/// The largest number of characters of a server's error that is shown.
 const LONGEST: usize = 300;
 
-/// Says what was reported, on one line.
+/// Shows an error of the redis crate on one line.
 pub(super) struct Reason<'a>(pub(super) &'a RedisError);
 
-/// Returns what was reported without values: those of replies that could not be read, and arguments that a server repeats.
+/// Returns the error without values: without the bytes of unreadable replies, and without arguments that a server repeats.
 pub(super) fn without_values(cause: RedisError) -> RedisError {
     match cause.kind() {
         // The text quotes the bytes.
@@ -33,13 +33,13 @@ pub(super) fn without_values(cause: RedisError) -> RedisError {
     }
 }
 
-/// Returns the server's error without the arguments that it repeats, if it does.
+/// Returns the server's error without the arguments that it repeats; `None` if it repeats none.
 pub(crate) fn without_echo(error: &ServerError) -> Option<ServerError> {
     let (details, _) = error.details()?.split_once(ECHO)?;
     server_error_of(error.code(), details)
 }
 
-/// Makes an error of a server: the redis crate makes them of replies only.
+/// Makes an error of a server. The redis crate makes one from a reply only.
 pub(crate) fn server_error_of(code: &str, details: &str) -> Option<ServerError> {
     let line = format!("-{code} {details}").replace(['\r', '\n'], " ") + "\r\n";
     match parse_redis_value(line.as_bytes()) {
@@ -48,7 +48,7 @@ pub(crate) fn server_error_of(code: &str, details: &str) -> Option<ServerError> 
     }
 }
 
-/// Returns what was reported, on one line.
+/// Returns the error in words, on one line.
 pub(crate) fn words_of(cause: &RedisError) -> String {
     Reason(cause).to_string()
 }
@@ -77,12 +77,12 @@ fn show_errors(f: &mut fmt::Formatter<'_>, errors: &[(usize, ServerError)]) -> f
     }
 }
 
-/// The server's error as it sends it, without its full stop.
+/// Returns the server's error as it was sent, without its full stop.
 fn line_of(error: &ServerError) -> String {
     plain(&format!("{} {}", error.code(), error.details().unwrap_or_default()))
 }
 
-/// One line, of bounded length, without a full stop.
+/// Returns the text as one line of bounded length, without a full stop.
 fn plain(text: &str) -> String {
     let text = text.split_once(ECHO).map_or(text, |(before, _)| before);
     let shown: String =
@@ -107,7 +107,7 @@ fn words_of_io(error: &io::Error) -> String {
     words.to_owned()
 }
 
-/// The system's own words, without its number.
+/// Returns the words of the system, without the error number.
 fn words_of_system(text: &str) -> String {
     let text = text.split_once(" (os error").map_or(text, |(words, _)| words);
     if let Some((_, why)) = text.split_once("failed to lookup address information") {

@@ -6,7 +6,7 @@ use crate::hash::mix;
 
 /// A SplitMix64 generator whose state is one atomic counter. The generators of `rand` need `&mut`, and so a lock.
 #[derive(Debug)]
-// On a cache line of its own: strategies around it read their settings while other threads roll.
+// On a cache line of its own: other threads change it while strategies around it read their settings.
 #[repr(align(64))]
 pub(super) struct Dice(AtomicU64);
 

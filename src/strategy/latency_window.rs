@@ -1,19 +1,19 @@
-//! Near nodes first, by what the monitor's questions take.
+//! Near nodes first, by the round-trip time of the monitor's questions.
 
 use std::time::Duration;
 
 use super::contract::{Candidates, Strategy};
 use crate::node::Node;
 
-/// How much farther than the nearest a node may be, unless it is said otherwise.
+/// The default window.
 const WINDOW: Duration = Duration::from_millis(1);
 
-/// Leaves the choice among the near candidates to another strategy: those whose [`Node::heartbeat`] is at most so much
-/// longer than the shortest.
+/// Has another strategy pick among the near candidates: those whose [`Node::heartbeat`] exceeds the shortest one by at most a
+/// window.
 ///
-/// Distance is taken from the monitor's questions only, never from calls: a near node that is busy looks far by its calls,
-/// and would drive all clients to the same other one. A server with more work than it can do answers the monitor late as
-/// well, and then looks far. Candidates whose distance is not known count as near.
+/// The distance is measured by the monitor's questions only, never by calls. By its calls, a busy near node would look far, and
+/// all clients would move to the same other node. An overloaded server answers the monitor late as well, and then counts as far.
+/// Candidates with an unknown distance count as near.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,18 +24,18 @@ const WINDOW: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct LatencyWindow<S> {
     inner: S,
-    /// In nanoseconds, as heartbeats are kept: not to be converted for every candidate.
+    /// In nanoseconds, as heartbeats are: nothing has to be converted for each candidate.
     window: u64,
 }
 
 impl<S: Strategy> LatencyWindow<S> {
-    /// Makes a window of 1 ms.
+    /// Makes a strategy with a window of 1 ms. `inner` picks among the near candidates.
     #[must_use]
     pub fn new(inner: S) -> Self {
         Self { inner, window: 0 }.within(WINDOW)
     }
 
-    /// Sets how much farther than the nearest candidate another one may be. Default: 1 ms; 15 ms suit several zones.
+    /// Sets by how much a heartbeat may exceed the shortest one. Default: 1 ms; 15 ms suit several zones.
     #[must_use]
     pub fn within(mut self, window: Duration) -> Self {
         self.window = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
@@ -53,7 +53,7 @@ impl<S: Strategy> Strategy for LatencyWindow<S> {
         if longest <= limit {
             return self.inner.pick(candidates);
         }
-        // Those whose distance is not known have 0.
+        // An unknown distance is 0.
         let near = candidates.narrow(|node| node.heartbeat_nanos() <= limit);
         self.inner.pick(near.as_ref().unwrap_or(candidates))
     }

@@ -1,4 +1,4 @@
-//! The candidate with the least to do.
+//! The candidate with the fewest requests in flight.
 
 use std::cmp::Ordering;
 
@@ -7,23 +7,21 @@ use super::dice::Dice;
 use super::load::Load;
 use crate::node::Node;
 
-/// Picks the candidate with the fewest requests of this process in flight, for its weight; ties at random.
+/// Picks the candidate with the fewest requests of this process in flight, for its weight. Ties are decided at random.
 ///
-/// Compares (in flight + 1) / weight: where all weights are equal, the requests in flight. While nothing
-/// is in flight, the heaviest is picked.
-///
-/// Slow replicas get less without anybody measuring them: their requests pile up.
+/// It compares (in flight + 1) / weight. With equal weights, these are the requests in flight. While nothing is in flight, it
+/// picks the candidate with the largest weight. Slow replicas get fewer requests, because theirs stay in flight longer.
 #[derive(Debug)]
 pub struct LeastOutstanding(Dice);
 
 impl LeastOutstanding {
-    /// Seeds itself at random.
+    /// Makes a strategy with a random seed.
     #[must_use]
     pub fn new() -> Self {
         Self(Dice::new())
     }
 
-    /// The same seed and the same counts give the same picks.
+    /// Makes a strategy with this seed. The same seed and the same counts give the same picks.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Dice::seeded(seed))
@@ -38,7 +36,7 @@ impl Default for LeastOutstanding {
 
 impl Strategy for LeastOutstanding {
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
-        // Counts change while they are read, so the ties are remembered rather than found a second time.
+        // Counts change while they are read, so the ties are stored rather than searched a second time.
         let mut tied = [0_u8; MOST_NODES];
         let mut ties = 0;
         let mut least = Load::of(candidates.at(0));
@@ -52,7 +50,7 @@ impl Strategy for LeastOutstanding {
             tied[ties] = index;
             ties += 1;
         }
-        // If none is left, the first got busier after it was read: it is taken all the same.
+        // Without ties, the first candidate got busier after it was read. It is picked all the same.
         let winner = if ties > 1 { self.0.roll(ties) } else { 0 };
         candidates.at(usize::from(tied[winner]))
     }

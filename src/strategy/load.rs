@@ -1,12 +1,12 @@
-//! What a node has to do, for its weight.
+//! The load of a node, for its weight.
 
 use std::cmp::Ordering;
 
 use crate::node::Node;
 
-/// The requests of this process in flight to a node, the one to come included, over its weight.
+/// The requests of this process in flight to a node, the next one included, divided by its weight.
 ///
-/// A total order: compared by cross-multiplication, without rounding. A node of weight 0 has more to do than any other.
+/// A total order: compared by cross-multiplication, without rounding. A node of weight 0 has a larger load than all others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
     /// At most 2^32: its product with a weight fits.

@@ -1,55 +1,56 @@
-//! The candidate that will answer soonest, by what it took lately and what it has to do.
+//! The candidate that will probably answer first, by its latency and its requests in flight.
 
 use super::contract::{Candidates, MOST_NODES, Strategy};
 use super::dice::Dice;
 use crate::node::{Measured, Moment, Node};
 
-/// Up to so many candidates are all looked at; of more, two at random.
+/// Up to this many candidates are all compared; of more, two are drawn.
 const ALL_LOOKED_AT: usize = 16;
-/// What is expected of a node that nobody knows, where no other is known either, in nanoseconds.
+/// The assumed latency in nanoseconds, if no latency is known.
 const UNKNOWN: f64 = 1_000_000.0;
-/// Latencies below this are equal, in nanoseconds: so much depends on which processor runs a server.
+/// Latencies below this are equal, in nanoseconds: the choice of the processor makes such a difference.
 const FLOOR: f64 = 100_000.0;
 /// While requests are in flight, costs that differ by less than this factor are equal: a node that is faster by chance must not
-/// draw all calls. Less than 2, so that an idle node comes before a busy one.
+/// get all calls. It is less than 2, so that an idle node comes before a busy one.
 const ALIKE: f64 = 1.1;
 /// While nothing is in flight, costs that differ by less than this factor are equal.
 const ALIKE_QUIET: f64 = 2.0;
-/// While nothing is in flight, costs that differ by less than this are equal, too, in nanoseconds: which processes shared a
-/// processor last makes as much of a difference.
+/// While nothing is in flight, costs that differ by less than this are equal, too, in nanoseconds: processes that share a
+/// processor make such a difference.
 const CHANCE: f64 = 250_000.0;
 
-/// Picks the candidate that is likely to answer soonest: the one with the smallest product of its latency
-/// ([`Node::latency_at`], at least 100 µs) and its requests in flight plus one. Of those within 10 % of the smallest, it picks
-/// one at random.
-/// While no candidate has a request in flight, all whose latency is less than the double of the smallest, or less than 250 µs
-/// above it, are equal: one thread reads from equal nodes evenly, also on a busy machine.
+/// Picks the candidate that will probably answer first: the one with the smallest cost. The cost is the latency
+/// ([`Node::latency_at`], at least 100 µs) times the requests in flight plus one. Candidates within 10 % of the smallest cost are
+/// equal, and one of them is picked at random. While no candidate has a request in flight, candidates are equal if their latency
+/// is less than twice the smallest, or less than 250 µs above it. So one thread reads from equal nodes evenly, also on a busy
+/// machine.
 ///
-/// A slow replica gets as much as it can take. One that stalled is avoided for twice as long as the stall took, one that failed
-/// for a second and more: a node that fails fast is not taken for a fast one. Equal nodes share by weight, and requests in flight count for less on a heavier node; one of weight
-/// 0 gets nothing, unless all have the weight 0. Of more than 16 candidates, it picks the better of two that are drawn by weight.
+/// A slow replica gets as many reads as it can serve. A node is avoided for twice the time of a stall, and for a second or more
+/// after a failure: a node that fails fast does not count as a fast one. Equal nodes share by weight, and requests in flight count
+/// for less on a node with a larger weight. A node of weight 0 gets nothing, unless all have the weight 0. Of more than 16
+/// candidates, two are drawn by weight, and the better one is picked.
 ///
-/// Latencies are those that this process saw. A node that was never asked comes first. So does an idle node whose latency was
-/// not measured for some time: 1 ms after the first answer, twice as long after each answer that confirms the latency, up to a
-/// second. So a node that was slow by chance is soon asked again, and a slow one once a second; a process with less than a read
-/// a second for each node reads from all of them evenly.
+/// Latencies are measured by this process. An unknown node comes first. So does an idle node whose latency is out of date: 1 ms
+/// after the first answer, and after twice the time with each answer that confirms the latency, up to a second. So a node that
+/// was slow by chance is soon tried again, and a slow node once a second. A process with less than one read per second and node
+/// reads from all nodes evenly.
 #[derive(Debug)]
 pub struct PeakEwma(Dice);
 
 impl PeakEwma {
-    /// Seeds itself at random.
+    /// Makes a strategy with a random seed.
     #[must_use]
     pub fn new() -> Self {
         Self(Dice::new())
     }
 
-    /// The same seed and the same measurements give the same picks.
+    /// Makes a strategy with this seed. The same seed and the same measurements give the same picks.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Dice::seeded(seed))
     }
 
-    /// One of the candidates whose cost is near the smallest, the heavier ones more often.
+    /// Returns one of the candidates whose cost is near the smallest, those with larger weights more often.
     fn cheapest<'a>(&self, candidates: &Candidates<'a>, now: Moment) -> &'a Node {
         let weights = Weights::of(candidates);
         let mut costs = [f64::INFINITY; ALL_LOOKED_AT];
@@ -59,18 +60,18 @@ impl PeakEwma {
             is_quiet &= running == 0;
             let work = weights.work(node, running);
             *place = match node.measured_at(now) {
-                // First, and on its own: then the usual case does not wait for the division in `work`.
+                // First, and separate: so the usual case does not wait for the division in `work`.
                 Some(Measured { nanos, is_due: false, .. }) => nanos.max(FLOOR) * work,
                 _ if running == 0 && work.is_finite() => 0.0,
                 Some(Measured { nanos, .. }) => nanos.max(FLOOR) * work,
                 None => work * *usual.get_or_insert_with(|| median(candidates, now)),
             };
-            // Not `min`, which looks for NaN as well.
+            // Not `min`, which checks for NaN as well.
             least = if *place < least { *place } else { least };
         }
         let limit = equal_to(least, is_quiet);
-        // No branch goes by chance, for the processor could not predict it: a sum that grows with each node that is near, and
-        // how many nodes come before the one that has the turn.
+        // Without a random branch, which the processor could not predict: the sum grows with each near node, and the number of
+        // nodes before the turn is counted.
         let (mut sums, mut sum) = ([0; ALL_LOOKED_AT], 0);
         for ((node, cost), place) in candidates.iter().zip(&costs).zip(&mut sums) {
             sum += if *cost <= limit { weights.tickets(node) } else { 0 };
@@ -82,11 +83,11 @@ impl PeakEwma {
         candidates.at(before)
     }
 
-    /// Of two that are drawn by weight, the second if it is clearly better.
+    /// Draws two candidates by weight, and returns the second if it is clearly better.
     fn cheaper_of_two<'a>(&self, candidates: &Candidates<'a>, now: Moment) -> &'a Node {
         let weights = Weights::of(candidates);
         let first = self.draw(candidates, &weights, None);
-        // Distinct: a node that hangs must not be both.
+        // Two different ones: a node that hangs must not be both.
         let second = self.draw(candidates, &weights, Some(first));
         let cost = |node: &Node| {
             let running = node.in_flight();
@@ -117,14 +118,14 @@ impl PeakEwma {
     }
 }
 
-/// The highest cost that is equal to the smallest. A node that is to be asked again costs nothing, and has no equal.
+/// Returns the highest cost that is equal to the smallest. A node that is to be tried again costs nothing, and has no equal.
 fn equal_to(least: f64, is_quiet: bool) -> f64 {
     if is_quiet && least > 0.0 { (least * ALIKE_QUIET).max(least + CHANCE) } else { least * ALIKE }
 }
 
-/// The weights of the candidates, in relation to each other.
+/// The weights of the candidates in relation to each other.
 struct Weights {
-    /// `None`: all weights are the same, also if that is 0. Usually so, and then they need not be looked at.
+    /// `None`: all weights are equal, also to 0. This is the usual case, in which they need not be read.
     mean: Option<f64>,
 }
 
@@ -139,8 +140,8 @@ impl Weights {
         Self { mean: Some(sum as f64 / candidates.len() as f64) }
     }
 
-    /// What a node has to do with the request to come, in requests: one of the double weight works off the double number in
-    /// the same time. One of weight 0 never gets done.
+    /// Returns the work of a node, the next request included, in requests. A node with twice the weight serves twice as many in
+    /// the same time. The work of a node of weight 0 is infinite.
     fn work(&self, node: &Node, running: u32) -> f64 {
         let running = f64::from(running);
         match (self.mean, node.weight()) {
@@ -150,17 +151,17 @@ impl Weights {
         }
     }
 
-    /// How many chances a node has where several are as good.
+    /// Returns the number of chances of a node among equal ones.
     fn tickets(&self, node: &Node) -> usize {
         self.mean.map_or(1, |_| node.weight() as usize)
     }
 }
 
-/// What the known candidates usually take, in nanoseconds.
+/// Returns the median latency of the known candidates, in nanoseconds.
 #[cold]
 fn median(candidates: &Candidates<'_>, now: Moment) -> f64 {
     let mut known = arrayvec::ArrayVec::<f64, MOST_NODES>::new();
-    // There are no more candidates than places.
+    // It has room for all candidates.
     known.extend(candidates.iter().filter_map(|node| node.measured_at(now)).map(|measured| measured.nanos));
     known.sort_unstable_by(f64::total_cmp);
     known.get(known.len() / 2).copied().unwrap_or(UNKNOWN)
@@ -214,7 +215,7 @@ mod tests {
         let (nodes, now) = (nodes(3), Instant::now());
         assert!(picks(&nodes, now).iter().all(|count| (850..1150).contains(count)));
         nodes.iter().take(2).for_each(|node| node.record_at(Outcome::Answered, 7 * MS, now));
-        assert_eq!(picks(&nodes, now), [0, 0, 3000], "whoever is not known is asked");
+        assert_eq!(picks(&nodes, now), [0, 0, 3000], "an unknown node comes first");
         let _running = nodes[2].begin();
         assert_eq!(picks(&nodes, now)[2], 0, "once");
     }

@@ -1,4 +1,4 @@
-//! The better of two.
+//! The better of two random candidates.
 
 use std::cmp::Ordering;
 
@@ -7,24 +7,25 @@ use super::dice::Dice;
 use super::load::Load;
 use crate::node::Node;
 
-/// Draws two different candidates at random and picks the one with fewer requests of this process in flight, for its
-/// weight; ties at random.
+/// Draws two different candidates at random and picks the one with fewer requests of this process in flight, for its weight.
+/// Ties are decided at random.
 ///
-/// Compares (in flight + 1) / weight: where all weights are equal, the requests in flight. Looks at two nodes however many
-/// there are, and does not send every thread to the same one when counts are equal or out of date. Never picks the busiest.
-/// As all candidates are drawn alike, a heavy weight is worth at most the double share, among three or more; and while
-/// nothing is in flight, the heavier one of each pair gets it: the lightest of all gets nothing then.
+/// It compares (in flight + 1) / weight. With equal weights, these are the requests in flight. It reads the counts of two nodes
+/// only, and does not send all threads to the same node when counts are equal or out of date. It never picks the busiest node.
+///
+/// Each candidate is drawn with the same probability. So among three or more, a large weight gives at most the double share.
+/// While nothing is in flight, the heavier one of each pair is picked, and the lightest of all gets no requests.
 #[derive(Debug)]
 pub struct PowerOfTwoChoices(Dice);
 
 impl PowerOfTwoChoices {
-    /// Seeds itself at random.
+    /// Makes a strategy with a random seed.
     #[must_use]
     pub fn new() -> Self {
         Self(Dice::new())
     }
 
-    /// The same seed and the same counts give the same picks.
+    /// Makes a strategy with this seed. The same seed and the same counts give the same picks.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Dice::seeded(seed))
@@ -43,11 +44,11 @@ impl Strategy for PowerOfTwoChoices {
         if count < 2 {
             return candidates.at(0);
         }
-        // One roll for an ordered pair: the second is counted on from the first, and so never the same.
+        // One roll for an ordered pair. The second is counted from the first, so they are never the same.
         let pair = self.0.roll(count * (count - 1));
         let (first, steps) = (pair % count, pair / count);
         let (first, second) = (candidates.at(first), candidates.at(first + 1 + steps));
-        // Both orders of a pair are equally likely: taking the first of a tie is fair.
+        // Both orders of a pair are equally likely, so picking the first of a tie is fair.
         if Load::of(second).cmp(&Load::of(first)) == Ordering::Less { second } else { first }
     }
 

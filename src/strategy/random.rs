@@ -1,21 +1,21 @@
-//! Any candidate.
+//! A random candidate.
 
 use super::contract::{Candidates, Strategy};
 use super::dice::Dice;
 use crate::node::Node;
 
-/// Picks any candidate, each with the same probability.
+/// Picks a random candidate, each with the same probability.
 #[derive(Debug)]
 pub struct Random(Dice);
 
 impl Random {
-    /// Seeds itself at random.
+    /// Makes a strategy with a random seed.
     #[must_use]
     pub fn new() -> Self {
         Self(Dice::new())
     }
 
-    /// The same seed and the same candidates give the same picks.
+    /// Makes a strategy with this seed. The same seed and the same candidates give the same picks.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Dice::seeded(seed))

@@ -1,38 +1,38 @@
-//! The same key, the same candidate.
+//! The same candidate for the same key.
 
 use super::contract::{Candidates, MOST_NODES, Strategy};
 use super::random::Random;
 use crate::hash::{Fnv, mix};
 use crate::node::Node;
 
-/// Picks by the key that is read: the same key goes to the same candidate, in every process, as long as it is one. So each
-/// replica keeps its part of the keys in its memory or page cache. Without a key: at random.
+/// Picks the same candidate for the same key, in every process. So each replica keeps its part of the keys in its memory or page
+/// cache. For a command without a key, it picks a random candidate.
 ///
-/// Weighted rendezvous hashing: each candidate draws a number from the key and its address, and the best number for the
-/// weight wins. Keys are spread by weight. If a node is missing, only its keys move, to all others; if it is back, only
-/// these move back; a new weight moves no more keys than it has to. Addresses count as they are written: processes that
-/// write them differently spread the keys differently. A key that is read much more than others is not spread.
+/// This is weighted rendezvous hashing: the hash of the key and the address gives a number for each candidate, and the best
+/// number for the weight wins. Keys are spread by weight. If a node is missing, only its keys move, to all other nodes; later
+/// only these keys move back. A changed weight moves as few keys as possible. The texts of the addresses are hashed: processes
+/// that write an address differently spread the keys differently. A key that is read very often is not spread.
 #[derive(Debug)]
 pub struct Rendezvous {
     without_key: Random,
 }
 
 const PLACES: u64 = MOST_NODES as u64;
-/// Twice z of [`earliest`] for the draw 1/2.
+/// Twice the z of [`earliest`] for the draw 1/2.
 const HIGHER: f64 = 2.0 / 3.0;
 /// How many times later than [`earliest`] such a draw is at most: artanh z / z.
 const LATER: f64 = 1.04;
-/// More than what is lost by rounding, and by the bits that hold the place.
+/// More than the loss by rounding and by the bits that hold the place.
 const ROUNDING: f64 = 1.0 + 1e-9;
 
 impl Rendezvous {
-    /// Seeds the picks without a key at random.
+    /// Makes a strategy with a random seed for commands without a key.
     #[must_use]
     pub fn new() -> Self {
         Self { without_key: Random::new() }
     }
 
-    /// The same seed gives the same picks without a key; those by key need no seed.
+    /// Makes a strategy with this seed for commands without a key. Picks by key need no seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self { without_key: Random::seeded(seed) }
@@ -57,7 +57,7 @@ impl Strategy for Rendezvous {
         }
         let likely = candidates.at((least % PLACES) as usize);
         let (least, second) = (f64::from_bits(least), f64::from_bits(second - second % PLACES));
-        // Mostly the others are too late whatever their times are. Of the higher draws, this is known without a logarithm.
+        // Usually the others are later, whatever their exact times are. For higher draws, this needs no logarithm.
         let is_clear = least * f64::from(likely.weight()) < HIGHER && least * LATER < second
             || time(mix(key ^ likely.hash()), likely.weight()) * ROUNDING < second;
         if is_clear { likely } else { compared(candidates, key) }

@@ -5,15 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::contract::{Candidates, Strategy};
 use crate::node::Node;
 
-/// Visits the candidates one after the other: over N candidates, each gets exactly every N-th first attempt, also when
-/// one of the set is missing. Starts at a random candidate.
+/// Picks the candidates one after the other. Each of N candidates gets exactly every N-th first attempt, also while a node of
+/// the set is missing. Starts at a random candidate. Weights do not count.
 ///
-/// Handles that read from different nodes share its turns, and may then get uneven shares, if they take turns themselves.
-/// Where there is only one candidate, as for every write, no strategy is asked. Weights do not count.
+/// Handles that read from different nodes share one turn. If their calls alternate regularly, the shares may be uneven.
 ///
-/// Second attempts have a turn of their own: the share of a failing node is spread evenly over the others.
+/// Second attempts have a separate turn, so that the share of a failing node is spread evenly over the others.
 #[derive(Debug)]
-// On a cache line of its own: strategies around it read their settings while other threads take turns.
+// On a cache line of its own: other threads change it while strategies around it read their settings.
 #[repr(align(64))]
 pub struct RoundRobin {
     turn: AtomicUsize,
@@ -21,16 +20,16 @@ pub struct RoundRobin {
 }
 
 impl RoundRobin {
-    /// Starts at a random candidate.
+    /// Makes a strategy that starts at a random candidate.
     #[must_use]
     pub fn new() -> Self {
         Self::seeded(rand::random())
     }
 
-    /// Starts at the candidate `seed` modulo their number.
+    /// Makes a strategy that starts at the candidate `seed` modulo their number.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        // Only the low bits matter; the upper ones are cleared so that the turns never wrap within a cycle.
+        // Only the low bits matter. Without the upper ones, the turns never wrap within a cycle.
         let start = (seed as u32) as usize;
         Self { turn: AtomicUsize::new(start), retry_turn: AtomicUsize::new(start) }
     }

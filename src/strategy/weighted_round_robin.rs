@@ -7,17 +7,17 @@ use arrayvec::ArrayVec;
 use super::contract::{Candidates, MOST_NODES, Strategy};
 use crate::node::Node;
 
-/// Visits the candidates one after the other, the heavier ones more often and well spread: with the weights 5, 1 and 1,
-/// `a b a a a c a`. Starts anywhere in the cycle.
+/// Picks the candidates one after the other, those with larger weights more often and well spread. With the weights 5, 1 and 1,
+/// the order is `a b a a a c a`. Starts at a random turn of the cycle.
 ///
-/// Exact: in as many turns as the weights sum up to, each candidate gets exactly its weight. Where the sum is past 2^32,
-/// weights are first divided by a power of two. The share of a candidate that is missing is spread over the others, by
-/// weight, and a new weight counts at once. A node of weight 0 gets nothing, unless all have the weight 0.
+/// A cycle has as many turns as the sum of the weights, and each candidate gets exactly its weight of them. If the sum is 2^32
+/// or more, the weights are first divided by a power of two. The share of a missing candidate is spread over the others by
+/// weight, and a changed weight counts immediately. A node of weight 0 gets nothing, unless all have the weight 0.
 ///
-/// As with [`RoundRobin`](super::RoundRobin), handles that read from different nodes share its turns, and second attempts
-/// have a turn of their own.
+/// As with [`RoundRobin`](super::RoundRobin), handles that read from different nodes share one turn, and second attempts have a
+/// separate turn.
 #[derive(Debug)]
-// On a cache line of its own: strategies around it read their settings while other threads take turns.
+// On a cache line of its own: other threads change it while strategies around it read their settings.
 #[repr(align(64))]
 pub struct WeightedRoundRobin {
     turn: AtomicU64,
@@ -37,27 +37,27 @@ struct Visits {
 const ONE: u64 = 1 << 32;
 const PLACES: u64 = MOST_NODES as u64;
 
-/// Which visits are looked for: those that come, or those that were.
+/// The direction in which visits are searched.
 #[derive(Clone, Copy, Debug)]
 enum Towards {
     Future,
     Past,
 }
 
-/// How far the phases of two neighbours are apart: a golden section, so that any few of them are spread well.
+/// The difference of the phases of two neighbours: a golden section, so that any few of them are spread well.
 const APART: u32 = 0x9e37_79b9;
 
 impl WeightedRoundRobin {
-    /// Starts at a random turn.
+    /// Makes a strategy that starts at a random turn.
     #[must_use]
     pub fn new() -> Self {
         Self::seeded(rand::random())
     }
 
-    /// The same seed and the same candidates give the same picks.
+    /// Makes a strategy with this seed. The same seed and the same candidates give the same picks.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        // Only the low bits matter; the upper ones are cleared so that the turns never wrap within a cycle.
+        // Only the low bits matter. Without the upper ones, the turns never wrap within a cycle.
         let start = u64::from(seed as u32);
         Self { turn: AtomicU64::new(start), retry_turn: AtomicU64::new(start) }
     }
@@ -84,11 +84,11 @@ impl Strategy for WeightedRoundRobin {
 
 /// Returns the candidate whose visit is the `turn`-th of the cycle; `None` if all weights are equal, also to 0.
 ///
-/// Starts at the time turn / sum, where nearly that many visits are over, and counts the few that are missing.
+/// It starts at the time turn / sum, at which nearly that many visits are over, and counts the few missing ones.
 fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
-    // Read once: weights may change meanwhile. The sum is below 2^38; there are no more candidates than places.
+    // Read once: weights may change meanwhile. The sum is below 2^38, and the array has room for all candidates.
     let mut weights = ArrayVec::<u32, MOST_NODES>::new();
-    // Here and below, `collect` would move all the places.
+    // Here and below, `collect` would move the whole array.
     let mut sum = 0;
     weights.extend(candidates.iter().map(Node::weight).inspect(|weight| sum += u64::from(*weight)));
     let first = weights.first().copied();
@@ -114,7 +114,7 @@ fn visited_at(turn: u64, candidates: &Candidates<'_>) -> Option<usize> {
     if over > turn { walk(&all, Towards::Past, over - turn) } else { walk(&all, Towards::Future, turn - over + 1) }
 }
 
-/// Returns the candidate of the visit that is so many steps away: each candidate is less than one visit ahead of its due or
+/// Returns the candidate of the visit that is this many steps away. Each candidate is less than one visit ahead of schedule or
 /// behind it, so the way is short.
 #[inline]
 fn walk(all: &[Visits], towards: Towards, steps: u64) -> Option<usize> {
@@ -131,10 +131,11 @@ fn walk(all: &[Visits], towards: Towards, steps: u64) -> Option<usize> {
 }
 
 impl Towards {
-    /// Returns how far away a visit is, with so many visits to the same candidate in between, in units of 2^-32 of the cycle;
-    /// and in the lowest bits where the candidate stands in the order of those that are visited in the same unit.
+    /// Returns the distance of a visit, with this many visits to the same candidate in between, in units of 2^-32 of the cycle.
+    /// The lowest bits are the order of the candidates that are visited in the same unit.
     ///
-    /// Whole units, counted from the beginning of the cycle: so all turns agree on the order, and each visit has its turn.
+    /// The units are whole and count from the beginning of the cycle: so all turns agree on the order, and each visit has its
+    /// turn.
     #[inline]
     fn way(self, visits: Visits, place: usize, between: u8) -> u64 {
         let passed = match self {
@@ -146,7 +147,7 @@ impl Towards {
             // Never.
             return u64::MAX;
         }
-        // Below 2^38: so the quotient of floats, which takes less time, rounds down to the same number as that of integers.
+        // Below 2^38: the quotient of floats is faster, and rounds down to the same number as that of integers.
         let away = away as f64 / f64::from(visits.weight);
         away as u64 * PLACES + self.turned(place) as u64
     }
@@ -157,7 +158,7 @@ impl Towards {
         self.turned((way % PLACES) as usize)
     }
 
-    /// The first candidate comes first, and so is the last on the way back.
+    /// The first candidate comes first, and so it is the last one on the way back.
     #[inline]
     fn turned(self, place: usize) -> usize {
         match self {
@@ -167,7 +168,7 @@ impl Towards {
     }
 }
 
-/// Divides the weights by 2^`shift`; those above 0 stay so. Returns their sum.
+/// Divides the weights by 2^`shift`; those above 0 stay above 0. Returns their sum.
 #[cold]
 fn scale(weights: &mut [u32], shift: u32) -> u64 {
     weights.iter_mut().for_each(|weight| *weight = (*weight >> shift).max((*weight).min(1)));
@@ -177,6 +178,7 @@ fn scale(weights: &mut [u32], shift: u32) -> u64 {
 fn total(weights: &[u32]) -> u64 {
     weights.iter().map(|weight| u64::from(*weight)).sum()
 }
+
 #[cfg(test)]
 mod tests {
     use super::WeightedRoundRobin;

@@ -1,14 +1,13 @@
-//! The own zone first.
+//! The client's zone first.
 
 use super::contract::{Candidates, Strategy};
 use crate::node::Node;
 
-/// Leaves the choice among the candidates of one's own zone to another strategy; among all candidates where none of that
-/// zone is left, or all of them are saturated.
+/// Has another strategy pick among the candidates of one zone, usually that of the client. If there are none, or all of them are
+/// saturated, the other strategy picks among all candidates.
 ///
-/// Reads across zones cost time and money. A candidate is saturated when as many requests of this process are in flight to
-/// it as [`saturated_at`](Self::saturated_at) says: then more would only wait for a connection. What other
-/// processes send there is not counted.
+/// Reads across zones cost time and money. A candidate is saturated when [`saturated_at`](Self::saturated_at) requests of this
+/// process are in flight to it: further requests would only wait for a connection. Requests of other processes do not count.
 ///
 /// ```
 /// use redis_replicated::strategy::{LeastOutstanding, ZoneAffinity};
@@ -23,15 +22,15 @@ pub struct ZoneAffinity<S> {
 }
 
 impl<S> ZoneAffinity<S> {
-    /// Prefers the candidates in `zone`, compared as it is written; `inner` chooses among them.
+    /// Makes a strategy for this zone. Names of zones are equal if their texts are. `inner` picks among the candidates.
     #[must_use]
     pub fn new(zone: impl Into<String>, inner: S) -> Self {
-        // The size of a pool, unless it is set.
+        // The default size of a pool.
         Self { zone: zone.into().into_boxed_str(), inner, limit: 10 }
     }
 
-    /// Sets how many requests in flight saturate a candidate. Defaults to 10, as many connections as a pool has unless
-    /// [`pool_size`](crate::Builder::pool_size) says otherwise; with 0, every candidate is saturated.
+    /// Sets how many requests in flight saturate a candidate. Default: 10, which is the default of
+    /// [`pool_size`](crate::Builder::pool_size). With 0, every candidate is saturated.
     #[must_use]
     pub fn saturated_at(mut self, limit: u32) -> Self {
         self.limit = limit;
@@ -52,12 +51,12 @@ impl<S: Strategy> Strategy for ZoneAffinity<S> {
     }
 }
 
-/// Compares names of zones: two words of each instead of a call for each candidate, as most have 4 to 16 bytes.
+/// Compares names of zones. Most have 4 to 16 bytes: then two words of each are compared, without a call.
 #[inline]
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len()
         && match a.len() {
-            // Both ends together are the whole name.
+            // Both ends together contain the whole name.
             8..=16 => ends::<8>(a) == ends::<8>(b),
             4..=7 => ends::<4>(a) == ends::<4>(b),
             _ => a == b,

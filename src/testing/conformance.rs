@@ -1,4 +1,4 @@
-//! What every strategy must do, whoever wrote it.
+//! The checks that every strategy must pass.
 
 use std::any::Any;
 use std::fmt;
@@ -13,21 +13,21 @@ use crate::node::{InFlight, Node, Outcome};
 use crate::strategy::{Candidates, MOST_NODES, Strategy};
 
 /// How long the picks of one situation may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const PICKS: usize = 8;
 const THREADS: usize = 8;
 const PICKS_OF_A_THREAD: usize = 500;
-/// At least so many picks show how even a strategy is.
+/// The smallest number of picks that shows how even a strategy is.
 const PICKS_TO_COUNT: usize = 10_000;
 
-/// What a strategy is shown.
+/// The candidates of a check.
 #[derive(Clone, Copy)]
 struct Situation {
     nodes: usize,
     weight: Weights,
     key: Option<&'static str>,
     attempt: u32,
-    /// The requests in flight to every third node.
+    /// The number of requests in flight to every third node.
     in_flight: usize,
 }
 
@@ -38,13 +38,12 @@ enum Weights {
     Mixed,
 }
 
-/// Puts a strategy through everything that it may meet; `strategy` makes a fresh one. Needs no server; takes about a
-/// second, unless something is wrong.
+/// Checks that a strategy always picks one of the candidates. `strategy` makes a new one. Needs no server, and takes about a
+/// second.
 ///
-/// It must pick one of the candidates, for 1 to 64 of them, in changing sets, with and without a key, first and later
-/// attempts, idle and busy nodes, known and unknown latencies, weights from 1 to `u32::MAX`; from one thread and from eight at
-/// once. Two more checks stand beside this one: [`strategy_allocates_nothing`] for every strategy, [`strategy_is_even`] for
-/// those that claim it.
+/// It is checked with 1 to 64 candidates, in changing sets, with and without a key, for first and later attempts, with idle and
+/// busy nodes, with known and unknown latencies, with weights from 1 to `u32::MAX`, from one thread and from eight threads. There
+/// are two more checks: [`strategy_allocates_nothing`] for every strategy, and [`strategy_is_even`] for even ones.
 ///
 /// ```
 /// use redis_replicated::strategy::Random;
@@ -55,8 +54,8 @@ enum Weights {
 ///
 /// # Panics
 ///
-/// If the strategy picks a node that is not a candidate, panics, or takes more than 10 s for a few picks. The message says
-/// which strategy, and among which candidates. A strategy that never returns leaves its thread behind.
+/// If the strategy picks a node that is not a candidate, panics, or takes more than 10 s for a few picks. The message names the
+/// strategy and the candidates. The thread of a strategy that never returns stays.
 pub fn strategy_conformance<S: Strategy>(strategy: impl Fn() -> S) {
     let used = Arc::new(strategy());
     for situation in situations() {
@@ -71,9 +70,10 @@ pub fn strategy_conformance<S: Strategy>(strategy: impl Fn() -> S) {
     }
 }
 
-/// Checks that a strategy shares its picks evenly among equal, idle nodes, also while one of them is missing and when it is
-/// back. `strategy` makes a fresh one; `tolerance` is how far a share of at least 10 000 picks may be from 1/N: 0 for an exact
-/// turn, 0.02 for strategies that go by chance. Not to be asked of a strategy that knows better than to be even.
+/// Checks that a strategy picks equal, idle nodes evenly, also while one of them is missing and when it is back.
+///
+/// `strategy` makes a new one. `tolerance` is the largest difference between 1/N and a share of at least 10 000 picks: 0 for exact
+/// turns, 0.02 for random strategies.
 ///
 /// ```
 /// use redis_replicated::strategy::{Random, RoundRobin};
@@ -85,8 +85,8 @@ pub fn strategy_conformance<S: Strategy>(strategy: impl Fn() -> S) {
 ///
 /// # Panics
 ///
-/// If a share is farther off, the strategy picks a node that is not a candidate, panics, or takes more than 10 s. The message
-/// says which strategy, which node, and its share.
+/// If a share differs by more, or if the strategy picks a node that is not a candidate, panics, or takes more than 10 s. The
+/// message names the strategy, the node and its share.
 pub fn strategy_is_even<S: Strategy>(strategy: impl Fn() -> S, tolerance: f64) {
     for nodes in [2, 3, 4, 7, 16, MOST_NODES] {
         let situation = Situation { nodes, weight: Weights::Ones, key: None, attempt: 0, in_flight: 0 };
@@ -94,9 +94,10 @@ pub fn strategy_is_even<S: Strategy>(strategy: impl Fn() -> S, tolerance: f64) {
     }
 }
 
-/// Checks that no pick of a strategy allocates, but for its first. `strategy` makes a fresh one; `count` runs what it is
-/// given and returns how many allocations that made on its thread, which is a matter of the global allocator, and so of the
-/// program: a crate such as `allocation-counter` can tell.
+/// Checks that no pick of a strategy allocates, except for the first one.
+///
+/// `strategy` makes a new one. `count` runs a closure and returns how many allocations it made on its thread. Only the global
+/// allocator of the program can count them: use a crate such as `allocation-counter`.
 ///
 /// ```
 /// use allocation_counter::measure;
@@ -108,7 +109,7 @@ pub fn strategy_is_even<S: Strategy>(strategy: impl Fn() -> S, tolerance: f64) {
 ///
 /// # Panics
 ///
-/// If a pick allocates, or panics. The message says which strategy, and among which candidates.
+/// If a pick allocates or panics. The message names the strategy and the candidates.
 pub fn strategy_allocates_nothing<S: Strategy>(strategy: impl Fn() -> S, count: impl Fn(&mut dyn FnMut()) -> u64) {
     for situation in situations().filter(|situation| situation.nodes.is_power_of_two()) {
         let checked = situation.check_allocations(&strategy(), &count);
@@ -125,13 +126,13 @@ fn situations() -> impl Iterator<Item = Situation> {
         (Weights::Mixed, Some("user:{1}:\u{e9}"), 2, 100),
         (Weights::Mixed, None, u32::MAX, 0),
     ];
-    // Down as well as up: a strategy may remember where it was.
+    // Down as well as up: a strategy may have a state.
     (1..=MOST_NODES).chain((1..MOST_NODES).rev()).flat_map(move |nodes| {
         variants.map(|(weight, key, attempt, in_flight)| Situation { nodes, weight, key, attempt, in_flight })
     })
 }
 
-/// Runs `picks` on a thread of its own, so that it can be given up.
+/// Runs `picks` on a thread of its own, so that a check can end without it.
 fn check<S: Strategy>(
     strategy: &Arc<S>,
     situation: Situation,
@@ -140,10 +141,10 @@ fn check<S: Strategy>(
     let (done, outcome) = channel();
     let shared = Arc::clone(strategy);
     thread::spawn(move || _ = done.send(picks(situation, &shared)));
-    let fault = match outcome.recv_timeout(PATIENCE) {
+    let fault = match outcome.recv_timeout(LONGEST_WAIT) {
         Ok(Ok(())) => return,
         Ok(Err(fault)) => fault,
-        Err(RecvTimeoutError::Timeout) => format!("does not return within {PATIENCE:?}"),
+        Err(RecvTimeoutError::Timeout) => format!("does not return within {LONGEST_WAIT:?}"),
         Err(RecvTimeoutError::Disconnected) => "ended its thread".to_owned(),
     };
     report(std::any::type_name::<S>(), &fault, situation);
@@ -175,7 +176,7 @@ impl Situation {
             let mut counts = vec![0_usize; nodes.len()];
             for _ in 0..picks {
                 let picked = pick(strategy, &candidates)?;
-                // It is a candidate: it has a place.
+                // It is a candidate, so it is found.
                 let place = nodes.iter().position(|node| std::ptr::eq(*node, picked));
                 place.into_iter().for_each(|place| counts[place] += 1);
             }
@@ -196,7 +197,7 @@ impl Situation {
         let nodes = self.make_nodes();
         let _running = self.begin(&nodes);
         let candidates = self.candidates(&nodes.iter().collect::<Vec<_>>())?;
-        // What a thread or a strategy sets up once is not part of every read.
+        // The first pick may set something up.
         strategy.pick(&candidates);
         match count(&mut || (0..PICKS).for_each(|_| _ = strategy.pick(&candidates))) {
             0 => Ok(()),
@@ -204,7 +205,7 @@ impl Situation {
         }
     }
 
-    /// Picks from several threads at once, each of which leaves out another node now and then.
+    /// Picks on several threads at once. Each thread leaves out another node now and then.
     fn check_threads<S: Strategy>(self, strategy: &S) -> Result<(), String> {
         let nodes = self.make_nodes();
         let start = Barrier::new(THREADS);

@@ -16,15 +16,15 @@ use super::link::{End, Link};
 use super::network_fault::{NetworkFault, Setting};
 use crate::addr::NodeAddr;
 
-/// How long the end of [`NetworkFault::Refuse`] tries to get its port back.
-const PORT_PATIENCE: Duration = Duration::from_secs(2);
-/// The pause after an attempt that failed for want of something that comes back.
+/// How long the end of [`NetworkFault::Refuse`] tries to bind its port again.
+const LONGEST_WAIT_FOR_PORT: Duration = Duration::from_secs(2);
+/// The pause after an attempt that lacked a port, a file or a thread.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A TCP proxy on a free port of the loopback interface, before one server, that can break the network between.
+/// A TCP proxy in front of one server that simulates network faults. It listens on a free port of the loopback interface.
 ///
-/// All its connections and threads end with its drop. It does not read the protocol: a reply is what the server sends.
-/// A server that is stopped looks, from behind the proxy, like one that accepts connections and closes them;
+/// All its connections and threads end when it is dropped. It does not read the protocol: everything that the server sends is a
+/// reply. Behind the proxy, a stopped server looks like one that accepts connections and closes them;
 /// [`NetworkFault::Refuse`] refuses them.
 ///
 /// ```no_run
@@ -42,18 +42,18 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct FaultProxy {
     port: u16,
     shared: Arc<Shared>,
-    /// None while connections are refused. Held while the fault changes: one change after the other.
+    /// `None` while connections are refused. Locked while the fault changes: one change after the other.
     acceptor: Mutex<Option<Acceptor>>,
 }
 
-/// What the proxy, its acceptor and its connections have in common.
+/// The state that the proxy, its acceptor and its connections share.
 struct Shared {
     target: SocketAddr,
     setting: Arc<RwLock<Setting>>,
     accepted: AtomicU64,
     /// Locked after `setting` was changed and while a connection starts: none of them misses a change.
     ///
-    /// Weak: a connection is closed when its own thread lets go of it.
+    /// Weak: a connection is closed when its own thread drops it.
     links: Mutex<Vec<(Weak<Link>, JoinHandle<()>)>>,
 }
 
@@ -64,11 +64,11 @@ struct Acceptor {
 }
 
 impl FaultProxy {
-    /// Starts a proxy without fault before the server at this address.
+    /// Starts a proxy without a fault in front of the server at this address.
     ///
     /// # Errors
     ///
-    /// If the target is a unix socket or its name is not known, or the system has no port or no thread left.
+    /// If the target is a unix socket, its name is unknown, or the system has no free port or thread.
     pub fn start(target: &NodeAddr) -> io::Result<Self> {
         let (Some(host), Some(port)) = (target.host(), target.port()) else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the proxy reaches TCP ports only"));
@@ -84,7 +84,7 @@ impl FaultProxy {
         Ok(Self { port, shared, acceptor: Mutex::new(Some(acceptor)) })
     }
 
-    /// Returns where the proxy listens.
+    /// Returns the address on which the proxy listens.
     #[must_use]
     pub fn addr(&self) -> NodeAddr {
         NodeAddr::tcp("127.0.0.1", self.port)
@@ -96,14 +96,14 @@ impl FaultProxy {
         format!("redis://{}", self.addr())
     }
 
-    /// Sets the fault for new and existing connections, in place of the one before.
+    /// Sets the fault for new and existing connections, in place of the previous one.
     ///
-    /// It takes effect before this returns, also on bytes that the proxy holds. The same fault set again begins again:
+    /// It takes effect before this returns, also on bytes that the proxy holds. Setting the same fault again restarts it:
     /// [`NetworkFault::Truncate`] counts from zero.
     ///
     /// # Errors
     ///
-    /// If another process has taken the port while it was refused: it is still refused then.
+    /// If another process took the port while connections were refused. They are still refused then.
     pub fn set(&self, fault: NetworkFault) -> io::Result<()> {
         let mut acceptor = self.acceptor.lock();
         if fault == NetworkFault::Refuse {
@@ -122,7 +122,7 @@ impl FaultProxy {
         Ok(())
     }
 
-    /// Returns how many connections were accepted so far.
+    /// Returns the number of connections accepted so far.
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.shared.accepted.load(Ordering::SeqCst)
@@ -135,7 +135,7 @@ impl FaultProxy {
 
     fn change(&self, fault: NetworkFault) {
         {
-            // Waits for the write that is under way, if there is one: afterwards none happens under the old fault.
+            // Waits for a running write: afterwards no byte is written under the old fault.
             let mut setting = self.shared.setting.write();
             *setting = Setting { fault, generation: setting.generation + 1 };
         }
@@ -143,7 +143,7 @@ impl FaultProxy {
     }
 
     fn listen_again(&self) -> io::Result<TcpListener> {
-        let end = Instant::now() + PORT_PATIENCE;
+        let end = Instant::now() + LONGEST_WAIT_FOR_PORT;
         loop {
             match TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)) {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => thread::sleep(PAUSE),
@@ -185,7 +185,7 @@ impl Acceptor {
                 if seen.load(Ordering::SeqCst) {
                     return;
                 }
-                // Fails if there are no files or threads left: others may be given back.
+                // Fails if no file or thread is free. One may become free.
                 if stream.and_then(|stream| shared.accept(stream)).is_err() {
                     thread::sleep(PAUSE);
                 }
@@ -199,7 +199,7 @@ impl Acceptor {
     fn stop(self, port: u16) {
         self.stop.store(true, Ordering::SeqCst);
         while !self.thread.is_finished() {
-            // A connection wakes it. Once more if that fails, as when there are no files left.
+            // A connection wakes it. Tried again if that fails, as when no file is free.
             if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
                 break;
             }

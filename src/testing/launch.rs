@@ -12,11 +12,11 @@ const INSTALL: &str = "install one (apt-get install redis-server, dnf install va
 
 /// Returns a TCP port of the loopback interface on which nothing listens at the moment.
 ///
-/// Another process may take it at any time; whoever starts a server on it must be ready to try another one.
+/// Another process may take it at any time. Be ready to try another port when you start a server on it.
 ///
 /// # Errors
 ///
-/// What the system says if there is none.
+/// The error of the system, if there is none.
 pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
@@ -36,7 +36,7 @@ pub(super) fn spawn(folder: &Path, args: &[String]) -> io::Result<Child> {
     Err(io::Error::new(io::ErrorKind::NotFound, format!("no {} found: {INSTALL}", programs.join(" or "))))
 }
 
-/// Sends a signal to a process of ours.
+/// Sends a signal to a process that this module started.
 pub(super) fn signal(process: u32, name: &str) -> io::Result<()> {
     let status = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("kill -{name} {process}: {status}"))) }

@@ -1,8 +1,8 @@
 //! One connection through a [`FaultProxy`](super::fault_proxy::FaultProxy): what each fault does to its bytes.
 //!
-//! Three threads: one passes on what the client sends, one reads what the server sends and passes it on at once if
-//! nothing speaks against it, and one passes on what was held. Every byte is written under the lock of the setting, so
-//! that none gets through once a fault is set; a lock on `replies` is always taken before that one, never after.
+//! There are three threads. One passes on the bytes of the client. One reads the bytes of the server, and passes them on
+//! immediately if nothing is held and no fault forbids it. One passes on held bytes. Every byte is written under the lock of the
+//! setting, so that none gets through once a fault is set. The lock of `replies` is always taken before that one, never after.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -16,9 +16,9 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::network_fault::{CHUNK, NetworkFault, Setting};
 
-/// How much is held for one client; past it, the server has to wait.
+/// The largest number of bytes that are held for one client. When exceeded, the server has to wait.
 const MOST_HELD: usize = 16 * 1024 * 1024;
-/// How long a write waits for a receiver that does not read, and with it a change of the fault.
+/// How long a write waits for a receiver that does not read. A change of the fault waits as long.
 const WRITE_LIMIT: Duration = Duration::from_millis(20);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -37,21 +37,21 @@ pub(super) struct Link {
     server: OnceLock<TcpStream>,
     setting: Arc<RwLock<Setting>>,
     replies: Mutex<Replies>,
-    /// Rung at every change of `replies` and of the fault.
+    /// Notified at every change of `replies` and of the fault.
     changed: Condvar,
 }
 
-/// What the server sent and the client has not got yet.
+/// The bytes of the server that the client has not received yet.
 #[derive(Default)]
 struct Replies {
-    /// The first one stays until the last byte of it is written.
+    /// The first chunk stays until its last byte is written.
     queue: VecDeque<Chunk>,
     held: usize,
     half_closed: bool,
     end: Option<End>,
 }
 
-/// Some bytes of the server; none at all are the end of its stream.
+/// Some bytes of the server. An empty chunk is the end of its stream.
 #[derive(Clone)]
 struct Chunk {
     arrival: Instant,
@@ -59,7 +59,7 @@ struct Chunk {
     passed: usize,
 }
 
-/// What came of an attempt to pass something on.
+/// The result of an attempt to pass something on.
 enum Step {
     Passed(usize),
     /// Something changed, or the receiver is slow.
@@ -108,7 +108,7 @@ impl Link {
         }
         self.changed.notify_all();
         // Both fail only if the other side has closed. A reset must not begin with the end of the stream: it is sent
-        // when the last thread lets go of the client's socket, because that holds bytes that nobody read.
+        // when the last thread drops the client's socket, because that holds unread bytes.
         if let Some(server) = self.server.get() {
             let _ = server.shutdown(Shutdown::Both);
         }
@@ -119,12 +119,12 @@ impl Link {
 
     /// Wakes the threads that wait for the end of a fault.
     pub(super) fn notice_change(&self) {
-        // Under the lock: between a look at the fault and the wait for its end nothing gets lost.
+        // Under the lock: no change is missed between a read of the fault and the wait for its end.
         let _replies = self.replies.lock();
         self.changed.notify_all();
     }
 
-    /// Reaches the server as soon as something can; `None` if the connection has ended.
+    /// Connects to the server once no black hole prevents it. Returns `None` if the connection has ended.
     fn connect(&self, target: SocketAddr) -> Option<&TcpStream> {
         if !self.outlives_black_hole() {
             return None;
@@ -138,11 +138,11 @@ impl Link {
             return None;
         };
         let server = self.server.get_or_init(|| server);
-        // Whoever ends it from here on sees the server.
+        // From here on, `end` closes the connection to the server as well.
         self.replies.lock().end.is_none().then_some(server)
     }
 
-    /// Waits while nothing gets through; `false` if the connection has ended.
+    /// Waits while nothing gets through. Returns `false` if the connection has ended.
     fn outlives_black_hole(&self) -> bool {
         let mut replies = self.replies.lock();
         while replies.end.is_none() {
@@ -158,7 +158,7 @@ impl Link {
         let mut buffer = vec![0; CHUNK];
         let mut unsent = 0..0;
         loop {
-            // Only a look: what a black hole holds stays with the system, and what is unread makes a reset.
+            // Only a peek: bytes in a black hole stay with the system, and unread bytes cause a reset.
             let seen = if unsent.is_empty() { self.client.peek(&mut [0]) } else { Ok(unsent.len()) };
             if !self.outlives_black_hole() {
                 return;
@@ -172,7 +172,7 @@ impl Link {
         }
     }
 
-    /// Waits before a slow reader takes the next bytes, as long as it is slow.
+    /// Waits before a slow reader reads the next bytes, as long as it is slow.
     fn rest(&self) {
         let start = Instant::now();
         let mut replies = self.replies.lock();
@@ -244,10 +244,10 @@ impl Link {
         }
     }
 
-    /// Passes on what is ahead of nothing that is held, as much as the client takes without waiting.
+    /// Passes on as many bytes as the client accepts without waiting. Passes on none while earlier bytes are held.
     fn pass_at_once(&self, bytes: &[u8]) -> usize {
         {
-            // Stays true: only this thread adds to the queue.
+            // The queue stays empty: only this thread adds to it.
             let replies = self.replies.lock();
             if !replies.queue.is_empty() || replies.half_closed || replies.end.is_some() {
                 return 0;
@@ -255,7 +255,7 @@ impl Link {
         }
         let setting = self.setting.read();
         match setting.fault {
-            // After an error the writer meets it again, and acts on it.
+            // After an error, the writer gets the same error and handles it.
             NetworkFault::None | NetworkFault::Reset | NetworkFault::SlowReader { .. } if !bytes.is_empty() => {
                 (&self.client).write(bytes).unwrap_or(0)
             }
@@ -263,7 +263,7 @@ impl Link {
         }
     }
 
-    /// Leaves a chunk to the writer; `false` if the connection has ended.
+    /// Gives a chunk to the writer. Returns `false` if the connection has ended.
     fn hold(&self, chunk: Chunk) -> bool {
         let mut replies = self.replies.lock();
         while replies.held >= MOST_HELD && replies.end.is_none() && !replies.half_closed {
@@ -307,7 +307,7 @@ impl Link {
         }
     }
 
-    /// Waits for the next chunk and for its time; `None` if the connection has ended.
+    /// Waits for the next chunk and for its time. Returns `None` if the connection has ended.
     fn next_chunk(&self, last: Option<Instant>) -> Option<(Chunk, Setting)> {
         let mut replies = self.replies.lock();
         while replies.end.is_none() {
@@ -362,11 +362,11 @@ impl Link {
         self.changed.notify_all();
     }
 
-    /// Reads what the client has sent, so that the socket is closed and not reset.
+    /// Reads the remaining bytes of the client, so that the socket is closed and not reset.
     fn drain(&self) {
         let mut buffer = vec![0; CHUNK];
         let _ = self.client.shutdown(Shutdown::Both);
-        // Does not wait after the shutdown. Bounded: a client may go on sending.
+        // Does not wait after the shutdown. Bounded: the client may continue to send.
         let _ = (0..1024).find(|_| !matches!((&self.client).read(&mut buffer), Ok(1..)));
     }
 }
@@ -376,7 +376,7 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_write_timeout(Some(WRITE_LIMIT))
 }
 
-/// Tells whether an error says nothing about the connection.
+/// Returns whether an error says nothing about the connection.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }

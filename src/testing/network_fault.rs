@@ -2,46 +2,46 @@
 
 use std::time::Duration;
 
-/// How much is read at once, at most.
+/// The largest number of bytes that are read at once.
 pub(super) const CHUNK: usize = 64 * 1024;
 
 /// What a [`FaultProxy`](super::FaultProxy) does to its connections: [`set`](super::FaultProxy::set).
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum NetworkFault {
-    /// Everything is passed on.
+    /// Everything is passed on unchanged.
     #[default]
     None,
-    /// What the server sends is passed on this long after it came: a constant delay, no limit of the throughput.
+    /// The bytes of the server are passed on after this delay. The throughput is not limited.
     Delay(Duration),
-    /// Connections and bytes are accepted, nothing is passed on in either direction, nothing is closed.
+    /// Connections and bytes are accepted, but nothing is passed on in either direction, and nothing is closed.
     ///
-    /// As with a real network, whose TCP sends again what was lost, the bytes are held, and delivered when it ends.
+    /// As TCP would retransmit them, the bytes are held, and delivered when the fault ends.
     BlackHole,
-    /// Connections, new and existing ones, are reset (RST) as soon as the client sends something.
+    /// New and existing connections are reset (RST) as soon as the client sends something.
     Reset,
-    /// The port refuses connections, and existing ones are closed.
+    /// The port refuses connections, and existing connections are closed.
     Refuse,
-    /// The next reply on each connection is not passed on: the client sees the end of the stream instead, while the
-    /// proxy goes on reading what it sends. The connection stays like that when the fault ends.
+    /// The next reply on each connection is not passed on. The client sees the end of the stream instead, while the proxy still
+    /// reads from the client. The connection stays in this state when the fault ends.
     HalfClose,
-    /// This many bytes of what the server sends next on each connection are passed on, then the connection is closed;
-    /// zero closes it when a reply comes.
+    /// On each connection, the next bytes of the server are passed on up to this number. Then the connection is closed. With zero,
+    /// it is closed when a reply comes.
     Truncate(usize),
-    /// What the server sends is passed on one byte at a time, with this pause between.
+    /// The bytes of the server are passed on one at a time, with this pause between two of them.
     SlowBytes(Duration),
-    /// What the client sends is taken this many bytes at a time, with this pause between; replies are passed on at once.
+    /// The bytes of the client are read in small parts, with a pause between two of them. Replies are passed on immediately.
     ///
-    /// What the buffers of the system hold comes first: several megabytes can be sent before the client has to wait.
+    /// The client fills the buffers of the system first: it can send several megabytes before it has to wait.
     SlowReader {
-        /// How many bytes are taken at once, at least one.
+        /// The number of bytes of a part, at least one.
         bytes: usize,
-        /// The pause between two of them.
+        /// The pause between two parts.
         pause: Duration,
     },
 }
 
-/// The fault, and how often it was set.
+/// The fault, and the number of times that a fault was set.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Setting {
     pub(super) fault: NetworkFault,
@@ -49,7 +49,7 @@ pub(super) struct Setting {
 }
 
 impl NetworkFault {
-    /// Returns how many bytes of what the client sends are taken at once, at most.
+    /// Returns the largest number of bytes that are read from the client at once.
     pub(super) fn taken_at_once(self) -> usize {
         match self {
             Self::SlowReader { bytes, .. } => bytes.clamp(1, CHUNK),

@@ -13,7 +13,7 @@ use crate::builder::Builder;
 use crate::client::ReplicatedClient;
 
 /// How long replicas may take to catch up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// A real master with real replicas, stopped on drop.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct ReplicaSet {
     _folder: TempDir,
 }
 
-/// What a replica set is to be like: [`ReplicaSet::setup`].
+/// The description of a replica set: [`ReplicaSet::setup`].
 #[derive(Clone, Debug, Default)]
 #[must_use = "nothing happens before start()"]
 pub struct Setup {
@@ -34,7 +34,7 @@ pub struct Setup {
     args: Vec<String>,
 }
 
-/// What servers need to speak TLS.
+/// The files that servers need for TLS, in PEM form.
 #[derive(Clone, Debug)]
 struct TlsFiles {
     ca: PathBuf,
@@ -52,12 +52,12 @@ impl ReplicaSet {
         Self::setup().replicas(replicas).start()
     }
 
-    /// Begins the description of a set without replicas, password and further arguments.
+    /// Returns the description of a set without replicas, password, TLS and further settings.
     pub fn setup() -> Setup {
         Setup::default()
     }
 
-    /// Returns the master, as of the start: a failover does not change the order of the servers.
+    /// Returns the server that was the master at the start. A failover does not change the order of the servers.
     #[must_use]
     pub fn master(&self) -> &Server {
         &self.servers[0]
@@ -99,7 +99,7 @@ impl ReplicaSet {
         &self.servers
     }
 
-    /// Returns the server that listens at this address, as a Sentinel names it.
+    /// Returns the server that listens at this address, as a Sentinel reports it.
     #[must_use]
     pub fn server_at(&self, addr: &NodeAddr) -> Option<&Server> {
         self.servers.iter().find(|server| server.addr() == *addr)
@@ -110,15 +110,15 @@ impl ReplicaSet {
         self.servers.iter_mut().find(|server| server.addr() == *addr)
     }
 
-    /// Returns a builder that knows the master and the replicas.
+    /// Returns a builder that names the master and the replicas.
     pub fn client_builder(&self) -> Builder {
         let replicas = self.replicas().iter().map(Server::url);
         ReplicatedClient::builder().master(self.master().url()).replicas(replicas)
     }
 
-    /// Waits until every replica that runs has all that its master has now.
+    /// Waits until every running replica has all data that its master has now.
     ///
-    /// Masters and replicas are what the servers say they are at the moment, also after a failover.
+    /// The current roles count, also after a failover.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl ReplicaSet {
                 replicas.push((server, offset(master, "master_repl_offset")?));
             }
         }
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + LONGEST_WAIT;
         for (replica, written) in replicas {
             let is_in_sync = || -> io::Result<bool> {
                 let link = replica.info("replication", "master_link_status")?;
@@ -147,7 +147,7 @@ impl ReplicaSet {
         Ok(())
     }
 
-    /// The arguments with which a server or a Sentinel speaks TLS on that port.
+    /// Returns the arguments for TLS on that port, of a server or a Sentinel.
     pub(super) fn tls_args(&self, port: Option<u16>) -> Vec<String> {
         self.tls.iter().zip(port).flat_map(|(tls, port)| tls.args(port)).collect()
     }
@@ -156,7 +156,7 @@ impl ReplicaSet {
         self.tls.is_some()
     }
 
-    /// The server of this set that this one copies, or the first one if it copies a stranger; `None` for a master.
+    /// Returns the server that this one replicates, or the first one if it replicates one outside the set; `None` for a master.
     fn master_of(&self, server: &Server) -> io::Result<Option<&Server>> {
         let field = |name| server.info("replication", name);
         let (Some(host), Some(port)) = (field("master_host")?, field("master_port")?) else { return Ok(None) };
@@ -178,10 +178,10 @@ impl Setup {
         self
     }
 
-    /// Has all servers speak TLS, with each other as well, by these files in PEM form. They do not ask for certificates of
-    /// clients, unless `setting("tls-auth-clients", "yes")` says so. Default: no TLS.
+    /// Makes all servers use TLS, also for replication, with these files in PEM form. Default: no TLS.
     ///
-    /// [`Server::url`] is an address of the scheme `rediss`; [`Server::connection`] goes past TLS.
+    /// Servers require no certificate of clients, unless `setting("tls-auth-clients", "yes")` is added. [`Server::url`] then has
+    /// the scheme `rediss`; [`Server::connection`] does not use TLS.
     pub fn tls(mut self, ca: impl Into<PathBuf>, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.tls = Some(TlsFiles { ca: ca.into(), cert: cert.into(), key: key.into() });
         self
@@ -197,7 +197,7 @@ impl Setup {
     ///
     /// # Errors
     ///
-    /// As [`ReplicaSet::start`].
+    /// See [`ReplicaSet::start`].
     pub fn start(self) -> io::Result<ReplicaSet> {
         let folder = tempfile::Builder::new().prefix("redis-replicated-").tempdir()?;
         let password = self.password.as_deref();
@@ -214,7 +214,7 @@ impl Setup {
         Ok(set)
     }
 
-    /// The arguments of a server on `port`: a replica of the master on that port, or a master.
+    /// Returns the arguments of a server on `port`: a replica of the master on the port `master`, or a master.
     fn args_of(&self, port: u16, tls_port: Option<u16>, master: Option<u16>) -> Vec<String> {
         // Nothing on disk, and a first sync without the usual wait for further replicas.
         let fixed = [
@@ -228,7 +228,7 @@ impl Setup {
             "yes",
             "--repl-diskless-sync-delay",
             "0",
-            // A replica keeps what it was sent in a sync; started again, it would find that, or that of another server.
+            // A replica keeps the file of a sync. After a restart, it would load that file, or that of another server.
             "--rdb-del-sync-files",
             "yes",
         ];
@@ -263,7 +263,7 @@ impl TlsFiles {
     }
 }
 
-/// A count of `INFO replication`.
+/// Returns a number of `INFO replication`.
 fn offset(server: &Server, field: &str) -> io::Result<u64> {
     let text = server.info("replication", field)?.unwrap_or_default();
     Ok(text.parse().unwrap_or(0))

@@ -1,4 +1,4 @@
-//! Sentinels over a replica set.
+//! Sentinels that watch a replica set.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,23 +14,23 @@ use super::replica_set::ReplicaSet;
 use super::server::Server;
 use crate::addr::NodeAddr;
 
-/// What the Sentinels call the replica set.
+/// The name of the replica set for the Sentinels.
 const SERVICE: &str = "main";
 /// How long the Sentinels may take to find each other, or to begin a failover.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long one Sentinel may take to answer, where another one could.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// The pause between two questions.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The intervals that bound how soon the Sentinels know everybody.
+/// The intervals that decide how soon the Sentinels know all servers and each other.
 const INTERVALS: [&str; 3] = ["PING-PERIOD", "PUBLISH-PERIOD", "INFO-PERIOD"];
 const SHORT_INTERVAL: u64 = 100;
 
 /// Real Sentinels that watch a [`ReplicaSet`] under the name `main`; stopped on drop.
 ///
-/// More than half of them must agree that the master is down, which they find after 1 s (`down-after-milliseconds`);
-/// `failover-timeout` is 10 s, `parallel-syncs` 1. All else is as in production, so that a failover takes as long as
-/// there, and an old master that comes back, or was alive all the time, is a second master for about 10 s.
+/// More than half of them must agree that the master is down, which they detect after 1 s (`down-after-milliseconds`).
+/// `failover-timeout` is 10 s, and `parallel-syncs` is 1. All other settings are as in production. So a failover takes as long as
+/// there, and an old master that returns, or was never down, is a second master for about 10 s.
 ///
 /// ```no_run
 /// use redis_replicated::testing::{ReplicaSet, Sentinels};
@@ -54,13 +54,13 @@ pub struct Sentinels {
 type Fields = HashMap<String, String>;
 
 impl Sentinels {
-    /// Starts `count` Sentinels, without password, and waits until each knows the master, all replicas and the others.
+    /// Starts `count` Sentinels without a password, and waits until each knows the master, all replicas and the other Sentinels.
     ///
-    /// All servers of the set have to run, in the roles they started in. Where they speak TLS, so do the Sentinels.
+    /// All servers of the set have to run in their first roles. If they use TLS, the Sentinels do, too.
     ///
     /// # Errors
     ///
-    /// If `count` is zero, no server program is found, or that takes longer than 30 s.
+    /// If `count` is zero, no server program is found, or the start takes longer than 30 s.
     pub fn start(servers: &ReplicaSet, count: usize) -> io::Result<Self> {
         if count == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a group needs at least one Sentinel"));
@@ -107,7 +107,7 @@ impl Sentinels {
         &mut self.sentinels[index]
     }
 
-    /// Returns the master that the first Sentinel that answers names.
+    /// Returns the master, as reported by the first Sentinel that answers.
     ///
     /// # Errors
     ///
@@ -118,17 +118,17 @@ impl Sentinels {
         Ok(NodeAddr::tcp(&host, port))
     }
 
-    /// Begins a failover to a replica of their choice (`SENTINEL FAILOVER`), though the master is well.
+    /// Begins a failover to a replica that the Sentinels choose (`SENTINEL FAILOVER`), although the master is up.
     ///
-    /// Waits while another failover is under way. [`master`](Self::master) names the new one about a second later; the
-    /// old one goes on accepting writes, which are lost, for about 10 s. The servers whose role changes close all their
-    /// connections, so that for a moment even [`Server::info`] may fail.
+    /// Waits while another failover runs. [`master`](Self::master) returns the new master about a second later. The old master
+    /// accepts writes for about 10 s more, which are lost. A server whose role changes closes all its connections, so that
+    /// even [`Server::info`] may fail for a moment.
     ///
     /// # Errors
     ///
-    /// If no Sentinel answers, or it finds no replica to promote, or another failover is under way for 30 s.
+    /// If no Sentinel answers, there is no replica to promote, or another failover runs for 30 s.
     pub fn fail_over(&self) -> io::Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + LONGEST_WAIT;
         let begin = |sentinel: &Server| ask(&mut sentinel.connection_within(ANSWER_LIMIT)?, "FAILOVER");
         loop {
             match self.first_answer(begin) {
@@ -144,7 +144,7 @@ impl Sentinels {
         let mut last = io::Error::other("all Sentinels are stopped");
         for sentinel in self.sentinels.iter().filter(|sentinel| sentinel.runs()) {
             match question(sentinel) {
-                // An error reply is an answer: to ask the next one would begin a second failover beside the first.
+                // An error reply is an answer. Asking the next Sentinel could begin a second failover.
                 Err(error) if code(&error).is_none() => last = error,
                 answer => return answer,
             }
@@ -153,7 +153,7 @@ impl Sentinels {
     }
 
     fn wait_until_all_are_known(&self, replicas: usize) -> io::Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + LONGEST_WAIT;
         let connections = self.sentinels.iter().map(Server::connection);
         let mut connections = connections.collect::<io::Result<Vec<_>>>()?;
         let intervals: Vec<_> = connections.iter_mut().map(shorten_intervals).collect();
@@ -166,7 +166,7 @@ impl Sentinels {
                 thread::sleep(PAUSE);
             }
         }
-        // With short ones a failover fails: other Sentinels see the new master before they hear of the failover, and
+        // With short intervals a failover fails: other Sentinels see the new master before they are told of the failover, and
         // make it a replica again (after four PUBLISH-PERIODs).
         for (connection, intervals) in connections.iter_mut().zip(&intervals) {
             set_intervals(connection, intervals)?;
@@ -197,7 +197,7 @@ fn quoted(text: &str) -> String {
     format!("\"{bytes}\"")
 }
 
-/// The code of an error that a server has sent.
+/// Returns the code of an error that a server sent.
 fn code(error: &io::Error) -> Option<&str> {
     error.get_ref()?.downcast_ref::<RedisError>()?.code()
 }
@@ -209,7 +209,7 @@ fn ask<T: FromRedisValue>(connection: &mut Connection, subcommand: &str) -> io::
 
 fn knows_all(connection: &mut Connection, replicas: usize, sentinels: usize) -> io::Result<bool> {
     let is = |fields: &Fields, name: &str, value: &str| fields.get(name).is_some_and(|text| text == value);
-    // The flags are the role, and what speaks against it, such as `s_down` and `disconnected`.
+    // The flags are the role and the problems, such as `s_down` and `disconnected`.
     let master: Fields = ask(connection, "MASTER")?;
     let known: Vec<Fields> = ask(connection, "REPLICAS")?;
     let others: Vec<Fields> = ask(connection, "SENTINELS")?;
@@ -219,12 +219,12 @@ fn knows_all(connection: &mut Connection, replicas: usize, sentinels: usize) -> 
         && others.iter().filter(|other| is(other, "flags", "sentinel")).count() + 1 >= sentinels)
 }
 
-/// Shortens the intervals; returns what they were, or nothing if the server has no command for it (before Redis 7).
+/// Shortens the intervals. Returns the previous ones, or none if the server has no command for it (before Redis 7).
 fn shorten_intervals(connection: &mut Connection) -> Vec<(String, u64)> {
     let known: HashMap<String, u64> = cmd("SENTINEL").arg("DEBUG").query(connection).unwrap_or_default();
     let usual: Vec<_> = known.into_iter().filter(|(name, _)| INTERVALS.contains(&name.as_str())).collect();
     let short: Vec<_> = usual.iter().map(|(name, _)| (name.clone(), SHORT_INTERVAL)).collect();
-    // It only takes longer without.
+    // Without short intervals, the start only takes longer.
     if set_intervals(connection, &short).is_ok() { usual } else { Vec::new() }
 }
 

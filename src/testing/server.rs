@@ -13,7 +13,7 @@ use super::launch::{free_port, signal, spawn};
 use crate::addr::NodeAddr;
 
 /// How long a server may take to start or to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Another process may take a free port before the server does.
 const PORTS_TRIED: usize = 8;
 /// A year, in milliseconds: servers refuse times that overflow their clock.
@@ -25,14 +25,14 @@ pub struct Server {
     port: u16,
     tls_port: Option<u16>,
     password: Option<String>,
-    /// All of them, the port included.
+    /// All arguments, the port included.
     args: Vec<String>,
     folder: PathBuf,
     child: Option<Child>,
 }
 
 impl Server {
-    /// Starts a server on a free port, with the arguments that `args_of` gives for that port, and for one with TLS.
+    /// Starts a server on a free port. `args_of` returns the arguments for that port and for a second one with TLS.
     pub(super) fn start(
         folder: &Path,
         password: Option<&str>,
@@ -54,7 +54,7 @@ impl Server {
         Err(last.unwrap_or_else(|| io::Error::other("no free port")))
     }
 
-    /// Returns where the server listens, also while it is stopped: with TLS, if it has that.
+    /// Returns the address on which the server listens, also while it is stopped. With TLS, it is the address for TLS.
     #[must_use]
     pub fn addr(&self) -> NodeAddr {
         NodeAddr::tcp("127.0.0.1", self.tls_port.unwrap_or(self.port))
@@ -68,16 +68,16 @@ impl Server {
         format!("{scheme}://{login}{}", self.addr())
     }
 
-    /// Opens a connection past any router, without TLS.
+    /// Opens a direct connection, without routing and without TLS.
     ///
     /// # Errors
     ///
     /// If the server does not answer within 30 s.
     pub fn connection(&self) -> io::Result<Connection> {
-        self.connection_within(PATIENCE)
+        self.connection_within(LONGEST_WAIT)
     }
 
-    /// Opens a connection whose opening and whose replies may take this long each.
+    /// Opens a connection. Opening it and each reply may take this long.
     pub(super) fn connection_within(&self, limit: Duration) -> io::Result<Connection> {
         let addr = ConnectionAddr::Tcp("127.0.0.1".to_owned(), self.port);
         let mut settings = RedisConnectionInfo::default().set_skip_set_lib_name();
@@ -102,9 +102,9 @@ impl Server {
         Ok(text.lines().find_map(value))
     }
 
-    /// Returns how often the server has run a command, by its own count; a subcommand is written `CLIENT|LIST`.
+    /// Returns how often the server has run a command, as it counts them itself. A subcommand is written `CLIENT|LIST`.
     ///
-    /// Replicas count the writes of their master's stream as well.
+    /// A replica also counts the writes that it gets from its master.
     ///
     /// # Errors
     ///
@@ -113,7 +113,7 @@ impl Server {
         self.count("commandstats", &format!("cmdstat_{}", command.to_ascii_lowercase()), "calls=")
     }
 
-    /// Returns how often the server has answered with an error of this code, such as `READONLY`, by its own count.
+    /// Returns how often the server has replied with an error of this code, such as `READONLY`, as it counts them itself.
     ///
     /// # Errors
     ///
@@ -122,7 +122,7 @@ impl Server {
         self.count("errorstats", &format!("errorstat_{code}"), "count=")
     }
 
-    /// Sets the counts of commands and errors back to zero.
+    /// Resets the counts of commands and errors to zero.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl Server {
         self.run(cmd("CONFIG").arg("RESETSTAT"))
     }
 
-    /// Kills the server (SIGKILL) and waits for its end. Its port then refuses connections.
+    /// Kills the server (SIGKILL) and waits until it has ended. Its port then refuses connections.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Both fail only if the process has ended already.
@@ -140,9 +140,9 @@ impl Server {
         }
     }
 
-    /// Starts the server again, empty, on the same port and in the role it had at first; kills it first if it runs.
+    /// Kills the server if it runs, and starts it without data, on the same port and in its first role.
     ///
-    /// A Sentinel is not empty: it remembers what it knew.
+    /// A Sentinel keeps its state.
     ///
     /// # Errors
     ///
@@ -153,7 +153,7 @@ impl Server {
         self.wait_until_it_answers()
     }
 
-    /// Stops the process from running (SIGSTOP): connections hang, nothing is closed.
+    /// Suspends the process (SIGSTOP): connections hang, but are not closed.
     ///
     /// # Errors
     ///
@@ -162,7 +162,7 @@ impl Server {
         signal(self.process()?, "STOP")
     }
 
-    /// Lets a paused process run again.
+    /// Resumes a suspended process (SIGCONT).
     ///
     /// # Errors
     ///
@@ -171,15 +171,15 @@ impl Server {
         signal(self.process()?, "CONT")
     }
 
-    /// Tells whether the server was started and not stopped since.
+    /// Returns whether the server was started and not stopped since.
     #[must_use]
     pub fn runs(&self) -> bool {
         self.child.is_some()
     }
 
-    /// Holds all writes on this server for this long (`CLIENT PAUSE`, of Redis 6.2 and Valkey); reads go on.
+    /// Blocks all writes on this server for this long (`CLIENT PAUSE … WRITE`, from Redis 6.2). Reads are served.
     ///
-    /// On a replica that holds the stream of its master as well: the replica lags behind.
+    /// On a replica, the writes of its master are blocked as well: the replica lags.
     ///
     /// # Errors
     ///
@@ -198,10 +198,10 @@ impl Server {
         self.run(cmd("CLIENT").arg("UNPAUSE"))
     }
 
-    /// Makes a replica throw its data away and get all of it from its master again.
+    /// Makes a replica drop its data and load all of it from its master again.
     ///
-    /// Returns when it has begun; [`wait_until_in_sync`](super::ReplicaSet::wait_until_in_sync) waits for the end. To
-    /// its clients it is a replica all the time; replicas of its own are cut off.
+    /// Returns when this has begun; [`wait_until_in_sync`](super::ReplicaSet::wait_until_in_sync) waits for the end. For its
+    /// clients, the server stays a replica. Its own replicas lose their link.
     ///
     /// # Errors
     ///
@@ -211,8 +211,8 @@ impl Server {
         let (Some(host), Some(port)) = (field("master_host")?, field("master_port")?) else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not a replica", self.addr())));
         };
-        // For a moment, between two commands that nobody can come between, it is a master: with a history of its own,
-        // that no other server can continue.
+        // In a transaction, it becomes a master for a moment: with a new replication history, which no other server can
+        // continue.
         let mut steps = pipe();
         steps.atomic().cmd("REPLICAOF").arg("NO").arg("ONE").cmd("REPLICAOF").arg(host).arg(port);
         steps.exec(&mut self.connection()?).map_err(io::Error::other)
@@ -231,10 +231,10 @@ impl Server {
     }
 
     fn wait_until_it_answers(&mut self) -> io::Result<()> {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + LONGEST_WAIT;
         let process = self.process()?.to_string();
         loop {
-            // Another server may have taken the port: only the own process counts.
+            // Another server may have taken the port: the process id has to be that of the child.
             match self.info("server", "process_id") {
                 Ok(Some(answering)) if answering == process => return Ok(()),
                 Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another server took the port")),

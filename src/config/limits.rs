@@ -1,4 +1,4 @@
-//! Times as people write them: `"250ms"`.
+//! Limits in a configuration: times such as `"250ms"`, and `"off"`.
 
 use std::time::Duration;
 
@@ -7,6 +7,30 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// A time, or `"off"`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TimeOrOff(pub(super) Option<Duration>);
+
+/// How many fallback reads may run at once.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(untagged, expecting = "expected a number, or \"off\"")]
+pub(super) enum FallbackData {
+    Reads(u32),
+    Word(Off),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Off {
+    Off,
+}
+
+impl FallbackData {
+    /// Returns the limit; `None` for no limit.
+    pub(super) fn reads(self) -> Option<u32> {
+        match self {
+            Self::Reads(limit) => Some(limit),
+            Self::Word(Off::Off) => None,
+        }
+    }
+}
 
 pub(super) fn serialize<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
