@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::arguments::{Frames, Key, Rule, Words};
 use super::class::Classification;
-use super::table::{ROWS, Row};
+use super::table::{GROUPS, Row};
 
 /// Classifies commands by the static table and by overrides.
 ///
@@ -206,7 +206,7 @@ const SLOTS: usize = 2048;
 /// A command that is not in the table, and a free slot.
 const UNKNOWN: Row = Row { name: "", class: Classification::Write, key: Key::None, rule: Rule::Partial };
 
-/// An open-addressing hash table of the [`ROWS`], built by the compiler. It holds the rows themselves: every call looks a
+/// An open-addressing hash table of the commands in [`GROUPS`], built by the compiler. It holds whole rows: every call looks a
 /// command up, and each further memory line would be a cold one after a round trip.
 static INDEX: [Row; SLOTS] = build();
 
@@ -262,17 +262,22 @@ const fn slot_of(hash: u64) -> usize {
 }
 
 const fn build() -> [Row; SLOTS] {
-    assert!(ROWS.len() * 2 < SLOTS);
     let mut index = [UNKNOWN; SLOTS];
-    let mut row = 0;
-    while row < ROWS.len() {
-        let mut slot = slot_of(hash(START, ROWS[row].name.as_bytes()));
+    let (mut group, mut at, mut filled) = (0, 0, 0);
+    while group < GROUPS.len() {
+        if at == GROUPS[group].names.len() {
+            (group, at) = (group + 1, 0);
+            continue;
+        }
+        let row = GROUPS[group].row(at);
+        let mut slot = slot_of(hash(START, row.name.as_bytes()));
         while !index[slot].name.is_empty() {
             slot = (slot + 1) % SLOTS;
         }
-        index[slot] = ROWS[row];
-        row += 1;
+        index[slot] = row;
+        (at, filled) = (at + 1, filled + 1);
     }
+    assert!(filled * 2 < SLOTS);
     index
 }
 
