@@ -293,8 +293,8 @@ impl Builder {
     /// Sets how many connections to one node may be opened at the same time. Default: 2; zero fails `build`.
     ///
     /// Other callers wait for a connection that is returned or ready. So a failover, after which all connections are opened anew,
-    /// does not cause a storm of logins. The monitor's connections count, those of [`dedicated`](ReplicatedClient::dedicated) do
-    /// not.
+    /// does not cause a storm of logins. The monitor's connections count; it waits for its turn for at most 200 ms, so that hanging
+    /// handshakes do not keep it from the node. Those of [`dedicated`](ReplicatedClient::dedicated) do not count.
     pub fn max_connecting(mut self, handshakes: u32) -> Self {
         self.limits.connecting = handshakes;
         self
