@@ -1,4 +1,7 @@
-//! Who may serve an attempt, in what order, and who picks. Decisions only, without I/O.
+//! Selection: which servers may serve an attempt, in what order, and which one the strategy picks.
+//!
+//! It decides without I/O. The loop that runs attempts is in [`call`](crate::call); what becomes of a failed attempt is decided
+//! in [`retry`](crate::retry).
 
 mod decision;
 mod explain;
@@ -8,9 +11,10 @@ mod read_from;
 mod select;
 
 pub use self::decision::{Decision, Exclusion, Measures};
-pub(crate) use self::explain::exclusions;
+pub(crate) use self::explain::exclusion_reasons;
 pub(crate) use self::permits::Permits;
 pub use self::read_from::{ParseReadFromError, ReadFrom};
 pub(crate) use self::select::{
-    Affinity, Contender, Contenders, Excluded, Exclusions, Moment, Need, NoSelection, Selected, Selector, Suits, decide,
+    Affinity, AttemptContext, CallExclusions, Contender, Contenders, Criteria, Likelihood, NoSelection, Selected,
+    Selector, ServerMask, decide,
 };

@@ -1,4 +1,4 @@
-//! Where a command would go, for people.
+//! The public answer of `explain`: where a command would go, and why other nodes are left out.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,7 +10,15 @@ use crate::node::Node;
 
 /// Where a command would go right now, and why: from [`ReplicatedClient::explain`](crate::ReplicatedClient::explain).
 ///
-/// Its `Display` is a sentence for people.
+/// Its `Display` is a readable sentence.
+///
+/// ```no_run
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// let decision = client.explain(redis::cmd("GET").arg("greeting"));
+/// println!("{decision}");
+/// println!("candidates: {:?}", decision.candidates());
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Decision {
     pub(crate) command: String,
@@ -21,21 +29,30 @@ pub struct Decision {
     pub(crate) excluded: Vec<(NodeAddr, Exclusion)>,
 }
 
-/// What a strategy sees of a candidate.
+/// What a strategy knows of a candidate: from [`Decision::measures`].
+///
+/// ```no_run
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// let decision = client.explain(redis::cmd("GET").arg("greeting"));
+/// for (addr, measures) in decision.candidates().iter().zip(decision.measures()) {
+///     println!("{addr}: {} requests in flight, latency {:?}", measures.in_flight, measures.latency);
+/// }
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measures {
-    /// Requests of this process that wait for it, or for a connection to it.
+    /// The number of this client's requests that wait for a reply of the node, or for a connection to it.
     pub in_flight: u32,
-    /// How long calls take there, if that is known.
+    /// How long calls to the node take. `None`: not known yet.
     pub latency: Option<Duration>,
-    /// How long the monitor's questions take there, if it asks.
+    /// How long the monitor's requests to the node take. `None`: there is no monitor, or no reply yet.
     pub heartbeat: Option<Duration>,
-    /// The share of the load that it should get, compared with the others.
+    /// The share of the load that the node should get, compared with the other nodes.
     pub weight: u32,
-    /// The availability zone, if one is known.
+    /// The availability zone. `None`: not known.
     pub zone: Option<String>,
-    /// The part of its load that it gets: 1, or less after it came back.
+    /// The part of its load that the node gets: 1.0, or less during slow start.
     pub share: f64,
 }
 
@@ -68,7 +85,19 @@ impl fmt::Display for Measures {
     }
 }
 
-/// Why a node is not a candidate.
+/// Why a node is not a candidate: from [`Decision::excluded`].
+///
+/// ```no_run
+/// use redis_replicated::Exclusion;
+///
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// for (addr, reason) in client.explain(redis::cmd("GET").arg("greeting")).excluded() {
+///     if *reason == Exclusion::Lagging {
+///         println!("{addr} lags behind the master");
+///     }
+/// }
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Exclusion {
@@ -76,45 +105,46 @@ pub enum Exclusion {
     Role,
     /// It serves only if no preferred node can.
     Fallback,
-    /// It failed, and is avoided until a probe finds that it serves again.
+    /// It failed, and gets no calls until a probe finds that it serves again.
     Ejected,
     /// It is a replica that has not applied what the master wrote more than
-    /// [`Builder::lag_limit`](crate::Builder::lag_limit) ago: it serves only if no replica in sync can, and before it the
-    /// master, as far as that may serve.
+    /// [`Builder::lag_limit`](crate::Builder::lag_limit) ago. It serves only if no replica in sync can; the master, where the
+    /// read preference and the fallback limit allow it, comes first.
     Lagging,
-    /// It is a replica that is syncing, or cut off from a master that lives: it serves only if nobody else can.
+    /// It is a replica that is syncing, or cut off from a live master: it serves only if no other node can.
     OutOfSync,
-    /// It holds other data than the set: it claims mastership beside the master, or follows somebody else.
+    /// It holds other data than the set: it claims to be a second master, or replicates from a node outside the set.
     Diverged,
-    /// Enough fallback reads are on the master already.
+    /// The master already serves as many fallback reads as
+    /// [`Builder::fallback_limit`](crate::Builder::fallback_limit) allows.
     Protected,
-    /// It cannot prove what the session or the bound on staleness asks for: it lacked that a moment ago, only the master can
-    /// prove it (a write is in doubt, for example), or the next read is to be told of a loss first.
+    /// It cannot prove what the session or the bound on staleness requires: it lacked that a moment ago, only the master can
+    /// prove it (a write is in doubt, for example), or the next read will report a loss.
     Unproven,
-    /// `query` refuses the command, or a pooled connection must not serve it.
+    /// [`query`](crate::ReplicatedClient::query) refuses the command, or a pooled connection must not run it.
     Refused,
 }
 
 impl Decision {
-    /// Returns what the command is.
+    /// Returns the classification of the command.
     #[must_use]
     pub fn classification(&self) -> Classification {
         self.classification
     }
 
-    /// Returns the nodes among which the strategy would choose.
+    /// Returns the nodes from which the strategy would pick one.
     #[must_use]
     pub fn candidates(&self) -> &[NodeAddr] {
         &self.candidates
     }
 
-    /// Returns what the strategy would see of each candidate, in the order of [`candidates`](Self::candidates).
+    /// Returns what the strategy knows of each candidate, in the order of [`candidates`](Self::candidates).
     #[must_use]
     pub fn measures(&self) -> &[Measures] {
         &self.measures
     }
 
-    /// Returns the other nodes, each with the reason why it is left out.
+    /// Returns the other nodes, each with the reason why it is not a candidate.
     #[must_use]
     pub fn excluded(&self) -> &[(NodeAddr, Exclusion)] {
         &self.excluded
@@ -131,8 +161,8 @@ impl fmt::Display for Decision {
             [] => f.write_str(": goes nowhere")?,
             [_, ..] => {
                 for (index, (addr, measures)) in self.candidates.iter().zip(&self.measures).enumerate() {
-                    let word = if index == 0 { ": goes to" } else { " or" };
-                    write!(f, "{word} {addr} ({measures})")?;
+                    let lead = if index == 0 { ": goes to" } else { " or" };
+                    write!(f, "{lead} {addr} ({measures})")?;
                 }
             }
         }

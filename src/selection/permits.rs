@@ -1,36 +1,36 @@
-//! Permits for fallback reads: they keep reads that the replicas cannot serve from taking all connections of the master.
+//! Permits for fallback reads: they keep reads that no replica can serve from taking all connections of the master.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// At most one line about fallback reads in this time.
-const QUIET_FOR: Duration = Duration::from_secs(10);
+/// At most one event about fallback reads in this time.
+const EVENT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Counts the fallback reads that are under way, and bounds them.
+/// Counts and limits the fallback reads in flight.
 #[derive(Debug)]
 pub(crate) struct Permits {
-    /// `None`: no bound.
+    /// `None`: no limit.
     limit: Option<u32>,
-    /// How long a call waits for one of the others to end.
+    /// How long a call waits for a permit.
     longest_wait: Duration,
-    /// Calls that wait, and what wakes them.
+    /// The number of calls that wait; `lock` and `ended` wake them.
     waiting: AtomicU32,
-    turn: Mutex<()>,
+    lock: Mutex<()>,
     ended: Condvar,
     running: AtomicU32,
-    /// Since the last line about them.
+    /// The number of fallback reads since the last event.
     reads: AtomicU64,
-    told: Mutex<Option<Instant>>,
+    last_event: Mutex<Option<Instant>>,
 }
 
-/// One fallback read under way, until dropped.
+/// The permit of one fallback read, which returns it when dropped.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct Permit<'a> {
     permits: &'a Permits,
-    /// How many fallback reads there were since the last event about them, if another one is due.
+    /// The number of fallback reads since the last event about them, if another event is due.
     pub(crate) due: Option<u64>,
 }
 
@@ -40,55 +40,56 @@ impl Permits {
             limit,
             longest_wait,
             waiting: AtomicU32::new(0),
-            turn: Mutex::new(()),
+            lock: Mutex::new(()),
             ended: Condvar::new(),
             running: AtomicU32::new(0),
             reads: AtomicU64::new(0),
-            told: Mutex::new(None),
+            last_event: Mutex::new(None),
         }
     }
 
-    /// Returns whether there may be one more at the moment.
+    /// Returns whether a permit is free at the moment.
     pub(crate) fn has_permit(&self) -> bool {
         self.limit.is_none_or(|limit| self.running.load(Ordering::SeqCst) < limit)
     }
 
-    /// Returns how long a call waits for one of the others to end.
+    /// Returns how long a call waits for a permit.
     pub(crate) fn longest_wait(&self) -> Duration {
         self.longest_wait
     }
 
-    /// Waits until there may be one more, until `end` at the latest. Returns whether there may be.
+    /// Waits until a permit is free, until `end` at the latest. Returns whether one is free.
     pub(crate) fn wait(&self, end: Instant) -> bool {
-        // Counted before the look: whoever ends after that sees it. All four in one order (SeqCst).
+        // Counted before the check: a read that ends after the check sees the count and wakes this call. SeqCst puts the
+        // four operations on both counters into one order.
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut turn = self.turn.lock();
+        let mut lock = self.lock.lock();
         let has_permit = loop {
             if self.has_permit() {
                 break true;
             }
-            if self.ended.wait_until(&mut turn, end).timed_out() {
+            if self.ended.wait_until(&mut lock, end).timed_out() {
                 break self.has_permit();
             }
         };
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         if has_permit {
-            // Whoever was woken may have no time left: the next one looks as well.
+            // The call that was woken may have no time left to use the permit: wake another one too.
             self.ended.notify_one();
         }
         has_permit
     }
 
-    /// Begins a fallback read on the master; `None` if there are as many as there may be.
+    /// Takes a permit; `None` if the limit is reached.
     pub(crate) fn take(&self, now: Instant) -> Option<Permit<'_>> {
         let more = |running: u32| self.limit.is_none_or(|limit| running < limit).then(|| running.saturating_add(1));
         self.running.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).ok()?;
         let reads = self.reads.fetch_add(1, Ordering::Relaxed) + 1;
         let mut due = None;
-        if let Some(mut told) = self.told.try_lock()
-            && told.is_none_or(|told| now.saturating_duration_since(told) >= QUIET_FOR)
+        if let Some(mut last_event) = self.last_event.try_lock()
+            && last_event.is_none_or(|last_event| now.saturating_duration_since(last_event) >= EVENT_INTERVAL)
         {
-            *told = Some(now);
+            *last_event = Some(now);
             self.reads.fetch_sub(reads, Ordering::Relaxed);
             due = Some(reads);
         }
@@ -100,7 +101,7 @@ impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.permits.running.fetch_sub(1, Ordering::SeqCst);
         if self.permits.waiting.load(Ordering::SeqCst) > 0 {
-            drop(self.permits.turn.lock());
+            drop(self.permits.lock.lock());
             self.permits.ended.notify_one();
         }
     }

@@ -1,4 +1,4 @@
-//! How a single node ranks for a read or for anything else.
+//! The rank of a single node for a request: by role, health and sync state.
 
 use std::time::Instant;
 
@@ -7,21 +7,22 @@ use super::read_from::ReadFrom;
 use crate::node::{Node, SyncState};
 use crate::replication::Role;
 
-/// The order in which nodes are asked: all candidates of one attempt share the best rank that is left.
+/// The order in which nodes are asked. All candidates of one attempt share the best rank that is left.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Rank {
+    /// The read preference prefers its role.
     Preferred,
-    /// Allowed, but only where no preferred node is left.
+    /// The read preference allows its role, but only where no preferred node is left.
     Fallback,
     /// A replica that lags far behind the master.
     Lagging,
-    /// A replica that is syncing, or cut off from a master that lives.
+    /// A replica that is syncing, or cut off from a live master.
     OutOfSync,
-    /// Ejected: asked only before the call would fail otherwise.
+    /// An ejected node, or one in another role than the assigned one: asked only if the call would fail otherwise.
     LastResort,
 }
 
-/// Ranks a node for a read or for anything else, or returns why it may never serve it.
+/// Ranks a node for a request, or returns why it may not serve it.
 #[inline]
 pub(super) fn rank(
     node: &Node,
@@ -31,11 +32,11 @@ pub(super) fn rank(
     now: Instant,
 ) -> Result<Rank, Exclusion> {
     let rank = rank_of_role(assigned_role, is_read, read_from)?;
-    // One master: there is nobody to turn to if it is ejected.
+    // There is only one master: writes go to it even if it is ejected.
     if !is_read || node.is_sound_as(assigned_role) { Ok(rank) } else { rank_of_unsound(node, assigned_role, rank, now) }
 }
 
-/// Ranks a role, whatever node has it.
+/// Ranks a role, regardless of the node's state.
 #[inline]
 fn rank_of_role(assigned_role: Role, is_read: bool, read_from: ReadFrom) -> Result<Rank, Exclusion> {
     let is_master = assigned_role == Role::Master;

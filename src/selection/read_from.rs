@@ -7,26 +7,35 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::spelling::alike;
 
-/// Which roles may serve a read, and in what order.
+/// The read preference: which roles may serve a read, and in what order.
 ///
-/// Replicas follow their master asynchronously: only reads from the master are sure to see the latest write.
+/// Replication is asynchronous: only reads from the master are certain to see the latest write.
 ///
-/// A read on a replica does not touch the key on the master: with `maxmemory-policy` `allkeys-lru` or `allkeys-lfu`, the
-/// master evicts by what *it* serves. Where that matters, `TOUCH` the keys that are read a lot: it goes to the master.
+/// A read on a replica does not count as a use of the key on the master. With `maxmemory-policy` `allkeys-lru` or
+/// `allkeys-lfu`, the master evicts by the reads that *it* serves. Where that matters, send `TOUCH` for keys that are read
+/// often: it goes to the master.
+///
+/// ```no_run
+/// use redis_replicated::ReadFrom;
+///
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// let greeting: Option<String> = client.read_from(ReadFrom::Master).get("greeting")?;
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadFrom {
     /// The master only.
     Master,
-    /// The master; replicas if it is ejected or the attempt on it failed.
+    /// The master; replicas if the master is ejected or the attempt on it failed.
     MasterPreferred,
     /// Replicas only. Without a replica: [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
     Replica,
     /// Replicas; the master if none of them can serve. The default.
     #[default]
     ReplicaPreferred,
-    /// The master and the replicas alike.
+    /// The master and the replicas, without preference.
     Any,
 }
 
@@ -35,7 +44,15 @@ impl ReadFrom {
         [Self::Master, Self::MasterPreferred, Self::Replica, Self::ReplicaPreferred, Self::Any];
 }
 
-/// A text that names no read preference.
+/// The error for a text that names no read preference.
+///
+/// ```
+/// use redis_replicated::{ParseReadFromError, ReadFrom};
+///
+/// let parsed: Result<ReadFrom, ParseReadFromError> = "secondary".parse();
+/// assert!(parsed.is_err());
+/// assert_eq!("replica_preferred".parse(), Ok(ReadFrom::ReplicaPreferred));
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a read preference: expected master, master_preferred, replica, replica_preferred or any")]
 pub struct ParseReadFromError(());

@@ -1,6 +1,7 @@
-//! Which servers may serve an attempt, which of them the strategy picks, and what the attempt takes for that.
+//! Selection: which servers may serve an attempt, and which of them the strategy picks.
 //!
-//! [`decide`] is pure: it reads nodes and changes nothing, so `explain` prints what it returns.
+//! [`decide`] only reads: `explain` prints what it returns. [`Selector::select`] lets the strategy pick one of these servers
+//! and takes the permit of a fallback read. How a single node ranks is decided in [`rank`](super::rank).
 
 use std::time::Instant;
 
@@ -14,130 +15,131 @@ use crate::node::{Node, SyncState};
 use crate::replication::Role;
 use crate::strategy::{Candidates, MOST_NODES, Strategy};
 
-/// A server, as far as selection looks at it.
+/// What selection needs to know of a server.
 pub(crate) trait Contender {
     fn node(&self) -> &Node;
-    /// What the topology takes the server for.
+    /// Returns the role that the topology assigned to the server.
     fn assigned_role(&self) -> Role;
 }
 
-/// All servers of a set.
+/// The servers of a topology, before any of them is left out.
 #[derive(Debug)]
 pub(crate) struct Contenders<'a, S> {
     pub(crate) servers: &'a [S],
     pub(crate) has_replicas: bool,
-    /// It is known which server is the master. Until then no call goes to one.
+    /// The monitor has found the master. Until then no call goes to a master.
     pub(crate) is_settled: bool,
 }
 
-/// What a call needs of a server.
+/// What a call demands of a server; the same for all attempts of a round.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Need {
+pub(crate) struct Criteria {
     pub(crate) is_read: bool,
     pub(crate) read_from: ReadFrom,
-    /// There is a permit for one more fallback read.
+    /// The master may serve one more fallback read.
     pub(crate) may_fall_back: bool,
-    /// The named master counts as the master before that is known.
+    /// The configured master counts as the master until the monitor has found one.
     pub(crate) presumes_master: bool,
-    /// The excluded servers would refuse it again.
+    /// The call excludes a server for good: it would refuse the request again.
     pub(crate) excludes_for_good: bool,
 }
 
-/// What the strategy is told of an attempt.
+/// What the strategy gets to know of an attempt.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment<'a> {
+pub(crate) struct AttemptContext<'a> {
     pub(crate) now: Instant,
     /// How many attempts this call has made before.
     pub(crate) attempt: u32,
     pub(crate) key: Option<&'a [u8]>,
 }
 
-/// Whether a server can prove what a call asks for beside the reply.
+/// How likely a server is to prove what the session, or the bound on staleness, requires of its reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Suits {
+pub(crate) enum Likelihood {
     Likely,
-    /// It lacked that a moment ago: it is asked after the others.
+    /// It could not prove it a moment ago: it is asked after the others.
     Unlikely,
-    /// It cannot.
-    Unable,
+    /// It never can: it is not asked.
+    Impossible,
 }
 
-/// Servers that are not asked in this round of a call, one bit each.
+/// A set of servers, one bit for each position in the topology.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Excluded(u64);
+pub(crate) struct ServerMask(u64);
 
-/// What a call excludes: in this round, until it has waited; and for good, after a server gave an answer that another may
-/// better.
+/// The servers that one call excludes: some in this round, until the call has waited; and one, or all replicas, for good, after
+/// an answer that another server may improve on. The public [`Exclusion`](super::Exclusion) is the reason shown by `explain`.
 #[derive(Debug, Default)]
-pub(crate) struct Exclusions {
-    pub(crate) now: Excluded,
+pub(crate) struct CallExclusions {
+    pub(crate) this_round: ServerMask,
     for_good: ForGood,
 }
 
 #[derive(Debug, Default)]
 enum ForGood {
     #[default]
-    Nobody,
+    Nothing,
     One(NodeAddr),
     Replicas,
 }
 
-/// The candidates of one attempt.
+/// The candidates of one attempt, before the strategy picks one.
 #[derive(Debug)]
-pub(crate) struct Selection<'a> {
+pub(crate) struct Eligible<'a> {
     pub(crate) candidates: Candidates<'a>,
     /// Another server is left if this attempt fails.
     pub(crate) has_more: bool,
-    /// The master serves it for want of replicas: a permit is needed.
+    /// The master serves a read because no replica can: a permit is needed.
     pub(crate) is_fallback: bool,
+    /// At least one candidate is in slow start.
     is_slow_start: bool,
 }
 
 /// Why there is no candidate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum NoSelection {
-    /// All were tried in this round, or it is not known yet who may serve.
+    /// All servers were tried in this round, or it is not known yet which may serve: the call waits.
     Later,
-    /// Only the master could serve, and no permit is left.
+    /// Only the master could serve, and no permit is left: the call waits for one.
     NoPermit,
-    /// No server of the set may ever serve this.
-    Nobody,
-    /// The server that the call must have left the set.
-    Gone,
-    /// The server that the call must have cannot prove the reply.
-    Unable,
+    /// No server of the set may ever serve this request.
+    Never,
+    /// The only server to which the call may go has left the set.
+    NotInSet,
+    /// The only server to which the call may go cannot prove the reply.
+    CannotProve,
 }
 
 /// Collects the best-ranked servers that may serve an attempt and are not excluded.
 #[inline]
 pub(crate) fn decide<'a, S: Contender>(
     set: &Contenders<'a, S>,
-    need: Need,
-    excluded: Excluded,
-    suits: impl Fn(&S) -> Suits,
+    criteria: Criteria,
+    excluded: ServerMask,
+    likelihood: impl Fn(&S) -> Likelihood,
     now: Instant,
-) -> Result<Selection<'a>, NoSelection> {
+) -> Result<Eligible<'a>, NoSelection> {
     let mut best = (Rank::LastResort, true, true);
-    let (mut eligible, mut is_slow_start, mut lacks_permit, mut is_partial) = (0, false, false, !excluded.is_empty());
-    let hides_master = !set.is_settled && !need.presumes_master;
+    let (mut count, mut is_slow_start, mut lacks_permit, mut is_partial) = (0, false, false, !excluded.is_empty());
+    let hides_master = !set.is_settled && !criteria.presumes_master;
     let mut nodes = ArrayVec::<&Node, MOST_NODES>::new();
     for (index, server) in set.servers.iter().enumerate() {
         let (node, assigned_role) = (server.node(), server.assigned_role());
         if excluded.contains(index) || (hides_master && assigned_role == Role::Master) {
             continue;
         }
-        let Ok(rank) = rank(node, assigned_role, need.is_read, need.read_from, now) else { continue };
-        let suits = suits(server);
-        if suits == Suits::Unable {
+        let Ok(rank) = rank(node, assigned_role, criteria.is_read, criteria.read_from, now) else { continue };
+        let likelihood = likelihood(server);
+        if likelihood == Likelihood::Impossible {
             is_partial = true;
             continue;
         }
-        if rank == Rank::Fallback && !need.may_fall_back && set.falls_back(need) {
+        if rank == Rank::Fallback && !criteria.may_fall_back && set.falls_back(criteria) {
             lacks_permit = true;
             continue;
         }
-        eligible += 1;
-        let order = (rank, node.is_unreached(now), suits == Suits::Unlikely);
+        count += 1;
+        let order = (rank, node.is_unreached(now), likelihood == Likelihood::Unlikely);
         if order < best {
             best = order;
             nodes.clear();
@@ -145,38 +147,38 @@ pub(crate) fn decide<'a, S: Contender>(
         }
         if order == best {
             is_slow_start |= node.is_slow_start();
-            // There are no more servers than places.
+            // It never fails: a set has at most `MOST_NODES` servers.
             let _ = nodes.try_push(node);
         }
     }
     let (best, ..) = best;
     if lacks_permit && best > Rank::Lagging {
-        let is_for_now = !need.excludes_for_good && set.may_still_serve(need, excluded, &suits, now);
+        let is_for_now = !criteria.excludes_for_good && set.may_still_serve(criteria, excluded, &likelihood, now);
         return Err(if is_for_now { NoSelection::Later } else { NoSelection::NoPermit });
     }
-    let is_fallback = best == Rank::Fallback && set.falls_back(need);
+    let is_fallback = best == Rank::Fallback && set.falls_back(criteria);
     match Candidates::of(nodes) {
-        Some(candidates) => Ok(Selection { candidates, has_more: eligible > 1, is_fallback, is_slow_start }),
-        // What only a master can do waits for one.
-        None if is_partial || !set.is_settled || !need.is_read || set.is_outdated() => Err(NoSelection::Later),
-        None => Err(NoSelection::Nobody),
+        Some(candidates) => Ok(Eligible { candidates, has_more: count > 1, is_fallback, is_slow_start }),
+        // What only a master may serve waits for the next master.
+        None if is_partial || !set.is_settled || !criteria.is_read || set.is_outdated() => Err(NoSelection::Later),
+        None => Err(NoSelection::Never),
     }
 }
 
-/// Lets the strategy pick one of the candidates. Returns its place among the servers.
+/// Lets the strategy pick one of the candidates. Returns the position of its server.
 #[inline]
 pub(crate) fn pick<'a, S: Contender>(
     set: &Contenders<'a, S>,
-    selection: &mut Selection<'a>,
+    eligible: &mut Eligible<'a>,
     strategy: &dyn Strategy,
-    moment: Moment<'a>,
+    context: AttemptContext<'a>,
 ) -> Option<usize> {
-    let candidates = &mut selection.candidates;
+    let candidates = &mut eligible.candidates;
     if let [only] = *candidates.as_slice() {
-        // No choice: writes must not use up the turns of reads.
+        // The strategy is not asked: a write must not use up a turn of its round robin.
         return set.position(only);
     }
-    candidates.describe(moment.key, moment.now, moment.attempt);
+    candidates.describe(context.key, context.now, context.attempt);
     let mut node = strategy.pick(candidates);
     if !candidates.contains(node) {
         tracing::error!(?strategy, picked = %node.addr(), "strategy picked a node that is not a candidate");
@@ -186,12 +188,12 @@ pub(crate) fn pick<'a, S: Contender>(
 }
 
 impl<S: Contender> Contenders<'_, S> {
-    /// Returns whether a read that the master serves is a fallback read, for want of replicas.
-    fn falls_back(&self, need: Need) -> bool {
-        need.is_read && need.read_from == ReadFrom::ReplicaPreferred && self.has_replicas
+    /// Returns whether a read that the master serves is a fallback read.
+    fn falls_back(&self, criteria: Criteria) -> bool {
+        criteria.is_read && criteria.read_from == ReadFrom::ReplicaPreferred && self.has_replicas
     }
 
-    /// Returns whether another topology is about to replace this one, or has.
+    /// Returns whether another topology has replaced this one, or is about to.
     #[cold]
     fn is_outdated(&self) -> bool {
         let is_deposed =
@@ -199,28 +201,34 @@ impl<S: Contender> Contenders<'_, S> {
         self.servers.iter().any(is_deposed)
     }
 
-    /// Returns whether one of the servers that are left out of this round is not known to be out.
+    /// Returns whether a server that is left out of this round may serve in the next one.
     #[cold]
-    fn may_still_serve(&self, need: Need, excluded: Excluded, suits: &impl Fn(&S) -> Suits, now: Instant) -> bool {
+    fn may_still_serve(
+        &self,
+        criteria: Criteria,
+        excluded: ServerMask,
+        likelihood: &impl Fn(&S) -> Likelihood,
+        now: Instant,
+    ) -> bool {
         let is_preferred = |server: &S| {
-            rank(server.node(), server.assigned_role(), need.is_read, need.read_from, now) == Ok(Rank::Preferred)
+            rank(server.node(), server.assigned_role(), criteria.is_read, criteria.read_from, now)
+                == Ok(Rank::Preferred)
         };
-        self.servers
-            .iter()
-            .enumerate()
-            .any(|(index, server)| (excluded.contains(index) || suits(server) == Suits::Unable) && is_preferred(server))
+        self.servers.iter().enumerate().any(|(index, server)| {
+            (excluded.contains(index) || likelihood(server) == Likelihood::Impossible) && is_preferred(server)
+        })
     }
 
-    /// Returns the place of a node among the servers.
+    /// Returns the position of a node's server.
     #[inline]
     fn position(&self, node: &Node) -> Option<usize> {
         self.servers.iter().position(|server| std::ptr::eq(server.node(), node))
     }
 }
 
-impl Selection<'_> {
+impl Eligible<'_> {
     /// Leaves nodes in slow start out of some attempts, so that their load returns gradually. `favours_idle`: the strategy
-    /// takes such a node whenever it may, because it has nothing in flight.
+    /// prefers nodes with little in flight, so they are left out more often.
     #[inline]
     pub(crate) fn slow_start(&mut self, now: Instant, favours_idle: bool, chance: impl FnMut() -> f64) {
         if self.is_slow_start {
@@ -235,13 +243,13 @@ impl Selection<'_> {
         let times = if favours_idle { self.candidates.len() as f64 } else { 1.0 };
         self.candidates.retain(|node| {
             let share = node.share_at(now);
-            // The one with the largest share always stays.
+            // The node with the largest share always stays.
             share >= most || chance() * most * times < share
         });
     }
 }
 
-impl Excluded {
+impl ServerMask {
     pub(crate) fn insert(&mut self, index: usize) {
         self.0 |= 1 << (index % 64);
     }
@@ -266,17 +274,17 @@ pub(crate) enum Affinity<'a> {
     Only(&'a NodeAddr),
 }
 
-/// What all calls of a client share to select by.
+/// What all calls of a client share for selection: the strategy and the permits.
 #[derive(Debug)]
 pub(crate) struct Selector {
     pub(crate) strategy: Box<dyn Strategy>,
     pub(crate) permits: Permits,
 }
 
-/// The server of one attempt.
+/// The server picked for one attempt.
 #[derive(Debug)]
 pub(crate) struct Selected<'p> {
-    /// Its place among the servers of the topology.
+    /// Its position in the topology.
     pub(crate) position: usize,
     /// Another server is left if this attempt fails.
     pub(crate) has_more: bool,
@@ -285,7 +293,7 @@ pub(crate) struct Selected<'p> {
 }
 
 impl Selected<'_> {
-    /// Returns how many fallback reads there were since the last event about them, if another one is due.
+    /// Returns the number of fallback reads since the last event about them, if another event is due.
     #[inline]
     pub(crate) fn fallback_reads_due(&self) -> Option<u64> {
         self.permit.as_ref()?.due
@@ -293,29 +301,31 @@ impl Selected<'_> {
 }
 
 impl Selector {
-    /// Selects the server of an attempt. A fallback read takes a permit; the others only count as in flight once they run.
+    /// Selects the server of an attempt, and takes a permit if it is a fallback read.
     #[inline]
     pub(crate) fn select<'a, S: Contender>(
         &self,
         set: &Contenders<'a, S>,
-        need: Need,
+        criteria: Criteria,
         affinity: Affinity<'_>,
-        excluded: Excluded,
-        suits: impl Fn(&S) -> Suits,
-        moment: Moment<'a>,
+        excluded: ServerMask,
+        likelihood: impl Fn(&S) -> Likelihood,
+        context: AttemptContext<'a>,
     ) -> Result<Selected<'_>, NoSelection> {
         let at = |addr: &NodeAddr| set.servers.iter().position(|server| server.node().addr() == addr);
-        let (wanted, is_free) = match affinity {
+        let (wanted, is_optional) = match affinity {
             Affinity::Any => (None, true),
-            Affinity::First(addr) if moment.attempt == 0 => (at(addr).filter(|at| !excluded.contains(*at)), true),
+            Affinity::First(addr) if context.attempt == 0 => (at(addr).filter(|at| !excluded.contains(*at)), true),
             Affinity::First(_) => (None, true),
-            Affinity::Only(addr) => (Some(at(addr).ok_or(NoSelection::Gone)?), false),
+            Affinity::Only(addr) => (Some(at(addr).ok_or(NoSelection::NotInSet)?), false),
         };
         match wanted {
-            None => self.select_any(set, need, excluded, suits, moment),
-            Some(position) if !is_free && suits(&set.servers[position]) == Suits::Unable => Err(NoSelection::Unable),
+            None => self.select_any(set, criteria, excluded, likelihood, context),
+            Some(position) if !is_optional && likelihood(&set.servers[position]) == Likelihood::Impossible => {
+                Err(NoSelection::CannotProve)
+            }
             Some(position) if excluded.contains(position) => Err(NoSelection::Later),
-            Some(position) => Ok(Selected { position, has_more: is_free && set.servers.len() > 1, permit: None }),
+            Some(position) => Ok(Selected { position, has_more: is_optional && set.servers.len() > 1, permit: None }),
         }
     }
 
@@ -323,39 +333,39 @@ impl Selector {
     fn select_any<'a, S: Contender>(
         &self,
         set: &Contenders<'a, S>,
-        mut need: Need,
-        excluded: Excluded,
-        suits: impl Fn(&S) -> Suits,
-        moment: Moment<'a>,
+        mut criteria: Criteria,
+        excluded: ServerMask,
+        likelihood: impl Fn(&S) -> Likelihood,
+        context: AttemptContext<'a>,
     ) -> Result<Selected<'_>, NoSelection> {
         loop {
-            let mut selection = decide(set, need, excluded, &suits, moment.now)?;
-            let permit = if selection.is_fallback { self.permits.take(moment.now) } else { None };
-            if selection.is_fallback && permit.is_none() {
-                if !need.may_fall_back {
+            let mut eligible = decide(set, criteria, excluded, &likelihood, context.now)?;
+            let permit = if eligible.is_fallback { self.permits.take(context.now) } else { None };
+            if eligible.is_fallback && permit.is_none() {
+                if !criteria.may_fall_back {
                     return Err(NoSelection::NoPermit);
                 }
-                // Without a permit, replicas that lag may still serve.
-                need.may_fall_back = false;
+                // Without a permit, lagging replicas may still serve.
+                criteria.may_fall_back = false;
                 continue;
             }
-            selection.slow_start(moment.now, self.strategy.needs_latency(), rand::random);
-            let position = pick(set, &mut selection, &*self.strategy, moment);
-            let selected = |position| Selected { position, has_more: selection.has_more, permit };
+            eligible.slow_start(context.now, self.strategy.needs_latency(), rand::random);
+            let position = pick(set, &mut eligible, &*self.strategy, context);
+            let selected = |position| Selected { position, has_more: eligible.has_more, permit };
             return position.map(selected).ok_or(NoSelection::Later);
         }
     }
 }
 
-impl Exclusions {
-    /// Begins a new round.
+impl CallExclusions {
+    /// Begins a new round: only what is excluded for good stays excluded.
     pub(crate) fn begin_round<S: Contender>(&mut self, servers: &[S]) {
-        self.now = Excluded::default();
+        self.this_round = ServerMask::default();
         self.apply(servers);
     }
 
     /// Excludes a server, or all replicas, for good.
-    pub(crate) fn turn_from<S: Contender>(&mut self, servers: &[S], position: usize, all_replicas: bool) {
+    pub(crate) fn exclude_for_good<S: Contender>(&mut self, servers: &[S], position: usize, all_replicas: bool) {
         let one = || ForGood::One(servers[position].node().addr().clone());
         self.for_good = if all_replicas { ForGood::Replicas } else { one() };
         self.apply(servers);
@@ -366,18 +376,20 @@ impl Exclusions {
         self.exclude(servers, |server| server.assigned_role() == Role::Replica);
     }
 
+    /// Excludes servers from this round.
     pub(crate) fn exclude<S: Contender>(&mut self, servers: &[S], is_excluded: impl Fn(&S) -> bool) {
-        let places = servers.iter().enumerate().filter(|(_, server)| is_excluded(server));
-        places.for_each(|(index, _)| self.now.insert(index));
+        let excluded = servers.iter().enumerate().filter(|(_, server)| is_excluded(server));
+        excluded.for_each(|(index, _)| self.this_round.insert(index));
     }
 
+    /// Returns whether the call excludes a server for good.
     pub(crate) fn are_for_good(&self) -> bool {
-        !matches!(self.for_good, ForGood::Nobody)
+        !matches!(self.for_good, ForGood::Nothing)
     }
 
     fn apply<S: Contender>(&mut self, servers: &[S]) {
         match &self.for_good {
-            ForGood::Nobody => {}
+            ForGood::Nothing => {}
             ForGood::Replicas => self.exclude_replicas(servers),
             ForGood::One(addr) => {
                 let addr = addr.clone();
