@@ -1,4 +1,6 @@
-//! What becomes of an attempt: how far it got, what a server refused, whether the request may be sent again.
+//! Retries: how far an attempt got, what a server refused, and whether the request may be sent again.
+//!
+//! It decides without I/O. The loop that acts on its verdicts is in [`call`](crate::call).
 
 mod answer;
 mod budget;
@@ -18,4 +20,6 @@ pub(crate) use self::fault::{Fault, Stage, Waited};
 pub(crate) use self::obstacle::Obstacle;
 pub(crate) use self::refusal::{Refusal, missing_right};
 pub(crate) use self::reply::Reply;
-pub(crate) use self::verdict::{Setting, Verdict, executed_nothing, is_answer, judge, judge_fault, turned_away};
+pub(crate) use self::verdict::{
+    Setting, Verdict, executed_nothing, is_answer, judge, judge_fault, refused_as_not_serving,
+};

@@ -1,4 +1,4 @@
-//! What a caller is told of an answer that is an error.
+//! The errors that a caller gets for error replies of a server.
 
 use redis::{RedisError, Value};
 
@@ -7,7 +7,7 @@ use super::verdict::executed_nothing;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, words_of};
 
-/// The error for a reply that refuses the request.
+/// Returns the error for a reply that refuses the whole request.
 pub(crate) fn refused(request: &Request<'_>, mut reply: Reply) -> Error {
     reply.hide_arguments(request);
     let values = match reply {
@@ -22,7 +22,7 @@ pub(crate) fn refused(request: &Request<'_>, mut reply: Reply) -> Error {
     }
 }
 
-/// The error for an answer of the server that is an error.
+/// Returns the error for an error reply of the server.
 pub(crate) fn server_error(request: &Request<'_>, cause: RedisError) -> Error {
     let errors = cause.clone().into_server_errors();
     let untouched = errors.is_some_and(|errors| errors.iter().all(|(_, error)| executed_nothing(request, error)));

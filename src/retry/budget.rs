@@ -1,66 +1,67 @@
-//! How many attempts beyond the first the calls of a client may make: a storm of retries helps nobody.
+//! The retry budget: how many attempts beyond the first the calls of a client may make, so that retries never add much load.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Further attempts for each call that was answered.
+/// Retries earned by each call that was answered.
 const PER_REQUEST: f64 = 0.2;
-/// Further attempts for each second.
+/// Retries earned in each second.
 const PER_SECOND: f64 = 10.0;
-/// What was not used after this time is lost.
+/// Retries that are not used within this time expire.
 const KEPT_FOR: Duration = Duration::from_secs(10);
-/// What a new client may use at once.
+/// The retries of a new client.
 const AT_FIRST: f64 = 10.0;
 
-/// Further attempts that reads may make: 20 % of the calls and 10 a second, saved for 10 s.
+/// The retries that the reads of a client may make: 20 % of the answered calls plus 10 a second, saved for 10 s.
 ///
-/// Deposits are worked out when something is withdrawn, from a count of answers that exists anyway: a healthy call does
-/// not come by.
+/// What was earned is computed when a retry is withdrawn, from the count of answers that the nodes keep: a call without retries
+/// never takes the lock.
 #[derive(Debug)]
-pub(crate) struct Budget(Mutex<Account>);
+pub(crate) struct Budget(Mutex<Balance>);
 
 #[derive(Debug)]
-struct Account {
-    balance: f64,
-    /// Answers of the last ten seconds, roughly.
+struct Balance {
+    attempts: f64,
+    /// The number of answers in the last 10 s, roughly.
     recent: f64,
+    /// The number of answers at the last deposit, and when that was.
     answered: u64,
     at: Instant,
 }
 
 impl Budget {
     pub(crate) fn new(now: Instant) -> Self {
-        Self(Mutex::new(Account { balance: AT_FIRST, recent: 0.0, answered: 0, at: now }))
+        Self(Mutex::new(Balance { attempts: AT_FIRST, recent: 0.0, answered: 0, at: now }))
     }
 
-    /// Takes one attempt from the budget, if there is one; `answered` counts all answers so far.
+    /// Takes one attempt from the budget, and returns whether there was one. `answered` counts all answers so far.
     pub(crate) fn withdraw(&self, answered: impl FnOnce() -> u64, now: Instant) -> bool {
-        let mut account = self.0.lock();
-        // Counted under the lock: a count that is overtaken by another would be deposited twice.
-        account.deposit(answered(), now);
-        let granted = account.balance >= 1.0;
+        let mut balance = self.0.lock();
+        // Counted under the lock: an older count that came in after a newer one would be deposited twice.
+        balance.deposit(answered(), now);
+        let granted = balance.attempts >= 1.0;
         if granted {
-            account.balance -= 1.0;
+            balance.attempts -= 1.0;
         }
         granted
     }
 }
 
-impl Account {
+impl Balance {
     fn deposit(&mut self, answered: u64, now: Instant) {
-        // A node that left takes its count with it; another thread may have read the clock later.
+        // The count drops when a node leaves the set; another thread may have read the clock later.
         let answers = answered.saturating_sub(self.answered) as f64;
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.answered = answered;
         self.at = self.at.max(now);
         let kept_for = KEPT_FOR.as_secs_f64();
-        // Of a long time, only the end counts.
+        // Of a longer time, only the last 10 s count.
         let part = if passed > kept_for { kept_for / passed } else { 1.0 };
         self.recent = self.recent * (1.0 - passed / kept_for).max(0.0) + answers * part;
         let most = PER_SECOND * kept_for + PER_REQUEST * self.recent;
         let gained = (PER_SECOND * passed + PER_REQUEST * answers) * part;
-        self.balance = (self.balance + gained).min(most);
+        self.attempts = (self.attempts + gained).min(most);
     }
 }
 

@@ -1,47 +1,48 @@
-//! The deadline of one call, the share of each attempt, and the pauses between rounds.
+//! The deadline of one call, the time limit of each attempt, and the pauses between rounds of attempts.
 
 use std::time::{Duration, Instant};
 
 use crate::classification::Block;
 
-/// Named as the limit where an attempt was over because the call was.
+/// The setting that errors name where the call's deadline ended an attempt.
 pub(crate) const DEADLINE: &str = "deadline";
 
 /// The pause after the first round of attempts; it doubles with each round.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// The deadline of one call. The clock is read by whoever drives the call, once per attempt.
+/// The deadline of one call. The driver reads the clock once for each attempt and passes it in.
 #[derive(Debug)]
 pub(crate) struct Deadline {
     now: Instant,
-    /// `None`: too far away for the clock.
+    /// `None`: beyond the range of the clock, so the call has no end.
     end: Option<Instant>,
     attempt: u32,
     rounds: u32,
-    /// A request of this call was sent and lost.
+    /// A request of this call was sent and got no complete reply.
     has_lost: bool,
     /// When the call stops waiting for a permit, once it waits.
     permit_end: Option<Instant>,
 }
 
 impl Deadline {
-    /// A call begins `now` and may take so long.
+    /// Returns the deadline of a call that begins `now`.
     pub(crate) fn start(deadline: Duration, now: Instant) -> Self {
         Self { now, end: now.checked_add(deadline), attempt: 0, rounds: 0, has_lost: false, permit_end: None }
     }
 
-    /// An attempt is over.
+    /// Counts an attempt that is over.
     pub(crate) fn end_attempt(&mut self) {
         self.attempt = self.attempt.saturating_add(1);
     }
 
-    /// Sets the time.
+    /// Sets the current time.
     #[inline]
     pub(crate) fn advance(&mut self, now: Instant) {
         self.now = now;
     }
 
+    /// Returns the time that was last set.
     pub(crate) fn now(&self) -> Instant {
         self.now
     }
@@ -51,15 +52,15 @@ impl Deadline {
         self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(self.now))
     }
 
-    /// A request was sent and lost. It will be sent only so often.
-    pub(crate) fn lose(&mut self) {
+    /// Records that a request was sent and got no complete reply.
+    pub(crate) fn record_loss(&mut self) {
         self.has_lost = true;
     }
 
-    /// Returns whether every connection that was used before is to be proven from now on: so that no sending is lost on one
-    /// that died while it was idle.
+    /// Returns whether the next attempts must validate connections that were used before: a call sends a lost request only a
+    /// few times, and none of these may go to a connection that died while it was idle.
     #[inline]
-    pub(crate) fn is_careful(&self) -> bool {
+    pub(crate) fn must_validate(&self) -> bool {
         self.has_lost
     }
 
@@ -69,21 +70,21 @@ impl Deadline {
     }
 
     /// Returns whether there is time for another attempt.
-    pub(crate) fn goes_on(&self) -> bool {
+    pub(crate) fn has_time(&self) -> bool {
         self.end.is_none_or(|end| end.saturating_duration_since(self.now) > Duration::from_millis(1))
     }
 
     /// Returns when the next attempt must be over: half of the time stays for another candidate, if there is one.
     ///
-    /// The time that a command blocks by its own argument comes on top, but only while its reply is waited for.
+    /// A command that blocks by its own argument gets that time on top, but only for the wait for its reply.
     #[inline]
     pub(crate) fn attempt_end(&self, has_more: bool) -> Option<Instant> {
         let end = self.end?;
         if has_more { Some(self.now + end.saturating_duration_since(self.now) / 2) } else { Some(end) }
     }
 
-    /// Returns how long to wait before the next round: longer each time, but not beyond the deadline. `chance`, 0 to 1,
-    /// spreads callers that failed together.
+    /// Returns how long to wait before the next round: longer each time, but not beyond the deadline. `chance`, a random number
+    /// from 0 to 1, spreads callers that failed at the same time.
     pub(crate) fn next_pause(&mut self, chance: f64) -> Duration {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.rounds.min(4)).min(LONGEST_PAUSE);
         self.rounds += 1;
@@ -91,20 +92,21 @@ impl Deadline {
         self.end.map_or(pause, |end| end.saturating_duration_since(self.now).min(pause))
     }
 
-    /// Returns when the call stops waiting for a permit: so long after it first waited for one, and not beyond the deadline.
+    /// Returns when the call stops waiting for a permit: `longest_wait` after it began to wait for one, but not beyond the
+    /// deadline.
     pub(crate) fn permit_end(&mut self, longest_wait: Duration) -> Instant {
         let end = *self.permit_end.get_or_insert(self.now + longest_wait);
         self.end.map_or(end, |deadline| end.min(deadline))
     }
 
-    /// Returns whether a round is over without success.
+    /// Returns whether at least one round is over without success.
     pub(crate) fn has_waited(&self) -> bool {
         self.rounds > 0
     }
 }
 
-/// Returns when an exchange that begins `now` is over, if a reply may take `response` and the attempt must be over by `end`.
-/// What a command blocks by its own argument comes on top. `None`: never.
+/// Returns when the wait for a reply ends that begins `now`, if a reply may take `response` and the attempt must end by `end`.
+/// A command that blocks by its own argument gets that time on top. `None`: never.
 #[inline]
 pub(crate) fn reply_end(response: Duration, block: Block, now: Instant, end: Option<Instant>) -> Option<Instant> {
     let (own, end) = match block {
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn there_is_no_time_left_at_the_deadline() {
-        assert!(!Deadline::start(Duration::ZERO, Instant::now()).goes_on());
-        assert!(Deadline::start(SECOND, Instant::now()).goes_on());
+        assert!(!Deadline::start(Duration::ZERO, Instant::now()).has_time());
+        assert!(Deadline::start(SECOND, Instant::now()).has_time());
     }
 }

@@ -1,4 +1,4 @@
-//! What went wrong with one call so far, as far as it decides whether the call goes on and who is to blame.
+//! The failed attempts of one call: they decide whether the call continues, and which nodes are blamed.
 
 use arrayvec::ArrayVec;
 
@@ -9,32 +9,33 @@ use crate::addr::NodeAddr;
 use crate::error::Error;
 use crate::node::{Node, Outcome};
 
-/// A request that was sent and got no complete reply is sent so often in all: perhaps no node can answer it.
-const MOST_SENDINGS: usize = 3;
+/// How often a request is sent if it never gets a complete reply: perhaps no node can answer it.
+const MAX_SENDS: usize = 3;
 
 /// The failed attempts of one call.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
-    /// The nodes that took a read and did not answer it. They are blamed once another attempt is answered: before that it
-    /// may be the command that nobody can answer.
-    pub(crate) silent: ArrayVec<NodeAddr, MOST_SENDINGS>,
-    /// Requests that were sent and got no complete reply, also those that say nothing about their node.
+    /// The nodes that received a read and did not answer it. They are blamed once another node has answered it: before that,
+    /// the command itself may be what no node can answer.
+    pub(crate) unresponsive: ArrayVec<NodeAddr, MAX_SENDS>,
+    /// How often the request was sent and got no complete reply, also where that says nothing about the node.
     losses: usize,
-    /// Attempts in this round; how many of them met a refused login or certificate, and how many a replica that does not say
-    /// how much it contains.
+    /// The attempts of this round.
     attempts: u32,
+    /// Those of them that ended with a refused login or certificate.
     refusals: u32,
+    /// Those of them that met a replica which gives no evidence.
     without_evidence: u32,
-    /// What the last attempt came to.
+    /// The error of the last attempt.
     pub(crate) error: Option<Error>,
-    /// What a node answered that another one may better.
+    /// The error reply of a first node, for which another node is asked once.
     pub(crate) first_answer: Option<Error>,
 }
 
 impl Failures {
-    /// Counts a fault. Returns what becomes of the attempt, and what it says of its node for now.
+    /// Records a fault. Returns the verdict, and what the fault says about the node for now.
     #[cold]
-    pub(crate) fn count(
+    pub(crate) fn record(
         &mut self,
         node: &Node,
         fault: &Fault,
@@ -47,19 +48,19 @@ impl Failures {
         if !fault.is_loss() || verdict == Verdict::GiveUp {
             return (verdict, outcome);
         }
-        deadline.lose();
+        deadline.record_loss();
         self.losses += 1;
-        // That an idle connection died, or was withdrawn, says nothing about the node.
+        // An idle connection that died, or one that was withdrawn, says nothing about the node.
         if outcome.is_some() {
             node.count_failure();
-            let _ = self.silent.try_push(node.addr().clone());
+            let _ = self.unresponsive.try_push(node.addr().clone());
         }
-        (if self.losses < MOST_SENDINGS { verdict } else { Verdict::GiveUp }, None)
+        (if self.losses < MAX_SENDS { verdict } else { Verdict::GiveUp }, None)
     }
 
-    /// All candidates were tried. Returns the error where waiting changes nothing: each of them refused the login or has a bad
-    /// certificate, none of them says what would prove the reply, or no server is left that might better an answer.
-    /// `is_settled`: it is known which server is the master.
+    /// Ends a round, after all candidates were tried. Returns the error if waiting cannot help: each candidate refused the login
+    /// or the certificate, none of them gives evidence, or no other server is left to improve on an error reply.
+    /// `is_settled`: the monitor has found the master.
     pub(crate) fn end_round(&mut self, is_settled: bool) -> Option<Error> {
         let is_refused =
             self.attempts > 0 && (self.refusals == self.attempts || self.without_evidence == self.attempts);
@@ -68,12 +69,12 @@ impl Failures {
         answer.or_else(|| self.error.take_if(|_| is_refused))
     }
 
-    /// Returns what a call is told that has no time left, if there was an attempt.
+    /// Returns the error of a call that has no time left, if there was an attempt.
     pub(crate) fn last(&mut self) -> Option<Error> {
         self.first_answer.take().or_else(|| self.error.take())
     }
 
-    /// Returns what a call is told that gets no further attempt, with what the last one came to.
+    /// Returns the error of a call that gets no further attempt: `error`, with that of the last attempt as its cause.
     pub(crate) fn or(&mut self, error: Error) -> Error {
         self.first_answer.take().unwrap_or_else(|| error.after(self.error.as_ref()))
     }

@@ -1,4 +1,6 @@
-//! What one attempt on one node came to.
+//! The fault of one attempt: how far it got, why it failed, and the error that the caller gets.
+//!
+//! Whether the request is sent again is decided in [`verdict`](super::verdict).
 
 use std::time::{Duration, Instant};
 
@@ -16,39 +18,40 @@ use crate::replication::Role;
 pub(crate) struct Fault {
     pub(crate) stage: Stage,
     pub(crate) cause: Option<RedisError>,
-    /// How long was waited in vain, where that is why it failed.
+    /// The time limit that was exceeded, if that is why the attempt failed.
     pub(crate) waited: Option<Waited>,
-    /// The caller's time was over long before the limit: that says nothing about the node.
-    pub(crate) is_hasty: bool,
-    /// What the caller is told, where that does not follow from the rest.
+    /// Health does not count this fault: the caller's time was over long before the limit, or the connection was not a pooled
+    /// one.
+    pub(crate) is_uncounted: bool,
+    /// The error for the caller, where it does not follow from the rest.
     pub(crate) error: Option<Box<Error>>,
 }
 
-/// A time limit that was met.
+/// A time limit that was exceeded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Waited {
-    /// The setting that it comes from.
+    /// The setting that the limit comes from.
     pub(crate) setting: &'static str,
     pub(crate) time: Duration,
 }
 
-/// A node that did not answer within less than this part of its limit may be slow, or far away: the caller had no time.
-const TELLING_PART: u32 = 8;
+/// A node is not blamed if it had less than this fraction of the limit to answer: it may be slow, or far away.
+const COUNTED_FRACTION: u32 = 8;
 
 /// How far an attempt got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stage {
-    /// The node is ejected, and another call is finding out whether it is back.
+    /// The node is ejected, and another call probes it.
     Avoided,
-    /// All connections of the pool stayed lent.
+    /// All connections of the pool stayed in use.
     Checkout,
-    /// As many connections as may be opened at a time were being opened, and none was ready in time.
-    Turn,
+    /// `max_connecting` connections were being opened, and none was ready in time.
+    Connecting,
     /// No connection could be made, or the server refused the login.
     Connect,
-    /// The node is not what the topology takes it for.
+    /// The node's role is not the one that the topology assigned to it.
     WrongRole,
-    /// Answered; what takes itself for the master is not the set's.
+    /// Answered; the node says that it is a master, but it is not the master of the set.
     Deposed,
     /// Nothing was sent: the connection had been closed while it was idle.
     Idle,
@@ -56,29 +59,29 @@ pub(crate) enum Stage {
     Stale,
     /// Sent; the connection failed before the reply was complete.
     Sent,
-    /// Answered; what was sent along had the request refused, and is left out the next time.
-    Respell,
-    /// Sent; the node left its place in the set, or was ejected, before the reply was complete.
+    /// Answered; the server refused the transaction around the request, which the next attempt leaves out.
+    TransactionRefused,
+    /// Sent; the node was ejected, or lost its role, before the reply was complete.
     Withdrawn,
-    /// Answered; the node does not prove to contain what the reply has to contain. Another one may.
+    /// Answered; the node does not prove that it contains what is required. Another one may.
     Behind,
-    /// Answered; the node does not say how much it contains. Another one may.
+    /// Answered; the node gives no evidence of what it contains. Another one may.
     NoEvidence,
-    /// Answered, or refused; no attempt will go better.
+    /// Answered, or refused; no further attempt can help.
     Ended,
 }
 
 impl Fault {
     pub(crate) fn new(stage: Stage, cause: impl Into<Option<RedisError>>) -> Self {
-        Self { stage, cause: cause.into(), waited: None, is_hasty: false, error: None }
+        Self { stage, cause: cause.into(), waited: None, is_uncounted: false, error: None }
     }
 
-    /// An answer that is not handed out, and what the caller is told if no other attempt goes better.
+    /// Returns the fault of a reply that the caller must not get, with the error for the case that no other attempt succeeds.
     pub(crate) fn answered(stage: Stage, error: Error) -> Self {
         Self { error: Some(Box::new(error)), ..Self::new(stage, None) }
     }
 
-    /// Records which limit the wait for a reply met that began at `since`: that of the reply, or the attempt's `end`.
+    /// Records which limit ended the wait for a reply that began at `since`: `response_timeout`, or the attempt's `end`.
     #[cold]
     pub(crate) fn after_reply_wait(
         self,
@@ -92,8 +95,8 @@ impl Fault {
         self.after_waiting(Waited { setting: "response_timeout", time: response + blocked }, since, end)
     }
 
-    /// Records which limit a wait met that began at `since`: the setting's, or what was left `until` its end if that was
-    /// shorter. Not of faults that came earlier.
+    /// Records which limit ended a wait that began at `since`: the setting's, or that of `until` if less time was left. Has no
+    /// effect if the fault is no timeout, or has a limit already.
     #[cold]
     pub(crate) fn after_waiting(
         mut self,
@@ -102,16 +105,16 @@ impl Fault {
         until: Option<(Instant, &'static str)>,
     ) -> Self {
         let left = until.map(|(end, setting)| Waited { setting, time: end.saturating_duration_since(since) });
-        if self.waited.is_none() && (matches!(self.stage, Stage::Checkout | Stage::Turn) || self.is_timeout()) {
+        if self.waited.is_none() && (matches!(self.stage, Stage::Checkout | Stage::Connecting) || self.is_timeout()) {
             let left = left.filter(|left| left.time < limit.time);
-            let part = if self.stage == Stage::Connect { TELLING_PART / 2 } else { TELLING_PART };
-            self.is_hasty = left.is_some_and(|left| left.time < limit.time / part);
+            let part = if self.stage == Stage::Connect { COUNTED_FRACTION / 2 } else { COUNTED_FRACTION };
+            self.is_uncounted = left.is_some_and(|left| left.time < limit.time / part);
             self.waited = Some(left.unwrap_or(limit));
         }
         self
     }
 
-    /// Returns what the caller is told, or what an `earlier` attempt came to if this one only ran out of time.
+    /// Returns the error for the caller, or that of an `earlier` attempt if this one only ran out of time.
     #[cold]
     pub(crate) fn into_error_after(
         self,
@@ -121,29 +124,30 @@ impl Fault {
         request: &Request<'_>,
     ) -> Error {
         let Some(earlier) = earlier else { return self.into_error(node, connections, request) };
-        // What is left of the deadline may be too short for anything: the attempts before it say what is wrong.
+        // The rest of the deadline may be too short for any attempt: the earlier error says what is wrong.
         if self.says_less_than(&earlier, node, request) {
             return earlier;
         }
-        // A read that was answered, or lost, before: it must not say that nothing was sent.
+        // The read was sent in an earlier attempt: the error must not say that nothing was sent.
         let hides_sending = request.is_read() && earlier.was_sent() && !self.was_sent();
         let error = self.into_error(node, connections, request);
         if hides_sending { error.after(Some(&earlier)) } else { error }
     }
 
-    /// Returns whether an attempt says less than the one before it: it had only the rest of the deadline, or none was made.
+    /// Returns whether this fault explains less than the earlier error: it had only the rest of the deadline, or nothing was
+    /// tried.
     fn says_less_than(&self, earlier: &Error, node: &Node, request: &Request<'_>) -> bool {
         let is_cut = self.waited.is_some_and(|waited| waited.setting == DEADLINE);
         match self.stage {
             Stage::Avoided => true,
             Stage::Connect => self.is_timeout(),
-            Stage::Checkout | Stage::Turn => is_cut,
+            Stage::Checkout | Stage::Connecting => is_cut,
             Stage::Sent => is_cut && request.is_repeatable() && earlier.node() == Some(node.addr()),
             _ => false,
         }
     }
 
-    /// Returns what the caller is told. `connections`: how many the pool has.
+    /// Returns the error for the caller. `connections`: the size of the pool.
     pub(crate) fn into_error(self, node: &Node, connections: u32, request: &Request<'_>) -> Error {
         if let Some(error) = self.error {
             return *error;
@@ -151,16 +155,21 @@ impl Fault {
         let addr = node.addr();
         match self.stage {
             Stage::Avoided => {
-                let text = if node.is_ejected() { "ejected after failures" } else { "not in its place any more" };
-                Error::new(ErrorKind::Unavailable, text).on(addr).because(self.cause)
+                let why = if node.is_ejected() { "ejected after failures" } else { "no longer in its role" };
+                let text = format!("cannot serve {request}: it is {why}");
+                Error::new(ErrorKind::Unavailable, text).about(addr).because(self.cause)
             }
-            Stage::Checkout | Stage::Turn => {
+            Stage::Checkout | Stage::Connecting => {
                 let waited = self.waited.map(|waited| waited.to_string()).unwrap_or_default();
                 let text = match (self.stage, &self.cause) {
-                    (Stage::Turn, _) => {
-                        format!("could not connect{waited}: other connections to it were being opened (max_connecting)")
+                    (Stage::Connecting, _) => {
+                        format!(
+                            "could not connect{waited}: other connections to the node were being opened (max_connecting)"
+                        )
                     }
-                    (_, Some(_)) => format!("no connection became free{waited}, and it takes no more"),
+                    (_, Some(_)) => {
+                        format!("no connection became free{waited}, and the server accepts no further ones")
+                    }
                     (_, None) => {
                         let text = format!("all {connections} connections of the pool stayed in use{waited}");
                         text.replace(" within ", " for ")
@@ -187,25 +196,25 @@ impl Fault {
             }
             Stage::Withdrawn => {
                 let text = format!("was ejected, or lost its role, before it had answered {request}");
-                Error::new(ErrorKind::Interrupted, text).sent().on(addr).executed(!request.is_read())
+                Error::new(ErrorKind::Interrupted, text).sent().about(addr).executed(!request.is_read())
             }
-            // Whoever refused the answer says why; these have an error of their own.
-            Stage::Respell | Stage::Behind | Stage::NoEvidence | Stage::Ended => {
-                Error::new(ErrorKind::Unavailable, format!("{request} was answered, but not as asked for"))
+            // Faults of these stages carry an error of their own, made by `Fault::answered`.
+            Stage::TransactionRefused | Stage::Behind | Stage::NoEvidence | Stage::Ended => {
+                Error::new(ErrorKind::Unavailable, format!("{request} was answered, but the reply cannot be used"))
                     .sent()
                     .on(addr)
             }
         }
     }
 
-    /// Tells the caller why there is no connection.
+    /// Returns the error for the caller that says why there is no connection.
     pub(crate) fn into_connect_error(self, node: &Node) -> Error {
         let error = match (&self.cause, self.waited) {
             (Some(cause), _) if self.obstacle() == Obstacle::Login && self.stage == Stage::Connect => {
                 let what = if is_about_login(cause) { "login" } else { "connection" };
                 Error::new(ErrorKind::Server, format!("the server refused the {what}")).because(self.cause)
             }
-            // It says more than the time that it took.
+            // The TLS error says more than the exceeded limit.
             (Some(cause), Some(waited)) if TlsError::of(cause).is_some() && self.obstacle() == Obstacle::Node => {
                 Error::new(ErrorKind::Checkout, format!("could not connect{waited}")).because(self.cause)
             }
@@ -220,11 +229,12 @@ impl Fault {
         error.on(node.addr())
     }
 
-    /// The other side, or the network, closed the connection.
+    /// Returns whether the server, or the network, closed the connection.
     pub(crate) fn was_closed(&self) -> bool {
         self.cause.as_ref().is_some_and(RedisError::is_connection_dropped)
     }
 
+    /// Returns whether a time limit ended the attempt.
     pub(crate) fn is_timeout(&self) -> bool {
         self.cause.as_ref().is_some_and(RedisError::is_timeout)
     }
@@ -233,7 +243,7 @@ impl Fault {
     pub(crate) fn was_sent(&self) -> bool {
         !matches!(
             self.stage,
-            Stage::Avoided | Stage::Checkout | Stage::Turn | Stage::Connect | Stage::WrongRole | Stage::Idle
+            Stage::Avoided | Stage::Checkout | Stage::Connecting | Stage::Connect | Stage::WrongRole | Stage::Idle
         )
     }
 
@@ -242,18 +252,18 @@ impl Fault {
         matches!(self.stage, Stage::Sent | Stage::Stale | Stage::Withdrawn)
     }
 
-    /// Returns what stood in the way of a new connection.
+    /// Returns why no connection could be made.
     pub(crate) fn obstacle(&self) -> Obstacle {
         self.cause.as_ref().map_or(Obstacle::Node, Obstacle::of)
     }
 
-    /// Returns whether the login or a certificate was refused: waiting will not change that.
+    /// Returns whether the login or a certificate was refused: waiting does not change that.
     pub(crate) fn is_refusal(&self) -> bool {
         self.stage == Stage::Connect && self.obstacle().is_refusal()
     }
 }
 
-/// Returns whether a server refused who wants to log in, and not everybody.
+/// Returns whether a server refused this login, and not every connection.
 fn is_about_login(refusal: &RedisError) -> bool {
     let says = |text: &str| refusal.detail().is_some_and(|details| details.contains(text));
     match refusal.code() {
@@ -264,7 +274,7 @@ fn is_about_login(refusal: &RedisError) -> bool {
     }
 }
 
-/// The error for a node that is not what the topology takes it for, with what it is instead.
+/// Returns the error for a node whose role is not the assigned one, with its actual role.
 fn wrong_role(node: &Node, request: &Request<'_>) -> Error {
     let text = match (node.role(), node.sync_state()) {
         (Role::Replica, _) => {
@@ -274,7 +284,7 @@ fn wrong_role(node: &Node, request: &Request<'_>) -> Error {
             let missing = if request.is_read() { "" } else { "; no master was found" };
             format!("is a replica{of}{missing}")
         }
-        (Role::Master, SyncState::Diverged) => "is not the master of the set any more".to_owned(),
+        (Role::Master, SyncState::Diverged) => "is no longer the master of the set".to_owned(),
         (Role::Master, _) => "is a master, and not a replica of the set".to_owned(),
     };
     Error::new(ErrorKind::Unavailable, text).about(node.addr())

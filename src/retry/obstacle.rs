@@ -1,4 +1,4 @@
-//! Why a connection could not be made, and whether that speaks against the node.
+//! Why a connection could not be made, and whether that says something about the node's open connections.
 
 use std::io;
 
@@ -6,16 +6,16 @@ use redis::{RedisError, ServerErrorKind};
 
 use crate::error::{Lasts, TlsError, io_error};
 
-/// What stands in the way of a new connection.
+/// Why no connection could be made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Obstacle {
     /// The node cannot be reached, does not answer in time, or is not ready.
     Node,
-    /// The server takes no more connections. Those that are open are as good as before.
+    /// The server accepts no more connections. Open ones still work.
     Full,
-    /// The server refuses the login, or what belongs to it. Trying again soon does not help.
+    /// The server refuses the login, or another command of the handshake. Trying again soon does not help.
     Login,
-    /// A certificate is refused, by this side or by the other, or only one of them speaks TLS. Trying again soon does not help.
+    /// One side refuses the other's certificate, or only one side speaks TLS. Trying again soon does not help.
     Tls,
     /// This process has no descriptors, ports or memory left.
     Here,
@@ -42,12 +42,12 @@ impl Obstacle {
         if is_answer && !is_for_now && cause.code() != Some("BUSY") { Self::Login } else { Self::Node }
     }
 
-    /// Returns whether there will be no connection until somebody changes something.
+    /// Returns whether no connection can be made until a configuration changes.
     pub(crate) fn is_refusal(self) -> bool {
         matches!(self, Self::Login | Self::Tls)
     }
 
-    /// Returns whether it says nothing about connections that are open already.
+    /// Returns whether it says nothing about the node's open connections.
     pub(crate) fn spares_the_node(self) -> bool {
         self != Self::Node
     }
@@ -57,7 +57,7 @@ fn is_too_many_clients(cause: &RedisError) -> bool {
     cause.detail().is_some_and(|text| text.starts_with("max number of clients"))
 }
 
-/// Descriptors of the process (24) or the system (23), buffers (105), ports and memory. Windows: 10024, 10055.
+/// Returns whether this process or system lacks descriptors (24, 23), buffers (105), ports or memory. Windows: 10024, 10055.
 fn is_shortage(error: &io::Error) -> bool {
     let codes: &[i32] = if cfg!(windows) { &[10_024, 10_055] } else { &[23, 24, 105] };
     error.raw_os_error().is_some_and(|code| codes.contains(&code))

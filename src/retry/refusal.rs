@@ -1,4 +1,4 @@
-//! What servers refuse to do: recognised by code, and by text where a server wraps one error in another.
+//! Refusals: why a server did not execute a request, recognised by code, and by text where a server wraps an error in another.
 //!
 //! This is the only place that reads the texts of servers' errors. The tests hold the wordings of each server.
 
@@ -6,7 +6,7 @@ use redis::ServerError;
 
 use crate::classification::Request;
 
-/// Why a server did not do what it was asked to.
+/// Why a server did not execute a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Refusal {
     /// A write on a replica.
@@ -30,11 +30,11 @@ pub(crate) enum Refusal {
     NotLoggedIn,
     /// The server does not know the script or the function. Scripts are not replicated; functions arrive late.
     NoScript,
-    /// The user may not do this on this server.
+    /// The user lacks a right on this server.
     NoRights,
 }
 
-/// The code of each refusal, and the words that only a server uses: a script may return any code that it likes.
+/// The code of each refusal, and words that only a server uses: a script may return any code.
 const WORDINGS: &[(Refusal, &str, &[&str])] = &[
     (Refusal::ReadOnly, "READONLY", &["read only replica", "readonly replica"]),
     (Refusal::Loading, "LOADING", &["is loading the dataset"]),
@@ -52,27 +52,27 @@ const WORDINGS: &[(Refusal, &str, &[&str])] = &[
 
 /// `ERR Error running script (call to f_<sha>): @user_script:1: @user_script: 1: -READONLY You can't …`
 const SCRIPT_FAILED: &str = "Error running script";
-/// Where Redis 6.2 puts an error that a script caught and returned: `@user_script: 1: -READONLY You can't …`
+/// Redis 6.2 returns an error that a script caught as `@user_script: 1: -READONLY You can't …`
 const CAUGHT: &str = "@user_script";
 /// `EXECABORT Transaction discarded because of: READONLY You can't …`: demoted between `MULTI` and `EXEC`.
 const DISCARDED: &str = "Transaction discarded because of: ";
 
 impl Refusal {
-    /// Returns what a server refused with this error; `None` if the error is no refusal.
+    /// Returns the refusal that an error stands for; `None`: it is an ordinary error reply.
     pub(crate) fn of(error: &ServerError) -> Option<Self> {
         let details = error.details().unwrap_or_default();
         match error.code() {
             "ERR" if details.starts_with("max number of clients") => Some(Self::TooManyClients),
             "ERR" if details.starts_with("Function not found") => Some(Self::NoScript),
-            // A blocked client of a demoted master, not one that CLIENT UNBLOCK freed.
+            // A client that a demoted master unblocked, not one that `CLIENT UNBLOCK` unblocked.
             "UNBLOCKED" => details.contains("force unblock").then_some(Self::Unblocked),
-            // Between MULTI and EXEC: it is the server that quotes.
+            // Here the server itself quotes the error, so its code is enough.
             "EXECABORT" => by_code(details.strip_prefix(DISCARDED)?.split(' ').next()?),
             code => by_code(code).or_else(|| wrapped(error)),
         }
     }
 
-    /// Returns what a server refused a script with: only in the server's own words, for a script may return any error.
+    /// Returns the refusal of a script. Only the server's own words count, because a script may return any error.
     pub(crate) fn of_script(error: &ServerError) -> Option<Self> {
         let details = error.details().unwrap_or_default();
         match error.code() {
@@ -81,7 +81,7 @@ impl Refusal {
         }
     }
 
-    /// Returns whether the server is not ready, or not the master: nothing was executed, and another may do it.
+    /// Returns whether the server is not ready, or not the master: nothing was executed, and another server may execute it.
     pub(crate) fn is_not_serving(self) -> bool {
         matches!(
             self,
@@ -89,19 +89,19 @@ impl Refusal {
         )
     }
 
-    /// Returns whether the server gives it whatever it is asked, so that it says nothing about one command.
+    /// Returns whether the server refuses every command in this way, so that it says nothing about this one.
     pub(crate) fn is_general(self) -> bool {
         self.is_not_serving() || self == Self::Busy
     }
 
-    /// Returns the refusal of a request: what a script answers counts only in the server's words.
+    /// Returns the refusal of a request. For a script, only the server's own words count.
     pub(crate) fn of_request(request: &Request<'_>, error: &ServerError) -> Option<Self> {
         if request.runs_script { Self::of_script(error) } else { Self::of(error) }
     }
 }
 
-/// Returns whether a script stopped at the command that this error refused, and servers refuse a script only at its first
-/// write: nothing was executed. A script that caught the error may have gone on, and Dragonfly refuses at any write.
+/// Returns whether a script stopped at the command that was refused, on a server that refuses scripts only at their first
+/// write: then nothing was executed. A script that caught the error may have continued, and Dragonfly refuses at any write.
 pub(crate) fn stopped_script(error: &ServerError) -> bool {
     let details = error.details().unwrap_or_default();
     details.contains("(call to f_") || details.contains(" script: ")
@@ -115,25 +115,26 @@ pub(crate) fn missing_right(error: &ServerError) -> Option<String> {
     Some(format!("+{}", command.to_ascii_lowercase()))
 }
 
+/// Returns the refusal with this code.
 fn by_code(code: &str) -> Option<Refusal> {
     WORDINGS.iter().find(|(_, known, _)| *known == code).map(|(refusal, ..)| *refusal)
 }
 
-/// The same, if the words are a server's.
+/// Returns the refusal with this code, if the text has the words of a server.
 fn by_words(code: &str, text: &str) -> Option<Refusal> {
     let is_it = |known: &str, words: &[&str]| known == code && words.iter().any(|words| text.contains(words));
     WORDINGS.iter().find(|(_, known, words)| is_it(known, words)).map(|(refusal, ..)| *refusal)
 }
 
-/// Reads the error that another one quotes.
+/// Reads an error that another one quotes.
 fn quoted(text: &str) -> Option<Refusal> {
     let (code, words) = text.split_once(' ')?;
     by_words(code, words)
 }
 
-/// Reads the error out of the one in which Redis 6.2 and Dragonfly wrap what went wrong inside a script.
+/// Reads the error that Redis 6.2 and Dragonfly wrap when a command inside a script fails.
 ///
-/// Before it stands nothing but where it came from. What the script itself raised with `error` has no `@` there.
+/// Only its origin precedes it. An error that the script itself raised with `error` has no `@` there.
 fn wrapped(error: &ServerError) -> Option<Refusal> {
     let details = error.details()?;
     let mut text = if error.code().starts_with(CAUGHT) {
@@ -147,7 +148,7 @@ fn wrapped(error: &ServerError) -> Option<Refusal> {
     quoted(text.strip_prefix('-').unwrap_or(text))
 }
 
-/// Returns what stands behind the number of a line: `1: …`.
+/// Returns the text after a line number: `1: …`.
 fn behind_line(text: &str) -> Option<&str> {
     let (line, behind) = text.split_once(": ")?;
     line.trim_start().bytes().all(|byte| byte.is_ascii_digit()).then_some(behind)

@@ -1,4 +1,4 @@
-//! The complete reply to a request.
+//! The complete reply to a request, and hiding the request's arguments in it.
 
 use redis::{ServerError, Value};
 
@@ -9,9 +9,9 @@ use crate::classification::Request;
 pub(crate) enum Reply {
     One(Value),
     Many {
-        /// One for each command of a pipeline; of a transaction, the reply to `EXEC`.
+        /// The reply to each command of a pipeline; for a transaction, only the reply to `EXEC`.
         kept: Vec<Value>,
-        /// What the server refused to queue, by position in the transaction; position 0 is `MULTI` itself.
+        /// The commands that the server refused to queue, by position in the transaction; position 0 is `MULTI` itself.
         not_queued: Vec<(usize, ServerError)>,
     },
 }
@@ -23,12 +23,12 @@ impl Default for Reply {
 }
 
 impl Reply {
-    /// Hides the arguments of the request that errors in the reply repeat.
+    /// Hides the arguments of the request where errors in the reply repeat them.
     #[inline]
     pub(crate) fn hide_arguments(&mut self, request: &Request<'_>) {
         match self {
             Self::One(Value::ServerError(_) | Value::Attribute { .. }) => self.hide_all(request),
-            // Scripts and transactions answer with arrays, maps and sets in which there may be errors.
+            // Replies of scripts and transactions are arrays, maps and sets that may contain errors.
             Self::One(value) if is_aggregate(value) && (request.runs_script || request.step().is_some()) => {
                 self.hide_all(request);
             }
@@ -42,22 +42,22 @@ impl Reply {
             Self::One(value) => request.hide_arguments(value),
             Self::Many { kept, not_queued } => {
                 let is_read = request.is_read();
-                // No read answers with an array of errors, and some with long ones.
+                // The reply to a read never contains errors, and it may be a long array.
                 let may_fail = |value: &&mut Value| {
                     matches!(value, Value::ServerError(_) | Value::Attribute { .. })
                         || (!is_read && is_aggregate(value))
                 };
                 kept.iter_mut().filter(may_fail).for_each(|value| request.hide_arguments(value));
                 for (_, error) in not_queued {
-                    if let Some(shown) = request.without_arguments(error) {
-                        *error = shown;
+                    if let Some(hidden) = request.without_arguments(error) {
+                        *error = hidden;
                     }
                 }
             }
         }
     }
 
-    /// Tells whether the server answered with an error, of a pipeline to one of its commands.
+    /// Returns whether the reply is an error, or that to one of the commands of a pipeline is.
     pub(crate) fn has_error(&self) -> bool {
         let is_error = |value: &Value| matches!(value, Value::ServerError(_));
         match self {

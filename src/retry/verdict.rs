@@ -1,4 +1,7 @@
-//! What becomes of an attempt: whether its reply goes to the caller, or the request to another node.
+//! The verdict on an attempt: whether its reply goes to the caller, or the request to another node.
+//!
+//! It follows from the classification, the reply or fault, and the node's role. What the node's health makes of the outcome is
+//! decided in [`node`](crate::node).
 
 use redis::{ServerError, Value};
 
@@ -10,42 +13,42 @@ use crate::classification::{Request, TransactionStep};
 use crate::node::Outcome;
 use crate::replication::Role;
 
-/// What the hub does next.
+/// What a call does after an attempt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Verdict {
     /// The reply goes to the caller.
     Answer,
     /// Not executed, or a read: the request may be sent to another candidate.
     Elsewhere,
-    /// The node does not prove to contain what the reply has to contain; another one may.
+    /// The node does not prove that it contains what the session requires; another one may.
     Behind,
-    /// The connection had died while idle, or what was asked beside the request spoiled it: the request goes to the same
-    /// node again.
+    /// The connection had died while it was idle, or the server refused the transaction around the request: the request goes
+    /// to the same node again.
     SameNode,
-    /// Not executed, and for the moment only: the request may be sent to the same node after a pause.
+    /// Not executed, and only for the moment: the request may be sent to the same node after a pause.
     Later,
-    /// An answer, but another replica, or the master, may have a better one: it is asked once.
+    /// An error reply that another replica, or the master, may not give: one of them is asked, once.
     Another,
-    /// The same, where only the master may have a better one.
+    /// An error reply that only the master may not give: it is asked, once.
     Master,
-    /// The replica takes the command at this position for a write: so the whole request is one.
+    /// The replica refused the command at this position as a write: the whole request is one.
     Write { position: usize },
-    /// The caller must know: it may have been executed, or no attempt will go better.
+    /// The error goes to the caller: the request may have been executed, or no further attempt can help.
     GiveUp,
 }
 
-/// What is known beside the reply.
+/// What a verdict depends on beside the reply.
 #[derive(Clone, Copy)]
 pub(crate) struct Setting<'a> {
-    /// What the topology takes the node for.
+    /// The role that the topology assigned to the node.
     pub(crate) assigned_role: Role,
-    /// Another node was asked already for what the first one would not do.
+    /// Another node was asked after the error reply of a first one.
     pub(crate) is_second: bool,
-    /// Returns whether another master took over a short while ago: replicas may be about to attach to it.
+    /// Returns whether the master changed less than 30 s ago: replicas may be about to attach to it.
     pub(crate) has_new_master: &'a dyn Fn() -> bool,
 }
 
-/// Judges a reply: what to do, and what it says about the node, if anything.
+/// Returns the verdict on a reply, and what the reply says about the node, if anything.
 #[inline]
 pub(crate) fn judge(request: &Request<'_>, reply: &Reply, setting: Setting<'_>) -> (Verdict, Option<Outcome>) {
     match reply {
@@ -65,7 +68,7 @@ fn judge_closely(request: &Request<'_>, reply: &Reply, setting: Setting<'_>) -> 
 fn judge_read(request: &Request<'_>, refused: Refused, setting: Setting<'_>) -> (Verdict, Option<Outcome>) {
     let is_replica = setting.assigned_role == Role::Replica;
     match refused.refusal {
-        // It says nothing about a node that is known as a replica, but what the command is.
+        // The node is known to be a replica: the refusal shows that the command is a write.
         Refusal::ReadOnly if is_replica && request.is_repeatable() => {
             (Verdict::Write { position: refused.position }, None)
         }
@@ -88,15 +91,15 @@ fn judge_write(refusal: Refusal, setting: Setting<'_>) -> (Verdict, Option<Outco
     }
 }
 
-/// Judges an attempt without a reply, in the same way.
+/// Returns the verdict on a fault, and what the fault says about the node, if anything.
 pub(crate) fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Option<Outcome>) {
     let repeatable = request.is_repeatable();
     let verdict = match fault.stage {
         Stage::Avoided | Stage::WrongRole | Stage::Deposed => Verdict::Elsewhere,
-        // A write has waited for as long as it may.
-        Stage::Checkout | Stage::Turn if request.is_read() => Verdict::Elsewhere,
-        Stage::Checkout | Stage::Turn => Verdict::GiveUp,
-        Stage::Idle | Stage::Respell => Verdict::SameNode,
+        // A write that waited for a connection has no other node to go to.
+        Stage::Checkout | Stage::Connecting if request.is_read() => Verdict::Elsewhere,
+        Stage::Checkout | Stage::Connecting => Verdict::GiveUp,
+        Stage::Idle | Stage::TransactionRefused => Verdict::SameNode,
         Stage::Connect if fault.is_refusal() && !request.is_read() => Verdict::GiveUp,
         Stage::Connect => Verdict::Elsewhere,
         Stage::Sent | Stage::Withdrawn if repeatable => Verdict::Elsewhere,
@@ -111,8 +114,8 @@ pub(crate) fn judge_fault(request: &Request<'_>, fault: &Fault) -> (Verdict, Opt
 /// Returns what a fault says about its node, if anything.
 fn outcome_of(fault: &Fault) -> Option<Outcome> {
     match fault.stage {
-        _ if fault.is_hasty => None,
-        // What this process lacks says nothing about the node.
+        _ if fault.is_uncounted => None,
+        // A shortage of this process says nothing about the node.
         Stage::Connect if fault.obstacle() == Obstacle::Here => None,
         Stage::Connect => Some(Outcome::Unreachable),
         Stage::WrongRole | Stage::Deposed => Some(Outcome::NotServing),
@@ -121,21 +124,21 @@ fn outcome_of(fault: &Fault) -> Option<Outcome> {
     }
 }
 
-/// Returns whether a reply is what the request came to: it is not a refusal, after which there is nothing to prove.
+/// Returns whether the request was executed, at least in part: after a refusal there is nothing to prove.
 #[inline]
 pub(crate) fn is_answer(request: &Request<'_>, reply: &Reply) -> bool {
     refusal(request, reply).is_none()
 }
 
-/// Why a node did not execute what it was sent.
+/// The refusal of a request.
 #[derive(Clone, Copy, Debug)]
 struct Refused {
     refusal: Refusal,
-    /// Of a pipeline, which of its commands.
+    /// The refused command of a pipeline.
     position: usize,
 }
 
-/// Finds out whether *nothing* of the request was executed, and why.
+/// Returns the refusal, if *nothing* of the request was executed.
 fn refusal(request: &Request<'_>, reply: &Reply) -> Option<Refused> {
     let in_value = |(position, value): (usize, &Value)| match value {
         Value::ServerError(error) => refusal_of(request, error).map(|refusal| Refused { refusal, position }),
@@ -143,7 +146,7 @@ fn refusal(request: &Request<'_>, reply: &Reply) -> Option<Refused> {
     };
     match reply {
         Reply::One(value) => in_value((0, value)),
-        // A read is free of effects: one refusal in a pipeline is enough to ask elsewhere.
+        // A read has no effects: one refusal in a pipeline is enough to ask another node.
         Reply::Many { kept, .. } if request.is_read() => kept.iter().enumerate().find_map(in_value),
         Reply::Many { kept, not_queued } => {
             if kept.is_empty() || not_queued.first().is_some_and(|(position, _)| *position == 0) {
@@ -162,7 +165,7 @@ fn refusal(request: &Request<'_>, reply: &Reply) -> Option<Refused> {
     }
 }
 
-/// Returns the replies inside of an executed transaction, where it runs scripts: servers refuse those one by one.
+/// Returns the replies inside an executed transaction that runs scripts, because servers refuse scripts one by one.
 fn executed<'a>(request: &Request<'_>, kept: &'a [Value]) -> &'a [Value] {
     match kept {
         [Value::Array(all)] if request.is_transaction() && request.runs_script && !all.is_empty() => all,
@@ -170,11 +173,12 @@ fn executed<'a>(request: &Request<'_>, kept: &'a [Value]) -> &'a [Value] {
     }
 }
 
-/// The first refusal, if all are refusals.
+/// Returns the first refusal, if all are refusals.
 fn every(refusals: impl Iterator<Item = Option<Refused>>) -> Option<Refused> {
     refusals.reduce(|all, next| all.and_then(|first| next.map(|_| first))).flatten()
 }
 
+/// Returns the refusal that an error stands for, if it proves that nothing of the request was executed.
 fn refusal_of(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
     let refusal = Refusal::of_request(request, error)?;
     (request.is_read() || executed_nothing_before(request, refusal, error)).then_some(refusal)
@@ -183,8 +187,8 @@ fn refusal_of(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
 /// Returns whether a refusal proves that nothing of a write, a script or a function was executed.
 fn executed_nothing_before(request: &Request<'_>, refusal: Refusal, error: &ServerError) -> bool {
     match refusal {
-        // Of the others, no write of a script can have had another fate. But DEL needs no memory, and some commands are
-        // allowed: a script may have caught this and gone on.
+        // The other refusals apply to every write of a script. This one does not: DEL needs no memory, for example, so a
+        // script that caught the error may have continued.
         Refusal::OutOfMemory if request.runs_script => {
             !request.may_catch_errors() || stopped_script(error) || is_exec_abort(error)
         }
@@ -198,7 +202,7 @@ fn is_exec_abort(error: &ServerError) -> bool {
     error.code() == "EXECABORT"
 }
 
-/// Returns whether an error reply proves that nothing was executed, also for requests that may fail half-way.
+/// Returns whether an error reply proves that nothing was executed, even for requests that may fail half-way.
 pub(crate) fn executed_nothing(request: &Request<'_>, error: &ServerError) -> bool {
     match Refusal::of_request(request, error) {
         Some(refusal) => executed_nothing_before(request, refusal, error),
@@ -206,13 +210,12 @@ pub(crate) fn executed_nothing(request: &Request<'_>, error: &ServerError) -> bo
     }
 }
 
-/// Returns why a write was refused by a server that does not serve: its connection is not lent again before the node was
-/// checked.
+/// Returns the refusal of a write by a server that is not ready, or not the master: its connection must not be lent again.
 #[inline]
-pub(crate) fn turned_away(request: &Request<'_>, reply: &Reply) -> Option<Refusal> {
+pub(crate) fn refused_as_not_serving(request: &Request<'_>, reply: &Reply) -> Option<Refusal> {
     let ends_transaction = || request.is_transaction() || request.step() == Some(TransactionStep::Exec);
     let refusal = |value: &Value| match value {
-        Value::ServerError(error) => turned_away_by(request, error),
+        Value::ServerError(error) => not_serving_refusal(request, error),
         Value::Array(all) if ends_transaction() => all.iter().find_map(refused_script),
         _ => None,
     };
@@ -220,18 +223,18 @@ pub(crate) fn turned_away(request: &Request<'_>, reply: &Reply) -> Option<Refusa
         _ if request.is_read() => None,
         Reply::One(value) => refusal(value),
         Reply::Many { kept, not_queued } => {
-            let in_queue = || not_queued.iter().find_map(|(_, error)| turned_away_by(request, error));
+            let in_queue = || not_queued.iter().find_map(|(_, error)| not_serving_refusal(request, error));
             kept.iter().find_map(refusal).or_else(in_queue)
         }
     }
 }
 
 #[cold]
-fn turned_away_by(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
+fn not_serving_refusal(request: &Request<'_>, error: &ServerError) -> Option<Refusal> {
     Refusal::of_request(request, error).filter(|refusal| refusal.is_not_serving())
 }
 
-/// Inside of an executed transaction, only scripts can be refused.
+/// Returns the refusal of a script inside an executed transaction, where no other command can be refused.
 #[cold]
 fn refused_script(value: &Value) -> Option<Refusal> {
     match value {
