@@ -1,7 +1,7 @@
-//! How a request reaches a server: one loop, for commands, pinned connections and connections of the user's own.
+//! Calls: one loop brings a request to a server, whether it is a command, a pinned connection or a dedicated one.
 //!
-//! [`Call`](machine::Call) decides without I/O what happens next and records what came of it; [`drive`](driver) does the I/O.
-//! What sessions add around a call enters by one hook, [`Around`].
+//! [`Call`](machine::Call) decides without I/O what happens next; the [`driver`] does the I/O. What sessions add to a call enters
+//! through one hook, [`Around`].
 
 mod around;
 mod attempt;

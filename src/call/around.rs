@@ -1,25 +1,25 @@
-//! The hook of a call: what is added around its request and its reply.
+//! The hook of a call: what is sent along with its request, and what its reply has to prove.
 
 use std::time::Instant;
 
 use crate::classification::{Block, Request};
 use crate::retry::{Fault, Reply};
-use crate::selection::Suits;
+use crate::selection::Likelihood;
 use crate::topology::{Assigned, Topology};
 
-/// What has to hold of a reply, beside being a reply. [`Plain`] asks for nothing.
+/// What a call adds to its request, and requires of its reply. [`Plain`] adds and requires nothing.
 pub(crate) trait Around {
-    /// What a server says beside its reply.
+    /// What a server says about itself beside its reply.
     type Evidence;
 
-    /// Returns whether a server can prove the reply.
+    /// Returns how likely a server is to prove the reply.
     #[inline]
-    fn rank(&self, _topology: &Topology, _server: &Assigned, _now: Instant) -> Suits {
-        Suits::Likely
+    fn likelihood(&self, _topology: &Topology, _server: &Assigned, _now: Instant) -> Likelihood {
+        Likelihood::Likely
     }
 
-    /// Sends the request in the form in which this server proves its reply, and takes what was added out of what comes
-    /// back. Returns also how long the request blocks in that form.
+    /// Sends the request with the evidence request for this server, and separates the evidence from the reply. Also returns how
+    /// long the request blocks in that form.
     fn exchange(
         &self,
         request: &Request<'_>,
@@ -28,7 +28,7 @@ pub(crate) trait Around {
         send: impl FnOnce(&Request<'_>) -> Result<Reply, Fault>,
     ) -> (Block, Result<Unpacked<Self::Evidence>, Fault>);
 
-    /// Returns the reply if it holds what was asked for; else what the caller is told, and whether another server may hold it.
+    /// Returns the reply if the evidence proves what is required; else the fault with the caller's error.
     fn verify(
         &self,
         request: &Request<'_>,
@@ -36,26 +36,26 @@ pub(crate) trait Around {
         unpacked: Unpacked<Self::Evidence>,
     ) -> Result<Reply, Fault>;
 
-    /// Records that the request ended without a complete reply.
+    /// Records that the exchange ended with a fault.
     #[inline]
     fn record_fault(&self, _request: &Request<'_>, _fault: &Fault) {}
 
-    /// Returns why only the master can serve the request, where that is so.
+    /// Returns why only the master can serve the request; `None`: replicas can too.
     fn why_master(&self) -> Option<&'static str> {
         None
     }
 }
 
-/// A reply without what was added to it.
+/// A reply and the evidence that came with it.
 #[derive(Debug)]
 pub(crate) struct Unpacked<E> {
     pub(crate) reply: Reply,
     pub(crate) evidence: E,
-    /// The request was refused only because of what was added.
-    pub(crate) is_refused_in_this_form: bool,
+    /// The server refused the request only because of the transaction around it.
+    pub(crate) is_transaction_refused: bool,
 }
 
-/// Adds nothing.
+/// The hook of a call without a session, staleness bound or acknowledgement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plain;
 
@@ -71,7 +71,7 @@ impl Around for Plain {
         send: impl FnOnce(&Request<'_>) -> Result<Reply, Fault>,
     ) -> (Block, Result<Unpacked<()>, Fault>) {
         let sent = send(request);
-        (request.block, sent.map(|reply| Unpacked { reply, evidence: (), is_refused_in_this_form: false }))
+        (request.block, sent.map(|reply| Unpacked { reply, evidence: (), is_transaction_refused: false }))
     }
 
     #[inline]

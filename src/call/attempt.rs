@@ -7,7 +7,7 @@ use crate::classification::Request;
 use crate::node::Outcome;
 use crate::pool::{Lease, Patience};
 use crate::replication::Role;
-use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, reply_end, turned_away};
+use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, refused_as_not_serving, reply_end};
 use crate::topology::{Assigned, Purpose};
 
 /// Tries one server once.
@@ -24,10 +24,10 @@ pub(super) fn attempt(
     let purpose = Purpose { must_be_alive: !request.is_read(), blocks: request.blocks(), has_more };
     let mut lease = server.checkout(purpose, deadline, end)?;
     let reply = exchange(request, around, server, &mut lease, deadline, end);
-    // One that lacks what was asked for has answered as well.
+    // A server that cannot prove its reply has answered all the same.
     let is_answer =
         reply.as_ref().map_or_else(|fault| matches!(fault.stage, Stage::Behind | Stage::NoEvidence), |_| true);
-    // What it took to connect says little about the next call.
+    // The time it took to connect says little about the next call.
     if is_answer && request.is_timed() && !lease.took_time() && server.node.is_timed(deadline.now()) {
         let now = Instant::now();
         server.node.record_at(Outcome::Answered, now.saturating_duration_since(deadline.now()), now);
@@ -53,13 +53,13 @@ pub(super) fn exchange<A: Around>(
     let (block, sent) = around.exchange(request, server, now, send);
     match sent {
         Ok(unpacked) => {
-            settle(request, server, lease, &unpacked, now);
+            keep_or_discard(request, server, lease, &unpacked, now);
             around.verify(request, server, unpacked)
         }
         Err(fault) => {
             server.distrust(&fault, last_used);
             around.record_fault(request, &fault);
-            // The node is another one than that which the connection led to: its end says nothing about it.
+            // The connection is of an earlier generation of the pool: its end says nothing about the node.
             let is_of_old = last_used.is_some_and(|last_used| server.pool.is_of_old(last_used));
             let stage = if fault.stage == Stage::Sent && is_of_old { Stage::Stale } else { fault.stage };
             Err(Fault { stage, ..fault }.after_reply_wait(response, block, deadline.now(), end))
@@ -69,19 +69,19 @@ pub(super) fn exchange<A: Around>(
 
 /// Decides whether a connection that has answered may be lent again.
 #[inline]
-fn settle<E>(request: &Request<'_>, server: &Assigned, lease: &mut Lease, answer: &Unpacked<E>, now: Instant) {
-    if answer.is_refused_in_this_form {
-        // The transaction may be open still.
+fn keep_or_discard<E>(request: &Request<'_>, server: &Assigned, lease: &mut Lease, answer: &Unpacked<E>, now: Instant) {
+    if answer.is_transaction_refused {
+        // The transaction may still be open.
         lease.discard();
         server.refused.refuse_transactions(now);
         return;
     }
-    match turned_away(request, &answer.reply) {
+    match refused_as_not_serving(request, &answer.reply) {
         None => lease.served(now),
         Some(refusal) => {
             lease.discard();
             if refusal == Refusal::ReadOnly {
-                // It is a replica: every connection to it is now validated before the next write.
+                // It is a replica: every connection to it is validated before the next write.
                 server.observe_role(Role::Replica);
             }
         }

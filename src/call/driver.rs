@@ -1,4 +1,4 @@
-//! Runs a call: the one loop that does its I/O.
+//! The driver: the one loop that does the I/O of a call.
 
 use std::sync::Arc;
 use std::thread;
@@ -35,7 +35,7 @@ pub(crate) fn run(
     Ok(Served { reply, topology, position })
 }
 
-/// Obtains something else than a reply from a server that may serve the request: a connection.
+/// Obtains a connection, instead of a reply, from a server that may serve the request.
 pub(crate) fn connect<T: Obtained>(
     router: &Router,
     request: &Request<'_>,
@@ -71,7 +71,7 @@ fn drive<T: Obtained>(
 }
 
 impl Call<'_> {
-    /// Waits, and goes on with the topology of then.
+    /// Waits, and continues with the topology at the end of the wait.
     #[cold]
     fn wait(&mut self, wait: Wait) {
         let (store, permits) = (&self.router.store, &self.router.selector.permits);
@@ -92,11 +92,12 @@ impl Call<'_> {
 }
 
 impl Served {
+    /// Returns the node that served the request.
     pub(crate) fn node(&self) -> &NodeAddr {
         self.topology.servers()[self.position].node.addr()
     }
 
-    /// Returns whether several processes answer where this came from.
+    /// Returns whether the reply came from a shared endpoint.
     pub(crate) fn is_from_shared_endpoint(&self) -> bool {
         self.topology.servers()[self.position].node.is_shared()
     }

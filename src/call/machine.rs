@@ -10,31 +10,31 @@ use crate::classification::Request;
 use crate::error::Error;
 use crate::events;
 use crate::retry::{Deadline, Failures, Fault, Reply, Setting, Verdict, judge, judge_fault, refused};
-use crate::selection::{Affinity, Exclusions, Moment, Need, NoSelection, ReadFrom, Selected};
+use crate::selection::{Affinity, AttemptContext, CallExclusions, Criteria, NoSelection, ReadFrom, Selected};
 use crate::topology::{Assigned, Topology};
 
-/// A request that was refused for now is not sent again with less time left: it is certain that it was not executed, and
-/// would not be once a reply is late.
+/// A refused request is not sent again with less time left: it was certainly not executed, which would be in doubt if the next
+/// reply came too late.
 const LAST_CHANCE: Duration = Duration::from_millis(100);
 
-/// One call on its way.
+/// The state of one call.
 pub(super) struct Call<'c> {
     pub(super) router: &'c Router,
     request: &'c Request<'c>,
     options: CallOptions,
     affinity: Affinity<'c>,
-    /// The picture that the call works with, until it has waited.
+    /// The topology that the call works with until it has waited.
     pub(super) topology: Arc<Topology>,
     pub(super) deadline: Deadline,
-    exclusions: Exclusions,
-    /// The same server is asked again.
-    again: Option<Selected<'c>>,
+    exclusions: CallExclusions,
+    /// The next attempt goes to the same server.
+    same_server: Option<Selected<'c>>,
     failures: Failures,
-    /// The next attempt is no retry: the last server was behind, or may not do what another may.
-    is_free: bool,
-    /// The call last waited for a permit.
+    /// The next attempt does not count as a retry: the last server was behind, or refused what another one may serve.
+    skips_budget: bool,
+    /// The call waits for a permit.
     waits_for_permit: bool,
-    /// The last attempt was refused, certainly not executed, and for the moment only.
+    /// The last attempt was refused, only for the moment, and certainly not executed.
     is_refused_for_now: bool,
 }
 
@@ -48,31 +48,31 @@ pub(super) enum Next<'c> {
 /// What a call waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Wait {
-    /// Another topology, at most for so long.
+    /// Another topology, for at most this time.
     Topology(Duration),
-    /// A permit for a fallback read, until then.
+    /// A permit for a fallback read, until then at the latest.
     Permit(Instant),
-    /// The retry budget.
+    /// The retry budget, for this time.
     Pause(Duration),
 }
 
-/// What a call is for.
+/// What a call obtains from a server: a reply or a connection.
 pub(crate) trait Obtained {
-    /// Returns the server's reply, if this is one.
+    /// Returns the reply, if this is one.
     fn reply(&mut self) -> Option<&mut Reply> {
         None
     }
 }
 
-/// How a call ends that does not answer.
+/// How a call ends without an answer.
 #[derive(Debug)]
 pub(crate) enum Stop {
     Error(Error),
-    /// A replica took the command at this position for a write: all of it is one.
+    /// A replica refused the command at this position as a write: the whole request is one.
     IsWrite {
         position: usize,
         refused: Error,
-        /// The time that is left.
+        /// The time until the call's deadline.
         left: Duration,
     },
 }
@@ -108,50 +108,50 @@ impl<'c> Call<'c> {
             affinity,
             topology: router.store.current(),
             deadline: Deadline::start(options.deadline, now),
-            exclusions: Exclusions::default(),
-            again: None,
+            exclusions: CallExclusions::default(),
+            same_server: None,
             failures: Failures::default(),
-            is_free: true,
+            skips_budget: true,
             waits_for_permit: false,
             is_refused_for_now: false,
         }
     }
 
-    /// Returns what to do now.
+    /// Returns what to do at this time.
     #[inline]
     pub(super) fn next(&mut self, around: &impl Around, now: Instant) -> Next<'c> {
         self.deadline.advance(now);
         let has_no_chance =
             self.is_refused_for_now && self.deadline.left() < LAST_CHANCE.min(self.options.deadline / 8);
-        if has_no_chance || !self.deadline.goes_on() {
+        if has_no_chance || !self.deadline.has_time() {
             return Next::Done(self.out_of_time(around));
         }
-        let selected = match self.again.take().map_or_else(|| self.select(around), Ok) {
+        let selected = match self.same_server.take().map_or_else(|| self.select(around), Ok) {
             Ok(selected) => selected,
-            Err(nobody) => return self.wait_or_end(nobody),
+            Err(reason) => return self.wait_or_end(reason),
         };
         self.waits_for_permit = false;
-        if self.is_free || self.may_retry() {
+        if self.skips_budget || self.may_retry() {
             Next::Attempt(selected)
         } else {
-            // Nothing is held meanwhile.
+            // `selected` is dropped: no permit is held during the pause.
             Next::Wait(Wait::Pause(self.deadline.next_pause(rand::random())))
         }
     }
 
-    /// Goes on with another topology, after a wait for one or for a permit.
+    /// Continues with another topology, after a wait for one or for a permit.
     pub(super) fn resume(&mut self, topology: Arc<Topology>) {
         self.topology = topology;
         let servers = self.topology.servers();
         self.exclusions.begin_round(servers);
         if !self.topology.is_settled() {
-            // Those that lost the request, as long as it is not known who else may serve it.
-            let silent = &self.failures.silent;
-            self.exclusions.exclude(servers, |server| silent.contains(server.node.addr()));
+            // While no master is known, the servers that did not answer stay excluded.
+            let unresponsive = &self.failures.unresponsive;
+            self.exclusions.exclude(servers, |server| unresponsive.contains(server.node.addr()));
         }
     }
 
-    /// Records what an attempt came to: all that happened to it is known here. Returns the end of the call, if this is it.
+    /// Records the result of an attempt; everything that happened to it is known here. Returns the end of the call, if this is it.
     #[inline]
     pub(super) fn record<T: Obtained>(
         &mut self,
@@ -170,13 +170,13 @@ impl<'c> Call<'c> {
             },
             Err(fault) => {
                 let judged = judge_fault(self.request, fault);
-                self.failures.count(&server.node, fault, &mut self.deadline, judged)
+                self.failures.record(&server.node, fault, &mut self.deadline, judged)
             }
         };
         match (verdict, attempt) {
             (Verdict::Answer, Ok(mut obtained)) => {
                 if let Some(reply) = obtained.reply() {
-                    self.conclude(server, reply);
+                    self.record_answer(server, reply);
                 }
                 Some(Ok(obtained))
             }
@@ -195,16 +195,16 @@ impl<'c> Call<'c> {
                     self.router.record_failure(server, outcome, self.deadline.now());
                 }
                 tracing::debug!(node = %server.node.addr(), command = %self.request, attempt = self.deadline.attempt(), ?verdict, %error, "attempt failed");
-                self.turn(selected, verdict, error).map(Err)
+                self.apply_verdict(selected, verdict, error).map(Err)
             }
         }
     }
 
-    /// Records an answer, and what it says of the servers that were asked before.
+    /// Records an answer, and what it says about the servers that were asked before.
     #[inline]
-    fn conclude(&self, server: &Assigned, reply: &mut Reply) {
-        if !self.failures.silent.is_empty() {
-            self.blame_silent();
+    fn record_answer(&self, server: &Assigned, reply: &mut Reply) {
+        if !self.failures.unresponsive.is_empty() {
+            self.blame_unresponsive();
         }
         server.record_answer();
         if let Some(first) = &self.failures.first_answer {
@@ -213,31 +213,31 @@ impl<'c> Call<'c> {
         reply.hide_arguments(self.request);
     }
 
-    /// Blames the servers that did not answer what was answered now.
+    /// Blames the servers that did not answer the request, after another one has.
     #[cold]
-    fn blame_silent(&self) {
-        let silent = self.failures.silent.iter().filter_map(|addr| self.topology.find(addr));
-        silent.for_each(|position| self.topology.servers()[position].record_loss(self.deadline.now()));
+    fn blame_unresponsive(&self) {
+        let unresponsive = self.failures.unresponsive.iter().filter_map(|addr| self.topology.find(addr));
+        unresponsive.for_each(|position| self.topology.servers()[position].record_loss(self.deadline.now()));
     }
 
-    /// Decides where the call goes after a failed attempt. Returns the end of the call, if this is it.
+    /// Decides which servers the call tries next after a failed attempt. Returns the end of the call, if this is it.
     #[cold]
-    fn turn(&mut self, selected: Selected<'c>, verdict: Verdict, error: Error) -> Option<Stop> {
+    fn apply_verdict(&mut self, selected: Selected<'c>, verdict: Verdict, error: Error) -> Option<Stop> {
         let position = selected.position;
         self.is_refused_for_now = verdict == Verdict::Later;
-        self.is_free = matches!(verdict, Verdict::Behind | Verdict::Another | Verdict::Master);
+        self.skips_budget = matches!(verdict, Verdict::Behind | Verdict::Another | Verdict::Master);
         match verdict {
             Verdict::GiveUp | Verdict::Answer => return Some(Stop::Error(error)),
             Verdict::Write { position } => {
                 return Some(Stop::IsWrite { position, refused: error, left: self.deadline.left() });
             }
-            Verdict::SameNode => self.again = Some(selected),
-            Verdict::Elsewhere => self.exclusions.now.insert(position),
+            Verdict::SameNode => self.same_server = Some(selected),
+            Verdict::Elsewhere => self.exclusions.this_round.insert(position),
             Verdict::Another | Verdict::Master => {
-                self.exclusions.turn_from(self.topology.servers(), position, verdict == Verdict::Master);
+                self.exclusions.exclude_for_good(self.topology.servers(), position, verdict == Verdict::Master);
                 self.failures.first_answer = Some(error.clone());
             }
-            // It waits before the next attempt.
+            // With every server excluded, the call waits before the next attempt.
             Verdict::Later => self.exclusions.exclude(self.topology.servers(), |_| true),
             Verdict::Behind => self.exclude_behind(position),
         }
@@ -245,16 +245,16 @@ impl<'c> Call<'c> {
         None
     }
 
-    /// Excludes a server that lacks what is asked for: after a second one, and where there are too many second attempts, all
-    /// replicas, so that the master is next.
+    /// Excludes a server that cannot prove its reply. After a second one, or without budget for a second, excludes all replicas,
+    /// so that the master is next.
     fn exclude_behind(&mut self, position: usize) {
-        let is_second = !self.exclusions.now.is_empty();
-        self.exclusions.now.insert(position);
+        let is_second = !self.exclusions.this_round.is_empty();
+        self.exclusions.this_round.insert(position);
         let may_ask_another = !is_second && self.withdraw();
-        // While the master is out, there may be nobody but the replicas.
+        // While the master is ejected, only replicas may be able to serve.
         let serves = |master: usize| !self.topology.servers()[master].node.is_ejected();
-        let has_last_word = self.topology.master().is_some_and(serves) && self.options.read_from != ReadFrom::Replica;
-        if !may_ask_another && has_last_word {
+        let can_ask_master = self.topology.master().is_some_and(serves) && self.options.read_from != ReadFrom::Replica;
+        if !may_ask_another && can_ask_master {
             self.exclusions.exclude_replicas(self.topology.servers());
         }
     }
@@ -262,7 +262,7 @@ impl<'c> Call<'c> {
     /// Selects the server of the next attempt.
     #[inline]
     fn select(&self, around: &impl Around) -> Result<Selected<'c>, NoSelection> {
-        let need = Need {
+        let criteria = Criteria {
             is_read: self.request.is_read(),
             read_from: self.options.read_from,
             may_fall_back: true,
@@ -270,24 +270,25 @@ impl<'c> Call<'c> {
             excludes_for_good: self.exclusions.are_for_good(),
         };
         let now = self.deadline.now();
-        let moment = Moment { now, attempt: self.deadline.attempt(), key: self.request.key };
-        let suits = |server: &Assigned| around.rank(&self.topology, server, now);
+        let context = AttemptContext { now, attempt: self.deadline.attempt(), key: self.request.key };
+        let likelihood = |server: &Assigned| around.likelihood(&self.topology, server, now);
         let (set, selector) = (self.topology.contenders(), &self.router.selector);
-        let selected = selector.select(&set, need, self.affinity, self.exclusions.now, suits, moment)?;
+        let selected =
+            selector.select(&set, criteria, self.affinity, self.exclusions.this_round, likelihood, context)?;
         if let Some(reads) = selected.fallback_reads_due() {
             events::fallback(self.server(&selected).node.addr(), reads);
         }
         Ok(selected)
     }
 
-    /// No server is there for an attempt: waits until there may be one, or ends the call.
+    /// Decides whether a call without a candidate waits for one, or ends.
     #[cold]
-    fn wait_or_end(&mut self, nobody: NoSelection) -> Next<'c> {
-        let error = |call: &Self| message::nobody(nobody, call.request, call.options.read_from, call.affinity);
-        match nobody {
+    fn wait_or_end(&mut self, reason: NoSelection) -> Next<'c> {
+        let error = |call: &Self| message::no_server(reason, call.request, call.options.read_from, call.affinity);
+        match reason {
             NoSelection::Later => match self.failures.end_round(self.topology.is_settled()) {
                 Some(error) => Next::Done(error),
-                // All were tried once, or none is known yet: servers whose connections were killed are alive.
+                // All servers were tried, or none is known yet: start over after a pause.
                 None => Next::Wait(Wait::Topology(self.deadline.next_pause(rand::random()))),
             },
             NoSelection::NoPermit => {
@@ -298,15 +299,17 @@ impl<'c> Call<'c> {
                 self.waits_for_permit = true;
                 Next::Wait(Wait::Permit(until))
             }
-            NoSelection::Nobody | NoSelection::Gone | NoSelection::Unable => Next::Done(self.failures.or(error(self))),
+            NoSelection::Never | NoSelection::NotInSet | NoSelection::CannotProve => {
+                Next::Done(self.failures.or(error(self)))
+            }
         }
     }
 
-    /// Returns what a call is told that has no time left.
+    /// Returns the error of a call that has no time left.
     #[cold]
     fn out_of_time(&mut self, around: &impl Around) -> Error {
         if self.waits_for_permit {
-            let error = message::nobody(NoSelection::NoPermit, self.request, self.options.read_from, self.affinity);
+            let error = message::no_server(NoSelection::NoPermit, self.request, self.options.read_from, self.affinity);
             return self.failures.or(error);
         }
         let why_master = around.why_master();
@@ -314,7 +317,7 @@ impl<'c> Call<'c> {
         self.failures.last().unwrap_or_else(no_time)
     }
 
-    /// Returns whether there may be another attempt: reads share a budget of those, and waiting for a master is free.
+    /// Returns whether the call may retry: reads share a budget; writes wait for a master without one.
     fn may_retry(&self) -> bool {
         !self.request.is_read() || self.withdraw()
     }

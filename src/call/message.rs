@@ -1,4 +1,4 @@
-//! What a caller is told of a call that has no answer.
+//! The errors of calls that found no server.
 
 use std::time::Instant;
 
@@ -10,17 +10,17 @@ use crate::retry::{Refusal, Reply, missing_right};
 use crate::selection::{Affinity, NoSelection, ReadFrom};
 use crate::topology::Topology;
 
-/// The error where no server may serve a request now.
+/// Returns the error for a request that no server may serve now.
 #[cold]
-pub(super) fn nobody(why: NoSelection, request: &Request<'_>, read_from: ReadFrom, affinity: Affinity<'_>) -> Error {
+pub(super) fn no_server(why: NoSelection, request: &Request<'_>, read_from: ReadFrom, affinity: Affinity<'_>) -> Error {
     let text = match why {
-        NoSelection::Later | NoSelection::Nobody => format!("no node may serve {request} (read from {read_from})"),
+        NoSelection::Later | NoSelection::Never => format!("no node may serve {request} (read from {read_from})"),
         NoSelection::NoPermit => {
-            format!("no replica can serve {request}, and the master has enough of such reads (fallback_limit)")
+            format!("no replica can serve {request}, and the master serves no more fallback reads (fallback_limit)")
         }
-        NoSelection::Gone => format!("the node to which {request} has to go is not in the set (any more)"),
-        NoSelection::Unable => {
-            format!("{request} goes on at a replica, and only the master can prove what the session has seen since")
+        NoSelection::NotInSet => format!("{request} can only go to one node, which is not in the set (any more)"),
+        NoSelection::CannotProve => {
+            format!("{request} can only continue on a replica, but only the master can prove what the session has seen")
         }
     };
     let error = Error::new(ErrorKind::Unavailable, text);
@@ -30,17 +30,17 @@ pub(super) fn nobody(why: NoSelection, request: &Request<'_>, read_from: ReadFro
     }
 }
 
-/// The error of a call for which no attempt was made.
+/// Returns the error of a call whose deadline left no time for an attempt.
 #[cold]
 pub(super) fn no_time(router: &Router, request: &Request<'_>, has_waited: bool, why: Option<&'static str>) -> Error {
     if !has_waited {
         return Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"));
     }
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-    router.missing(format!("no node that may serve {request} was found in time{why}"))
+    router.missing(format!("no node that may serve {request} was found before its deadline{why}"))
 }
 
-/// Emits an event that a node lacks a right, if a second one had it.
+/// Emits an event if the first node refused a request for lack of rights and the second one executed it.
 #[cold]
 pub(super) fn compare_rights(topology: &Topology, first: &Error, second: &Reply, now: Instant) {
     let refusals = first.as_redis().and_then(|cause| cause.clone().into_server_errors());

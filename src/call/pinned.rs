@@ -1,4 +1,4 @@
-//! One connection, kept over several requests.
+//! Pinned connections: one connection, kept for several requests of one handle.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::topology::{Assigned, Purpose, Topology};
 
 const PINNED: Purpose = Purpose { must_be_alive: true, blocks: false, has_more: false };
 
-/// A connection that one handle keeps for its transaction or its scans. Dropped before it is released, it is closed.
+/// A connection that one handle keeps for its transaction or its scans. Dropping it without a release closes it.
 pub(crate) struct Pinned {
     topology: Arc<Topology>,
     position: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Pinned {
 impl Obtained for Lease {}
 
 impl Pinned {
-    /// Takes a validated connection to the server that `request`, which is no read, would go to. Nothing is sent.
+    /// Takes a validated connection to the server that `request` would go to, which is no read. Does not send the request.
     pub(crate) fn take(router: &Router, request: &Request<'_>, options: CallOptions) -> Result<Self> {
         let take =
             |server: &Assigned, deadline: &Deadline, _| server.checkout(PINNED, deadline, deadline.attempt_end(false));
@@ -39,7 +39,7 @@ impl Pinned {
         Ok(Self::of(topology, position, lease))
     }
 
-    /// Takes a connection to the server that has just served something, to go on with it there.
+    /// Takes a connection to the server that has just served the first page of a scan.
     pub(crate) fn beside(
         router: &Router,
         served: &Served,
@@ -50,7 +50,7 @@ impl Pinned {
         let deadline = Deadline::start(options.deadline, Instant::now());
         let take = || server.checkout(PINNED, &deadline, deadline.attempt_end(false));
         let taken = match take() {
-            // One that was closed while idle is replaced at once.
+            // A connection that was closed while it was idle is replaced at once.
             Err(fault) if fault.stage == Stage::Idle => take(),
             taken => taken,
         };
@@ -82,13 +82,13 @@ impl Pinned {
     ) -> Result<Reply> {
         let server = &self.topology.servers()[self.position];
         if server.node.sync_state() == SyncState::Diverged {
-            let text = format!("{request} is not sent any more: another node is the master now");
-            return Err(Error::new(ErrorKind::Unavailable, text).on(server.node.addr()));
+            let text = format!("cannot serve {request} on its pinned connection: another node is the master now");
+            return Err(Error::new(ErrorKind::Unavailable, text).about(server.node.addr()));
         }
         let _in_flight = server.node.begin();
         let deadline = Deadline::start(options.deadline, Instant::now());
         let mut attempt = exchange(request, around, server, &mut self.lease, &deadline, deadline.attempt_end(false));
-        // Whoever holds a connection decides what to do about a refusal.
+        // A pinned request goes nowhere else: the settings keep the verdict from asking another node.
         let setting = Setting { assigned_role: server.assigned_role, is_second: true, has_new_master: &|| false };
         let (verdict, outcome) = match &attempt {
             Ok(reply) => judge(request, reply, setting),
@@ -105,15 +105,17 @@ impl Pinned {
         attempt.map_err(|fault| fault.into_error(&server.node, server.pool.limits().size, request))
     }
 
+    /// Returns the node to which the connection leads.
     pub(crate) fn node(&self) -> &NodeAddr {
         self.server().node.addr()
     }
 
+    /// Returns whether the connection can still be used.
     pub(crate) fn is_live(&self) -> bool {
         self.lease.is_live()
     }
 
-    /// Returns the connection to its pool: nothing is open on it any more.
+    /// Returns the connection to its pool. No transaction and no scan may be open on it.
     pub(crate) fn release(mut self) {
         self.lease.release();
     }

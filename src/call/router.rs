@@ -1,4 +1,4 @@
-//! What all calls of a client share.
+//! The router: what all calls of a client share to find their server.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,19 +30,19 @@ pub(crate) struct CallOptions {
 }
 
 impl CallOptions {
-    /// Returns the options with the time that is left of a call which began then.
+    /// Returns the options with the time that is left of a call that began at `began`.
     pub(crate) fn since(self, began: Instant) -> Self {
         Self { deadline: self.deadline.saturating_sub(began.elapsed()), ..self }
     }
 }
 
 impl Router {
-    /// Records what an attempt says about its server, and requests a check of the set if it may have changed.
+    /// Records what a failed attempt says about its server, and requests a check of the set if it may have changed.
     #[cold]
     pub(super) fn record_failure(&self, server: &Assigned, outcome: Outcome, now: Instant) {
         let has_moved = server.node.role() != server.assigned_role;
         if has_moved {
-            // Only its role is wrong: it is asked last as long as that differs from the assigned one.
+            // Only its role is wrong: it ranks last as long as its role is not the assigned one.
             server.node.count_failure();
         } else {
             server.record_failure(outcome, now);
@@ -50,12 +50,12 @@ impl Router {
         if has_moved || (server.assigned_role == Role::Master && server.node.is_ejected()) {
             self.monitor.suspect();
         } else if server.assigned_role == Role::Master {
-            // How long it has been silent decides when another may replace it.
+            // The time for which it has not answered decides when another node may replace it.
             server.request_check();
         }
     }
 
-    /// Returns the error where no server is there, with the reason why the set could not be described if there is one.
+    /// Returns the error for a call that found no server, with the provider's error if the set could not be described.
     #[cold]
     pub(super) fn missing(&self, missing: String) -> Error {
         match self.monitor.failure() {

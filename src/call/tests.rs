@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::Monitor;
 use crate::replication::{Report, Role};
 use crate::retry::{Budget, Fault, Reply, Stage};
-use crate::selection::{Affinity, Permits, ReadFrom, Selector, Suits};
+use crate::selection::{Affinity, Likelihood, Permits, ReadFrom, Selector};
 use crate::strategy::RoundRobin;
 use crate::topology::fake::server_settings;
 use crate::topology::{Assigned, Description, Topology, TopologyProvider, TopologyStore};
@@ -23,7 +23,7 @@ use crate::topology::{Assigned, Description, Topology, TopologyProvider, Topolog
 const DEADLINE: Duration = Duration::from_secs(3);
 const MASTER: &str = "10.0.0.1:1";
 
-/// Names the same nodes all the time.
+/// A provider that always describes the same nodes.
 #[derive(Debug)]
 struct Named;
 
@@ -54,7 +54,7 @@ fn router() -> Router {
     router
 }
 
-/// The monitor hears these roles from the nodes.
+/// Records these roles, as the monitor would.
 fn observe(router: &Router, roles: &[&str]) {
     for (server, role) in router.store.servers().iter().zip(roles) {
         let id = "0101010101010101010101010101010101010101";
@@ -63,9 +63,9 @@ fn observe(router: &Router, roles: &[&str]) {
     }
 }
 
-/// What a call does next, in short.
+/// What a call does next, in a form that tests can compare.
 #[derive(Debug, PartialEq)]
-enum Told {
+enum Step {
     Attempt(String, Role),
     Wait(&'static str),
     Done(ErrorKind),
@@ -84,22 +84,22 @@ impl<'c> Scene<'c> {
         Self { call: Call::new(router, request, options, Affinity::Any, now), selected: None, now }
     }
 
-    fn next(&mut self) -> Told {
+    fn next(&mut self) -> Step {
         self.next_around(&Plain)
     }
 
-    fn next_around(&mut self, around: &impl Around) -> Told {
+    fn next_around(&mut self, around: &impl Around) -> Step {
         match self.call.next(around, self.now) {
             Next::Attempt(selected) => {
                 let server = self.call.server(&selected);
-                let told = Told::Attempt(server.node.addr().to_string(), server.assigned_role);
+                let step = Step::Attempt(server.node.addr().to_string(), server.assigned_role);
                 self.selected = Some(selected);
-                told
+                step
             }
-            Next::Wait(Wait::Topology(_)) => Told::Wait("topology"),
-            Next::Wait(Wait::Permit(_)) => Told::Wait("permit"),
-            Next::Wait(Wait::Pause(_)) => Told::Wait("pause"),
-            Next::Done(error) => Told::Done(error.kind()),
+            Next::Wait(Wait::Topology(_)) => Step::Wait("topology"),
+            Next::Wait(Wait::Permit(_)) => Step::Wait("permit"),
+            Next::Wait(Wait::Pause(_)) => Step::Wait("pause"),
+            Next::Done(error) => Step::Done(error.kind()),
         }
     }
 
@@ -112,10 +112,10 @@ impl<'c> Scene<'c> {
         assert!(self.record(Err(Fault::new(stage, None))).is_none(), "{stage:?} ends the call");
     }
 
-    /// The next attempt goes to a replica; returns which.
+    /// Returns the replica to which the next attempt goes.
     fn replica(&mut self) -> String {
         match self.next() {
-            Told::Attempt(addr, Role::Replica) => addr,
+            Step::Attempt(addr, Role::Replica) => addr,
             other => panic!("{other:?}"),
         }
     }
@@ -125,8 +125,8 @@ fn error(line: &str) -> Reply {
     Reply::One(parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap())
 }
 
-fn on_master(told: &Told) -> bool {
-    *told == Told::Attempt(MASTER.to_owned(), Role::Master)
+fn on_master(told: &Step) -> bool {
+    *told == Step::Attempt(MASTER.to_owned(), Role::Master)
 }
 
 /// Runs `test` with a read and with a write.
@@ -167,20 +167,20 @@ fn a_read_goes_from_a_dead_replica_to_the_other_one_and_then_to_the_master() {
 }
 
 #[test]
-fn where_all_have_failed_the_call_waits_and_begins_anew_until_its_deadline() {
+fn after_all_servers_failed_the_call_waits_and_starts_over_until_its_deadline() {
     let router = router();
     with_requests(|read, _| {
         let mut scene = Scene::new(&router, read, ReadFrom::ReplicaPreferred);
         for _ in 0..3 {
-            assert!(matches!(scene.next(), Told::Attempt(..)));
+            assert!(matches!(scene.next(), Step::Attempt(..)));
             scene.fails(Stage::Connect);
         }
-        assert_eq!(scene.next(), Told::Wait("topology"));
+        assert_eq!(scene.next(), Step::Wait("topology"));
         scene.call.resume(router.store.current());
-        assert!(matches!(scene.next(), Told::Attempt(..)), "nodes whose connections were killed are alive");
+        assert!(matches!(scene.next(), Step::Attempt(..)), "nodes whose connections were killed are alive");
         scene.fails(Stage::Connect);
         scene.now += DEADLINE;
-        assert_eq!(scene.next(), Told::Done(ErrorKind::Checkout), "it says what the last attempt came to");
+        assert_eq!(scene.next(), Step::Done(ErrorKind::Checkout), "it says what the last attempt came to");
     });
 }
 
@@ -192,11 +192,11 @@ fn a_refused_write_waits_for_the_next_master() {
         assert!(on_master(&scene.next()));
         let demoted = scene.record(Ok(error("READONLY You can't write against a read only replica.")));
         assert!(demoted.is_none());
-        assert_eq!(scene.next(), Told::Wait("topology"));
+        assert_eq!(scene.next(), Step::Wait("topology"));
         observe(&router, &["slave", "master", "slave"]);
-        assert_eq!(scene.next(), Told::Wait("topology"), "the picture stays as long as the call has not waited");
+        assert_eq!(scene.next(), Step::Wait("topology"), "the picture stays as long as the call has not waited");
         scene.call.resume(router.store.current());
-        assert_eq!(scene.next(), Told::Attempt("10.0.0.2:1".to_owned(), Role::Master));
+        assert_eq!(scene.next(), Step::Attempt("10.0.0.2:1".to_owned(), Role::Master));
     });
 }
 
@@ -220,9 +220,9 @@ fn an_attempt_uses_the_topology_of_the_last_wait() {
         assert!(on_master(&scene.next()));
         observe(&router, &["slave", "master", "slave"]);
         scene.fails(Stage::Connect);
-        assert_eq!(scene.next(), Told::Wait("topology"), "not the new master yet");
+        assert_eq!(scene.next(), Step::Wait("topology"), "not the new master yet");
         scene.call.resume(router.store.current());
-        assert_eq!(scene.next(), Told::Attempt("10.0.0.2:1".to_owned(), Role::Master));
+        assert_eq!(scene.next(), Step::Attempt("10.0.0.2:1".to_owned(), Role::Master));
     });
 }
 
@@ -232,27 +232,27 @@ fn the_deadline_ends_a_call_in_every_state() {
     with_requests(|read, write| {
         let mut scene = Scene::new(&router, read, ReadFrom::ReplicaPreferred);
         scene.now += DEADLINE;
-        assert_eq!(scene.next(), Told::Done(ErrorKind::Checkout), "before the first attempt");
+        assert_eq!(scene.next(), Step::Done(ErrorKind::Checkout), "before the first attempt");
 
         let mut scene = Scene::new(&router, read, ReadFrom::Replica);
         scene.replica();
         scene.fails(Stage::Sent);
         scene.now += DEADLINE;
-        assert_eq!(scene.next(), Told::Done(ErrorKind::Interrupted), "between two attempts");
+        assert_eq!(scene.next(), Step::Done(ErrorKind::Interrupted), "between two attempts");
 
         let mut scene = Scene::new(&router, write, ReadFrom::ReplicaPreferred);
         assert!(on_master(&scene.next()));
         assert!(scene.record(Ok(error("LOADING x"))).is_none());
-        assert_eq!(scene.next(), Told::Wait("topology"));
+        assert_eq!(scene.next(), Step::Wait("topology"));
         scene.call.resume(router.store.current());
         scene.now += DEADLINE;
-        assert_eq!(scene.next(), Told::Done(ErrorKind::Server), "after a wait for a master");
+        assert_eq!(scene.next(), Step::Done(ErrorKind::Server), "after a wait for a master");
 
         let mut scene = Scene::new(&router, write, ReadFrom::ReplicaPreferred);
         assert!(on_master(&scene.next()));
         assert!(scene.record(Ok(error("BUSY x"))).is_none());
         scene.now += DEADLINE - Duration::from_millis(50);
-        assert_eq!(scene.next(), Told::Done(ErrorKind::Server), "too late for another attempt of a write");
+        assert_eq!(scene.next(), Step::Done(ErrorKind::Server), "too late for another attempt of a write");
     });
 }
 
@@ -266,10 +266,10 @@ fn without_a_permit_a_fallback_read_waits_for_one() {
             scene.replica();
             scene.fails(Stage::Connect);
         }
-        assert_eq!(scene.next(), Told::Wait("permit"));
+        assert_eq!(scene.next(), Step::Wait("permit"));
         scene.call.resume(router.store.current());
         scene.now += Duration::from_millis(250);
-        assert_eq!(scene.next(), Told::Done(ErrorKind::Unavailable));
+        assert_eq!(scene.next(), Step::Done(ErrorKind::Unavailable));
     });
 }
 
@@ -281,20 +281,20 @@ fn without_retry_budget_a_read_pauses() {
         while router.budget.withdraw(|| 0, scene.now) {}
         scene.replica();
         scene.fails(Stage::Connect);
-        assert_eq!(scene.next(), Told::Wait("pause"));
+        assert_eq!(scene.next(), Step::Wait("pause"));
         scene.now += Duration::from_millis(200);
         scene.replica();
     });
 }
 
-/// Asks of a reply what this replica has not yet.
+/// Requires what this replica does not contain yet.
 struct NotYetOn(&'static str);
 
 impl Around for NotYetOn {
     type Evidence = ();
 
-    fn rank(&self, _: &Topology, server: &Assigned, _: Instant) -> Suits {
-        if server.node.addr().to_string() == self.0 { Suits::Unlikely } else { Suits::Likely }
+    fn likelihood(&self, _: &Topology, server: &Assigned, _: Instant) -> Likelihood {
+        if server.node.addr().to_string() == self.0 { Likelihood::Unlikely } else { Likelihood::Likely }
     }
 
     fn exchange(
@@ -319,19 +319,19 @@ fn a_read_passes_over_replicas_that_are_behind_and_no_retry_is_counted() {
     with_requests(|read, _| {
         let around = NotYetOn("10.0.0.2:1");
         let mut scene = Scene::new(&router, read, ReadFrom::ReplicaPreferred);
-        let other = Told::Attempt("10.0.0.3:1".to_owned(), Role::Replica);
+        let other = Step::Attempt("10.0.0.3:1".to_owned(), Role::Replica);
         assert_eq!(scene.next_around(&around), other, "it is asked after the others");
         assert!(scene.record(Err(behind())).is_none());
-        assert!(matches!(scene.next_around(&around), Told::Attempt(_, Role::Replica)), "one more replica");
+        assert!(matches!(scene.next_around(&around), Step::Attempt(_, Role::Replica)), "one more replica");
         assert!(scene.record(Err(behind())).is_none());
-        assert!(on_master(&scene.next_around(&around)), "the master has the last word");
+        assert!(on_master(&scene.next_around(&around)), "the master is asked last");
         assert!(scene.record(Ok(Reply::One(Value::Nil))).is_some_and(|end| end.is_ok()));
     });
     assert!(router.store.current().servers().iter().all(|server| !server.node.is_ejected()));
 }
 
 #[test]
-fn what_a_replica_takes_for_a_write_is_one() {
+fn a_read_that_a_replica_refuses_as_a_write_ends_the_call() {
     let router = router();
     with_requests(|read, _| {
         let mut scene = Scene::new(&router, read, ReadFrom::ReplicaPreferred);
@@ -342,7 +342,7 @@ fn what_a_replica_takes_for_a_write_is_one() {
 }
 
 #[test]
-fn what_one_replica_refuses_for_want_of_rights_is_asked_of_another_once() {
+fn a_read_refused_for_lack_of_rights_goes_to_one_other_replica() {
     let router = router();
     let refused = || error("NOPERM this user has no permissions to run the 'get' command");
     with_requests(|read, _| {
@@ -355,7 +355,7 @@ fn what_one_replica_refuses_for_want_of_rights_is_asked_of_another_once() {
 }
 
 #[test]
-fn a_call_that_must_have_a_server_asks_no_other() {
+fn a_call_bound_to_one_server_tries_no_other() {
     let router = router();
     let options = CallOptions { read_from: ReadFrom::ReplicaPreferred, deadline: DEADLINE };
     with_requests(|read, _| {
@@ -365,9 +365,9 @@ fn a_call_that_must_have_a_server_asks_no_other() {
         let mut scene = Scene { call, selected: None, now };
         assert_eq!(scene.replica(), "10.0.0.3:1");
         scene.fails(Stage::Connect);
-        assert_eq!(scene.next(), Told::Wait("topology"));
+        assert_eq!(scene.next(), Step::Wait("topology"));
         let call = Call::new(&router, read, options, Affinity::Only(&gone), now);
         let mut scene = Scene { call, selected: None, now };
-        assert_eq!(scene.next(), Told::Done(ErrorKind::Unavailable));
+        assert_eq!(scene.next(), Step::Done(ErrorKind::Unavailable));
     });
 }
