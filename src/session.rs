@@ -1,11 +1,13 @@
-//! Sessions, bounds on staleness and confirmed writes: what they add around a call.
+//! Sessions, bounds on staleness and acknowledged writes: the guarantees of a handle, and what they add to its calls.
 //!
-//! A plain call is read without this folder. What a session has seen is kept in [`Session`]; a call that asks for something
-//! goes through [`SessionCall`], which implements the one hook of [`call`](crate::call).
+//! A call without guarantees does not enter this folder. One with guarantees is a [`SessionCall`], which implements the one hook
+//! of [`call`](crate::call): a *requirement* says what the reply has to contain, an *evidence request* is sent along, the reply
+//! brings the *evidence*, and *verification* compares both. [`Session`] keeps what a session has written and read.
 
 mod around;
 mod evidence_request;
 mod fence_request;
+mod guarantees;
 mod info_request;
 mod loss;
 mod message;
@@ -14,9 +16,10 @@ mod state;
 mod token;
 mod verification;
 
-pub(crate) use self::around::{Asked, Confirmation, SessionAround, SessionCall};
+pub(crate) use self::around::{SessionAround, SessionCall};
+pub(crate) use self::guarantees::{Acknowledgement, Guarantees};
 pub use self::mode::SessionMode;
 pub(crate) use self::state::Session;
-pub(crate) use self::token::Seen;
+pub(crate) use self::token::Watermark;
 pub use self::token::{ParseTokenError, Token};
 pub(crate) use self::verification::SHORTEST_BOUND;

@@ -1,117 +1,97 @@
-//! What sessions, bounds on staleness and confirmations add around a call.
+//! What the guarantees of a handle add to one call: the evidence request, and the verification of the reply.
+//!
+//! It implements the hook [`Around`]. Which bytes are sent is decided in the request files beside it, what the evidence proves
+//! in [`verification`](super::verification).
 
 use std::cell::{Cell, OnceCell};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use redis::Value;
 
-use super::evidence_request::{EvidenceRequest, Shown};
-use super::fence_request::{FenceEvidence, FenceRequest, is_fence, touch};
-use super::info_request::{Confirmed, Form, InfoRequest};
+use super::evidence_request::{EvidenceRequest, ReplyEvidence};
+use super::fence_request::{FenceEvidence, FenceRequest, is_fence_key, renewal};
+use super::guarantees::{Acknowledgement, Guarantees};
+use super::info_request::{Acknowledged, Form, InfoRequest};
 use super::message::{Answer, loss_error};
 use super::mode::SessionMode;
-use super::state::{Kind, Raise, Requirement, Session};
-use super::token::Seen;
+use super::state::{Raise, Requirement, Session, WriteKind};
+use super::token::Watermark;
 use super::verification::Verification;
 use crate::call::{Around, CallOptions, Pinned, Router, Served, Stop, Unpacked, run};
 use crate::classification::{Block, Classification, Request, TransactionStep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::replication::Role;
 use crate::retry::{Fault, Reply, is_answer};
-use crate::selection::{Affinity, ReadFrom, Suits};
+use crate::selection::{Affinity, Likelihood, ReadFrom};
 use crate::topology::{Assigned, Hint, Topology};
 
-/// What a handle asks of its calls, beside a reply.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Asked {
-    pub(crate) max_staleness: Option<Duration>,
-    pub(crate) confirmation: Option<Confirmation>,
-    pub(crate) session: Option<Arc<Session>>,
-}
-
-/// A write waits for so many replicas to confirm it, for so long.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Confirmation {
-    pub(crate) replicas: u32,
-    pub(crate) limit: Duration,
-}
-
-/// One call of a handle that asks for something.
+/// One call of a handle with guarantees.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionCall<'a> {
     pub(crate) router: &'a Router,
     pub(crate) options: CallOptions,
-    pub(crate) asked: &'a Asked,
-    /// What the beginning of a scan had to contain, which goes on with this call.
-    pub(crate) began_at: Option<Seen>,
+    pub(crate) guarantees: &'a Guarantees,
+    /// For a later page of a scan: the watermark that its first page had to contain.
+    pub(crate) began_at: Option<Watermark>,
 }
 
-/// What is added around one request, and what its reply has to prove.
+/// The evidence request of one call, and what its reply has to prove.
 #[derive(Debug)]
 pub(crate) struct SessionAround<'a> {
     request: &'a Request<'a>,
-    form: Option<EvidenceRequest>,
-    /// For servers that refuse a transaction around a read; made when it is needed.
-    form_without_transaction: OnceCell<Option<EvidenceRequest>>,
-    raising: Option<Raising<'a>>,
+    evidence_request: Option<EvidenceRequest>,
+    /// The same for servers that refuse the transaction around a request; made when it is needed.
+    without_transaction: OnceCell<Option<EvidenceRequest>>,
+    pending_raise: Option<PendingRaise<'a>>,
     verification: Option<Verification<'a>>,
-    /// Why only the master can serve this read, where that is so.
+    /// Why only the master can serve this read; `None`: replicas can too.
     why_master: Option<&'static str>,
-    /// So many replicas are to confirm a write.
+    /// How many replicas have to acknowledge a write.
     replicas: u32,
 }
 
-/// A write that raises its session's fence. Once it is over, the session counts on it no more.
+/// A write that raises its session's fence. Dropping it ends the write.
 #[derive(Debug)]
-struct Raising<'a> {
+struct PendingRaise<'a> {
     session: &'a Session,
     raise: Raise,
-    /// The fence was raised without the write: the same number never stands for a second attempt.
+    /// The fence was raised, but the write refused: another attempt must not raise it by the same amount.
     is_spent: Cell<bool>,
 }
 
-impl Drop for Raising<'_> {
+impl Drop for PendingRaise<'_> {
     fn drop(&mut self) {
         self.session.cancel(self.raise);
     }
 }
 
-impl Asked {
-    /// Records that something was written whose place in the history is not known yet.
-    pub(crate) fn doubt(&self) {
-        if let Some(session) = &self.session {
-            session.doubt();
-        }
-    }
-}
-
 impl<'a> SessionCall<'a> {
-    /// Routes a request. Returns also what the reply had to contain.
+    /// Routes a request. Also returns the watermark that the reply had to contain.
     pub(crate) fn run(
         self,
         request: &Request<'_>,
         affinity: Affinity<'_>,
-    ) -> std::result::Result<(Served, Option<Seen>), Stop> {
-        let options = self.keep_fence(request);
+    ) -> std::result::Result<(Served, Option<Watermark>), Stop> {
+        let options = self.renew_fence(request);
         let around = self.around(request, false).map_err(Stop::Error)?;
         let served = run(self.router, request, options, affinity, &around)?;
-        Ok((served, around.seen()))
+        Ok((served, around.watermark()))
     }
 
-    /// Runs a request on a pinned connection: an `EXEC` would end what is watched there.
-    pub(crate) fn run_pinned(self, pinned: &mut Pinned, request: &Request<'_>) -> Result<(Reply, Option<Seen>)> {
+    /// Runs a request on a pinned connection, without a transaction of its own: `EXEC` would end a `WATCH` there.
+    pub(crate) fn run_pinned(self, pinned: &mut Pinned, request: &Request<'_>) -> Result<(Reply, Option<Watermark>)> {
         let around = self.around(request, true)?;
         let reply = pinned.run(self.router, request, self.options, &around)?;
-        Ok((reply, around.seen()))
+        Ok((reply, around.watermark()))
     }
 
+    /// Returns the evidence request and the verification for a request, or the error that it cannot be served.
     fn around<'r>(&self, request: &'r Request<'r>, is_pinned: bool) -> Result<SessionAround<'r>>
     where
         'a: 'r,
     {
         let is_read = request.is_read();
-        let session = self.asked.session.as_deref();
+        let session = self.guarantees.session.as_deref();
         if is_read && let Some(loss) = session.and_then(Session::take_loss) {
             return Err(loss_error(loss));
         }
@@ -119,82 +99,84 @@ impl<'a> SessionCall<'a> {
         if let Some(why) = around.why_master
             && self.options.read_from == ReadFrom::Replica
         {
-            let text = format!("{request} is to be read from replicas, and {why}");
+            let text = format!("replicas only (read from Replica) cannot serve {request}: {why}");
             return Err(Error::new(ErrorKind::Unavailable, text));
         }
-        // Of what is neither read nor written on its own, nothing has to be proven.
+        // A command such as PING, on its own, neither reads nor writes data: nothing has to be proven.
         let is_alone = request.class == Classification::Master && request.is_single();
         let writes = !is_read && (!is_alone || request.step() == Some(TransactionStep::Exec));
-        let confirmation = self.asked.confirmation.filter(|asked| writes && asked.replicas > 0);
+        let acknowledgement =
+            self.guarantees.acknowledgement.filter(|acknowledgement| writes && acknowledgement.replicas > 0);
         let fence = session.filter(|session| session.mode() == SessionMode::Fence);
-        let checks_staleness = self.asked.max_staleness.is_some() && is_read;
-        around.form = match fence {
-            Some(session) if is_read || writes => around.fence_form(session, is_pinned, confirmation),
+        let checks_staleness = self.guarantees.max_staleness.is_some() && is_read;
+        around.evidence_request = match fence {
+            Some(session) if is_read || writes => around.fence_request(session, is_pinned, acknowledgement),
             Some(_) => None,
             None => {
                 let checks = checks_staleness || (session.is_some() && (is_read || writes));
-                info_form(request, checks, is_pinned, confirmation)
+                info_request(request, checks, is_pinned, acknowledgement)
             }
         };
         let goes_unfenced = fence.is_some() && writes;
-        let checks = goes_unfenced || (around.form.is_some() && (session.is_some() || checks_staleness));
+        let checks = goes_unfenced || (around.evidence_request.is_some() && (session.is_some() || checks_staleness));
         if !checks {
             around.verification = None;
         }
-        let raise = around.form.as_ref().and_then(EvidenceRequest::raise).zip(session);
-        around.raising = raise.map(|(raise, session)| Raising { session, raise, is_spent: Cell::new(false) });
-        around.replicas = confirmation.map_or(0, |confirmation| confirmation.replicas);
+        let raise = around.evidence_request.as_ref().and_then(EvidenceRequest::raise).zip(session);
+        around.pending_raise =
+            raise.map(|(raise, session)| PendingRaise { session, raise, is_spent: Cell::new(false) });
+        around.replicas = acknowledgement.map_or(0, |acknowledgement| acknowledgement.replicas);
         Ok(around)
     }
 
-    /// Has what was seen stand behind a fence that is young and proves it on replicas: if there is none, by a write that does
-    /// nothing else. If that fails, a later call tries again. Returns the options of the read, with the time that is left.
-    fn keep_fence(&self, request: &Request<'_>) -> CallOptions {
-        let session = self.asked.session.as_deref().filter(|session| session.mode() == SessionMode::Fence);
+    /// Renews the session's fence before a read, if that is due; if it fails, a later call tries again. Returns the options of
+    /// the read, with the time that is left.
+    fn renew_fence(&self, request: &Request<'_>) -> CallOptions {
+        let session = self.guarantees.session.as_deref().filter(|session| session.mode() == SessionMode::Fence);
         let Some(session) = session.filter(|_| request.is_read()) else { return self.options };
         let began = Instant::now();
-        let Some(name) = session.wants_fence(began) else { return self.options };
-        let packed = touch(name).get_packed_command();
+        let Some(name) = session.due_renewal(began) else { return self.options };
+        let packed = renewal(name).get_packed_command();
         if let Ok(request) = Request::command(&packed, &self.router.classifier) {
-            // A part of the time that the read has, and no waiting for replicas.
+            // It gets a quarter of the read's time, and does not wait for replicas.
             let options = CallOptions { deadline: self.options.deadline / 4, ..self.options };
-            let asked = Asked { confirmation: None, ..self.asked.clone() };
-            let _ = SessionCall { options, asked: &asked, began_at: None, ..*self }.run(&request, Affinity::Any);
+            let guarantees = &Guarantees { acknowledgement: None, ..self.guarantees.clone() };
+            let _ = SessionCall { options, guarantees, began_at: None, ..*self }.run(&request, Affinity::Any);
         }
         self.options.since(began)
     }
 }
 
-/// Asks the server by `INFO` how much it contains, and has the write confirmed.
-fn info_form(
+/// Returns the request for evidence by `INFO`, and for the acknowledgement of a write.
+fn info_request(
     request: &Request<'_>,
     checks: bool,
     is_pinned: bool,
-    confirmation: Option<Confirmation>,
+    acknowledgement: Option<Acknowledgement>,
 ) -> Option<EvidenceRequest> {
     let form = match (checks, request.is_read()) {
-        (false, _) => Form::Bare,
-        // Inside a transaction it would not block.
-        (true, true) if !request.blocks() && request.is_single() && !is_pinned => Form::Within,
-        (true, true) if !request.blocks() => Form::Around,
-        (true, _) => Form::Behind,
+        (false, _) => Form::WithoutInfo,
+        // A blocking read would not block inside a transaction.
+        (true, true) if !request.blocks() && request.is_single() && !is_pinned => Form::InTransaction,
+        (true, true) if !request.blocks() => Form::Between,
+        (true, _) => Form::InfoAfter,
     };
-    let asked = confirmation.map(|asked| (asked.replicas, asked.limit));
-    (checks || asked.is_some()).then(|| EvidenceRequest::Info(InfoRequest::new(request, form, asked)))
+    let has_any = checks || acknowledgement.is_some();
+    has_any.then(|| EvidenceRequest::Info(InfoRequest::new(request, form, acknowledgement)))
 }
 
 impl<'a> SessionAround<'a> {
-    /// Returns what the reply to a call that begins now has to prove; nothing is added to the request yet.
+    /// Returns what the reply to a call that begins now has to prove, still without an evidence request.
     pub(crate) fn of(call: &SessionCall<'a>, request: &'a Request<'a>) -> Self {
-        let session = call.asked.session.as_deref();
-        let staleness = call.asked.max_staleness.filter(|_| request.is_read());
+        let session = call.guarantees.session.as_deref();
+        let staleness = call.guarantees.max_staleness.filter(|_| request.is_read());
         let mut requirement = session.map(Session::requirement).unwrap_or_default();
         let is_fenced = session.is_some_and(|session| session.mode() == SessionMode::Fence);
-        // No fence says how old what is behind it may be.
+        // A fence does not show how old data is.
         requirement.needs_master |= is_fenced && staleness.is_some();
         match (session.filter(|_| is_fenced), call.began_at) {
-            (Some(session), Some(seen)) => requirement.begin_at(session, seen),
-            (None, Some(seen)) => requirement.seen = seen,
+            (Some(session), Some(watermark)) => requirement.begin_at(session, watermark),
+            (None, Some(watermark)) => requirement.watermark = watermark,
             (_, None) => {}
         }
         let store = &*call.router.store;
@@ -203,111 +185,116 @@ impl<'a> SessionAround<'a> {
         let why_master = if checks { verification.why_master(request) } else { None };
         Self {
             request,
-            form: None,
-            form_without_transaction: OnceCell::new(),
-            raising: None,
+            evidence_request: None,
+            without_transaction: OnceCell::new(),
+            pending_raise: None,
             verification: Some(verification).filter(|_| checks || session.is_some()),
             why_master,
             replicas: 0,
         }
     }
 
-    /// Puts a request behind the session's fence, or has it raise that.
-    fn fence_form(
+    /// Returns the request for evidence by a fence: a read reads its counter, a write raises it.
+    fn fence_request(
         &self,
         session: &Session,
         is_pinned: bool,
-        confirmation: Option<Confirmation>,
+        acknowledgement: Option<Acknowledgement>,
     ) -> Option<EvidenceRequest> {
         let request = self.request;
         if request.is_read() {
             let requirement = self.requirement();
-            let reads = requirement.seen.fence().is_some() || requirement.open.is_some() || requirement.needs_master;
-            return reads.then(|| EvidenceRequest::Fence(FenceRequest::read(request, &requirement, is_pinned)));
+            let needs_proof =
+                requirement.watermark.fence().is_some() || requirement.second.is_some() || requirement.needs_master;
+            return needs_proof.then(|| EvidenceRequest::Fence(FenceRequest::read(request, &requirement, is_pinned)));
         }
         let is_transaction = (request.is_single() && !request.blocks()) || request.is_transaction();
         let kind = match request.key {
-            Some(key) if is_fence(key) => Kind::Touch,
-            _ if is_pinned || !is_transaction => Kind::Split,
-            _ => Kind::Whole,
+            Some(key) if is_fence_key(key) => WriteKind::Renewal,
+            _ if is_pinned || !is_transaction => WriteKind::Stepwise,
+            _ => WriteKind::Atomic,
         };
         let raise = session.raise(Instant::now(), rand::random(), rand::random(), kind)?;
         let fenced = FenceRequest::write(request, raise, is_pinned);
-        Some(EvidenceRequest::Fence(match confirmation {
-            Some(asked) => fenced.confirmed_by(asked.replicas, asked.limit),
+        Some(EvidenceRequest::Fence(match acknowledgement {
+            Some(acknowledgement) => fenced.acknowledged_by(acknowledgement),
             None => fenced,
         }))
     }
 
-    /// Returns the form in which the request is sent to this server.
+    /// Returns the evidence request for this server.
     #[inline]
-    fn form(&self, server: &Assigned, now: Instant) -> Option<&EvidenceRequest> {
-        let form = self.form.as_ref().filter(|_| !self.is_spent())?;
-        let plain = if server.refused.transactions(now) { self.without_transaction(form) } else { None };
-        plain.or(Some(form))
+    fn evidence_request(&self, server: &Assigned, now: Instant) -> Option<&EvidenceRequest> {
+        let usual = self.evidence_request.as_ref().filter(|_| !self.is_spent())?;
+        let other = if server.refused.transactions(now) { self.without_transaction(usual) } else { None };
+        other.or(Some(usual))
     }
 
+    /// Returns the evidence request without a transaction, if the usual one has one.
     #[cold]
-    fn without_transaction(&self, form: &EvidenceRequest) -> Option<&EvidenceRequest> {
-        let plain = || form.without_transaction(self.request, &self.requirement());
-        self.form_without_transaction.get_or_init(plain).as_ref()
+    fn without_transaction(&self, usual: &EvidenceRequest) -> Option<&EvidenceRequest> {
+        let other = || usual.without_transaction(self.request, &self.requirement());
+        self.without_transaction.get_or_init(other).as_ref()
     }
 
     fn is_spent(&self) -> bool {
-        self.raising.as_ref().is_some_and(|raising| raising.is_spent.get())
+        self.pending_raise.as_ref().is_some_and(|pending_raise| pending_raise.is_spent.get())
     }
 
     fn requirement(&self) -> Requirement {
         self.verification.as_ref().map(|verification| verification.requirement).unwrap_or_default()
     }
 
-    /// Returns what the reply has to contain.
-    fn seen(&self) -> Option<Seen> {
-        self.verification.as_ref().map(|verification| verification.requirement.seen)
+    /// Returns the watermark that the reply has to contain.
+    fn watermark(&self) -> Option<Watermark> {
+        self.verification.as_ref().map(|verification| verification.requirement.watermark)
     }
 
-    /// Returns whether a fence is to prove it, and the servers are of a kind whose replicas it does not prove.
-    fn has_no_order(&self, topology: &Topology) -> bool {
-        matches!(self.form, Some(EvidenceRequest::Fence(_)))
+    /// Returns whether the evidence is a fence, and the servers' replicas do not apply writes in order, so that it proves nothing.
+    fn has_unordered_replicas(&self, topology: &Topology) -> bool {
+        matches!(self.evidence_request, Some(EvidenceRequest::Fence(_)))
             && topology.servers().iter().any(|server| server.refused.fences())
     }
 
-    /// Returns what a server should contain, so that it is likely to prove the reply.
+    /// Returns what a server should contain to be likely to prove the reply.
     #[inline]
     fn hint(&self, now: Instant) -> Hint {
         let verification = self.verification.as_ref().filter(|_| self.request.is_read());
         verification.map_or(Hint::None, |verification| verification.hint(now))
     }
 
-    /// Takes what a server said beside a reply into account.
-    fn verify_evidence(&self, answer: Answer<'_>, reply: &Reply, shown: Shown) -> Result<(), Fault> {
+    /// Verifies the evidence of a reply.
+    fn verify_evidence(&self, answer: Answer<'_>, reply: &Reply, evidence: ReplyEvidence) -> Result<(), Fault> {
         if is_answer(answer.request, reply) {
             let verification = self.verification.as_ref();
-            return verification.map_or(Ok(()), |verification| verification.verify(answer, shown));
+            return verification.map_or(Ok(()), |verification| verification.verify(answer, evidence));
         }
-        // Nothing was executed: there is nothing to prove. But the fence may have been raised.
-        if let (Some(verification), Some(raising), Shown::Fence(FenceEvidence::Raised { .. })) =
-            (&self.verification, &self.raising, &shown)
+        // The request was not executed, so there is nothing to prove; but the fence may have been raised.
+        if let (Some(verification), Some(pending_raise), ReplyEvidence::Fence(FenceEvidence::Raised { .. })) =
+            (&self.verification, &self.pending_raise, &evidence)
         {
-            raising.is_spent.set(true);
-            verification.verify(answer, shown)?;
+            pending_raise.is_spent.set(true);
+            verification.verify(answer, evidence)?;
         }
         Ok(())
     }
 }
 
 impl Around for SessionAround<'_> {
-    type Evidence = (Shown, Option<Confirmed>);
+    type Evidence = (ReplyEvidence, Option<Acknowledged>);
 
     #[inline]
-    fn rank(&self, topology: &Topology, server: &Assigned, now: Instant) -> Suits {
+    fn likelihood(&self, topology: &Topology, server: &Assigned, now: Instant) -> Likelihood {
         let is_replica = || server.assigned_role == Role::Replica;
-        if self.request.is_read() && is_replica() && (self.why_master.is_some() || self.has_no_order(topology)) {
-            Suits::Unable
+        if self.request.is_read()
+            && is_replica()
+            && (self.why_master.is_some() || self.has_unordered_replicas(topology))
+        {
+            Likelihood::Impossible
         } else if server.progress.may_have(self.hint(now), now) {
-            Suits::Likely
+            Likelihood::Likely
         } else {
-            Suits::Unlikely
+            Likelihood::Unlikely
         }
     }
 
@@ -319,15 +306,15 @@ impl Around for SessionAround<'_> {
         now: Instant,
         send: impl FnOnce(&Request<'_>) -> Result<Reply, Fault>,
     ) -> (Block, Result<Unpacked<Self::Evidence>, Fault>) {
-        match self.form(server, now) {
+        match self.evidence_request(server, now) {
             None => {
                 let plain =
-                    |reply| Unpacked { reply, evidence: (Shown::Nothing, None), is_refused_in_this_form: false };
+                    |reply| Unpacked { reply, evidence: (ReplyEvidence::Nothing, None), is_transaction_refused: false };
                 (request.block, send(request).map(plain))
             }
-            Some(form) => {
-                let packed = form.packed(request);
-                (packed.block, send(&packed).map(|reply| form.unpack(request, reply)))
+            Some(evidence_request) => {
+                let packed = evidence_request.packed(request);
+                (packed.block, send(&packed).map(|reply| evidence_request.unpack(request, reply)))
             }
         }
     }
@@ -339,16 +326,18 @@ impl Around for SessionAround<'_> {
         server: &Assigned,
         unpacked: Unpacked<Self::Evidence>,
     ) -> Result<Reply, Fault> {
-        let Unpacked { reply, evidence: (shown, confirmed), is_refused_in_this_form } = unpacked;
+        let Unpacked { reply, evidence: (evidence, acknowledged), is_transaction_refused } = unpacked;
         let answer = Answer { server, request };
-        if is_refused_in_this_form {
-            return Err(answer.respell());
+        if is_transaction_refused {
+            return Err(answer.transaction_refused());
         }
-        self.verify_evidence(answer, &reply, shown)?;
-        match confirmed {
+        self.verify_evidence(answer, &reply, evidence)?;
+        match acknowledged {
             _ if reply.has_error() || !is_answer(request, &reply) || is_void(request, &reply) => Ok(reply),
-            Some(Ok(confirmed)) if confirmed < self.replicas => Err(answer.unacknowledged(confirmed, self.replicas)),
-            Some(Err(refusal)) => Err(answer.unconfirmed(refusal)),
+            Some(Ok(acknowledged)) if acknowledged < self.replicas => {
+                Err(answer.unacknowledged(acknowledged, self.replicas))
+            }
+            Some(Err(refusal)) => Err(answer.wait_refused(refusal)),
             _ => Ok(reply),
         }
     }
@@ -358,9 +347,11 @@ impl Around for SessionAround<'_> {
             return;
         }
         let session = self.verification.as_ref().and_then(|verification| verification.session);
-        match (&self.raising, session) {
-            (Some(raising), _) if !raising.is_spent.get() => raising.session.lose(raising.raise),
-            (_, Some(session)) => session.doubt(),
+        match (&self.pending_raise, session) {
+            (Some(pending_raise), _) if !pending_raise.is_spent.get() => {
+                pending_raise.session.record_lost_reply(pending_raise.raise)
+            }
+            (_, Some(session)) => session.record_doubt(),
             (_, None) => {}
         }
     }
@@ -370,7 +361,7 @@ impl Around for SessionAround<'_> {
     }
 }
 
-/// Returns whether a transaction was not executed, because something watched had changed.
+/// Returns whether a transaction was not executed because a watched key had changed.
 fn is_void(request: &Request<'_>, reply: &Reply) -> bool {
     match reply {
         Reply::One(value) => request.step() == Some(TransactionStep::Exec) && *value == Value::Nil,

@@ -1,29 +1,31 @@
-//! A request with what proves its reply: `INFO`, or the counter of a fence.
+//! Evidence requests: a request together with `INFO`, or with the counter of a fence.
+//!
+//! The two kinds are in [`info_request`](super::info_request) and [`fence_request`](super::fence_request).
 
 use super::fence_request::{FenceEvidence, FenceRequest, UnpackedFence};
-use super::info_request::{Confirmed, InfoEvidence, InfoRequest, UnpackedInfo};
+use super::info_request::{Acknowledged, InfoEvidence, InfoRequest, UnpackedInfo};
 use super::state::{Raise, Requirement};
 use crate::call::Unpacked;
 use crate::classification::Request;
 use crate::retry::Reply;
 
-/// A request with what proves its reply.
+/// A request together with what is sent along to prove its reply.
 #[derive(Debug)]
 pub(super) enum EvidenceRequest {
     Info(InfoRequest),
     Fence(FenceRequest),
 }
 
-/// What a server said beside its reply.
+/// The evidence that came with a reply.
 #[derive(Debug)]
-pub(crate) enum Shown {
+pub(crate) enum ReplyEvidence {
     Nothing,
     Info { before: Option<InfoEvidence>, after: Option<InfoEvidence> },
     Fence(FenceEvidence),
 }
 
 impl EvidenceRequest {
-    /// Returns the form without a transaction, if this one has one.
+    /// Returns the same request without its transaction, if it has one.
     pub(super) fn without_transaction(&self, request: &Request<'_>, requirement: &Requirement) -> Option<Self> {
         Some(match self {
             Self::Info(info) => Self::Info(info.without_transaction(request)?),
@@ -31,7 +33,7 @@ impl EvidenceRequest {
         })
     }
 
-    /// How the session's fence is raised, if it is.
+    /// Returns how the request raises the session's fence, if it does.
     pub(super) fn raise(&self) -> Option<Raise> {
         match self {
             Self::Info(_) => None,
@@ -39,6 +41,7 @@ impl EvidenceRequest {
         }
     }
 
+    /// Returns the request as it is sent.
     pub(super) fn packed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
         match self {
             Self::Info(info) => info.packed(request),
@@ -46,20 +49,24 @@ impl EvidenceRequest {
         }
     }
 
-    /// Takes what proves a reply out of the replies.
-    pub(super) fn unpack(&self, request: &Request<'_>, reply: Reply) -> Unpacked<(Shown, Option<Confirmed>)> {
-        let (reply, shown, confirmed, is_refused_in_this_form) = match self {
+    /// Separates the evidence from the reply.
+    pub(super) fn unpack(
+        &self,
+        request: &Request<'_>,
+        reply: Reply,
+    ) -> Unpacked<(ReplyEvidence, Option<Acknowledged>)> {
+        let (reply, evidence, acknowledged, is_transaction_refused) = match self {
             Self::Info(info) => {
-                let UnpackedInfo { reply, before, after, confirmed, is_refused_in_this_form } =
+                let UnpackedInfo { reply, before, after, acknowledged, is_transaction_refused } =
                     info.unpack(request, reply);
-                (reply, Shown::Info { before, after }, confirmed, is_refused_in_this_form)
+                (reply, ReplyEvidence::Info { before, after }, acknowledged, is_transaction_refused)
             }
             Self::Fence(fence) => {
-                let UnpackedFence { reply, evidence, confirmed, is_refused_in_this_form } =
+                let UnpackedFence { reply, evidence, acknowledged, is_transaction_refused } =
                     fence.unpack(request, reply);
-                (reply, Shown::Fence(evidence), confirmed, is_refused_in_this_form)
+                (reply, ReplyEvidence::Fence(evidence), acknowledged, is_transaction_refused)
             }
         };
-        Unpacked { reply, evidence: (shown, confirmed), is_refused_in_this_form }
+        Unpacked { reply, evidence: (evidence, acknowledged), is_transaction_refused }
     }
 }

@@ -1,9 +1,11 @@
-//! How a request is sent so that its reply proves something, and how the reply is unwrapped.
-
-use std::time::Duration;
+//! Evidence by `INFO`: how a request is sent together with `INFO replication`, and how their replies are separated.
+//!
+//! What the evidence proves is decided in [`verification`](super::verification). `WAIT`, for the acknowledgement of a write, is
+//! added here too.
 
 use redis::{ServerError, Value};
 
+use super::guarantees::Acknowledgement;
 use crate::classification::{Block, Replies, Request};
 use crate::replication::Evidence;
 use crate::retry::{Refusal, Reply};
@@ -12,129 +14,129 @@ pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 pub(super) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 
-/// A request with questions around it, in one piece: sent by one write, on one connection.
+/// A request with the commands that ask for evidence, sent by one write, on one connection.
 #[derive(Debug)]
 pub(super) struct InfoRequest {
     bytes: Vec<u8>,
     form: Form,
-    /// The longest wait for replicas to confirm a write.
-    wait: Option<Duration>,
+    wait: Option<Acknowledgement>,
 }
 
-/// Where the server is asked how far it is.
+/// Where `INFO` is sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Form {
     /// Not at all.
-    Bare,
-    /// `MULTI`, `INFO`, the read, `EXEC`: value and account are of the same moment.
-    Within,
-    /// `INFO`, the reads, `INFO`: in a transaction they would hold up the server, and one bad command would spoil all.
-    Around,
-    /// The request, `INFO`: a write is contained in what comes after it.
-    Behind,
+    WithoutInfo,
+    /// `MULTI`, `INFO`, the read, `EXEC`: value and evidence are of the same moment.
+    InTransaction,
+    /// `INFO`, the reads, `INFO`: a transaction would hold up the server, and one bad command would fail all of it.
+    Between,
+    /// The request, `INFO`: the offset after a write covers the write.
+    InfoAfter,
 }
 
-/// What a server says of itself beside its reply; an error, if it does not.
+/// What a server reports of itself beside its reply.
 pub(crate) type InfoEvidence = Result<Evidence, NoEvidence>;
 
-/// The server does not say how far it is.
+/// The server does not report its position.
 #[derive(Debug, Default)]
 pub(crate) struct NoEvidence {
-    /// Its own words, if it refused.
+    /// The server's error, if it refused.
     pub(super) refusal: Option<ServerError>,
 }
 
-/// A reply, unwrapped.
+/// A reply, separated from what was added to the request.
 #[derive(Debug)]
 pub(super) struct UnpackedInfo {
     pub(super) reply: Reply,
-    /// The server's account before the reply, or of the same moment. `None`: it was not asked, or nothing was executed.
+    /// The evidence before the reply, or of the same moment. `None`: none was requested, or nothing was executed.
     pub(super) before: Option<InfoEvidence>,
+    /// The evidence after the reply.
     pub(super) after: Option<InfoEvidence>,
-    /// How many replicas confirmed it.
-    pub(super) confirmed: Option<Confirmed>,
-    /// The transaction around the read was refused, and the read with it.
-    pub(super) is_refused_in_this_form: bool,
+    /// How many replicas acknowledged the write.
+    pub(super) acknowledged: Option<Acknowledged>,
+    /// The server refused the transaction around the read, and so the read.
+    pub(super) is_transaction_refused: bool,
 }
 
-/// How many replicas confirmed a write; an error, if the server refused to wait for them.
-pub(crate) type Confirmed = Result<u32, ServerError>;
+/// How many replicas acknowledged a write, or the error of a server that refused `WAIT`.
+pub(crate) type Acknowledged = Result<u32, ServerError>;
 
 impl InfoRequest {
-    /// `replicas`: so many are to confirm the write, within that time.
-    pub(super) fn new(request: &Request<'_>, form: Form, replicas: Option<(u32, Duration)>) -> Self {
+    /// Adds `INFO` to a request, and `WAIT` for an acknowledgement.
+    pub(super) fn new(request: &Request<'_>, form: Form, wait: Option<Acknowledgement>) -> Self {
         let mut bytes = Vec::with_capacity(request.bytes.len() + 2 * INFO.len() + MULTI.len() + EXEC.len() + 48);
         let (before, after): (&[&[u8]], &[&[u8]]) = match form {
-            Form::Bare => (&[], &[]),
-            Form::Within => (&[MULTI, INFO], &[EXEC]),
-            Form::Around => (&[INFO], &[INFO]),
-            // Before any WAIT: after it, the offset would contain what others wrote meanwhile.
-            Form::Behind => (&[], &[INFO]),
+            Form::WithoutInfo => (&[], &[]),
+            Form::InTransaction => (&[MULTI, INFO], &[EXEC]),
+            Form::Between => (&[INFO], &[INFO]),
+            // Before WAIT: after it, the offset would cover what others wrote meanwhile.
+            Form::InfoAfter => (&[], &[INFO]),
         };
         before.iter().for_each(|part| bytes.extend_from_slice(part));
         bytes.extend_from_slice(request.bytes);
         after.iter().for_each(|part| bytes.extend_from_slice(part));
-        if let Some((count, limit)) = replicas {
-            append_wait(&mut bytes, count, limit);
+        if let Some(acknowledgement) = wait {
+            append_wait(&mut bytes, acknowledgement);
         }
-        Self { bytes, form, wait: replicas.map(|(_, limit)| limit) }
+        Self { bytes, form, wait }
     }
 
-    /// Returns the form without a transaction, if this one has one.
+    /// Returns the same request without its transaction, if it has one.
     pub(super) fn without_transaction(&self, request: &Request<'_>) -> Option<Self> {
-        (self.form == Form::Within).then(|| Self::new(request, Form::Around, None))
+        (self.form == Form::InTransaction).then(|| Self::new(request, Form::Between, None))
     }
 
-    /// The request as it is sent.
+    /// Returns the request as it is sent.
     pub(super) fn packed<'b>(&'b self, request: &Request<'b>) -> Request<'b> {
-        let questions = match self.form {
-            Form::Bare => 0,
-            Form::Behind => 1,
-            Form::Around => 2,
-            Form::Within => 3,
+        let added = match self.form {
+            Form::WithoutInfo => 0,
+            Form::InfoAfter => 1,
+            Form::Between => 2,
+            Form::InTransaction => 3,
         };
-        let kept = request.reply_count() + questions + usize::from(self.wait.is_some());
-        let block = self.wait.map_or(Block::No, Block::bounded);
+        let kept = request.reply_count() + added + usize::from(self.wait.is_some());
+        let block = self.wait.map_or(Block::No, |wait| Block::bounded(wait.limit));
         request.within(&self.bytes, kept, block)
     }
 
-    /// Takes the replies to the questions out.
+    /// Separates the replies to what was added from those to the request.
     pub(super) fn unpack(&self, request: &Request<'_>, reply: Reply) -> UnpackedInfo {
         let mut values = match reply {
             Reply::One(value) => vec![value],
             Reply::Many { kept, .. } => kept,
         };
-        let confirmed = if self.wait.is_some() { values.pop().map(count_of) } else { None };
+        let acknowledged = if self.wait.is_some() { values.pop().map(count_of) } else { None };
         let (mut before, mut after) = (None, None);
         match self.form {
-            Form::Bare => {}
-            Form::Behind => after = values.pop().map(account),
-            Form::Around => {
-                after = values.pop().map(account);
-                before = if values.is_empty() { None } else { Some(account(values.remove(0))) };
+            Form::WithoutInfo => {}
+            Form::InfoAfter => after = values.pop().map(evidence_of),
+            Form::Between => {
+                after = values.pop().map(evidence_of);
+                before = if values.is_empty() { None } else { Some(evidence_of(values.remove(0))) };
             }
-            Form::Within => {
-                let is_refused_in_this_form = refuses_transaction(&values);
-                let (value, before) = unfold(values);
-                return UnpackedInfo { reply: Reply::One(value), before, after, confirmed, is_refused_in_this_form };
+            Form::InTransaction => {
+                let is_transaction_refused = refuses_transaction(&values);
+                let (value, before) = split_transaction(values);
+                return UnpackedInfo { reply: Reply::One(value), before, after, acknowledged, is_transaction_refused };
             }
         }
-        UnpackedInfo { reply: fold(request, values), before, after, confirmed, is_refused_in_this_form: false }
+        UnpackedInfo { reply: reply_of(request, values), before, after, acknowledged, is_transaction_refused: false }
     }
 }
 
-/// Has the server wait until so many replicas have what was written on this connection.
-pub(super) fn append_wait(bytes: &mut Vec<u8>, replicas: u32, limit: Duration) {
-    let millis = match Block::bounded(limit) {
+/// Appends `WAIT`: the server waits until that many replicas have what was written on this connection.
+pub(super) fn append_wait(bytes: &mut Vec<u8>, acknowledgement: Acknowledgement) {
+    let millis = match Block::bounded(acknowledgement.limit) {
         Block::For(limit) => (limit.as_micros().div_ceil(1000)).max(1),
-        // That is how a server says it.
+        // 0 means for ever.
         Block::Forever | Block::No => 0,
     };
-    redis::cmd("WAIT").arg(replicas).arg(millis.to_string()).write_packed_command(bytes);
+    redis::cmd("WAIT").arg(acknowledgement.replicas).arg(millis.to_string()).write_packed_command(bytes);
 }
 
-/// Makes of the replies to a request what it would have got without an info_request.
-pub(super) fn fold(request: &Request<'_>, mut values: Vec<Value>) -> Reply {
+/// Returns the reply that the request would have got without an evidence request.
+pub(super) fn reply_of(request: &Request<'_>, mut values: Vec<Value>) -> Reply {
     match request.replies {
         Replies::One => Reply::One(values.pop().unwrap_or(Value::Nil)),
         Replies::Many { skipped: 0, .. } => Reply::Many { kept: values, not_queued: Vec::new() },
@@ -149,8 +151,8 @@ pub(super) fn fold(request: &Request<'_>, mut values: Vec<Value>) -> Reply {
     }
 }
 
-/// Returns whether a read was refused only because a transaction was put around it: the user, or a proxy, knows no `MULTI`
-/// or `EXEC`, or there is no memory left, without which a server queues nothing.
+/// Returns whether a read was refused only because of the transaction around it: the user may not run `MULTI` or `EXEC`, a proxy
+/// does not know them, or the server has no memory to queue the read.
 pub(super) fn refuses_transaction(values: &[Value]) -> bool {
     let refusal = |value: Option<&Value>| match value {
         Some(Value::ServerError(error)) => Some(error.clone()),
@@ -159,59 +161,60 @@ pub(super) fn refuses_transaction(values: &[Value]) -> bool {
     let read = values.len().checked_sub(2).and_then(|read| refusal(values.get(read)));
     let is = |value: Option<&Value>, what| refusal(value).is_some_and(|error| Refusal::of(&error) == Some(what));
     match refusal(values.first()) {
-        // Unless whatever is asked is refused, as by one that loads.
+        // A server that refuses every command, such as one that loads, gives the same error to the read.
         Some(multi) => read != Some(multi),
-        // The transaction stays open.
         None => {
             is(values.last(), Refusal::NoRights) || values.iter().any(|value| is(Some(value), Refusal::OutOfMemory))
         }
     }
 }
 
-/// Takes value and account out of the replies to `MULTI`, `INFO`, the read and `EXEC`. The read's own error is its reply, as
-/// if there had been no transaction around it.
-fn unfold(values: Vec<Value>) -> (Value, Option<InfoEvidence>) {
+/// Separates the replies to `MULTI`, `INFO`, the read and `EXEC` into the value and the evidence. An error of the read itself is
+/// its value, as it would be without a transaction.
+fn split_transaction(values: Vec<Value>) -> (Value, Option<InfoEvidence>) {
     let mut values = values.into_iter();
     let mut next = || values.next().unwrap_or(Value::Nil);
     let (multi, info, read, exec) = (next(), next(), next(), next());
     match (multi, info, read, exec) {
-        // It refuses whatever it is asked, as one that loads does.
+        // The server refuses every command, as one that loads does.
         (Value::ServerError(refusal), _, Value::ServerError(error), _) if refusal == error => {
             (Value::ServerError(error), None)
         }
-        // No transaction: the read was executed on its own, at another moment than INFO.
-        (Value::ServerError(refusal), ..) => silent_or_out(refusal),
-        // Not queued: the transaction was not executed.
+        // MULTI was refused: the read was executed on its own, in another moment than INFO.
+        (Value::ServerError(refusal), ..) => no_evidence_or_refusal(refusal),
+        // The read could not be queued: the transaction was not executed.
         (_, _, Value::ServerError(error), _) => (Value::ServerError(error), None),
-        (_, Value::ServerError(refusal), ..) => silent_or_out(refusal),
+        (_, Value::ServerError(refusal), ..) => no_evidence_or_refusal(refusal),
         (_, _, _, Value::Array(mut both)) if both.len() == 2 => {
             let value = both.pop().unwrap_or(Value::Nil);
-            (value, both.pop().map(account))
+            (value, both.pop().map(evidence_of))
         }
-        (_, _, _, Value::ServerError(refusal)) => silent_or_out(refusal),
+        (_, _, _, Value::ServerError(refusal)) => no_evidence_or_refusal(refusal),
         _ => (Value::Nil, Some(Err(NoEvidence::default()))),
     }
 }
 
-/// A node that is not ready refuses the questions as well; one that only refuses the questions is silent.
-fn silent_or_out(refusal: ServerError) -> (Value, Option<InfoEvidence>) {
+/// Returns the refusal as the reply if the server refuses every command; else the refusal of the evidence.
+fn no_evidence_or_refusal(refusal: ServerError) -> (Value, Option<InfoEvidence>) {
     if Refusal::of(&refusal).is_some_and(Refusal::is_general) {
         return (Value::ServerError(refusal), None);
     }
     (Value::Nil, Some(Err(NoEvidence { refusal: Some(refusal) })))
 }
 
-fn account(reply: Value) -> InfoEvidence {
-    let told = match &reply {
+/// Reads the evidence in the reply to `INFO`.
+fn evidence_of(reply: Value) -> InfoEvidence {
+    let evidence = match &reply {
         Value::BulkString(bytes) => Evidence::of_info(bytes),
         Value::VerbatimString { text, .. } | Value::SimpleString(text) => Evidence::of_info(text.as_bytes()),
         _ => None,
     };
-    told.ok_or_else(|| NoEvidence { refusal: if let Value::ServerError(error) = reply { Some(error) } else { None } })
+    let refusal = || if let Value::ServerError(error) = reply { Some(error) } else { None };
+    evidence.ok_or_else(|| NoEvidence { refusal: refusal() })
 }
 
-/// Reads how many replicas confirmed.
-pub(super) fn count_of(reply: Value) -> Confirmed {
+/// Reads how many replicas acknowledged, in the reply to `WAIT`.
+pub(super) fn count_of(reply: Value) -> Acknowledged {
     match reply {
         Value::Int(count) => Ok(u32::try_from(count).unwrap_or(0)),
         Value::ServerError(refusal) => Err(refusal),

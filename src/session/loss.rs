@@ -1,14 +1,14 @@
-//! What a session cannot read any more.
+//! The losses that a session reports.
 
-/// What a session cannot read any more.
+/// What the master has lost of what a session has seen.
 ///
-/// In order: what is proven says more, and what was written more than what was only read.
+/// Ordered by weight: a proven loss outweighs an unproven one, and a lost write outweighs a lost read.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Loss {
-    /// It is not known how the master's history goes on from what was seen.
+    /// It is not known whether the master's history contains what the session has seen.
     Unproven,
-    /// Proven: the master went another way before something that the session has only read. What it wrote is there.
+    /// Proven: the master's history lacks something that the session has read. It contains all that the session wrote.
     History,
-    /// Proven: the master went another way before something that the session wrote.
+    /// Proven: the master's history lacks something that the session wrote.
     Lost,
 }

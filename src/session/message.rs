@@ -1,4 +1,4 @@
-//! What a caller is told of an answer that does not hold what its session, bound or confirmation asks for.
+//! The errors for replies that do not keep the guarantees of a handle.
 
 use redis::{RedisError, ServerError};
 
@@ -9,7 +9,7 @@ use crate::replication::Role;
 use crate::retry::{Fault, Stage, missing_right};
 use crate::topology::Assigned;
 
-/// The error for what a session cannot read any more.
+/// Returns the error that reports a loss.
 pub(super) fn loss_error(loss: Loss) -> Error {
     match loss {
         Loss::Lost => {
@@ -22,7 +22,7 @@ pub(super) fn loss_error(loss: Loss) -> Error {
             Error::new(ErrorKind::HistoryLost, text)
         }
         Loss::Unproven => {
-            let text = "nobody can tell whether the master still has what this session wrote and read";
+            let text = "it is not known whether the master still has all that this session wrote and read";
             Error::new(ErrorKind::Unproven, text)
         }
     }
@@ -36,11 +36,12 @@ pub(super) struct Answer<'a> {
 }
 
 impl Answer<'_> {
+    /// Returns the fault that reports a loss.
     pub(super) fn lost(&self, loss: Loss) -> Fault {
         Fault::answered(Stage::Ended, loss_error(loss).on(self.server.node.addr()))
     }
 
-    /// The server does not prove to contain what was asked for. Of a write, it is not the master any more.
+    /// Returns the fault of a server that does not prove what is required. For a write: it is no longer the master.
     pub(super) fn behind(&self) -> Fault {
         let error = if self.request.is_read() {
             let text =
@@ -48,48 +49,50 @@ impl Answer<'_> {
             Error::new(ErrorKind::Unavailable, text).sent()
         } else {
             let text = format!("stopped being the master during {}: what it read may be old", self.request);
-            Error::new(ErrorKind::Unproven, text).executed(true)
+            Error::new(ErrorKind::Unproven, text).executed(true).about(self.server.node.addr())
         };
         Fault::answered(Stage::Behind, error.on(self.server.node.addr()))
     }
 
-    /// The server does not say how much it contains. Another one may; the master has the last word.
+    /// Returns the fault of a server that gives no evidence. Another one may, but not after the master.
     pub(super) fn no_evidence(&self, refusal: Option<ServerError>) -> Fault {
         let stage = if self.server.assigned_role == Role::Master { Stage::Ended } else { Stage::NoEvidence };
-        let text = match refusal.as_ref().and_then(missing_right) {
+        let why = match refusal.as_ref().and_then(missing_right) {
             Some(right) => {
-                let asked = right.trim_start_matches('+').to_ascii_uppercase();
-                format!("does not tell what proves a reply: the user may not ask ({asked}), it lacks {right}")
+                let command = right.trim_start_matches('+').to_ascii_uppercase();
+                format!("the user may not run {command} (it lacks {right})")
             }
-            None => "does not tell what proves a reply: the user may not ask (INFO, or the key of a fence), or it is no server that says so".to_owned(),
+            None => "the user may not run INFO or read the key of a fence, or the server gives no evidence".to_owned(),
         };
-        let error =
-            Error::new(ErrorKind::Unproven, text).sent().on(self.server.node.addr()).executed(!self.request.is_read());
-        Fault::answered(stage, error.because(refusal.map(RedisError::from)))
+        let text = format!("cannot prove the reply to {}: {why}", self.request);
+        let error = Error::new(ErrorKind::Unproven, text).sent().executed(!self.request.is_read());
+        Fault::answered(stage, error.about(self.server.node.addr()).because(refusal.map(RedisError::from)))
     }
 
-    /// The write was not executed, because the counter that would prove it could not be raised along with it.
-    pub(super) fn unfenced(&self, refusal: Option<ServerError>) -> Fault {
+    /// Returns the fault of a write that was not executed because the fence could not be raised along with it.
+    pub(super) fn not_fenced(&self, refusal: Option<ServerError>) -> Fault {
         let text = format!("{} was not executed: the fence of its session could not be raised", self.request);
         let error = Error::new(ErrorKind::Unproven, text).on(self.server.node.addr());
         Fault::answered(Stage::Ended, error.because(refusal.map(RedisError::from)))
     }
 
-    /// The request was refused only because of what was sent along.
-    pub(super) fn respell(&self) -> Fault {
-        let text = format!("refused {} inside a transaction", self.request);
-        Fault::answered(Stage::Respell, Error::new(ErrorKind::Unavailable, text).sent().on(self.server.node.addr()))
+    /// Returns the fault of a request that was refused only because of the transaction around it.
+    pub(super) fn transaction_refused(&self) -> Fault {
+        let text = format!("refused {} inside a transaction, as a session sends it", self.request);
+        let error = Error::new(ErrorKind::Unavailable, text).sent().about(self.server.node.addr());
+        Fault::answered(Stage::TransactionRefused, error)
     }
 
-    pub(super) fn unacknowledged(&self, confirmed: u32, asked: u32) -> Fault {
+    /// Returns the fault of a write that too few replicas acknowledged.
+    pub(super) fn unacknowledged(&self, acknowledged: u32, asked: u32) -> Fault {
         let text =
-            format!("{} was applied, but only {confirmed} of {asked} replicas confirmed it in time", self.request);
+            format!("{} was applied, but only {acknowledged} of {asked} replicas confirmed it in time", self.request);
         let error = Error::new(ErrorKind::Unacknowledged, text).on(self.server.node.addr());
-        Fault::answered(Stage::Ended, error.executed(true).confirmed_by(confirmed))
+        Fault::answered(Stage::Ended, error.executed(true).confirmed_by(acknowledged))
     }
 
-    /// The server refused to wait for replicas.
-    pub(super) fn unconfirmed(&self, refusal: ServerError) -> Fault {
+    /// Returns the fault of a write for which the server refused to wait for replicas.
+    pub(super) fn wait_refused(&self, refusal: ServerError) -> Fault {
         let why = missing_right(&refusal).map_or_else(String::new, |right| format!(": the user lacks {right}"));
         let text = format!("{} was applied, but the server refused to wait for replicas (WAIT){why}", self.request);
         let error = Error::new(ErrorKind::Unacknowledged, text).on(self.server.node.addr()).executed(true);

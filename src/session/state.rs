@@ -1,13 +1,13 @@
-//! What the calls of one session have written and read. Nothing here does I/O.
+//! The state of sessions: what their calls have written and read, and what evidence proves of it. Nothing here does I/O.
 
-mod epoch;
+mod counter;
 mod fenced;
 mod fences;
 mod memory;
 mod proof;
 mod strict;
 
-pub(super) use self::epoch::Kind;
-pub(super) use self::fences::{FENCE_LIVES, Passed, Raise, Raised};
+pub(super) use self::counter::WriteKind;
+pub(super) use self::fences::{FENCE_TTL, FenceReading, Raise, RaiseReply};
 pub(crate) use self::memory::Session;
-pub(super) use self::memory::{Requirement, Step};
+pub(super) use self::memory::{Acceptance, Requirement};

@@ -1,31 +1,34 @@
-//! Verification: whether a reply contains what its session has seen, and is as fresh as it has to be.
+//! Verification: whether the evidence proves that a reply contains what its session has seen, and is fresh enough.
+//!
+//! The session's own state decides about losses, in [`state`](super::state).
 
 use std::time::{Duration, Instant};
 
-use super::evidence_request::Shown;
-use super::fence_request::{Counts, FenceEvidence, Greeted};
+use super::evidence_request::ReplyEvidence;
+use super::fence_request::{Counts, FenceEvidence, Greeting};
 use super::info_request::InfoEvidence;
 use super::loss::Loss;
 use super::message::Answer;
-use super::state::{Passed, Raised, Requirement, Session, Step};
+use super::state::{Acceptance, FenceReading, RaiseReply, Requirement, Session};
 use crate::classification::{Classification, Request};
 use crate::events;
 use crate::replication::{Evidence, EvidenceSource, Position, Role};
 use crate::retry::{Fault, Stage};
 use crate::topology::{Assigned, Hint, TopologyStore};
 
-/// The shortest bound that replicas are asked to keep: the master is asked twice in that time, 20 ms apart at least.
+/// The shortest bound for which replicas may serve: the monitor asks the master twice in that time, at least 20 ms apart.
 pub(crate) const SHORTEST_BOUND: Duration = Duration::from_millis(50);
 
-/// Why a reply is not handed out.
+/// Why the caller does not get a reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Refused {
-    /// It does not prove to contain what was asked for.
+enum Rejected {
+    /// The evidence does not prove what is required.
     Behind,
     Lost(Loss),
 }
 
-impl Refused {
+impl Rejected {
+    /// Returns the fault with the caller's error.
     fn fault(self, answer: Answer<'_>) -> Fault {
         match self {
             Self::Behind => answer.behind(),
@@ -45,62 +48,67 @@ pub(super) struct Verification<'a> {
 }
 
 impl Verification<'_> {
-    /// Returns what a node contains that is no staler than asked for at this time, if that is known.
+    /// Returns a position that a node must contain to keep the bound at this time; `None`: none is known, or there is no bound.
     pub(super) fn freshest_at(&self, now: Instant) -> Option<Position> {
         let bound = self.staleness.filter(|bound| *bound >= SHORTEST_BOUND)?;
         self.store.history().timeline.at(now.checked_sub(bound)?)
     }
 
-    /// Returns why no replica can prove the reply, if that is so: then they need not be tried.
+    /// Returns why only the master can prove the reply; `None`: replicas can too.
     pub(super) fn why_master(&self, request: &Request<'_>) -> Option<&'static str> {
         if self.requirement.needs_master {
-            return Some("what the session has seen can only be proven by the master now");
+            return Some("only the master can prove now what the session has seen");
         }
         if request.blocks() {
             return Some("a read that blocks can only be proven by the master");
         }
-        // A bound that reaches back before all clocks is none.
+        // A bound longer than the range of the clock always holds.
         let bound = self.staleness.filter(|bound| self.began.checked_sub(*bound).is_some())?;
         if bound < SHORTEST_BOUND {
-            return Some("no replica is that fresh: the shortest bound (max_staleness) that they can keep is 50 ms");
+            return Some("the bound is too short for replicas, which can keep 50 ms or more (max_staleness)");
         }
-        let text = "without a monitor (monitor_interval), no replica can keep a bound (max_staleness)";
+        let text = "replicas can keep a bound (max_staleness) only with a monitor (monitor_interval)";
         (!self.store.is_monitored()).then_some(text)
     }
 
-    /// Returns what a node should contain, so that it is likely to prove the reply to a read.
+    /// Returns what a node should contain to be likely to prove the reply to a read.
     pub(super) fn hint(&self, now: Instant) -> Hint {
-        self.requirement.seen.position().or_else(|| self.freshest_at(now)).map_or(Hint::InStep, Hint::At)
+        self.requirement.watermark.position().or_else(|| self.freshest_at(now)).map_or(Hint::InStep, Hint::At)
     }
 
-    /// Checks what a server said beside its reply, and records it for the next selection.
-    pub(super) fn verify(&self, answer: Answer<'_>, shown: Shown) -> Result<(), Fault> {
+    /// Verifies the evidence of a reply, and records it for the next selection.
+    pub(super) fn verify(&self, answer: Answer<'_>, evidence: ReplyEvidence) -> Result<(), Fault> {
         let Answer { server, request } = answer;
-        let checked = match shown {
+        let verified = match evidence {
             // A write that went without the fence of its session.
-            Shown::Nothing => {
+            ReplyEvidence::Nothing => {
                 if let Some(session) = self.session.filter(|_| !request.is_read()) {
-                    session.wrote_unfenced(server.node.hash());
+                    session.record_unfenced_write(server.node.hash());
                 }
                 Ok(())
             }
-            Shown::Info { mut before, mut after } => {
-                let accounts = [&mut before, &mut after].into_iter().flatten().flatten();
-                accounts.for_each(|evidence| self.record(server, evidence));
-                if request.is_read() { self.read(answer, before, after) } else { self.write(answer, after) }
+            ReplyEvidence::Info { mut before, mut after } => {
+                let given = [&mut before, &mut after].into_iter().flatten().flatten();
+                given.for_each(|evidence| self.record(server, evidence));
+                if request.is_read() {
+                    self.verify_read(answer, before, after)
+                } else {
+                    self.verify_write(answer, after)
+                }
             }
-            Shown::Fence(evidence) => self.fence(answer, evidence),
+            ReplyEvidence::Fence(evidence) => self.verify_fence(answer, evidence),
         };
-        match &checked {
+        match &verified {
             Ok(()) if request.is_read() => server.progress.proved(),
             Err(fault) if matches!(fault.stage, Stage::Behind | Stage::NoEvidence) => {
                 server.progress.missed(Instant::now())
             }
             _ => {}
         }
-        checked
+        verified
     }
 
+    /// Records the evidence for the next selection, and what a master reports of its history.
     fn record(&self, server: &Assigned, evidence: &mut Evidence) {
         server.progress.hears(evidence);
         if evidence.is_master() {
@@ -112,60 +120,70 @@ impl Verification<'_> {
         }
     }
 
-    /// Checks the reply to a read.
-    fn read(&self, answer: Answer<'_>, before: Option<InfoEvidence>, after: Option<InfoEvidence>) -> Result<(), Fault> {
+    /// Verifies the reply to a read by `INFO`.
+    fn verify_read(
+        &self,
+        answer: Answer<'_>,
+        before: Option<InfoEvidence>,
+        after: Option<InfoEvidence>,
+    ) -> Result<(), Fault> {
         let (first, last) = match (before, after) {
             (Some(first), Some(last)) => (first, last),
             (Some(only), None) | (None, Some(only)) => {
-                let only = heard(answer, only)?;
+                let only = evidence_or_fault(answer, only)?;
                 (Ok(only), Ok(only))
             }
-            // An error that came before anything was executed.
+            // An error before anything was executed.
             (None, None) => return Ok(()),
         };
-        let (first, last) = (heard(answer, first)?, heard(answer, last)?);
+        let (first, last) = (evidence_or_fault(answer, first)?, evidence_or_fault(answer, last)?);
         if first.is_master() && !self.is_master_now(answer.server) {
             // A server's own claim is not enough: the topology decides who is the master.
             answer.server.observe_role(Role::Master);
             return Err(Fault::new(Stage::Deposed, None));
         }
         let accepted = self.accept(&first, &last);
-        if let Err(Refused::Lost(loss)) = accepted {
-            announce(answer.server, Some(loss));
+        if let Err(Rejected::Lost(loss)) = accepted {
+            emit_loss(answer.server, Some(loss));
         }
-        if accepted == Err(Refused::Behind) && (first.is_master() || !self.is_in_current_history(&first)) {
-            // There may be another master for so short a time that the monitor has not seen it yet.
+        if accepted == Err(Rejected::Behind) && (first.is_master() || !self.is_in_current_history(&first)) {
+            // There may be another master, which the monitor has not seen yet.
             self.store.request_check();
         }
-        accepted.map_err(|refused| refused.fault(answer))
+        accepted.map_err(|rejected| rejected.fault(answer))
     }
 
-    fn accept(&self, first: &Evidence, last: &Evidence) -> Result<(), Refused> {
-        // Without a link, the offset stands still: else it had one in between, and may have been resynchronised.
-        let stood_still = first.source != EvidenceSource::LinkDown || first.position == last.position;
+    /// Decides whether the evidence before and after a read proves what is required.
+    fn accept(&self, first: &Evidence, last: &Evidence) -> Result<(), Rejected> {
+        // Without a link, the offset cannot change: if it did, the replica had a link in between, perhaps for a full resync.
+        let is_unchanged = first.source != EvidenceSource::LinkDown || first.position == last.position;
         let is_one = first.position.history == last.position.history && first.source == last.source;
-        if !is_one || !stood_still || !self.is_fresh(first) {
-            return Err(Refused::Behind);
+        if !is_one || !is_unchanged || !self.is_fresh(first) {
+            return Err(Rejected::Behind);
         }
         let Some(session) = self.session else { return Ok(()) };
         if first.is_master() {
-            // Both: the first is what the reply contains at least, the last what it may contain.
+            // Both count: the reply contains at least the first position, and may contain all up to the last.
             return self.accept_master(session, first).and_then(|()| self.accept_master(session, last));
         }
         let is_proven = matches!(first.source, EvidenceSource::Replica | EvidenceSource::LinkDown)
             && self.is_in_current_history(first)
-            && self.requirement.seen.position().is_none_or(|seen| first.contains(seen, &self.store.history().ancestry));
+            && self
+                .requirement
+                .watermark
+                .position()
+                .is_none_or(|seen| first.contains(seen, &self.store.history().ancestry));
         if self.requirement.needs_master || !is_proven {
-            return Err(Refused::Behind);
+            return Err(Rejected::Behind);
         }
         match session.read_from_replica(last, &self.store.history().ancestry) {
-            Step::Accept => Ok(()),
-            Step::Tell(loss) => Err(Refused::Lost(loss)),
-            Step::Wait => Err(Refused::Behind),
+            Acceptance::Accept => Ok(()),
+            Acceptance::Report(loss) => Err(Rejected::Lost(loss)),
+            Acceptance::NotProven => Err(Rejected::Behind),
         }
     }
 
-    /// Returns whether this is the set's master, now and not only when the call began.
+    /// Returns whether this is the set's master now, and not only when the call began.
     fn is_master_now(&self, server: &Assigned) -> bool {
         server.assigned_role == Role::Master && self.store.assigns(server)
     }
@@ -175,105 +193,106 @@ impl Verification<'_> {
         self.store.is_monitored() && !self.store.has_asked_all_since(self.began)
     }
 
-    /// Returns whether a replica contains nothing but what the set's master contains. Where the master is silent, its successor
-    /// may be about to be found: that counts for replicas whose link is up.
+    /// Returns whether a replica contains only what the set's master contains. While the master does not answer, a replica whose
+    /// link is up may follow its successor.
     fn is_in_current_history(&self, evidence: &Evidence) -> bool {
         self.store.history().ancestry.is_contained_in_current(evidence.position)
             || (evidence.is_linked() && self.store.awaits_master())
     }
 
-    fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Refused> {
+    /// Decides whether the evidence of the set's master proves what is required.
+    fn accept_master(&self, session: &Session, evidence: &Evidence) -> Result<(), Rejected> {
         let ancestry = &self.store.history().ancestry;
         match session.read_from_master(&self.requirement, evidence, ancestry, self.may_learn_more()) {
-            Step::Accept => Ok(()),
-            Step::Tell(loss) => Err(Refused::Lost(loss)),
-            Step::Wait => Err(Refused::Behind),
+            Acceptance::Accept => Ok(()),
+            Acceptance::Report(loss) => Err(Rejected::Lost(loss)),
+            Acceptance::NotProven => Err(Rejected::Behind),
         }
     }
 
-    /// Returns whether a node has everything that was written before the bound, at the time when its reply is here. A replica
-    /// without a link gets older all the time.
+    /// Returns whether a node keeps the bound at this time, after its reply has come. A replica without a link never does.
     fn is_fresh(&self, evidence: &Evidence) -> bool {
         let now = Instant::now();
-        // A bound that reaches back before all clocks is none.
+        // A bound longer than the range of the clock always holds.
         if self.staleness.is_none_or(|bound| now.checked_sub(bound).is_none()) {
             return true;
         }
         match self.freshest_at(now) {
             Some(fresh) => evidence.is_linked() && evidence.contains(fresh, &self.store.history().ancestry),
-            // The master was not asked for so long. It is as fresh as itself.
+            // The monitor has no position of the master that is young enough. The master itself is always fresh.
             None => evidence.is_master(),
         }
     }
 
-    /// Checks a reply by what it says of the session's fence.
-    fn fence(&self, answer: Answer<'_>, evidence: FenceEvidence) -> Result<(), Fault> {
+    /// Verifies a reply by the session's fence.
+    fn verify_fence(&self, answer: Answer<'_>, evidence: FenceEvidence) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
         let by = answer.server.node.hash();
         match evidence {
             FenceEvidence::None => Ok(()),
-            FenceEvidence::Passed { greeted, counts, behind } => {
-                self.check_greeting(answer, greeted)?;
+            FenceEvidence::Read { greeting, counts, behind } => {
+                self.check_greeting(answer, greeting)?;
                 [Some(counts), behind]
                     .into_iter()
                     .flatten()
-                    .try_for_each(|counts| self.check_counts(session, answer, (greeted, counts)))
+                    .try_for_each(|counts| self.check_counts(session, answer, (greeting, counts)))
             }
             FenceEvidence::Raised { raise, count, before } => {
-                let raised = Raised { count, before, by };
-                announce(answer.server, session.raised(&self.requirement, raise, raised, Instant::now()));
+                let raised = RaiseReply { count, before, by };
+                emit_loss(answer.server, session.record_raise(&self.requirement, raise, raised, Instant::now()));
                 Ok(())
             }
-            FenceEvidence::Refused { refusal, executed, greeted } if answer.request.is_read() => {
-                self.check_greeting(answer, greeted)?;
-                if executed && greeted.is_master && self.requirement.fences().all(|fence| fence.count == 0) {
-                    // No fence was ever raised: the master has what there is.
-                    return self.check_counts(session, answer, (greeted, Counts::default()));
+            FenceEvidence::Refused { refusal, executed, greeting } if answer.request.is_read() => {
+                self.check_greeting(answer, greeting)?;
+                if executed && greeting.is_master && self.requirement.fences().all(|fence| fence.count == 0) {
+                    // No required fence was ever raised: the master contains all that there is.
+                    return self.check_counts(session, answer, (greeting, Counts::default()));
                 }
                 Err(answer.no_evidence(refusal))
             }
-            FenceEvidence::Refused { refusal, executed: false, .. } => Err(answer.unfenced(refusal)),
+            FenceEvidence::Refused { refusal, executed: false, .. } => Err(answer.not_fenced(refusal)),
             FenceEvidence::Refused { .. } => {
-                session.wrote_unfenced(by);
+                session.record_unfenced_write(by);
                 Ok(())
             }
         }
     }
 
-    /// Checks who answers a read: a server that calls itself the master may not be the set's, and a fence does not prove every
-    /// replica.
-    fn check_greeting(&self, answer: Answer<'_>, greeted: Greeted) -> Result<(), Fault> {
-        if greeted.is_unordered {
+    /// Checks what the server says of itself: one that says it is a master may not be the set's, and a fence proves nothing on
+    /// replicas that apply writes out of order.
+    fn check_greeting(&self, answer: Answer<'_>, greeting: Greeting) -> Result<(), Fault> {
+        if greeting.is_unordered {
             answer.server.refused.refuse_fences();
         }
-        if greeted.is_master && !self.is_master_now(answer.server) {
+        if greeting.is_master && !self.is_master_now(answer.server) {
             // A server's own claim is not enough: the topology decides who is the master.
             answer.server.observe_role(Role::Master);
             self.store.request_check();
             return Err(Fault::new(Stage::WrongRole, None));
         }
-        let is_proof = greeted.is_master || !greeted.is_unordered;
+        let is_proof = greeting.is_master || !greeting.is_unordered;
         if is_proof { Ok(()) } else { Err(answer.behind()) }
     }
 
+    /// Verifies the values of the required counters.
     fn check_counts(
         &self,
         session: &Session,
         answer: Answer<'_>,
-        (greeted, counts): (Greeted, Counts),
+        (greeting, counts): (Greeting, Counts),
     ) -> Result<(), Fault> {
-        let Counts { count, open } = counts;
-        let passed = Passed { is_master: greeted.is_master, count, open, by: answer.server.node.hash() };
-        // A fence has no name that would tell which of two masters is the set's.
+        let Counts { count, second } = counts;
+        let reading = FenceReading { is_master: greeting.is_master, count, second, by: answer.server.node.hash() };
+        // A fence does not show which of two masters is the set's, so the monitor has to confirm it.
         let is_confirmed = self.is_master_now(answer.server) && !self.may_learn_more();
-        match session.passed(&self.requirement, passed, is_confirmed) {
-            Step::Accept => Ok(()),
-            Step::Tell(loss) => {
-                announce(answer.server, Some(loss));
+        match session.verify_read(&self.requirement, reading, is_confirmed) {
+            Acceptance::Accept => Ok(()),
+            Acceptance::Report(loss) => {
+                emit_loss(answer.server, Some(loss));
                 Err(answer.lost(loss))
             }
-            Step::Wait => {
-                if passed.is_master {
+            Acceptance::NotProven => {
+                if reading.is_master {
                     self.store.request_check();
                 }
                 Err(answer.behind())
@@ -281,39 +300,43 @@ impl Verification<'_> {
         }
     }
 
-    /// Takes the reply to a write into account.
-    fn write(&self, answer: Answer<'_>, after: Option<InfoEvidence>) -> Result<(), Fault> {
+    /// Records the reply to a write.
+    fn verify_write(&self, answer: Answer<'_>, after: Option<InfoEvidence>) -> Result<(), Fault> {
         let Some(session) = self.session else { return Ok(()) };
         match after {
-            // A pipeline or a transaction that only reads: nothing is lost by asking again.
+            // A pipeline or a transaction that only reads: it is verified like a read.
             Some(Ok(evidence))
                 if evidence.is_master()
                     && answer.request.class == Classification::Master
                     && !answer.request.is_single() =>
             {
                 let accepted = self.accept_master(session, &evidence);
-                accepted.map_err(|refused| refused.fault(answer))?;
+                accepted.map_err(|rejected| rejected.fault(answer))?;
             }
             Some(Ok(evidence)) if evidence.is_master() => {
-                announce(answer.server, session.wrote(&self.requirement, &evidence, &self.store.history().ancestry));
+                emit_loss(
+                    answer.server,
+                    session.record_write(&self.requirement, &evidence, &self.store.history().ancestry),
+                );
             }
-            // Demoted meanwhile: what was read in between may be old.
+            // The server was demoted meanwhile: what the pipeline read may be old.
             Some(Ok(_)) if answer.request.partial => {
-                session.doubt();
+                session.record_doubt();
                 return Err(answer.behind());
             }
-            _ => session.doubt(),
+            _ => session.record_doubt(),
         }
         Ok(())
     }
 }
 
-fn heard(answer: Answer<'_>, told: InfoEvidence) -> Result<Evidence, Fault> {
-    told.map_err(|none| answer.no_evidence(none.refusal))
+/// Returns the evidence, or the fault of a server that gives none.
+fn evidence_or_fault(answer: Answer<'_>, evidence: InfoEvidence) -> Result<Evidence, Fault> {
+    evidence.map_err(|none| answer.no_evidence(none.refusal))
 }
 
 /// Emits an event for what a session has lost.
-fn announce(server: &Assigned, loss: Option<Loss>) {
+fn emit_loss(server: &Assigned, loss: Option<Loss>) {
     if let Some(loss) = loss {
         let loss = match loss {
             Loss::Lost => "write_lost",

@@ -1,4 +1,6 @@
-//! What the calls of one session have written and read.
+//! The state of one session: what its calls have written and read, and the requirement that follows from it.
+//!
+//! [`strict`](super::strict) changes it by positions in the replication history, [`fenced`](super::fenced) by counters.
 
 use parking_lot::Mutex;
 
@@ -6,73 +8,79 @@ use super::fences::Fences;
 use crate::replication::Position;
 use crate::session::loss::Loss;
 use crate::session::mode::SessionMode;
-use crate::session::token::{Fence, Seen, Token};
+use crate::session::token::{Fence, Token, Watermark};
 
-/// The state of a session, shared by all clones of its handle. Nothing here does I/O.
+/// A session, shared by all clones of its handle. Nothing here does I/O.
 #[derive(Debug, Default)]
 pub(crate) struct Session(pub(super) Mutex<State>, SessionMode);
 
+/// What a session knows.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) seen: Seen,
-    /// The offset of the session's own last write in what was seen, if it has written there.
+    /// What the session has seen.
+    pub(super) watermark: Watermark,
+    /// The offset of the session's last own write in the history of `watermark`, if it has written there.
     pub(super) written: Option<u64>,
-    /// Seen before `seen`, in a history of which nobody has said yet how the present one goes on from it.
-    pub(super) open: Option<Place>,
-    /// How many writes ended without anybody knowing whether they were applied; and how many of those do not matter any
-    /// more, because the master has said since where it is.
+    /// What the session saw before, in another history: it is not known yet whether the current history contains it.
+    pub(super) unresolved: Option<HistoryMark>,
+    /// How many writes were in doubt: they may or may not have been applied.
     pub(super) doubts: u64,
-    pub(super) settled: u64,
+    /// How many of these doubts are over, because the master has answered since.
+    pub(super) settled_doubts: u64,
+    /// The counters, if the session is a fenced one.
     pub(super) fences: Fences,
-    /// What the next read is to be told.
+    /// The loss that the next read reports.
     pub(super) loss: Option<Loss>,
 }
 
 /// What a session has seen of one history.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct HistoryMark {
     pub(super) position: Position,
-    /// The offset of the session's own last write in it.
+    /// The offset of the session's last own write in this history.
     pub(super) written: Option<u64>,
 }
 
-/// What a reply has to prove: the session as it was when the call began.
+/// What a reply has to contain: what the session had seen when the call began.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Requirement {
-    pub(crate) seen: Seen,
-    /// Another fence that has to be proven as well.
-    pub(crate) open: Option<Fence>,
+    pub(crate) watermark: Watermark,
+    /// A second fence that the node has to prove.
+    pub(crate) second: Option<Fence>,
+    /// The number of doubts when the call began.
     pub(super) doubts: u64,
-    /// Of the fences, when the call began.
-    pub(super) era: u32,
+    /// The number of discontinuities when the call began.
+    pub(super) discontinuities: u32,
+    /// The number of losses when the call began.
     pub(super) losses: u32,
     /// Only the master can prove it.
     pub(crate) needs_master: bool,
 }
 
-/// What becomes of a reply from the master.
+/// What a session makes of a reply.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Step {
-    /// It goes to the caller.
+pub(crate) enum Acceptance {
+    /// The reply goes to the caller.
     Accept,
-    /// The caller is told this instead; the session goes on where the master is.
-    Tell(Loss),
-    /// The monitor may be about to learn how the master's history began, or who is the master now.
-    Wait,
+    /// The caller gets an error that reports this loss; the session continues with the master's history.
+    Report(Loss),
+    /// The evidence does not prove what is required. Another node, or the same one later, may prove it.
+    NotProven,
 }
 
 impl Session {
-    /// Begins where a token ends. What a session of the other mode has seen is proven as that one would: nothing else can.
+    /// Returns a session that has seen what a token carries. A token of the other mode decides the mode, because only that mode
+    /// can prove its watermark.
     pub(crate) fn resume(token: &Token, mode: SessionMode) -> Self {
-        let Token { seen, written, in_doubt, loss } = *token;
-        let mode = match seen {
-            Seen::At(_) => SessionMode::Strict,
-            Seen::Fence(_) => SessionMode::Fence,
-            Seen::Nothing | Seen::Unknown => mode,
+        let Token { watermark, written, in_doubt, loss } = *token;
+        let mode = match watermark {
+            Watermark::At(_) => SessionMode::Strict,
+            Watermark::Fence(_) => SessionMode::Fence,
+            Watermark::Nothing | Watermark::Unknown => mode,
         };
-        let fences = seen.fence().map(|fence| Fences::resumed(fence, written)).unwrap_or_default();
-        let written = seen.position().and(written);
-        Self(Mutex::new(State { seen, written, doubts: in_doubt.into(), loss, fences, ..State::default() }), mode)
+        let fences = watermark.fence().map(|fence| Fences::of_token(fence, written)).unwrap_or_default();
+        let written = watermark.position().and(written);
+        Self(Mutex::new(State { watermark, written, doubts: in_doubt.into(), loss, fences, ..State::default() }), mode)
     }
 
     /// Returns how this session proves what it reads.
@@ -80,68 +88,71 @@ impl Session {
         self.1
     }
 
+    /// Returns what the session has seen, as a token.
     pub(crate) fn token(&self) -> Token {
         let mut state = self.0.lock();
-        // A token has room for one position: what was seen before is told instead, and only the master is sure to have it.
-        let is_open = state.open.is_some() || state.fences.open().is_some();
-        let written = if state.seen.position().is_some() { state.written } else { state.fenced() };
+        // A token has room for one watermark: it carries a loss in place of a second one, and sends reads to the master.
+        let has_second = state.unresolved.is_some() || state.fences.second.is_some();
+        let written = if state.watermark.position().is_some() { state.written } else { state.token_written() };
         Token {
-            seen: state.told(),
+            watermark: state.token_watermark(),
             written,
-            in_doubt: is_open || state.needs_master() || state.fences.hides(state.seen),
-            loss: state.loss.max(is_open.then_some(Loss::Unproven)),
+            in_doubt: has_second || state.needs_master() || state.fences.hides_writes(state.watermark),
+            loss: state.loss.max(has_second.then_some(Loss::Unproven)),
         }
     }
 
     /// Returns what the reply to a call that begins now has to prove.
     pub(crate) fn requirement(&self) -> Requirement {
         let state = self.0.lock();
-        let needs_master = state.needs_master() || state.fences.hides(state.seen);
-        let (open, (era, losses)) = (state.fences.open(), state.fences.era());
-        Requirement { seen: state.seen, open, doubts: state.doubts, era, losses, needs_master }
+        let needs_master = state.needs_master() || state.fences.hides_writes(state.watermark);
+        let Fences { second, discontinuities, losses, .. } = state.fences;
+        Requirement { watermark: state.watermark, second, doubts: state.doubts, discontinuities, losses, needs_master }
     }
 
-    /// Returns, once, what the next read has to be told.
+    /// Takes the loss that the next read has to report.
     pub(crate) fn take_loss(&self) -> Option<Loss> {
         self.0.lock().loss.take()
     }
 
-    /// Returns whether the next read has to be told something.
+    /// Returns whether the next read has to report a loss.
     pub(crate) fn has_loss(&self) -> bool {
         self.0.lock().loss.is_some()
     }
 
-    /// A write may or may not have been applied, and nobody has said where the master is since.
-    pub(crate) fn doubt(&self) {
+    /// Records that a write may or may not have been applied.
+    pub(crate) fn record_doubt(&self) {
         self.0.lock().doubts += 1;
     }
 }
 
 impl State {
+    /// Returns whether only the master can prove what the session has seen.
     pub(super) fn needs_master(&self) -> bool {
-        self.doubts > self.settled || self.open.is_some() || self.seen == Seen::Unknown
+        self.doubts > self.settled_doubts || self.unresolved.is_some() || self.watermark == Watermark::Unknown
     }
 
-    pub(super) fn place(&self) -> Option<Place> {
-        self.seen.position().map(|position| Place { position, written: self.written })
+    /// Returns what the session has seen of the current history.
+    pub(super) fn current(&self) -> Option<HistoryMark> {
+        self.watermark.position().map(|position| HistoryMark { position, written: self.written })
     }
 
-    /// Returns what a token says of what was seen. A fence that others know keeps its value: the next write begins another one.
-    fn told(&mut self) -> Seen {
-        match self.seen {
-            Seen::Fence(Fence { count: 0, .. }) => Seen::Nothing,
-            seen => {
-                if let Some(epoch) = seen.fence().and_then(|fence| self.fences.epoch(fence.name)) {
-                    epoch.is_told = true;
+    /// Returns the watermark for a token. No write may raise its counter any more: the next one takes another counter.
+    fn token_watermark(&mut self) -> Watermark {
+        match self.watermark {
+            Watermark::Fence(Fence { count: 0, .. }) => Watermark::Nothing,
+            watermark => {
+                if let Some(counter) = watermark.fence().and_then(|fence| self.fences.counter_mut(fence.name)) {
+                    counter.is_in_token = true;
                 }
-                seen
+                watermark
             }
         }
     }
 
-    /// Returns what a token says of its fence beside the value.
-    fn fenced(&mut self) -> Option<u64> {
-        let fence = self.seen.fence()?;
-        self.fences.epoch(fence.name)?.told().filter(|_| fence.count > 0)
+    /// Returns the number that a token carries beside the value of its fence.
+    fn token_written(&mut self) -> Option<u64> {
+        let fence = self.watermark.fence()?;
+        self.fences.counter_mut(fence.name)?.token_written().filter(|_| fence.count > 0)
     }
 }

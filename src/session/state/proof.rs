@@ -1,242 +1,266 @@
-//! What the values of a session's counters prove of what it has written.
+//! What the values of a session's counters prove: which of its writes a node contains, and which are lost.
+//!
+//! [`fenced`](super::fenced) calls it for the replies to reads and writes.
 
 use std::time::Instant;
 
-use super::epoch::{Before, Epoch};
-use super::fences::{Fences, Passed, Raise, Raised};
-use super::memory::{Requirement, State, Step};
+use super::counter::{Counter, Earlier};
+use super::fences::{FenceReading, Fences, Raise, RaiseReply};
+use super::memory::{Acceptance, Requirement, State};
 use crate::session::loss::Loss;
-use crate::session::token::{Fence, Seen};
+use crate::session::token::{Fence, Watermark};
 
 impl State {
-    /// Something may be there that no counter counts. Returns which doubt this is.
-    pub(super) fn doubt_uncounted(&mut self) -> u64 {
+    /// Records a doubt about something that no counter counts. Returns its number.
+    pub(super) fn record_uncounted_doubt(&mut self) -> u64 {
         self.doubts += 1;
-        self.fences.uncounted = self.doubts;
+        self.fences.uncounted_doubt = self.doubts;
         self.doubts
     }
 
-    /// Returns whether a write that only raised the counter was executed where something is missing.
-    pub(super) fn is_apart(&self, raise: Raise, raised: Raised) -> bool {
-        let Some(epoch) = self.fences.find(raise.name).filter(|epoch| epoch.is_touch(raise.amount)) else {
+    /// Returns whether a renewal was executed by a node that lacks something the session has seen.
+    pub(super) fn is_misplaced_renewal(&self, raise: Raise, raised: RaiseReply) -> bool {
+        let Some(counter) = self.fences.counter(raise.name).filter(|counter| counter.is_pending_renewal(raise.amount))
+        else {
             return false;
         };
         let kept_before = |before: Fence| {
             let Some(value) = raised.before else { return false };
-            let is_kept = |epoch: &Epoch| {
-                epoch.is_at_top(value) || epoch.keeps_all(value) || (value >= before.count && epoch.had(value))
+            let is_kept = |counter: &Counter| {
+                counter.contains_all_at(value)
+                    || counter.lacks_only_renewals(value)
+                    || (value >= before.count && counter.has_had(value))
             };
-            self.fences.find(before.name).map_or(value == before.count, is_kept)
+            self.fences.counter(before.name).map_or(value == before.count, is_kept)
         };
-        let is_kept = epoch.is_at_top(raised.count) || epoch.keeps_all(raised.count.saturating_sub(raise.amount));
+        let is_kept = counter.contains_all_at(raised.count)
+            || counter.lacks_only_renewals(raised.count.saturating_sub(raise.amount));
         !(is_kept && raise.before.is_none_or(kept_before))
     }
 
-    /// Goes on to where a write raised its counter.
-    pub(super) fn advance(&mut self, raise: Raise, raised: Raised, now: Instant) -> Option<Loss> {
-        let is_open = |before: Fence| self.fences.open.is_some_and(|open| open.name == before.name);
-        let before = match (self.seen.fence(), raise.before) {
-            // The first answer behind this fence: it stands for the one before from now on, if that was there.
-            (Some(seen), Some(before)) if seen.name == before.name => self.judge(before, raised.before),
-            (_, Some(before)) if is_open(before) => self.judge(before, raised.before),
-            (Some(seen), _) if seen.name == raise.name => None,
-            // Other calls have gone on behind a fence that this one did not ask for.
-            (Some(seen), _) => (seen.count > 0).then_some(Loss::Unproven),
+    /// Continues at the value to which a write raised its counter. Returns the loss that the reply proves.
+    pub(super) fn advance(&mut self, raise: Raise, raised: RaiseReply, now: Instant) -> Option<Loss> {
+        let is_second = |before: Fence| self.fences.second.is_some_and(|second| second.name == before.name);
+        let before = match (self.watermark.fence(), raise.before) {
+            // The first reply for this fence: it stands for the one before from now on, if the server had that.
+            (Some(current), Some(before)) if current.name == before.name => self.check_previous(before, raised.before),
+            (_, Some(before)) if is_second(before) => self.check_previous(before, raised.before),
+            (Some(current), _) if current.name == raise.name => None,
+            // Other calls have continued with a fence that this write did not read.
+            (Some(current), _) => (current.count > 0).then_some(Loss::Unproven),
             (None, _) => None,
         };
-        let Some((found, count)) = self.answered(raise, raised) else { return Some(Loss::Unproven) };
-        self.seen = Seen::Fence(Fence { name: raise.name, count });
+        let Some((found, count)) = self.record_answer(raise, raised) else { return Some(Loss::Unproven) };
+        self.watermark = Watermark::Fence(Fence { name: raise.name, count });
         if before.is_some() {
-            self.fences.turn(raise.name);
+            self.fences.record_discontinuity(raise.name);
         }
-        self.fences.raised = Some(now);
+        self.fences.last_raised = Some(now);
         found.max(before)
     }
 
-    /// A write was answered behind a fence that the session does not go by any more: that has to be proven as well.
-    pub(super) fn answered_late(&mut self, raise: Raise, raised: Raised) -> Option<Loss> {
-        if self.fences.epoch(raise.name).is_some_and(|epoch| epoch.has_found(raise.amount)) {
-            // The present fence was raised after it.
+    /// Records the reply to a write of a fence that the session no longer uses: nodes have to prove that fence too.
+    pub(super) fn record_late_answer(&mut self, raise: Raise, raised: RaiseReply) -> Option<Loss> {
+        if self.fences.counter_mut(raise.name).is_some_and(|counter| counter.has_observed(raise.amount)) {
+            // The current fence was raised after it, and stands for it.
             return None;
         }
-        let Some((found, count)) = self.answered(raise, raised) else { return Some(Loss::Unproven) };
-        found.max(self.open(Fence { name: raise.name, count }))
+        let Some((found, count)) = self.record_answer(raise, raised) else { return Some(Loss::Unproven) };
+        found.max(self.require_second(Fence { name: raise.name, count }))
     }
 
-    /// Takes an answer into account. Returns what is lost, and where its counter stands.
-    fn answered(&mut self, raise: Raise, raised: Raised) -> Option<(Option<Loss>, u64)> {
-        let epoch = self.fences.epoch(raise.name)?;
+    /// Records a reply in its counter. Returns the loss that it proves, and the last value of the counter.
+    fn record_answer(&mut self, raise: Raise, raised: RaiseReply) -> Option<(Option<Loss>, u64)> {
+        let counter = self.fences.counter_mut(raise.name)?;
         let value = raised.count.saturating_sub(raise.amount);
-        let is_loss = epoch.proves_loss(value);
-        let answered = epoch.answered(raise.amount, raised.count);
-        let count = epoch.top();
+        let is_loss = counter.proves_loss(value);
+        let answered = counter.record_answer(raise.amount, raised.count);
+        let count = counter.last_value();
         let found = match answered {
-            Before::All | Before::Kept => None,
-            Before::Other(_) if is_loss => Some(Loss::Lost),
-            Before::Other(_) | Before::Unknown => Some(Loss::Unproven),
+            Earlier::All | Earlier::AllButRenewals => None,
+            Earlier::Other(_) if is_loss => Some(Loss::Lost),
+            Earlier::Other(_) | Earlier::Unknown => Some(Loss::Unproven),
         };
-        if answered != Before::All {
-            self.fences.turn(raise.name);
+        if answered != Earlier::All {
+            self.fences.record_discontinuity(raise.name);
         }
         Some((found, count))
     }
 
-    /// From now on this fence has to be proven beside the present one. There is room for one such.
-    fn open(&mut self, fence: Fence) -> Option<Loss> {
-        let other = self.fences.open.replace(fence).filter(|other| other.name != fence.name);
+    /// Requires this fence beside the current one. There is room for one: if another was required, that one is unproven.
+    fn require_second(&mut self, fence: Fence) -> Option<Loss> {
+        let other = self.fences.second.replace(fence).filter(|other| other.name != fence.name);
         other.map(|_| Loss::Unproven)
     }
 
-    /// Says what is lost where a write found the fence before, which stood at `before` when the write began, at this value.
-    fn judge(&mut self, before: Fence, value: Option<u64>) -> Option<Loss> {
-        self.fences.open.take_if(|open| open.name == before.name);
-        // Lost, expired or evicted.
+    /// Returns the loss that is proven if a write found the fence `before` at this value.
+    fn check_previous(&mut self, before: Fence, value: Option<u64>) -> Option<Loss> {
+        self.fences.second.take_if(|second| second.name == before.name);
+        // The key is lost, expired or evicted.
         let Some(value) = value else { return Some(Loss::Unproven) };
-        let Some(epoch) = self.fences.epoch(before.name) else {
+        let Some(counter) = self.fences.counter_mut(before.name) else {
             return (value != before.count).then_some(Loss::Unproven);
         };
-        if epoch.is_at_top(value) {
-            epoch.learn(value);
+        if counter.contains_all_at(value) {
+            counter.observe(value);
             return None;
         }
-        if epoch.keeps_all(value) {
+        if counter.lacks_only_renewals(value) {
             return None;
         }
-        if value >= before.count && epoch.had(value) {
-            // Writes that were answered meanwhile came after this one.
-            let fence = Fence { count: epoch.top(), ..before };
-            return self.open(fence);
+        if value >= before.count && counter.has_had(value) {
+            // The replies that came meanwhile belong to later writes.
+            let fence = Fence { count: counter.last_value(), ..before };
+            return self.require_second(fence);
         }
-        Some(if value < before.count && epoch.proves_loss(value) { Loss::Lost } else { Loss::Unproven })
+        Some(if value < before.count && counter.proves_loss(value) { Loss::Lost } else { Loss::Unproven })
     }
 
-    /// Returns whether a node contains what was seen when the call began, and learns what it contains beyond that.
-    pub(super) fn is_past(&mut self, requirement: &Requirement, passed: Passed) -> bool {
-        let has_gone_on = self.fences.era != requirement.era;
-        let asked = [(requirement.seen.fence(), passed.count), (requirement.open, passed.open)];
-        let asked = asked.into_iter().filter_map(|(fence, count)| Some((fence?, count)));
-        let is_past = asked.clone().all(|(fence, count)| self.fences.proves(fence, count, has_gone_on));
-        if is_past {
-            asked.for_each(|(fence, count)| self.learn(fence, count, has_gone_on));
+    /// Returns whether a node contains what is required. If so, records what else it contains.
+    pub(super) fn contains_required(&mut self, requirement: &Requirement, reading: FenceReading) -> bool {
+        let is_outdated = self.fences.discontinuities != requirement.discontinuities;
+        let required = [(requirement.watermark.fence(), reading.count), (requirement.second, reading.second)];
+        let required = required.into_iter().filter_map(|(fence, count)| Some((fence?, count)));
+        let contains_required = required.clone().all(|(fence, count)| self.fences.proves(fence, count, is_outdated));
+        if contains_required {
+            required.for_each(|(fence, count)| self.observe(fence, count, is_outdated));
         }
-        is_past
+        contains_required
     }
 
-    /// A node showed this counter at this value.
-    fn learn(&mut self, fence: Fence, count: Option<u64>, has_gone_on: bool) {
-        // After a loss, only what is raised where the master is says what is there.
-        let is_open = self.fences.open.is_some_and(|open| open.name == fence.name);
-        if self.seen.fence().is_none() && !is_open {
+    /// Records that a node has this value of a fence's counter. `is_outdated`: as for [`Fences::proves`].
+    fn observe(&mut self, fence: Fence, count: Option<u64>, is_outdated: bool) {
+        // After a loss, only a fence that the master raises shows what is still there.
+        let is_second = self.fences.second.is_some_and(|second| second.name == fence.name);
+        if self.watermark.fence().is_none() && !is_second {
             return;
         }
-        let (Some(count), Some(epoch)) = (count, self.fences.epoch(fence.name)) else { return };
-        if !epoch.is_at_top(count) || (has_gone_on && !epoch.had(fence.count)) {
+        let (Some(count), Some(counter)) = (count, self.fences.counter_mut(fence.name)) else { return };
+        if !counter.contains_all_at(count) || (is_outdated && !counter.has_had(fence.count)) {
             return;
         }
-        let is_more = count != epoch.top();
-        epoch.learn(count);
-        let fence = Fence { count: epoch.top(), ..fence };
-        if self.seen.fence().is_some_and(|seen| seen.name == fence.name) {
-            self.seen = Seen::Fence(fence);
+        let is_more = count != counter.last_value();
+        counter.observe(count);
+        let fence = Fence { count: counter.last_value(), ..fence };
+        if self.watermark.fence().is_some_and(|current| current.name == fence.name) {
+            self.watermark = Watermark::Fence(fence);
         } else if is_more {
-            // Another fence stands for what was seen, but not for the writes that this value shows.
-            self.loss = self.loss.max(self.open(fence));
+            // The current fence stands for what was seen, but not for the writes that this value shows.
+            self.loss = self.loss.max(self.require_second(fence));
         }
     }
 
-    /// The set's master does not contain what was seen when the call began.
-    pub(super) fn miss(&mut self, requirement: &Requirement, passed: Passed) -> Step {
-        let (has_gone_on, has_told) = (self.fences.era != requirement.era, self.fences.losses != requirement.losses);
-        let mut step = Step::Accept;
-        if let Some(fence) = requirement.seen.fence()
-            && !self.fences.proves(fence, passed.count, has_gone_on)
+    /// Decides what becomes of a read from the set's master, which does not contain what is required.
+    pub(super) fn handle_missing(&mut self, requirement: &Requirement, reading: FenceReading) -> Acceptance {
+        let (is_outdated, is_reported) =
+            (self.fences.discontinuities != requirement.discontinuities, self.fences.losses != requirement.losses);
+        let mut acceptance = Acceptance::Accept;
+        if let Some(fence) = requirement.watermark.fence()
+            && !self.fences.proves(fence, reading.count, is_outdated)
         {
-            let now = self.seen.fence();
-            step = self.miss_fence(Missed { fence, now, count: passed.count, is_open: false, has_gone_on, has_told });
+            let current = self.watermark.fence();
+            acceptance = self.handle_missing_fence(MissingFence {
+                fence,
+                current,
+                count: reading.count,
+                is_second: false,
+                is_outdated,
+                is_reported,
+            });
         }
-        if let Some(fence) = requirement.open.filter(|_| step == Step::Accept)
-            && !self.fences.proves(fence, passed.open, has_gone_on)
+        if let Some(fence) = requirement.second.filter(|_| acceptance == Acceptance::Accept)
+            && !self.fences.proves(fence, reading.second, is_outdated)
         {
-            let now = self.fences.open;
-            step = self.miss_fence(Missed { fence, now, count: passed.open, is_open: true, has_gone_on, has_told });
+            let current = self.fences.second;
+            acceptance = self.handle_missing_fence(MissingFence {
+                fence,
+                current,
+                count: reading.second,
+                is_second: true,
+                is_outdated,
+                is_reported,
+            });
         }
-        step
+        acceptance
     }
 
-    /// The set's master does not contain what this fence stood for.
-    fn miss_fence(&mut self, missed: Missed) -> Step {
-        let Missed { fence, now, count, is_open, has_gone_on, has_told } = missed;
-        let Some(seen) = now else {
-            // Another call has been told; or has made sure of it, behind a fence that is to be asked for.
-            return if has_told { Step::Accept } else { Step::Wait };
+    /// Decides what becomes of a read from the set's master, which does not contain what this fence stands for.
+    fn handle_missing_fence(&mut self, missing: MissingFence) -> Acceptance {
+        let MissingFence { fence, current, count, is_second, is_outdated, is_reported } = missing;
+        let Some(current) = current else {
+            // Another call has reported the loss; or another fence, which this call did not require, stands for this one.
+            return if is_reported { Acceptance::Accept } else { Acceptance::NotProven };
         };
-        let epoch = self.fences.epoch(fence.name);
-        let is_loss = epoch.zip(count).is_some_and(|(epoch, count)| epoch.proves_loss(count));
+        let counter = self.fences.counter_mut(fence.name);
+        let is_loss = counter.zip(count).is_some_and(|(counter, count)| counter.proves_loss(count));
         let loss = if is_loss { Loss::Lost } else { Loss::Unproven };
-        if seen.name != fence.name {
-            return if has_told { Step::Accept } else { Step::Tell(loss) };
+        if current.name != fence.name {
+            return if is_reported { Acceptance::Accept } else { Acceptance::Report(loss) };
         }
         match count {
-            // Another call has been told, or will be, and the session goes on from here.
-            Some(count) if has_gone_on && self.fences.proves(seen, Some(count), false) => {
-                self.learn(seen, Some(count), false);
-                return Step::Accept;
+            // Another call has reported the loss, or will: the session has continued from here.
+            Some(count) if is_outdated && self.fences.proves(current, Some(count), false) => {
+                self.observe(current, Some(count), false);
+                return Acceptance::Accept;
             }
-            // An answer that comes late.
-            _ if has_gone_on => return Step::Wait,
-            // Between what was seen then and what is seen now: that one as well.
-            Some(count) if (fence.count..seen.count).contains(&count) => return Step::Wait,
+            // A late reply.
+            _ if is_outdated => return Acceptance::NotProven,
+            // A late reply too: the value is between the required one and the current one.
+            Some(count) if (fence.count..current.count).contains(&count) => return Acceptance::NotProven,
             _ => {}
         }
-        self.fences.turn(fence.name);
+        self.fences.record_discontinuity(fence.name);
         let mut kept = None;
-        if let Some(epoch) = self.fences.epoch(fence.name) {
-            kept = count.filter(|count| epoch.keep(*count)).map(|count| Fence { count, ..fence });
+        if let Some(counter) = self.fences.counter_mut(fence.name) {
+            kept =
+                count.filter(|count| counter.continue_without_renewals(*count)).map(|count| Fence { count, ..fence });
             if kept.is_none() {
-                epoch.restart(count.unwrap_or(0));
+                counter.restart(count.unwrap_or(0));
             }
         }
         match kept {
-            Some(kept) if is_open => self.fences.open = Some(kept),
-            Some(kept) => self.seen = Seen::Fence(kept),
-            // After a loss the master's history counts: only a fence that is raised there proves that.
-            None => (self.seen, self.fences.open) = (Seen::Unknown, None),
+            Some(kept) if is_second => self.fences.second = Some(kept),
+            Some(kept) => self.watermark = Watermark::Fence(kept),
+            // After a loss, only a new fence, raised by the master, proves what is still there.
+            None => (self.watermark, self.fences.second) = (Watermark::Unknown, None),
         }
         if kept.is_some() {
-            return Step::Accept;
+            return Acceptance::Accept;
         }
         self.fences.losses += 1;
-        Step::Tell(loss)
+        Acceptance::Report(loss)
     }
 }
 
 /// A fence that the set's master does not prove.
 #[derive(Clone, Copy, Debug)]
-struct Missed {
-    /// As it was when the call began, and as the session goes by it now.
+struct MissingFence {
+    /// The fence as it was required when the call began.
     fence: Fence,
-    now: Option<Fence>,
-    /// Where it stands on the master.
+    /// The fence in its place that the session requires now.
+    current: Option<Fence>,
+    /// The value of the required fence on the master.
     count: Option<u64>,
-    /// It is the one that is proven beside the present one.
-    is_open: bool,
-    /// Since the call began, the session went on elsewhere; and something was found to be lost.
-    has_gone_on: bool,
-    has_told: bool,
+    /// It is the second required fence.
+    is_second: bool,
+    /// The session has continued at another value since the call began.
+    is_outdated: bool,
+    /// A loss was found since the call began.
+    is_reported: bool,
 }
 
 impl Fences {
-    /// Returns whether a node on which the counter of a fence stands at `count` contains what it stood for. `has_gone_on`: the
-    /// session did, since that was asked.
-    fn proves(&self, fence: Fence, count: Option<u64>, has_gone_on: bool) -> bool {
-        // Of what nobody saw yet, a node may have nothing, or what it is known for.
+    /// Returns whether a node on which the counter of a fence has the value `count` contains what the fence stands for.
+    /// `is_outdated`: the session has continued at another value since the fence was required.
+    fn proves(&self, fence: Fence, count: Option<u64>, is_outdated: bool) -> bool {
+        // A fence of value 0 was never raised: its key does not exist.
         let is_exact = count == Some(fence.count).filter(|count| *count > 0);
-        let epoch = self.find(fence.name);
-        let (Some(count), Some(epoch)) = (count, epoch) else { return is_exact };
-        if is_exact || (has_gone_on && !epoch.had(fence.count)) {
+        let counter = self.counter(fence.name);
+        let (Some(count), Some(counter)) = (count, counter) else { return is_exact };
+        if is_exact || (is_outdated && !counter.has_had(fence.count)) {
             return is_exact;
         }
-        epoch.is_at_top(count) || (epoch.had(count) && count > fence.count)
+        counter.contains_all_at(count) || (counter.has_had(count) && count > fence.count)
     }
 }
 

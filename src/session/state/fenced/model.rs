@@ -9,7 +9,7 @@ use proptest::test_runner::TestCaseError;
 
 use crate::session::SessionMode;
 use crate::session::loss::Loss;
-use crate::session::state::{Kind, Passed, Raise, Raised, Requirement, Session, Step};
+use crate::session::state::{Acceptance, FenceReading, Raise, RaiseReply, Requirement, Session, WriteKind};
 
 const SERVERS: usize = 3;
 
@@ -30,9 +30,9 @@ enum Entry {
 struct Write {
     requirement: Requirement,
     raise: Raise,
-    kind: Kind,
+    kind: WriteKind,
     /// What the server answered, and which.
-    answer: Option<Raised>,
+    answer: Option<RaiseReply>,
     is_over: bool,
 }
 
@@ -40,19 +40,19 @@ struct Write {
 #[derive(Clone, Debug)]
 struct Read {
     requirement: Requirement,
-    /// The writes that were acknowledged when it began, and how often the session had been told.
+    /// The writes that were acknowledged when it began, and how often the session had reported a loss.
     seen: BTreeSet<usize>,
-    /// What was told lost or unproven before, and is there.
+    /// The writes that were reported lost or unproven before, but are still there.
     kept: BTreeSet<usize>,
     turns: u32,
-    told: u32,
-    passed: Passed,
+    reports: u32,
+    reading: FenceReading,
     log: Vec<Entry>,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    Begin(Kind),
+    Begin(WriteKind),
     Execute(usize, usize),
     Answer(usize),
     Lose(usize),
@@ -63,8 +63,8 @@ enum Event {
     Appoint(usize),
     Ask(usize),
     Hear(usize),
-    /// The session is told as a token, and goes on: its next write begins another fence.
-    Tell,
+    /// A token is taken: the next write of the session raises another fence.
+    TakeToken,
     Travel,
 }
 
@@ -77,10 +77,10 @@ struct World {
     writes: Vec<Write>,
     reads: Vec<Read>,
     seen: BTreeSet<usize>,
-    /// Seen before the last telling.
+    /// The writes seen before the last report.
     excused: BTreeSet<usize>,
-    told: u32,
-    /// What answers have found, which the next read is told.
+    reports: u32,
+    /// The loss that replies have found, which the next read reports.
     found: Option<Loss>,
     /// How often another master was appointed, or one went back; and after how many of those each write was answered.
     turns: u32,
@@ -103,7 +103,7 @@ impl World {
             reads,
             seen,
             excused,
-            told: 0,
+            reports: 0,
             found: None,
             turns: 0,
             answered: HashMap::new(),
@@ -128,8 +128,8 @@ impl World {
         counts.get(&name).copied()
     }
 
-    fn tell(&mut self) {
-        self.told += 1;
+    fn report(&mut self) {
+        self.reports += 1;
         self.excused.append(&mut self.seen);
     }
 
@@ -147,7 +147,7 @@ impl World {
             Event::Lose(write) => {
                 let Some(write) = self.pick(write, |write| !write.is_over) else { return Ok(()) };
                 self.writes[write].is_over = true;
-                self.session.lose(self.writes[write].raise);
+                self.session.record_lost_reply(self.writes[write].raise);
                 self.session.cancel(self.writes[write].raise);
             }
             Event::Sync(from, to) => {
@@ -175,7 +175,7 @@ impl World {
                     self.hear(read)?;
                 }
             }
-            Event::Tell => drop(self.session.token()),
+            Event::TakeToken => drop(self.session.token()),
             Event::Travel => {
                 self.now += Duration::from_millis(1);
                 let token = self.session.token().to_string().parse().unwrap();
@@ -195,7 +195,7 @@ impl World {
         let log = &self.logs[server];
         let count = Self::count(log, raise.name).unwrap_or(0);
         let before = raise.before.and_then(|fence| Self::count(log, fence.name));
-        self.writes[write].answer = Some(Raised { count, before, by: server as u64 });
+        self.writes[write].answer = Some(RaiseReply { count, before, by: server as u64 });
     }
 
     fn answer(&mut self, write: usize) -> Result<(), TestCaseError> {
@@ -203,9 +203,9 @@ impl World {
         let Write { requirement, raise, answer, .. } = self.writes[write].clone();
         let Some(answer) = answer else { return Ok(()) };
         self.writes[write].is_over = true;
-        let found = self.session.raised(&requirement, raise, answer, self.now);
+        let found = self.session.record_raise(&requirement, raise, answer, self.now);
         self.session.cancel(raise);
-        if self.writes[write].kind != Kind::Touch {
+        if self.writes[write].kind != WriteKind::Renewal {
             self.seen.insert(write);
             self.answered.insert(write, self.turns);
             self.acknowledged.insert(write);
@@ -224,12 +224,12 @@ impl World {
     fn ask(&mut self, server: usize) -> Result<(), TestCaseError> {
         if self.session.take_loss().is_some() {
             self.found = None;
-            self.tell();
+            self.report();
         }
         let requirement = self.session.requirement();
-        let count = requirement.seen.fence().and_then(|fence| Self::count(&self.logs[server], fence.name));
-        let open = requirement.open.and_then(|fence| Self::count(&self.logs[server], fence.name));
-        let passed = Passed { is_master: server == self.master, count, open, by: server as u64 };
+        let count = requirement.watermark.fence().and_then(|fence| Self::count(&self.logs[server], fence.name));
+        let second = requirement.second.and_then(|fence| Self::count(&self.logs[server], fence.name));
+        let reading = FenceReading { is_master: server == self.master, count, second, by: server as u64 };
         let (seen, log) = (self.seen.clone(), self.logs[server].clone());
         let master = &self.logs[self.master];
         let is_kept = |write: &&usize| {
@@ -237,46 +237,52 @@ impl World {
                 && master.iter().any(|entry| matches!(entry, Entry::Raised { write: own, .. } if own == *write))
         };
         let kept = self.excused.iter().filter(is_kept).copied().collect();
-        let (turns, told) = (self.turns, self.told);
-        self.reads.push(Read { requirement, seen, kept, turns, told, passed, log });
+        let (turns, reports) = (self.turns, self.reports);
+        self.reads.push(Read { requirement, seen, kept, turns, reports, reading, log });
         Ok(())
     }
 
     fn hear(&mut self, read: Read) -> Result<(), TestCaseError> {
         // A master that was deposed since is not confirmed.
         let is_confirmed =
-            read.passed.is_master && read.passed.by == self.master as u64 && read.log == self.logs[self.master];
-        match self.session.passed(&read.requirement, read.passed, is_confirmed) {
-            Step::Accept => {
+            read.reading.is_master && read.reading.by == self.master as u64 && read.log == self.logs[self.master];
+        match self.session.verify_read(&read.requirement, read.reading, is_confirmed) {
+            Acceptance::Accept => {
                 let contains = |write: &usize| {
                     read.log.iter().any(|entry| matches!(entry, Entry::Raised { write: own, .. } if own == write))
                 };
-                if self.told == read.told {
+                if self.reports == read.reports {
                     let lacks: Vec<_> = read.seen.iter().filter(|write| !contains(write)).collect();
                     prop_assert!(lacks.is_empty(), "lacks {lacks:?}: {read:?}");
                 }
-                // What was not lost has to be there, whatever was told.
+                // What was not lost has to be there, whatever was reported.
                 if self.turns == read.turns && self.logs[self.master].starts_with(&read.log) {
                     let lacks: Vec<_> = read.kept.iter().filter(|write| !contains(write)).collect();
-                    prop_assert!(lacks.is_empty(), "told, not lost, and lacks {lacks:?}: {read:?}");
+                    prop_assert!(lacks.is_empty(), "reported, not lost, and lacks {lacks:?}: {read:?}");
                 }
                 self.see(&read);
             }
-            Step::Tell(loss) => {
+            Acceptance::Report(loss) => {
                 // What an answer has found may be back.
                 let found = self.found.take();
                 self.check_alarm(Some(loss).filter(|loss| found < Some(*loss)))?;
-                self.tell();
+                self.report();
             }
-            Step::Wait => {}
+            Acceptance::NotProven => {}
         }
         Ok(())
     }
 
     /// What the session's own writes did is seen from now on; of those that are lost, what a counter shows.
     fn see(&mut self, read: &Read) {
-        let names: Vec<u64> =
-            read.requirement.seen.fence().into_iter().chain(read.requirement.open).map(|fence| fence.name).collect();
+        let names: Vec<u64> = read
+            .requirement
+            .watermark
+            .fence()
+            .into_iter()
+            .chain(read.requirement.second)
+            .map(|fence| fence.name)
+            .collect();
         let mut evicted = BTreeSet::new();
         for entry in read.log.iter().rev() {
             let (write, name) = match *entry {
@@ -291,11 +297,11 @@ impl World {
             let is_shown = names.contains(&name) && !evicted.contains(&name);
             // Where the counter is gone, nothing tells of writes under way.
             let is_hidden = evicted.contains(&name) && !self.acknowledged.contains(&write);
-            if kind == Kind::Touch || is_hidden || (is_lost && !is_shown) {
+            if kind == WriteKind::Renewal || is_hidden || (is_lost && !is_shown) {
                 continue;
             }
             // Of what no counter shows, the session would not know that it is gone.
-            if self.told == read.told && is_shown {
+            if self.reports == read.reports && is_shown {
                 self.seen.insert(write);
             } else {
                 self.excused.insert(write);
@@ -306,13 +312,15 @@ impl World {
         }
     }
 
-    /// A loss is told only where a server went back, or a write went elsewhere.
+    /// A loss is reported only if a server went back, or a write went to another one.
     fn check_alarm(&self, found: Option<Loss>) -> Result<(), TestCaseError> {
         if found == Some(Loss::Lost) {
             // Also those of which no answer came, and which were executed.
             let is_known = |write: &usize| {
                 let Write { kind, answer, .. } = &self.writes[*write];
-                self.seen.contains(write) || self.excused.contains(write) || (answer.is_some() && *kind != Kind::Touch)
+                self.seen.contains(write)
+                    || self.excused.contains(write)
+                    || (answer.is_some() && *kind != WriteKind::Renewal)
             };
             let has = |log: &[Entry], write: usize| {
                 log.iter().any(|entry| matches!(entry, Entry::Raised { write: own, .. } if *own == write))
@@ -328,7 +336,7 @@ fn events() -> impl Strategy<Value = Event> {
     let server = || 0..SERVERS;
     let write = || 0..12_usize;
     prop_oneof![
-        6 => prop_oneof![3 => Just(Kind::Whole), 1 => Just(Kind::Touch)].prop_map(Event::Begin),
+        6 => prop_oneof![3 => Just(WriteKind::Atomic), 1 => Just(WriteKind::Renewal)].prop_map(Event::Begin),
         8 => (write(), server()).prop_map(|(write, server)| Event::Execute(write, server)),
         8 => write().prop_map(Event::Answer),
         1 => write().prop_map(Event::Lose),
@@ -338,7 +346,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => server().prop_map(Event::Appoint),
         8 => server().prop_map(Event::Ask),
         8 => (0..4_usize).prop_map(Event::Hear),
-        1 => Just(Event::Tell),
+        1 => Just(Event::TakeToken),
         1 => Just(Event::Travel),
     ]
 }

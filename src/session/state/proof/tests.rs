@@ -2,7 +2,7 @@
 
 use crate::session::loss::Loss;
 use crate::session::state::fenced::tests::{A, Scene};
-use crate::session::state::{Kind, Passed, Step};
+use crate::session::state::{Acceptance, FenceReading, WriteKind};
 
 #[test]
 fn a_late_answer_behind_an_old_fence_does_not_lead_back() {
@@ -20,12 +20,12 @@ fn a_late_answer_behind_an_old_fence_does_not_lead_back() {
     assert_eq!(scene.answer(&second, two, old + one.amount, None, A), None);
     // Both have to be proven now, until a write has made sure of it.
     let stood = old + one.amount + two.amount;
-    let read = |scene: &Scene, count, open, is_master| {
-        let passed = Passed { is_master, count: Some(count), open, by: A };
-        scene.session.passed(&scene.session.requirement(), passed, is_master)
+    let read = |scene: &Scene, count, second, is_master| {
+        let reading = FenceReading { is_master, count: Some(count), second, by: A };
+        scene.session.verify_read(&scene.session.requirement(), reading, is_master)
     };
-    assert_eq!(read(&scene, next.amount, Some(old + one.amount), false), Step::Wait);
-    assert_eq!(read(&scene, next.amount, Some(stood), false), Step::Accept);
+    assert_eq!(read(&scene, next.amount, Some(old + one.amount), false), Acceptance::NotProven);
+    assert_eq!(read(&scene, next.amount, Some(stood), false), Acceptance::Accept);
     let token = scene.session.token();
     assert!(token.in_doubt && token.loss == Some(Loss::Unproven), "a token has room for one");
     let (requirement, raise) = scene.begin();
@@ -35,11 +35,11 @@ fn a_late_answer_behind_an_old_fence_does_not_lead_back() {
     assert_eq!(raise.before.map(|before| before.count), Some(stood));
     let count = scene.count();
     scene.answer(&requirement, raise, count, Some(stood), A);
-    assert_eq!(read(&scene, count + raise.amount, None, false), Step::Accept);
+    assert_eq!(read(&scene, count + raise.amount, None, false), Acceptance::Accept);
 }
 
 #[test]
-fn what_is_proven_beside_the_fence_is_told_where_the_master_lacks_it() {
+fn a_loss_of_the_second_fence_is_reported() {
     let mut scene = Scene::new();
     scene.write();
     let old = scene.count();
@@ -48,12 +48,16 @@ fn what_is_proven_beside_the_fence_is_told_where_the_master_lacks_it() {
     let (second, next) = scene.begin();
     scene.answer(&second, next, 0, Some(old), A);
     scene.answer(&first, one, old, None, A);
-    let passed = |open| Passed { is_master: true, count: Some(next.amount), open, by: A };
+    let reading = |second| FenceReading { is_master: true, count: Some(next.amount), second, by: A };
     let requirement = scene.session.requirement();
-    assert_eq!(scene.session.passed(&requirement, passed(Some(old + one.amount)), true), Step::Accept);
-    assert_eq!(scene.session.passed(&requirement, passed(Some(old)), false), Step::Wait, "it may be none");
-    assert_eq!(scene.session.passed(&requirement, passed(Some(old)), true), Step::Tell(Loss::Lost));
-    assert!(scene.session.requirement().needs_master && scene.session.requirement().open.is_none());
+    assert_eq!(scene.session.verify_read(&requirement, reading(Some(old + one.amount)), true), Acceptance::Accept);
+    assert_eq!(
+        scene.session.verify_read(&requirement, reading(Some(old)), false),
+        Acceptance::NotProven,
+        "it may be none"
+    );
+    assert_eq!(scene.session.verify_read(&requirement, reading(Some(old)), true), Acceptance::Report(Loss::Lost));
+    assert!(scene.session.requirement().needs_master && scene.session.requirement().second.is_none());
 }
 
 #[test]
@@ -62,10 +66,13 @@ fn while_a_pipeline_is_under_way_only_the_master_has_what_was_read_of_it() {
     scene.write();
     let count = scene.count();
     let requirement = scene.session.requirement();
-    let raise = scene.session.raise(scene.now, 1, 5, Kind::Split).unwrap();
-    assert_eq!((scene.read(false, Some(count)), scene.read(true, Some(count))), (Step::Wait, Step::Accept));
+    let raise = scene.session.raise(scene.now, 1, 5, WriteKind::Stepwise).unwrap();
+    assert_eq!(
+        (scene.read(false, Some(count)), scene.read(true, Some(count))),
+        (Acceptance::NotProven, Acceptance::Accept)
+    );
     scene.answer(&requirement, raise, count, None, A);
-    assert_eq!(scene.read(false, Some(count + raise.amount)), Step::Accept);
+    assert_eq!(scene.read(false, Some(count + raise.amount)), Acceptance::Accept);
 }
 
 #[test]
@@ -75,7 +82,10 @@ fn while_the_next_fence_is_being_raised_only_the_master_has_what_was_read_behind
     let count = scene.count();
     scene.session.token();
     let (requirement, raise) = scene.begin();
-    assert_eq!((scene.read(false, Some(count)), scene.read(true, Some(count))), (Step::Wait, Step::Accept));
+    assert_eq!(
+        (scene.read(false, Some(count)), scene.read(true, Some(count))),
+        (Acceptance::NotProven, Acceptance::Accept)
+    );
     scene.answer(&requirement, raise, 0, Some(count), A);
-    assert_eq!(scene.read(false, Some(raise.amount)), Step::Accept);
+    assert_eq!(scene.read(false, Some(raise.amount)), Acceptance::Accept);
 }
