@@ -1,4 +1,6 @@
-//! Every command of the redis crate, routed.
+//! Routed connections: the interface of the redis crate, with each request routed on its own.
+//!
+//! Open scans are remembered in [`scans`], transactions driven by hand in [`transaction`].
 
 use std::fmt;
 use std::time::Instant;
@@ -18,20 +20,9 @@ use crate::selection::Affinity;
 mod scans;
 mod transaction;
 
-/// A handle that every command, pipeline, iterator, script and transaction of the redis crate runs on, routed.
+/// A connection of the redis crate, routed: every command, pipeline, iterator, script and transaction of that crate runs on it.
 ///
-/// It costs nothing to make, holds no connection while nothing is pinned, and belongs to one thread at a time. Two things
-/// are pinned:
-///
-/// * **Scans**: the first page of a scan may come from any node, later pages come from that same node, and so do further
-///   scans of the same thing while one is unfinished. A cursor that did not come from this handle is refused. The cursors
-///   of the last eight scans are remembered.
-/// * **Transactions**: `WATCH` and `MULTI` take one connection to the master, and everything goes there until `EXEC`,
-///   `DISCARD`, `UNWATCH` or an atomic pipeline ends it. If that connection is lost, what would rely on it fails.
-///   Dropping the handle in between closes the connection.
-///
-/// A server's errors arrive unchanged; errors of this crate are found by [`Error::of`]. What a transaction could not
-/// queue is reported as `EXECABORT` with the reasons in its detail.
+/// It costs nothing to create, holds no connection to a server while nothing is pinned, and belongs to one thread at a time.
 ///
 /// ```no_run
 /// use redis::Commands;
@@ -40,39 +31,69 @@ mod transaction;
 /// let keys: Vec<String> = connection.scan_match("user:*")?.collect::<redis::RedisResult<_>>()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Two things are pinned:
+///
+/// * **Scans**: the first page of a scan may come from any node. Later pages come from the same node, and so do further scans
+///   of the same key while one is unfinished. A cursor that did not come from this connection is refused. The cursors of the
+///   last eight scans are remembered.
+/// * **Transactions**: `WATCH` and `MULTI` take one connection to the master. Everything goes there until `EXEC`, `DISCARD`,
+///   `UNWATCH` or an atomic pipeline ends the transaction. If the connection is lost, commands that rely on it fail. Dropping
+///   the handle in between closes the connection.
+///
+/// A server's errors are returned unchanged. [`Error::of`] finds errors of this crate. If a transaction could not queue a
+/// command, the error is `EXECABORT`, with the reasons in its detail.
 pub struct RoutedConnection {
     client: ReplicatedClient,
     scans: Scans,
-    /// The connection on which scans go on behind a shared endpoint: another one may lead to another process.
-    held: Option<Pinned>,
+    /// The connection of scans behind a shared endpoint, where another connection may lead to another process.
+    pinned_scan: Option<Pinned>,
     transaction: Transaction,
-    /// The node that served the last pipeline, and why the last one failed: for `query_pipeline`.
+    /// The node that served the last pipeline, for the errors of `query_pipeline`.
     served_by: Option<NodeAddr>,
+    /// Why the last pipeline failed, for the errors of `query_pipeline`.
     failure: Option<Error>,
 }
 
 impl ReplicatedClient {
-    /// Returns a handle for every command of the redis crate; nothing is connected or lent by that.
+    /// Runs a pipeline on one node: on a candidate if every command in it is a read, else on the master.
+    ///
+    /// ```no_run
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let mut pipeline = redis::pipe();
+    /// pipeline.atomic().incr("visits", 1).get("greeting");
+    /// let (visits, greeting): (u64, Option<String>) = client.query_pipeline(&pipeline)?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`query`](Self::query). [`Error::may_have_executed`] returns whether a part of it may have been applied.
+    pub fn query_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T> {
+        let mut connection = self.connection();
+        pipeline.query(&mut connection).map_err(|cause| connection.pipeline_error::<T>(pipeline, cause))
+    }
+
+    /// Returns a connection for every command of the redis crate. Does not connect, and takes nothing from a pool.
+    ///
+    /// ```no_run
+    /// use redis::TypedCommands;
+    ///
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let mut connection = client.connection();
+    /// connection.rename("draft", "article")?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn connection(&self) -> RoutedConnection {
         RoutedConnection {
             client: self.clone(),
             scans: Scans::default(),
-            held: None,
+            pinned_scan: None,
             transaction: Transaction::default(),
             served_by: None,
             failure: None,
         }
-    }
-
-    /// Runs a pipeline, whole, on one node: on a candidate if every command in it is a read, else on the master.
-    ///
-    /// # Errors
-    ///
-    /// As [`query`](Self::query). [`Error::may_have_executed`] tells whether a part of it may have been applied.
-    pub fn query_pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T> {
-        let mut connection = self.connection();
-        pipeline.query(&mut connection).map_err(|cause| connection.understand::<T>(pipeline, cause))
     }
 }
 
@@ -87,33 +108,33 @@ impl RoutedConnection {
         let cursor = request.cursor();
         let mut began_at = None;
         let affinity = match &cursor {
-            None if request.continues_scan => return Err(foreign_cursor(&request)),
+            None if request.continues_scan => return Err(unknown_cursor(&request)),
             None => Affinity::Any,
             Some(cursor) if request.continues_scan => {
-                let (node, seen) = self.scans.find(cursor).ok_or_else(|| foreign_cursor(&request))?;
-                began_at = seen;
+                let (node, watermark) = self.scans.find(cursor).ok_or_else(|| unknown_cursor(&request))?;
+                began_at = watermark;
                 Affinity::Only(node)
             }
-            // Nodes give the same cursors: two scans of one thing would be mistaken for each other on two nodes.
+            // Nodes give equal cursors: two scans of one key on two nodes could not be distinguished.
             Some(cursor) => self.scans.node_of(cursor).map_or(Affinity::Any, Affinity::First),
         };
         if request.opens || self.transaction.is_open() {
             if matches!(affinity, Affinity::Only(node) if self.transaction.node() != Some(node)) {
-                return Err(foreign_cursor(&request));
+                return Err(unknown_cursor(&request));
             }
             return self.serve_pinned(&request);
         }
-        if let (Affinity::Only(node) | Affinity::First(node), Some(held)) = (affinity, &self.held)
-            && held.node() == node
+        if let (Affinity::Only(node) | Affinity::First(node), Some(pinned)) = (affinity, &self.pinned_scan)
+            && pinned.node() == node
         {
-            return self.scan_on_held(&request);
+            return self.scan_pinned(&request);
         }
-        let (served, seen) = self.client.call_with(&request, affinity, began_at)?;
+        let (served, watermark) = self.client.call_with(&request, affinity, began_at)?;
         if let (Some(cursor), Reply::One(page)) = (&cursor, &served.reply) {
-            self.scans.advance(cursor, request.continues_scan, page, served.node(), seen);
+            self.scans.advance(cursor, request.continues_scan, page, served.node(), watermark);
             if served.is_from_shared_endpoint() && self.scans.is_open_on(served.node()) {
-                self.hold(&served, &request)?;
-                return self.scan_on_held(&request);
+                self.pin_scan(&served, &request)?;
+                return self.scan_pinned(&request);
             }
         }
         match served.reply {
@@ -122,34 +143,35 @@ impl RoutedConnection {
         }
     }
 
-    /// Keeps a connection for the scan that has just begun: it is begun anew there, for its cursors mean nothing elsewhere.
-    fn hold(&mut self, served: &Served, request: &Request<'_>) -> Result<()> {
-        if self.held.as_ref().is_none_or(|held| held.node() != served.node()) {
-            if let Some(other) = self.held.take() {
+    /// Pins a connection for the scan that has just begun, which begins again there: its cursors mean nothing elsewhere.
+    fn pin_scan(&mut self, served: &Served, request: &Request<'_>) -> Result<()> {
+        if self.pinned_scan.as_ref().is_none_or(|pinned| pinned.node() != served.node()) {
+            if let Some(other) = self.pinned_scan.take() {
                 self.scans.forget(other.node());
                 other.release();
             }
             self.scans.forget(served.node());
             let (router, options) = (self.client.router(), self.client.options.call);
-            self.held = Some(Pinned::beside(router, served, request, options)?);
+            self.pinned_scan = Some(Pinned::beside(router, served, request, options)?);
         }
         Ok(())
     }
 
-    /// Serves a page of a scan on the connection that is kept for it.
-    fn scan_on_held(&mut self, request: &Request<'_>) -> Result<Value> {
+    /// Serves a page of a scan on its pinned connection.
+    fn scan_pinned(&mut self, request: &Request<'_>) -> Result<Value> {
         let Some(cursor) = request.cursor() else { return Err(malformed()) };
-        let began_at = if request.continues_scan { self.scans.find(&cursor).and_then(|(_, seen)| seen) } else { None };
-        let Some(mut held) = self.held.take() else { return Err(malformed()) };
-        let served = self.client.call_pinned(&mut held, request, (true, began_at), Instant::now());
-        // A lost connection takes its scans along.
-        let (reply, seen) = served.inspect_err(|_| self.scans.forget(held.node()))?;
+        let began_at =
+            if request.continues_scan { self.scans.find(&cursor).and_then(|(_, watermark)| watermark) } else { None };
+        let Some(mut pinned) = self.pinned_scan.take() else { return Err(malformed()) };
+        let served = self.client.call_pinned(&mut pinned, request, (true, began_at), Instant::now());
+        // A lost connection ends its scans.
+        let (reply, watermark) = served.inspect_err(|_| self.scans.forget(pinned.node()))?;
         let Reply::One(page) = reply else { return Err(malformed()) };
-        self.scans.advance(&cursor, request.continues_scan, &page, held.node(), seen);
-        if self.scans.is_open_on(held.node()) {
-            self.held = Some(held);
+        self.scans.advance(&cursor, request.continues_scan, &page, pinned.node(), watermark);
+        if self.scans.is_open_on(pinned.node()) {
+            self.pinned_scan = Some(pinned);
         } else {
-            held.release();
+            pinned.release();
         }
         Ok(page)
     }
@@ -169,9 +191,11 @@ impl RoutedConnection {
         let request = Request::pipeline(packed, skipped, kept, self.client.classifier()).map_err(|_| malformed())?;
         self.check(&request)?;
         if request.continues_scan {
-            return Err(Error::refused(format!("{request} goes on with a scan: run it by itself")));
+            return Err(Error::refused(format!(
+                "{request} continues a scan in a pipeline: run that command by itself"
+            )));
         }
-        // What relies on a lost connection fails before anything is sent.
+        // A request that relies on a lost connection fails before anything is sent.
         let first = request.steps(self.client.classifier()).flatten().next();
         self.transaction.answer(if skipped > 0 { Some(TransactionStep::Exec) } else { first })?;
         if request.opens || self.transaction.is_open() {
@@ -184,6 +208,7 @@ impl RoutedConnection {
         Ok(served.reply)
     }
 
+    /// Refuses a request that would change a pooled connection.
     fn check(&self, request: &Request<'_>) -> Result<()> {
         if request.class == Classification::Connection {
             let what = format!("{request} would change a pooled connection for its next user: use dedicated()");
@@ -192,8 +217,8 @@ impl RoutedConnection {
         Ok(())
     }
 
-    /// Makes of the redis crate's error for a pipeline one that tells how far the pipeline got.
-    fn understand<T>(&mut self, pipeline: &Pipeline, cause: RedisError) -> Error {
+    /// Returns the error of this crate for the redis crate's error about a pipeline: it says how far the pipeline got.
+    fn pipeline_error<T>(&mut self, pipeline: &Pipeline, cause: RedisError) -> Error {
         if let Some(failure) = self.failure.take() {
             return failure;
         }
@@ -223,7 +248,7 @@ impl ConnectionLike for RoutedConnection {
     fn req_command(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         if cmd.is_no_response() {
             return Err(Error::refused(
-                "a command without a reply, which its connection's next user would get: use dedicated()",
+                "a command does not wait for its reply, which the connection's next user would get: use dedicated()",
             )
             .into());
         }
@@ -231,7 +256,7 @@ impl ConnectionLike for RoutedConnection {
     }
 
     fn req_packed_command(&mut self, packed: &[u8]) -> RedisResult<Value> {
-        // Extracted here: `Cmd::iter` would not look for an error in its first page.
+        // The error is extracted here, because `Cmd::iter` would not find it in its first page.
         self.serve(packed)?.extract_error()
     }
 
@@ -251,12 +276,12 @@ impl ConnectionLike for RoutedConnection {
         topology.master().map_or(0, |master| topology.servers()[master].pool.database())
     }
 
-    /// Asks the master by `PING`.
+    /// Sends `PING` to the master.
     fn check_connection(&mut self) -> bool {
         cmd("PING").query::<Value>(self).is_ok()
     }
 
-    /// Always open: connections are made when they are needed.
+    /// Returns `true`: connections are made when they are needed.
     fn is_open(&self) -> bool {
         true
     }
@@ -271,21 +296,25 @@ impl fmt::Debug for RoutedConnection {
     }
 }
 
+/// Returns the error for bytes that are no request.
 fn malformed() -> Error {
-    Error::refused("not one whole command for each reply that is waited for, or a transaction within a transaction")
+    Error::refused(
+        "the number of commands differs from that of the expected replies, or a transaction contains another",
+    )
 }
 
-fn foreign_cursor(request: &Request<'_>) -> Error {
-    Error::refused(format!("{request} goes on with a cursor that did not come from this handle: use dedicated()"))
+/// Returns the error for a cursor that this connection did not return.
+fn unknown_cursor(request: &Request<'_>) -> Error {
+    Error::refused(format!("{request} continues a cursor that did not come from this connection: use dedicated()"))
 }
 
-/// The error for a transaction that was not queued whole.
+/// Returns the error for a transaction with commands that were not queued.
 ///
-/// The redis crate keeps the constructor of its own to itself, and its own fails for a refused `MULTI`. So an answer of
-/// the server is made that says all of it.
+/// The redis crate does not export the constructor of its own error, which also does not cover a refused `MULTI`. So this makes
+/// an error reply of a server with all the reasons.
 fn aborted(not_queued: Vec<(usize, redis::ServerError)>) -> RedisError {
     let mut not_queued = not_queued.into_iter().peekable();
-    // Without MULTI the commands ran one by one: that is another story than an aborted transaction.
+    // MULTI was refused and the commands ran one by one: the transaction was not aborted.
     if let Some((_, error)) = not_queued.next_if(|(position, _)| *position == 0) {
         return error.into();
     }

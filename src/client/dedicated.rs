@@ -1,4 +1,4 @@
-//! Connections that belong to their user alone.
+//! Dedicated connections: outside the pools, for one user alone.
 
 use redis::Connection;
 
@@ -12,7 +12,16 @@ use crate::retry::{DEADLINE, Deadline, Fault, Stage, Waited};
 use crate::selection::{Affinity, ReadFrom};
 use crate::topology::Assigned;
 
-/// The node that a dedicated connection leads to.
+/// The node to which a dedicated connection leads.
+///
+/// ```no_run
+/// use redis_replicated::Target;
+///
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// let mut replica = client.dedicated(Target::Replica)?;
+/// let mut node = client.dedicated(Target::Node("127.0.0.1:6380".parse()?))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Target {
@@ -25,14 +34,25 @@ pub enum Target {
 }
 
 impl ReplicatedClient {
-    /// Opens a connection outside the pools: for pub/sub, `MONITOR`, `SELECT`, administration of one node.
+    /// Opens a connection outside the pools: for pub/sub, `MONITOR`, `SELECT`, and the administration of one node.
     ///
-    /// It logs in as the pooled ones do, has no time limits, is never routed anywhere else and is closed on drop.
-    /// Unreachable nodes are tried until the deadline of this handle.
+    /// It logs in as the pooled connections do, has no time limits, stays with its node, and is closed on drop. Until the
+    /// deadline of this handle, unreachable nodes are tried again.
+    ///
+    /// ```no_run
+    /// use redis_replicated::Target;
+    ///
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let mut connection = client.dedicated(Target::Master)?;
+    /// let mut subscription = connection.as_pubsub();
+    /// subscription.subscribe("news")?;
+    /// let text: String = subscription.get_message()?.get_payload()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] if the set has no such node, or it is not in the role asked for;
+    /// [`ErrorKind::Unavailable`] if the set has no such node, or the node does not have the requested role;
     /// [`ErrorKind::Checkout`] if no connection could be made; [`ErrorKind::Server`] if the login was refused.
     pub fn dedicated(&self, target: Target) -> Result<Connection> {
         let is_replica = target == Target::Replica;
@@ -54,10 +74,11 @@ impl ReplicatedClient {
 
 impl Obtained for Connection {}
 
+/// Opens a connection to a server, and checks its role.
 fn open(target: &Target, server: &Assigned, deadline: &Deadline) -> Result<Connection, Fault> {
     let end = deadline.attempt_end(false);
-    // What becomes of it says nothing about the connections of the pool: health does not count it.
-    let uncounted = |fault| Fault { is_hasty: true, ..fault };
+    // Health does not count its faults: they say nothing about the connections of the pool.
+    let uncounted = |fault| Fault { is_uncounted: true, ..fault };
     let (connection, role) = server.pool.connect_unpooled(end).map_err(|fault| {
         let limit = Waited { setting: "connect_timeout", time: server.pool.limits().connect };
         uncounted(fault.after_waiting(limit, deadline.now(), end.map(|end| (end, DEADLINE))))

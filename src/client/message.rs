@@ -1,4 +1,4 @@
-//! What a caller is told of one command that was refused, failed, or had a reply of another type.
+//! The errors for a single command: refused by the client, answered with an error, or with a reply of another type.
 
 use redis::RedisError;
 
@@ -7,31 +7,34 @@ use crate::classification::{Classification, Request};
 use crate::error::Error;
 use crate::retry::server_error;
 
+/// Returns the error for a command that no pooled connection may run on its own.
 #[cold]
 pub(super) fn refusal(request: &Request<'_>) -> Error {
     Error::refused(if request.class == Classification::Connection {
         format!("{request} would change a pooled connection for its next user: use dedicated()")
     } else if request.continues_scan {
-        format!("{request} goes on with a cursor that only its node knows: use connection() or dedicated()")
+        format!("{request} continues a cursor, which only its node knows: use connection() or dedicated()")
     } else if request.step().is_some() {
         format!("{request} is a step of a transaction, which needs one connection: use connection() or dedicated()")
     } else {
-        format!("{request} is to go without a reply, which its connection's next user would get: use dedicated()")
+        format!("{request} does not wait for its reply, which the connection's next user would get: use dedicated()")
     })
 }
 
+/// Returns the error for an error reply.
 #[cold]
 pub(super) fn failure(request: &Request<'_>, served: &Served, cause: RedisError) -> Error {
     server_error(request, cause).on(served.node())
 }
 
+/// Returns the error for a reply that cannot be converted; `what` names its type.
 #[cold]
-pub(super) fn misfit<T>(request: &Request<'_>, served: &Served, what: &str) -> Error {
+pub(super) fn conversion_error<T>(request: &Request<'_>, served: &Served, what: &str) -> Error {
     let error = Error::conversion(format!("the reply to {request} is {what}, which is no {}", type_name::<T>()));
     error.on(served.node()).executed(!request.is_read())
 }
 
-/// The name of a type without the paths of its parts: `Vec<String>`.
+/// Returns the name of a type without the paths of its parts: `Vec<String>`.
 pub(crate) fn type_name<T>() -> String {
     let whole = std::any::type_name::<T>();
     let mut name = String::with_capacity(whole.len());

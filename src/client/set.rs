@@ -1,4 +1,4 @@
-//! Changing the set while it is used.
+//! Changing the set of nodes at run time.
 
 use std::time::{Duration, Instant};
 
@@ -9,71 +9,98 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Fixed;
 use crate::replication::Role;
 
-/// How often a node that leaves is looked at until nothing runs there.
-const GLANCE: Duration = Duration::from_millis(1);
+/// How often the requests in flight on a removed node are counted, until there are none.
+const DRAIN_POLL: Duration = Duration::from_millis(1);
 
 impl ReplicatedClient {
-    /// Adds a replica to a set whose nodes were named. Connects to nothing yet.
+    /// Adds a replica to a set whose nodes were named. Does not connect yet.
+    ///
+    /// ```no_run
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// client.add_replica("redis://127.0.0.1:6382")?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Topology`] if a provider describes the set; [`ErrorKind::Config`] for an address that cannot be read,
-    /// a node that belongs to the set already, another database than that of the others, and a node beyond the 64th.
+    /// [`ErrorKind::Topology`] if a provider describes the set; [`ErrorKind::Config`] if the address cannot be parsed, the node
+    /// is in the set already, its database differs from that of the others, or the set has 64 nodes.
     pub fn add_replica(&self, node: impl Into<Endpoint>) -> Result<()> {
         let fixed = self.fixed()?;
         let node = node.into();
         let addr = node.place()?.addr;
         fixed.add(Role::Replica, node)?;
-        self.describe_anew(fixed).inspect_err(|_| drop(fixed.remove(&addr)))
+        self.describe_again(fixed).inspect_err(|_| drop(fixed.remove(&addr)))
     }
 
-    /// Removes a node from a set whose nodes were named, and waits until the calls that run there have ended, at most until
-    /// the deadline of this handle. New calls go elsewhere at once. A name of several addresses is removed as a whole.
+    /// Removes a node from a set whose nodes were named. Waits until its requests in flight have ended, at most until the
+    /// deadline of this handle; new calls go to other nodes at once. A host name with several addresses is removed as a whole.
+    ///
+    /// ```no_run
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// client.remove_replica(&"127.0.0.1:6382".parse()?)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Topology`] if a provider describes the set, if no node was named so, or if it is the master now.
+    /// [`ErrorKind::Topology`] if a provider describes the set, if no node has this name, or if the node is the master now.
     pub fn remove_replica(&self, addr: &NodeAddr) -> Result<()> {
         let fixed = self.fixed()?;
         let topology = self.router().store.current();
         let position = topology.find(addr);
         if position.is_some() && position == topology.master() {
-            return Err(
-                Error::new(ErrorKind::Topology, "this is the master: it can be removed once another one is").on(addr)
-            );
+            return Err(Error::new(
+                ErrorKind::Topology,
+                "is the master: it can be removed after another node became the master",
+            )
+            .about(addr));
         }
         let (role, node) = fixed.remove(addr)?;
-        // Nothing changed: the set is as it was named before.
-        self.describe_anew(fixed).inspect_err(|_| drop(fixed.add(role, node)))?;
+        // After an error, the set is as it was before.
+        self.describe_again(fixed).inspect_err(|_| drop(fixed.add(role, node)))?;
         let now = self.router().store.current();
         let left = || topology.servers().iter().filter(|server| !now.has(server));
         let runs = || left().any(|server| server.node.in_flight() > 0);
         let end = self.end();
         while runs() && Instant::now() < end {
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(DRAIN_POLL);
         }
         Ok(())
     }
 
-    /// Sets the share of the load that a node should get, compared with the others. Strategies that know weights use it.
+    /// Sets the share of the load that a node should get, compared with the other nodes. Only strategies with weights use it.
+    ///
+    /// ```no_run
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// client.set_weight(&"127.0.0.1:6380".parse()?, 3)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`] for zero; [`ErrorKind::Topology`] if the set has no such node.
     pub fn set_weight(&self, addr: &NodeAddr, weight: u32) -> Result<()> {
         if weight == 0 {
-            return Err(Error::config("a node has the weight 0: remove it instead").on(addr));
+            return Err(Error::config("cannot have the weight 0: remove the node instead").about(addr));
         }
         let topology = self.router().store.current();
-        let unknown = || Error::new(ErrorKind::Topology, "this is no node of the set").on(addr);
+        let unknown = || Error::new(ErrorKind::Topology, "is not a node of the set").about(addr);
         let position = topology.find(addr).ok_or_else(unknown)?;
         topology.servers()[position].node.set_weight(weight);
         Ok(())
     }
 
-    /// Asks the provider for the set, and every node for its state, now; returns when all have answered or failed.
+    /// Asks the provider for the set and every node for its state, and returns when all have answered or failed.
     ///
-    /// Not needed in normal operation: the monitor does it at intervals, and errors of calls at once.
+    /// Not needed in normal operation: the monitor asks at intervals, and after errors of calls.
+    ///
+    /// ```no_run
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// client.refresh()?;
+    /// println!("{}", client.snapshot());
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -89,15 +116,17 @@ impl ReplicatedClient {
         now.checked_add(self.options.call.deadline).unwrap_or(now + Duration::from_secs(3600))
     }
 
+    /// Returns the named nodes.
     fn fixed(&self) -> Result<&Fixed> {
-        let described = || Error::new(ErrorKind::Topology, "the nodes of this set come from its provider, not by hand");
+        let described =
+            || Error::new(ErrorKind::Topology, "a provider describes this set: nodes cannot be added or removed");
         self.shared.fixed.as_deref().ok_or_else(described)
     }
 
-    /// Takes over what the nodes are now.
-    fn describe_anew(&self, fixed: &Fixed) -> Result<()> {
+    /// Makes a topology of the nodes that are named now.
+    fn describe_again(&self, fixed: &Fixed) -> Result<()> {
         self.router().monitor.describe(self.end())?;
-        // A name is to be looked up again from time to time.
+        // Host names are looked up again at intervals.
         if fixed.has_names() { self.router().monitor.ask_provider_at_intervals() } else { Ok(()) }
     }
 }

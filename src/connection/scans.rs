@@ -1,4 +1,4 @@
-//! Which node each open scan belongs to.
+//! The open scans of a routed connection: which node each cursor belongs to.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -6,53 +6,53 @@ use redis::Value;
 
 use crate::addr::NodeAddr;
 use crate::classification::Cursor;
-use crate::session::Seen;
+use crate::session::Watermark;
 
-/// So many open scans are remembered; the oldest is forgotten first. Most are never continued.
+/// How many open scans are remembered; the oldest is forgotten first. Most scans are never continued.
 const REMEMBERED: usize = 8;
 
-/// The cursors that one handle was given, and the nodes they belong to. Never allocates.
+/// The cursors that one connection received, and the nodes that they belong to. Never allocates.
 #[derive(Debug, Default)]
 pub(super) struct Scans {
-    /// The oldest first; the free places behind them.
+    /// The oldest first, free places last.
     open: [Option<Scan>; REMEMBERED],
 }
 
 #[derive(Debug)]
 struct Scan {
-    /// What is scanned: command family and key.
-    what: u64,
+    /// A hash of what is scanned: command family and key.
+    target: u64,
     cursor: u64,
     node: NodeAddr,
-    /// What its first page had to contain.
-    seen: Option<Seen>,
-    /// So many scans of the same thing have come to the same cursor; never 0.
+    /// The watermark that its first page had to contain.
+    watermark: Option<Watermark>,
+    /// How many scans of this target are at this cursor; never 0.
     holders: u32,
 }
 
 impl Scans {
-    /// Returns the node that the cursor came from, and what the scan had to contain when it began.
-    pub(super) fn find(&self, cursor: &Cursor<'_>) -> Option<(&NodeAddr, Option<Seen>)> {
-        let (what, value) = (what(cursor), id(cursor.value));
+    /// Returns the node that a cursor came from, and the watermark that the first page of its scan had to contain.
+    pub(super) fn find(&self, cursor: &Cursor<'_>) -> Option<(&NodeAddr, Option<Watermark>)> {
+        let (target, value) = (target(cursor), id(cursor.value));
         self.open
             .iter()
             .flatten()
-            .find(|scan| scan.what == what && scan.cursor == value)
-            .map(|scan| (&scan.node, scan.seen))
+            .find(|scan| scan.target == target && scan.cursor == value)
+            .map(|scan| (&scan.node, scan.watermark))
     }
 
-    /// Returns the node on which the same thing is being scanned already.
+    /// Returns the node of an unfinished scan of the same target.
     pub(super) fn node_of(&self, cursor: &Cursor<'_>) -> Option<&NodeAddr> {
-        let what = what(cursor);
-        self.open.iter().flatten().find(|scan| scan.what == what).map(|scan| &scan.node)
+        let target = target(cursor);
+        self.open.iter().flatten().find(|scan| scan.target == target).map(|scan| &scan.node)
     }
 
-    /// Tells whether a scan is unfinished on this node.
+    /// Returns whether a scan is unfinished on this node.
     pub(super) fn is_open_on(&self, node: &NodeAddr) -> bool {
         self.open.iter().flatten().any(|scan| scan.node == *node)
     }
 
-    /// Forgets the scans on a node: what they were on is lost.
+    /// Forgets the scans on a node, whose pinned connection is lost or returned.
     pub(super) fn forget(&mut self, node: &NodeAddr) {
         self.open
             .iter_mut()
@@ -60,26 +60,26 @@ impl Scans {
             .for_each(|slot| *slot = None);
     }
 
-    /// Notes the next cursor of a scan, out of the reply to a page of it.
+    /// Records the next cursor of a scan, from the reply to a page of it.
     pub(super) fn advance(
         &mut self,
         cursor: &Cursor<'_>,
         continues: bool,
         reply: &Value,
         node: &NodeAddr,
-        seen: Option<Seen>,
+        watermark: Option<Watermark>,
     ) {
-        // An error, or something that is not a page: the cursor that was sent stays good.
+        // An error, or a reply that is no page: the cursor that was sent stays valid.
         let Some(next) = next_cursor(cursor, reply) else { return };
-        let (what, sent) = (what(cursor), id(cursor.value));
-        let is_same = |scan: &Scan, cursor| scan.what == what && scan.cursor == cursor;
+        let (target, sent) = (target(cursor), id(cursor.value));
+        let is_same = |scan: &Scan, cursor| scan.target == target && scan.cursor == cursor;
         for slot in &mut self.open {
             let Some(scan) = slot else { continue };
             if continues && is_same(scan, sent) {
                 scan.holders -= 1;
             }
-            // On another node: that one failed, and a new scan began here.
-            if scan.holders == 0 || (scan.what == what && scan.node != *node) {
+            // A scan of the same target on another node: that node failed, and the scan began again here.
+            if scan.holders == 0 || (scan.target == target && scan.node != *node) {
                 *slot = None;
             }
         }
@@ -90,37 +90,39 @@ impl Scans {
             scan.holders = scan.holders.saturating_add(1);
             return;
         }
-        // Stable: the order of age stays.
+        // The sort is stable, so the scans stay in the order of age.
         self.open.sort_by_key(Option::is_none);
         if self.open[REMEMBERED - 1].is_some() {
             self.open.rotate_left(1);
             self.open[REMEMBERED - 1] = None;
         }
         if let Some(free) = self.open.iter_mut().find(|slot| slot.is_none()) {
-            *free = Some(Scan { what, cursor: next, node: node.clone(), seen, holders: 1 });
+            *free = Some(Scan { target, cursor: next, node: node.clone(), watermark, holders: 1 });
         }
     }
 }
 
+/// Returns the cursor in the reply to a page; 0: the scan is finished.
 fn next_cursor(cursor: &Cursor<'_>, reply: &Value) -> Option<u64> {
     let Value::Array(page) = reply else { return None };
     let next = if cursor.trailing { page.last() } else { page.first() };
     match next? {
         Value::BulkString(bytes) => Some(id(bytes)),
         Value::SimpleString(text) => Some(id(text.as_bytes())),
-        // As the number would be written.
+        // `id` gives the same number for its text.
         Value::Int(number) => Some(*number as u64),
         _ => None,
     }
 }
 
-/// A number for a cursor: its value, or a hash of the cursors of `CLUSTERSCAN`, which are no numbers.
+/// Returns a number for a cursor: its value, or a hash for the cursors of `CLUSTERSCAN`, which are no numbers.
 fn id(cursor: &[u8]) -> u64 {
     let number = std::str::from_utf8(cursor).ok().and_then(|text| text.parse().ok());
     number.unwrap_or_else(|| hash(cursor) | 1)
 }
 
-fn what(cursor: &Cursor<'_>) -> u64 {
+/// Returns a hash of what a cursor scans.
+fn target(cursor: &Cursor<'_>) -> u64 {
     hash((cursor.family, cursor.scanned))
 }
 
@@ -156,7 +158,7 @@ mod tests {
         assert_eq!(
             scans.find(&cursor(b"17", b"a")).map(|(node, _)| node),
             Some(&node),
-            "a failed page can be asked for again"
+            "a failed page can be requested again"
         );
         scans.advance(&cursor(b"17", b"a"), true, &page("23"), &node, None);
         assert_eq!(scans.find(&cursor(b"17", b"a")), None);
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn scans_of_one_thing_are_on_one_node() {
+    fn scans_of_one_key_are_on_one_node() {
         let mut scans = Scans::default();
         let (a, b) = ("a:1".parse().unwrap(), "b:1".parse().unwrap());
         scans.advance(&cursor(b"0", b"k"), false, &page("17"), &a, None);

@@ -1,4 +1,6 @@
-//! A transaction driven by hand: `WATCH` or `MULTI`, pinned to one connection to the master.
+//! Transactions driven by hand: `WATCH` and `MULTI`, pinned to one connection to the master.
+//!
+//! Atomic pipelines, which are one request, do not need this unless a `WATCH` is open.
 
 use std::time::Instant;
 
@@ -10,16 +12,16 @@ use crate::classification::{Classification, Replies, Request, TransactionStep};
 use crate::client::ReplicatedClient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::Reply;
-use crate::session::Asked;
+use crate::session::Guarantees;
 
-/// What a handle has open.
+/// The open transaction of a routed connection, if there is one.
 #[derive(Debug, Default)]
 pub(super) enum Transaction {
     #[default]
     None,
-    /// A watch, a transaction, or both, on one connection.
+    /// A `WATCH`, a `MULTI`, or both, on one connection.
     Open { pinned: Pinned, state: State },
-    /// The connection was lost, and the watch or the transaction with it.
+    /// The connection was lost, and with it what was open.
     Lost(State),
 }
 
@@ -31,6 +33,7 @@ pub(super) struct State {
 }
 
 impl Transaction {
+    /// Returns whether a connection is pinned.
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Self::Open { .. })
     }
@@ -43,10 +46,11 @@ impl Transaction {
         }
     }
 
-    /// Answers what needs no server: `UNWATCH` with nothing watched, and what relies on a lost connection.
+    /// Answers a command that needs no server: `UNWATCH` with nothing watched, and one that relies on a lost connection.
     pub(super) fn answer(&mut self, step: Option<TransactionStep>) -> Result<Option<Value>> {
         let lost = || {
-            Error::new(ErrorKind::Interrupted, "the connection of this transaction was lost; nothing of it was applied")
+            let text = "the connection of this transaction was lost; nothing of the transaction was applied";
+            Error::new(ErrorKind::Interrupted, text)
         };
         match (&self, step) {
             (Self::Open { .. }, _) => Ok(None),
@@ -60,7 +64,7 @@ impl Transaction {
                 *self = Self::None;
                 Ok(None)
             }
-            // Once: then the caller knows.
+            // The loss is reported once.
             (Self::Lost(_), Some(TransactionStep::Exec)) => {
                 *self = Self::None;
                 Err(lost())
@@ -69,14 +73,14 @@ impl Transaction {
                 *self = Self::None;
                 Err(lost())
             }
-            // Outside of its transaction the command would run at once.
+            // Outside its transaction, the command would run at once.
             (Self::Lost(state), _) if state.is_queuing => Err(lost()),
             (Self::Lost(_), _) => Ok(None),
         }
     }
 
-    /// Returns whether the reply to a request proves what the handle asks for: what is queued proves nothing until it is
-    /// executed, and a question would be queued too.
+    /// Returns whether the guarantees of the handle hold for the reply: a queued command proves nothing until it is executed, and
+    /// an evidence request would be queued too.
     fn proves(&self, client: &ReplicatedClient, request: &Request<'_>) -> bool {
         let mut state = match self {
             Self::Open { state, .. } => *state,
@@ -85,14 +89,14 @@ impl Transaction {
         if !request.is_transaction() {
             request.steps(client.classifier()).for_each(|step| state.step(step, false));
             if state.is_queuing && request.class == Classification::Write && request.replies != Replies::One {
-                // Written before a MULTI of the same pipeline.
-                client.options.asked.iter().for_each(Asked::doubt);
+                // The pipeline writes before its own MULTI: where that write is stays unknown.
+                client.options.guarantees.iter().for_each(Guarantees::record_doubt);
             }
         }
         !state.is_queuing || request.is_transaction()
     }
 
-    /// Runs a request on the pinned connection, which it takes if there is none yet.
+    /// Runs a request on the pinned connection, and pins one if there is none yet.
     pub(super) fn run(&mut self, client: &ReplicatedClient, request: &Request<'_>) -> Result<Reply> {
         let (proves, began) = (self.proves(client, request), Instant::now());
         let (mut pinned, mut state) = match std::mem::take(self) {
@@ -107,9 +111,9 @@ impl Transaction {
                 let ends = |step| matches!(step, Some(TransactionStep::Exec | TransactionStep::Discard));
                 let is_over = request.is_transaction() || request.steps(client.classifier()).any(ends);
                 *self = match (is_over, pinned.is_live()) {
-                    // A lost end is in doubt, which this error says; nothing after it relies on the connection.
+                    // The end of the transaction is in doubt, as this error says: nothing relies on the connection any more.
                     (true, _) => Self::None,
-                    // Answered, but not as the session needs it.
+                    // The server answered, but the session rejected the reply.
                     (false, true) => Self::Open { pinned, state },
                     (false, false) => Self::Lost(state),
                 };
@@ -118,8 +122,8 @@ impl Transaction {
         };
         state.follow(client, request, &reply);
         if state == State::default() {
-            // Where a step failed, the server may see that another way: then the connection is closed.
-            if is_smooth(&reply) {
+            // After an error, the server's state may differ from what is assumed here: then the connection is closed.
+            if is_free_of_errors(&reply) {
                 pinned.release();
             }
         } else if pinned.is_live() {
@@ -131,7 +135,8 @@ impl Transaction {
     }
 }
 
-fn is_smooth(reply: &Reply) -> bool {
+/// Returns whether a reply contains no error, not even for a command that was not queued.
+fn is_free_of_errors(reply: &Reply) -> bool {
     match reply {
         Reply::One(value) => !matches!(value, Value::ServerError(_)),
         Reply::Many { kept, not_queued } => {
@@ -141,10 +146,11 @@ fn is_smooth(reply: &Reply) -> bool {
 }
 
 impl State {
+    /// Applies the steps of a request, given the reply to it.
     fn follow(&mut self, client: &ReplicatedClient, request: &Request<'_>, reply: &Reply) {
         match reply {
             Reply::One(value) => self.step(request.step(), matches!(value, Value::ServerError(_))),
-            // `MULTI … EXEC`, written by the redis crate: it ends what was open, whatever its outcome.
+            // An atomic pipeline of the redis crate, `MULTI … EXEC`: it ends what was open, whatever its outcome.
             Reply::Many { kept, .. } if request.is_transaction() => {
                 debug_assert!(kept.len() <= 1);
                 *self = Self::default();
@@ -157,13 +163,14 @@ impl State {
         }
     }
 
+    /// Applies one step.
     fn step(&mut self, step: Option<TransactionStep>, failed: bool) {
         match step {
             Some(TransactionStep::Watch) => self.is_watching |= !failed,
             Some(TransactionStep::Multi) => self.is_queuing |= !failed,
-            // Inside a transaction UNWATCH is only queued, and EXEC unwatches anyway.
+            // Inside a transaction, UNWATCH is only queued, and EXEC ends the watch anyway.
             Some(TransactionStep::Unwatch) => self.is_watching &= self.is_queuing || failed,
-            // Also a failed EXEC ends a transaction, but not a failed DISCARD; without one both fail and change nothing.
+            // A failed EXEC ends a transaction too, a failed DISCARD does not. Without a transaction, both change nothing.
             Some(TransactionStep::Exec) if self.is_queuing => *self = Self::default(),
             Some(TransactionStep::Discard) if self.is_queuing && !failed => *self = Self::default(),
             Some(TransactionStep::Exec | TransactionStep::Discard) | None => {}
