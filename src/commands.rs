@@ -3,12 +3,20 @@
 //! All other commands run through [`query`](crate::ReplicatedClient::query) or
 //! [`connection`](crate::ReplicatedClient::connection).
 
+// In the order of the page of `ReplicatedClient`: the blank lines keep rustfmt from sorting it.
+mod strings;
+
+mod keys;
+
 mod hashes;
+
+mod lists;
+
+mod sets;
+
+mod sorted_sets;
+
 #[cfg(feature = "json")]
 mod json;
-mod keys;
-mod lists;
+
 mod server;
-mod sets;
-mod sorted_sets;
-mod strings;

@@ -1,23 +1,23 @@
-//! What the crate tells the world through `tracing`.
+//! The events that this crate emits through `tracing`.
 //!
-//! All events have the target `redis_replicated::events`, their name in the field `event`, and plain values: addresses, words
-//! in snake case, numbers, times such as `513 ms`, lists such as `127.0.0.1:6380,127.0.0.1:6381`, and `none`. One line is one
-//! fact; none repeats while nothing changes.
+//! All events have the target `redis_replicated::events` and their name in the field `event`. Values are plain: addresses, words
+//! in snake case, numbers, times such as `513 ms`, lists such as `127.0.0.1:6380,127.0.0.1:6381`, and `none`. Each event is one
+//! fact, and is not repeated while nothing changes.
 //!
 //! | event | level | fields | when |
 //! |---|---|---|---|
 //! | `node_ejected` | WARN | `node` `outcome` `reason` `cool_down` | a healthy node failed (`failed`, `unreachable` and why no connection could be made, `not_serving`); not again while it stays out |
-//! | `node_returned` | INFO | `node` | a probe found it able to serve |
+//! | `node_returned` | INFO | `node` | a probe found that it serves again |
 //! | `sync_state_changed` | INFO | `node` `sync_state` | a replica is `syncing`, `lagging`, its link is down (`link_down`), it holds other data (`diverged`), or is `in_sync` again |
-//! | `role_changed` | WARN | `node` `role` | a server said that it is a `replica`, or a `master`, now |
+//! | `role_changed` | WARN | `node` `role` | a server reported that it is a `replica`, or a `master`, now |
 //! | `topology_changed` | INFO | `generation` `master` `replicas` | nodes joined, left or changed their roles |
 //! | `failover` | WARN | `from` `to` | writes go to another master |
-//! | `fallback` | WARN | `node` `reads` | reads went to the master for want of replicas; at most one line in 10 s |
-//! | `command_reclassified` | WARN | `command` `node` | a replica refused a command that was taken for a read: it is a write from now on |
-//! | `node_lacks_rights` | WARN | `node` `right` | a replica refused a read for want of rights, another node served it; at most one line in 10 s a node |
-//! | `provider_failed` | WARN | `error` | the set could not be described; once, until it can be again |
-//! | `session_lost` | WARN | `node` `loss` | a master does not contain what a session wrote (`write_lost`) or only read (`history_lost`), or nobody can tell (`unproven`) |
-//! | `monitor_panicked` | ERROR | `thread` `node` `reason` | code of a provider, a subscriber or a dependency panicked on a thread of the monitor, or while it was told something; all goes on; at most once a minute for each place |
+//! | `fallback` | WARN | `node` `reads` | reads went to the master because no replica could serve; at most one event in 10 s |
+//! | `command_reclassified` | WARN | `command` `node` | a replica refused a command that was classified as a read: it is a write from now on |
+//! | `node_lacks_rights` | WARN | `node` `right` | a replica refused a read for lack of rights, and another node served it; at most one event in 10 s for each node |
+//! | `provider_failed` | WARN | `error` | the provider could not describe the set; once, until it can again |
+//! | `session_lost` | WARN | `node` `loss` | a master does not contain what a session wrote (`write_lost`) or only read (`history_lost`), or this is not known (`unproven`) |
+//! | `monitor_panicked` | ERROR | `thread` `node` `reason` | code of a provider, a subscriber or a dependency panicked on a thread of the monitor, or a subscriber while it received an event; the client continues; at most once a minute for each place |
 
 use std::any::Any;
 use std::fmt::Display;
@@ -30,18 +30,18 @@ use parking_lot::Mutex;
 use crate::addr::NodeAddr;
 use crate::error::Time;
 
-/// How long a panic is not told again that came from the same place.
-const QUIET: Duration = Duration::from_secs(60);
-/// How many places of panics are remembered.
-const MOST_PLACES: usize = 64;
+/// The time in which only one panic from the same place is reported.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// How many places of panics are remembered. Panics from further places are not reported.
+const MAX_PLACES: usize = 64;
 
-/// Where panics came from of late.
+/// The places of recent panics.
 static PANICS: Mutex<Vec<(String, Instant)>> = Mutex::new(Vec::new());
 
-/// Writes one event: its name stands in a field, because few subscribers show the name of the metadata.
+/// Emits one event. Its name is in a field too, because few subscribers show the name in the metadata.
 ///
-/// A subscriber that panics stops nobody: what follows on the telling is done.
-macro_rules! tell {
+/// If a subscriber panics, the panic is caught, and the code after the event still runs.
+macro_rules! write_event {
     ($level:ident, $name:literal, $message:literal, $($field:tt)*) => {
         if let Err(panic) = emit!($level, $name, $message, $($field)*) {
             panicked(None, &*panic);
@@ -49,6 +49,7 @@ macro_rules! tell {
     };
 }
 
+/// Emits one event, and returns the panic of a subscriber.
 macro_rules! emit {
     ($level:ident, $name:literal, $message:literal, $($field:tt)*) => {
         catch_unwind(AssertUnwindSafe(|| tracing::$level!(
@@ -60,89 +61,90 @@ macro_rules! emit {
 #[cold]
 pub(crate) fn ejected(node: &NodeAddr, outcome: impl Display, cool_down: Duration, reason: Option<&str>) {
     let (cool_down, reason) = (Time(cool_down), reason.unwrap_or("none"));
-    tell!(warn, "node_ejected", "node ejected", %node, %outcome, %reason, %cool_down);
+    write_event!(warn, "node_ejected", "node ejected", %node, %outcome, %reason, %cool_down);
 }
 
 #[cold]
 pub(crate) fn returned(node: &NodeAddr) {
-    tell!(info, "node_returned", "node returned", %node);
+    write_event!(info, "node_returned", "node returned", %node);
 }
 
 #[cold]
 pub(crate) fn sync_state_changed(node: &NodeAddr, sync_state: impl Display) {
     let sync_state = sync_state.to_string().replace(' ', "_");
-    tell!(info, "sync_state_changed", "sync state changed", %node, %sync_state);
+    write_event!(info, "sync_state_changed", "sync state changed", %node, %sync_state);
 }
 
 #[cold]
 pub(crate) fn role_changed(node: &NodeAddr, role: impl Display) {
-    tell!(warn, "role_changed", "node changed its role", %node, %role);
+    write_event!(warn, "role_changed", "node changed its role", %node, %role);
 }
 
 #[cold]
 pub(crate) fn topology_changed(generation: u64, master: Option<&NodeAddr>, replicas: &[&NodeAddr]) {
     let (master, replicas) = (list(master), list(replicas.iter().copied()));
-    tell!(info, "topology_changed", "topology changed", generation, %master, %replicas);
+    write_event!(info, "topology_changed", "topology changed", generation, %master, %replicas);
 }
 
 #[cold]
 pub(crate) fn failover(from: &NodeAddr, to: &NodeAddr) {
-    tell!(warn, "failover", "writes go to another master", %from, %to);
+    write_event!(warn, "failover", "writes go to another master", %from, %to);
 }
 
 #[cold]
 pub(crate) fn fallback(node: &NodeAddr, reads: u64) {
-    tell!(warn, "fallback", "reads go to the master for want of replicas", %node, reads);
+    write_event!(warn, "fallback", "reads go to the master because no replica can serve", %node, reads);
 }
 
-/// `loss`: in one word.
+/// `loss`: the kind of loss, in snake case.
 #[cold]
 pub(crate) fn session_lost(node: &NodeAddr, loss: &str) {
-    tell!(warn, "session_lost", "what a session has seen is not known to be there any more", %node, %loss);
+    write_event!(warn, "session_lost", "a master lacks, or may lack, what a session has seen", %node, %loss);
 }
 
 #[cold]
 pub(crate) fn command_reclassified(command: &str, node: &NodeAddr) {
-    tell!(warn, "command_reclassified", "a command is a write, not a read", %command, %node);
+    write_event!(warn, "command_reclassified", "a command classified as a read is a write", %command, %node);
 }
 
 #[cold]
 pub(crate) fn node_lacks_rights(node: &NodeAddr, right: Option<&str>) {
     let right = right.unwrap_or("unknown");
-    tell!(warn, "node_lacks_rights", "the user lacks a right on one node", %node, %right);
+    write_event!(warn, "node_lacks_rights", "the user lacks a right on a node", %node, %right);
 }
 
 #[cold]
 pub(crate) fn provider_failed(error: &dyn Display) {
-    tell!(warn, "provider_failed", "the set could not be described", %error);
+    write_event!(warn, "provider_failed", "the set could not be described", %error);
 }
 
-/// Tells of a panic on a thread of the monitor, or of a subscriber.
+/// Emits an event for a panic on a thread of the monitor, or in a subscriber.
 #[cold]
 pub(crate) fn panicked(node: Option<&NodeAddr>, panic: &(dyn Any + Send)) {
     let current = thread::current();
     let (thread, node) =
         (current.name().unwrap_or("none"), node.map_or_else(|| "none".to_owned(), ToString::to_string));
-    if !is_news(format!("{thread} {node}"), Instant::now()) {
+    if !is_due(format!("{thread} {node}"), Instant::now()) {
         return;
     }
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let reason = text.unwrap_or("unknown");
-    // If this panics as well, there is nobody to tell.
-    let _ = emit!(error, "monitor_panicked", "a panic was caught, and all goes on", %thread, %node, %reason);
+    // If a subscriber panics here too, the panic is ignored.
+    let _ = emit!(error, "monitor_panicked", "a panic was caught, and the client continues", %thread, %node, %reason);
 }
 
-/// Returns whether no panic was told from that place a short while ago.
-fn is_news(place: String, now: Instant) -> bool {
+/// Returns whether a panic from that place is to be reported now.
+fn is_due(place: String, now: Instant) -> bool {
     let mut panics = PANICS.lock();
-    panics.retain(|(_, at)| now.saturating_duration_since(*at) < QUIET);
-    if panics.iter().any(|(known, _)| *known == place) || panics.len() >= MOST_PLACES {
+    panics.retain(|(_, at)| now.saturating_duration_since(*at) < INTERVAL);
+    if panics.iter().any(|(known, _)| *known == place) || panics.len() >= MAX_PLACES {
         return false;
     }
     panics.push((place, now));
     true
 }
 
+/// Joins addresses by commas; `none` if there are none.
 fn list<'a>(nodes: impl IntoIterator<Item = &'a NodeAddr>) -> String {
     let nodes: Vec<String> = nodes.into_iter().map(ToString::to_string).collect();
     if nodes.is_empty() { "none".to_owned() } else { nodes.join(",") }
@@ -150,20 +152,20 @@ fn list<'a>(nodes: impl IntoIterator<Item = &'a NodeAddr>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_news, list};
+    use super::{is_due, list};
     use std::time::{Duration, Instant};
 
     #[test]
-    fn a_panic_is_told_once_a_minute_for_each_place() {
+    fn a_panic_is_reported_once_a_minute_for_each_place() {
         let now = Instant::now();
-        assert!(is_news("a test".to_owned(), now));
-        assert!(!is_news("a test".to_owned(), now + Duration::from_secs(59)));
-        assert!(is_news("another test".to_owned(), now + Duration::from_secs(59)));
-        assert!(is_news("a test".to_owned(), now + Duration::from_secs(61)));
+        assert!(is_due("a test".to_owned(), now));
+        assert!(!is_due("a test".to_owned(), now + Duration::from_secs(59)));
+        assert!(is_due("another test".to_owned(), now + Duration::from_secs(59)));
+        assert!(is_due("a test".to_owned(), now + Duration::from_secs(61)));
     }
 
     #[test]
-    fn nodes_are_a_list_for_people() {
+    fn nodes_are_listed_with_commas() {
         let nodes = ["a:1".parse().unwrap(), "[::1]:2".parse().unwrap()];
         assert_eq!((list(&nodes), list([])), ("a:1,[::1]:2".to_owned(), "none".to_owned()));
     }

@@ -1,8 +1,8 @@
 //! Client-side routing for Redis replication: writes go to the master, reads are spread over the replicas.
 //!
-//! A [`ReplicatedClient`] wraps one pool of connections to the master and one to each replica. For every call, a table
-//! says what the command is ([`Classification`]), the read preference ([`ReadFrom`]) says who may serve it, and a
-//! [`strategy`] picks one of those. Synchronous, without an async runtime, without a proxy.
+//! A [`ReplicatedClient`] has one connection pool for the master and one for each replica. For every call, a table
+//! classifies the command ([`Classification`]), the read preference ([`ReadFrom`]) says which roles may serve it, and a
+//! [`strategy`] picks one of the nodes that may. The crate is synchronous; it needs no proxy and no async runtime.
 //!
 //! ```no_run
 //! use redis_replicated::ReplicatedClient;
@@ -20,43 +20,47 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Replication is asynchronous: a replica may not have yet what was just written. A [`session`](ReplicatedClient::session)
+//! reads its own writes, from replicas that prove to have them. See [`guide::sessions`] and [`guide::read_preferences`].
+//!
+//! # Guide
+//!
+//! The [`guide`] has a page for each subject. Begin with [`guide::start`], or with [`guide::migrating`] if your program uses
+//! `redis::Client`, r2d2 or `SentinelClient` today. [`guide::failover`] says what happens when nodes fail, [`guide::tuning`]
+//! which settings matter, and [`guide::limits`] what is not supported and which rights the Redis user needs.
+//!
 //! # What goes where
 //!
-//! | classification | examples | goes to | sent again after a failed attempt |
+//! | classification | examples | goes to | retried after a failed attempt |
 //! |---|---|---|---|
-//! | `Read` | `GET` `HGETALL` `MGET` `EVAL_RO` `XRANGE` | a node by [`ReadFrom`] and strategy | yes, to another node |
-//! | `Cursor` | `SCAN` `HSCAN` `SSCAN` `ZSCAN` | first page like a read, later pages to that node | first page only |
-//! | `Write` | `SET` `INCR` `SORT` `EVAL`, unknown names | the master | only if provably not executed |
-//! | `Master` | `PUBLISH` `WAIT` `INFO` `CONFIG` `PING` | the master | only if provably not executed |
+//! | `Read` | `GET` `HGETALL` `MGET` `EVAL_RO` `XRANGE` | a node by [`ReadFrom`] and strategy | yes, on another node |
+//! | `Cursor` | `SCAN` `HSCAN` `SSCAN` `ZSCAN` | first page like a read, later pages to the same node | first page only |
+//! | `Write` | `SET` `INCR` `SORT` `EVAL`, unknown names | the master | only if it was certainly not executed |
+//! | `Master` | `PUBLISH` `WAIT` `INFO` `CONFIG` `PING` | the master | only if it was certainly not executed |
 //! | `Connection` | `SELECT` `AUTH` `SUBSCRIBE` `MONITOR` | refused, see [`dedicated`](ReplicatedClient::dedicated) | – |
 //!
-//! # When nodes fail
-//!
-//! Reads go on with whoever can serve, writes wait for the next master, and nothing is executed twice. A monitor asks every
-//! node for its state; ejected nodes come back through one probe at a time and with a small share of the load at first. The
-//! set is named in the [`Builder`], found from any node ([`discover`](Builder::discover)), through Sentinel
-//! ([`sentinel`](Builder::sentinel)), or by a [`TopologyProvider`] of your own.
-//!
-//! # Staleness, and reading your own writes
-//!
-//! Replication is asynchronous: a replica may not yet have what was just written. A [`session`](ReplicatedClient::session)
-//! reads what it wrote, from replicas that prove to have it; [`max_staleness`](ReplicatedClient::max_staleness) bounds how old
-//! a read may be; [`acknowledged_by`](ReplicatedClient::acknowledged_by) has writes confirmed by replicas; and
-//! `client.read_from(ReadFrom::Master)` reads from the master. Scripts are not replicated: `EVALSHA_RO` needs the script loaded
-//! on the replica that serves it; `EVAL_RO` always works.
+//! Where the nodes of the set come from, [`Builder`] says: they are named, found from any node
+//! ([`discover`](Builder::discover)), reported by Sentinel ([`sentinel`](Builder::sentinel)), or described by a
+//! [`TopologyProvider`] of your own.
 //!
 //! # Features
 //!
-//! `json` (typed JSON values), `testing` ([`testing`]: real replica sets for tests), and TLS: `tls-rustls-ring`,
-//! `tls-rustls-aws-lc-rs`, `tls-rustls`, `tls-rustls-webpki-roots`, `tls-rustls-insecure`, `tls-native-tls`; see
-//! [`guide::tls`].
-
+//! | feature | adds |
+//! |---|---|
+//! | `json` | [`get_json` and `set_json`](ReplicatedClient): values as JSON, with serde |
+//! | `testing` | the module [`testing`][module-testing]: real replica sets, Sentinels and network faults for tests |
+//! | `tls-rustls-ring`, `tls-rustls-aws-lc-rs`, `tls-rustls`, `tls-rustls-webpki-roots`, `tls-rustls-insecure`, `tls-native-tls` | TLS, see [`guide::tls`] |
+//!
+#![cfg_attr(feature = "testing", doc = "", doc = "[module-testing]: crate::testing")]
+#![cfg_attr(not(feature = "testing"), doc = "", doc = "[module-testing]: https://docs.rs/redis-replicated")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
-// Imports point down this list only.
+// Imports point down this list only. Its order is also that of the methods on the page of `ReplicatedClient`.
 mod builder;
-mod commands;
 mod config;
+
+mod commands;
+
 mod connection;
 
 mod client;
@@ -106,7 +110,7 @@ pub use self::selection::{Decision, Exclusion, Measures, ParseReadFromError, Rea
 pub use self::session::{ParseTokenError, SessionMode, Token};
 pub use self::topology::{Description, NodeSnapshot, RefreshTrigger, ReplicationSnapshot, Snapshot, TopologyProvider};
 
-/// What the docs promise of the types that threads share.
+/// Checks at compile time which types may be sent to, or shared between, threads, as the docs say.
 const _: () = {
     const fn assert_send_sync<T: Send + Sync>() {}
     const fn assert_send<T: Send>() {}
