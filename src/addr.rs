@@ -29,6 +29,13 @@ enum Place {
 }
 
 /// The error for a text that is not the address of a node.
+///
+/// ```
+/// use redis_replicated::{NodeAddr, ParseNodeAddrError};
+///
+/// let parsed: Result<NodeAddr, ParseNodeAddrError> = "no address".parse();
+/// assert!(parsed.is_err());
+/// ```
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not an address of the form host:port, [v6]:port or unix:path")]
 pub struct ParseNodeAddrError(());

@@ -176,7 +176,19 @@ fn set<T>(builder: Builder, value: Option<T>, with: impl FnOnce(Builder, T) -> B
 }
 
 impl ReplicatedClient {
-    /// Makes a client with the settings of a configuration.
+    /// Returns a client with the settings of a configuration, which any format of serde can hold.
+    ///
+    /// ```
+    /// use redis_replicated::{Config, ReplicatedClient};
+    ///
+    /// let text = r#"
+    ///     master = "redis://10.0.0.1:6379"
+    ///     replicas = ["redis://10.0.0.2:6379"]
+    /// "#;
+    /// let config: Config = toml::from_str(text)?;
+    /// let client = ReplicatedClient::from_config(&config)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -17,6 +17,14 @@ pub(crate) use self::cause::{Lasts, TlsError, io_error};
 pub(crate) use self::reason::{Time, server_error_of, without_echo, words_of};
 
 /// The result of a call.
+///
+/// ```no_run
+/// use redis_replicated::{ReplicatedClient, Result};
+///
+/// fn greeting(client: &ReplicatedClient) -> Result<Option<String>> {
+///     client.get("greeting")
+/// }
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A call that failed, or settings that [`Builder::build`](crate::Builder::build) refused.
@@ -30,6 +38,17 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// redis crate.
 ///
 /// It converts into a [`redis::RedisError`], and [`Error::of`] finds it inside one.
+///
+/// ```no_run
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// if let Err(error) = client.incr("visits") {
+///     eprintln!("{error}");
+///     if !error.may_have_executed() {
+///         client.incr("visits")?;
+///     }
+/// }
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Error {
     report: Box<Report>,
@@ -55,6 +74,18 @@ struct Report {
 }
 
 /// The kind of a failure: how far the call got.
+///
+/// ```no_run
+/// use redis_replicated::ErrorKind;
+///
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// match client.get::<String>("greeting") {
+///     Ok(greeting) => println!("{greeting}"),
+///     Err(error) if error.kind() == ErrorKind::Unavailable => println!("try later: {error}"),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum ErrorKind {

@@ -196,7 +196,7 @@ impl Pool {
                 return Ok(live);
             }
             if now >= end {
-                let stage = if self.access.has_open() { Stage::Checkout } else { Stage::Turn };
+                let stage = if self.access.has_open() { Stage::Checkout } else { Stage::Connecting };
                 return Err(Fault::new(stage, refusal));
             }
             empty = slot;

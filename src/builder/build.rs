@@ -64,7 +64,7 @@ impl Builder {
         let selector = Selector { strategy, permits };
         let shared = Shared { router: Router { store, monitor, classifier, selector, budget }, session_mode, fixed };
         let call = CallOptions { read_from: self.read_from, deadline: self.deadline };
-        let options = Options { call, asked: None };
+        let options = Options { call, guarantees: None };
         Ok(ReplicatedClient { shared: Arc::new(shared), options })
     }
 

@@ -68,6 +68,13 @@ const LAG_LIMIT: Duration = Duration::from_secs(10);
 
 impl ReplicatedClient {
     /// Returns a builder with the documented defaults. Only the nodes are required.
+    ///
+    /// ```no_run
+    /// use redis_replicated::ReplicatedClient;
+    ///
+    /// let client = ReplicatedClient::builder().discover(["redis://10.0.0.1:6379", "redis://10.0.0.2:6379"]).build()?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
     pub fn builder() -> Builder {
         Builder {
             source: Source::default(),

@@ -5,6 +5,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// What a command is. It decides which nodes may serve it and whether it may be sent a second time.
+///
+/// ```
+/// use redis_replicated::{Classification, Classifier};
+///
+/// let classifier = Classifier::new();
+/// assert_eq!(classifier.classify(redis::cmd("GET").arg("k")), Classification::Read);
+/// assert_eq!(classifier.classify(redis::cmd("INCR").arg("k")), Classification::Write);
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]

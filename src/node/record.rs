@@ -8,6 +8,15 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 /// The outcome of an attempt, as far as it says something about the node.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use redis_replicated::{Node, Outcome};
+///
+/// let node = Node::new("cache-1:6379".parse()?);
+/// node.record_at(Outcome::Answered, Duration::from_millis(2), Instant::now());
+/// # Ok::<(), redis_replicated::ParseNodeAddrError>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Outcome {

@@ -54,6 +54,18 @@ pub struct Node {
 }
 
 /// One request that is in flight to a node; counted in [`Node::in_flight`] until dropped.
+///
+/// ```
+/// use redis_replicated::Node;
+///
+/// let node = Node::new("cache-1:6379".parse()?);
+/// {
+///     let _in_flight = node.begin();
+///     assert_eq!(node.in_flight(), 1);
+/// }
+/// assert_eq!(node.in_flight(), 0);
+/// # Ok::<(), redis_replicated::ParseNodeAddrError>(())
+/// ```
 #[must_use = "the request counts as in flight only while this lives"]
 #[derive(Debug)]
 pub struct InFlight<'a>(&'a Node);

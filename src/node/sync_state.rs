@@ -5,6 +5,16 @@ use std::fmt;
 use serde::Serialize;
 
 /// What the data of a node is worth, compared with the master's, as far as the monitor knows. Its health is another matter.
+///
+/// ```no_run
+/// use redis_replicated::SyncState;
+///
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// let nodes = client.snapshot().nodes;
+/// let in_sync = nodes.iter().filter(|node| node.sync_state == SyncState::InSync).count();
+/// println!("{in_sync} of {} nodes are in sync", nodes.len());
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,6 +5,14 @@ use std::fmt;
 use serde::Serialize;
 
 /// What a node is in the replication.
+///
+/// ```
+/// use redis_replicated::{Node, Role};
+///
+/// let node = Node::new("cache-1:6379".parse()?).with_role(Role::Replica);
+/// assert_eq!(node.role(), Role::Replica);
+/// # Ok::<(), redis_replicated::ParseNodeAddrError>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

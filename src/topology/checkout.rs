@@ -56,7 +56,7 @@ impl Assigned {
         (end, by): (Option<Instant>, Option<Instant>),
     ) -> Fault {
         let limits = self.pool.limits();
-        let is_checkout = matches!(fault.stage, Stage::Checkout | Stage::Turn);
+        let is_checkout = matches!(fault.stage, Stage::Checkout | Stage::Connecting);
         let limit = match is_checkout {
             true if purpose.has_more || purpose.blocks => Waited { setting: "checkout_timeout", time: limits.checkout },
             // Where there is nobody else, the whole time is waited.
@@ -91,7 +91,7 @@ impl Assigned {
         let is_doubtful = !self.is_in_place(lease.role());
         // A write that is sent to a node known to be dead, on a connection that is open only from this side, is in doubt.
         let needs_proof = || has_rested(lease, deadline) || self.node.is_ejected();
-        let is_proven_anyway = deadline.is_careful() && lease.has_served();
+        let is_proven_anyway = deadline.must_validate() && lease.has_served();
         if is_doubtful || is_proven_anyway || (must_be_alive && needs_proof()) {
             self.prove(lease, deadline, end)
         } else {

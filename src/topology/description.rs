@@ -61,6 +61,12 @@ pub trait TopologyProvider: fmt::Debug + Send + Sync + 'static {
 }
 
 /// The nodes of a set and their roles, as a provider sees them.
+///
+/// ```
+/// use redis_replicated::Description;
+///
+/// let description = Description::new().master("redis://10.0.0.1:6379").replica("redis://10.0.0.2:6379");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Description {
     pub(crate) nodes: Vec<(Option<Role>, Endpoint)>,
@@ -73,6 +79,21 @@ pub struct Description {
 }
 
 /// Asks a client to describe its set anew: given to [`TopologyProvider::watch`].
+///
+/// ```
+/// use std::time::Duration;
+/// use redis_replicated::RefreshTrigger;
+///
+/// /// Called by [`TopologyProvider::watch`](redis_replicated::TopologyProvider::watch).
+/// fn watch(trigger: RefreshTrigger) {
+///     std::thread::spawn(move || {
+///         while trigger.is_alive() {
+///             std::thread::sleep(Duration::from_secs(1));
+///             trigger.fire();
+///         }
+///     });
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RefreshTrigger(Weak<Wakeup>);
 

@@ -14,6 +14,12 @@ use crate::replication::{Report, Role};
 /// The state of all nodes at one moment: from [`ReplicatedClient::snapshot`](crate::ReplicatedClient::snapshot).
 ///
 /// Taking one sends nothing. `Serialize` is for dashboards, `Display` is a table for people.
+///
+/// ```no_run
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// println!("{}", client.snapshot());
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, Serialize)]
 pub struct Snapshot {
@@ -26,6 +32,14 @@ pub struct Snapshot {
 }
 
 /// The state of one node at one moment.
+///
+/// ```no_run
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// for node in client.snapshot().nodes.iter().filter(|node| node.ejected) {
+///     println!("{} is ejected: {}", node.addr, node.reason.as_deref().unwrap_or("failures"));
+/// }
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeSnapshot {
@@ -68,6 +82,15 @@ pub struct NodeSnapshot {
 }
 
 /// What a node said of its replication when the monitor asked last.
+///
+/// ```no_run
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// for node in client.snapshot().nodes {
+///     let lag = node.replication.and_then(|replication| replication.lag);
+///     println!("{}: {lag:?} bytes behind the master", node.addr);
+/// }
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
 #[non_exhaustive]
 #[derive(Clone, Debug, Serialize)]
 pub struct ReplicationSnapshot {

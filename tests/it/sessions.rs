@@ -347,7 +347,7 @@ fn a_user_without_rights_gets_a_clear_error() {
     session.set("n", 1).unwrap();
     let error = session.get::<i32>("n").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unproven);
-    assert!(error.to_string().contains("does not tell what proves a reply: the user may not ask (INFO"), "{error}");
+    assert!(error.to_string().contains("cannot prove the reply to GET: the user may not run INFO"), "{error}");
     assert_eq!(error.as_redis().unwrap().code(), Some("NOPERM"));
     assert_eq!(error.node(), Some(&servers.master().addr()));
 }

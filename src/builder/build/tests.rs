@@ -93,7 +93,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(client.shared.session_mode, crate::SessionMode::Strict);
     assert_eq!(client.router().store.lag_limit(), Some(Duration::from_secs(10)));
     assert!(good().lag_limit(None).build().unwrap().router().store.lag_limit().is_none());
-    assert!(client.options.asked.is_none());
+    assert!(client.options.guarantees.is_none());
 }
 
 #[cfg(not(any(feature = "tls-rustls", feature = "tls-native-tls")))]

@@ -7,7 +7,7 @@ use crate::endpoint::{Endpoint, Place};
 use crate::node::{Outcome, SyncState};
 use crate::pool::Silence;
 use crate::replication::{Position, ReplicationId, Report, Role, Timeline};
-use crate::selection::{Excluded, Need, ReadFrom, Suits, decide};
+use crate::selection::{Criteria, Likelihood, ReadFrom, ServerMask, decide};
 use crate::topology::fake::server_settings;
 use crate::topology::{Assigned, Topology};
 
@@ -163,15 +163,15 @@ fn nodes_that_nobody_has_reached_come_after_those_of_their_rank() {
     let terms = Terms { round: Duration::from_secs(1), is_monitored: true, timeline: &timeline, lag_limit: None };
     let topology = Topology::new(membership.draw(terms).servers, 1, true);
     let candidates = |now: Instant| -> Vec<String> {
-        let need = Need {
+        let criteria = Criteria {
             is_read: true,
             read_from: ReadFrom::ReplicaPreferred,
             may_fall_back: true,
             presumes_master: false,
             excludes_for_good: false,
         };
-        let suits = |_: &Assigned| Suits::Likely;
-        let selection = decide(&topology.contenders(), need, Excluded::default(), suits, now).unwrap();
+        let likelihood = |_: &Assigned| Likelihood::Likely;
+        let selection = decide(&topology.contenders(), criteria, ServerMask::default(), likelihood, now).unwrap();
         selection.candidates.iter().map(|node| node.addr().to_string()).collect()
     };
     let now = Instant::now();
