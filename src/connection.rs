@@ -55,6 +55,7 @@ pub struct RoutedConnection {
     failure: Option<Error>,
 }
 
+/// Pipelines, and everything else of the redis crate.
 impl ReplicatedClient {
     /// Runs a pipeline on one node: on a candidate if every command in it is a read, else on the master.
     ///

@@ -13,8 +13,8 @@
 //!     .replicas(["redis://127.0.0.1:6380", "redis://127.0.0.1:6381"])
 //!     .build()?;
 //!
-//! client.set("greeting", "hello")?;                             // on the master
-//! let greeting: Option<String> = client.get("greeting")?;       // on a replica, which may lag behind the master
+//! client.set("greeting", "hello")?;                           // on the master
+//! let greeting: Option<String> = client.get("greeting")?;     // on a replica, which may lag
 //! let places: Vec<String> = client.query(redis::cmd("ZRANGE").arg("places").arg(0).arg(-1))?;
 //! println!("{}", client.explain(&redis::cmd("GET")));
 //! # Ok(()) }
@@ -39,7 +39,7 @@
 //! | `Master` | `PUBLISH` `WAIT` `INFO` `CONFIG` `PING` | the master | only if it was certainly not executed |
 //! | `Connection` | `SELECT` `AUTH` `SUBSCRIBE` `MONITOR` | refused, see [`dedicated`](ReplicatedClient::dedicated) | – |
 //!
-//! Where the nodes of the set come from, [`Builder`] says: they are named, found from any node
+//! The [`Builder`] says where the nodes of the set come from: they are named, found from any node
 //! ([`discover`](Builder::discover)), reported by Sentinel ([`sentinel`](Builder::sentinel)), or described by a
 //! [`TopologyProvider`] of your own.
 //!

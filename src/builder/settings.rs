@@ -72,7 +72,9 @@ impl ReplicatedClient {
     /// ```no_run
     /// use redis_replicated::ReplicatedClient;
     ///
-    /// let client = ReplicatedClient::builder().discover(["redis://10.0.0.1:6379", "redis://10.0.0.2:6379"]).build()?;
+    /// let client = ReplicatedClient::builder()
+    ///     .discover(["redis://10.0.0.1:6379", "redis://10.0.0.2:6379"])
+    ///     .build()?;
     /// # Ok::<(), redis_replicated::Error>(())
     /// ```
     pub fn builder() -> Builder {

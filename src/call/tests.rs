@@ -58,8 +58,8 @@ fn router() -> Router {
 fn observe(router: &Router, roles: &[&str]) {
     for (server, role) in router.store.servers().iter().zip(roles) {
         let id = "0101010101010101010101010101010101010101";
-        let told = format!("role:{role}\r\nmaster_replid:{id}\r\nmaster_link_status:up\r\n");
-        router.store.observe_answer(server, Ok(Report::of_info(&told)), Instant::now());
+        let info = format!("role:{role}\r\nmaster_replid:{id}\r\nmaster_link_status:up\r\n");
+        router.store.observe_answer(server, Ok(Report::of_info(&info)), Instant::now());
     }
 }
 
@@ -125,8 +125,8 @@ fn error(line: &str) -> Reply {
     Reply::One(parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap())
 }
 
-fn on_master(told: &Step) -> bool {
-    *told == Step::Attempt(MASTER.to_owned(), Role::Master)
+fn on_master(step: &Step) -> bool {
+    *step == Step::Attempt(MASTER.to_owned(), Role::Master)
 }
 
 /// Runs `test` with a read and with a write.
@@ -163,7 +163,7 @@ fn a_read_goes_from_a_dead_replica_to_the_other_one_and_then_to_the_master() {
     });
     let topology = router.store.current();
     let ejected = |at: usize| topology.servers()[at].node.is_ejected();
-    assert!(ejected(1) != ejected(2), "one could not be reached; one loss ejects nobody");
+    assert!(ejected(1) != ejected(2), "one could not be reached; one loss ejects no node");
 }
 
 #[test]

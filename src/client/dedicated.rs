@@ -33,6 +33,7 @@ pub enum Target {
     Node(NodeAddr),
 }
 
+/// Connections outside the pools.
 impl ReplicatedClient {
     /// Opens a connection outside the pools: for pub/sub, `MONITOR`, `SELECT`, and the administration of one node.
     ///

@@ -13,6 +13,7 @@ use crate::selection::{Criteria, Decision, Exclusion, Likelihood, Measures, Serv
 use crate::session::{Session, SessionAround};
 use crate::topology::{Assigned, Snapshot};
 
+/// Diagnosis: nothing is sent.
 impl ReplicatedClient {
     /// Returns where a command would go right now, and why. Sends nothing.
     ///

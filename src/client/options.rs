@@ -7,6 +7,7 @@ use super::{Options, ReplicatedClient};
 use crate::call::CallOptions;
 use crate::selection::ReadFrom;
 
+/// Options: each method returns a new handle.
 impl ReplicatedClient {
     /// Returns a handle with another read preference; the pools are shared.
     ///

@@ -15,6 +15,7 @@ use crate::retry::Reply;
 use crate::selection::Affinity;
 use crate::session::{SessionCall, Watermark};
 
+/// Any command.
 impl ReplicatedClient {
     /// Runs any command and converts its reply.
     ///

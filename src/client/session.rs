@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Options, ReplicatedClient};
 use crate::session::{Acknowledgement, Guarantees, SHORTEST_BOUND, Session, Token};
 
+/// Guarantees: sessions, bounds on staleness, acknowledged writes. Each method returns a new handle, [`token`](Self::token) apart.
 impl ReplicatedClient {
     /// Returns a handle with a session of its own: its reads see what it has written, and never less than it has read.
     ///

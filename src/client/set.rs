@@ -12,6 +12,7 @@ use crate::replication::Role;
 /// How often the requests in flight on a removed node are counted, until there are none.
 const DRAIN_POLL: Duration = Duration::from_millis(1);
 
+/// Changing the set of nodes at run time.
 impl ReplicatedClient {
     /// Adds a replica to a set whose nodes were named. Does not connect yet.
     ///

@@ -65,9 +65,9 @@ impl Verification<'_> {
         // A bound longer than the range of the clock always holds.
         let bound = self.staleness.filter(|bound| self.began.checked_sub(*bound).is_some())?;
         if bound < SHORTEST_BOUND {
-            return Some("the bound is too short for replicas, which can keep 50 ms or more (max_staleness)");
+            return Some("the shortest bound (max_staleness) that replicas can keep is 50 ms");
         }
-        let text = "replicas can keep a bound (max_staleness) only with a monitor (monitor_interval)";
+        let text = "without a monitor (monitor_interval), replicas cannot keep a bound (max_staleness)";
         (!self.store.is_monitored()).then_some(text)
     }
 

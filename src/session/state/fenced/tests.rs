@@ -250,7 +250,7 @@ fn after_a_write_without_a_fence_only_its_master_serves() {
     );
     scene.write_at(known, None);
     assert_eq!((scene.read(false, Some(scene.count())), scene.session.take_loss()), (Acceptance::Accept, None));
-    // Another master takes over: nobody can tell whether it has that write.
+    // Another master takes over: it is not known whether it has that write.
     scene.session.record_unfenced_write(A);
     let (requirement, stood) = (scene.session.requirement(), scene.count());
     let reading = FenceReading { is_master: true, count: Some(stood), second: None, by: B };
@@ -310,7 +310,7 @@ fn a_token_keeps_its_value_and_a_resumed_session_takes_a_fence_of_its_own() {
     let (name, count) = (scene.session.requirement().watermark.fence().unwrap().name, scene.count());
     let token: Token = scene.session.token().to_string().parse().unwrap();
     assert_eq!(token.watermark, Watermark::Fence(Fence { name, count }));
-    // Both go on, each behind a fence of its own.
+    // Both continue, each with a fence of its own.
     let mut there = Scene::of(Session::resume(&token, SessionMode::Fence));
     assert_eq!(
         (there.read(false, Some(count)), there.read(false, Some(count + 1))),

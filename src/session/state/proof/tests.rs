@@ -13,7 +13,7 @@ fn a_late_answer_behind_an_old_fence_does_not_lead_back() {
     let (second, two) = scene.begin();
     scene.session.token();
     let (third, next) = scene.begin();
-    // The next fence was raised after the first of them, and nobody knows of the second.
+    // The next fence was raised after the first of them. Of the second, nothing is known.
     scene.answer(&third, next, 0, Some(old + one.amount), A);
     assert_eq!((scene.session.take_loss(), scene.count()), (None, next.amount));
     assert_eq!(scene.answer(&first, one, old, None, A), None);
