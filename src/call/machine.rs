@@ -159,10 +159,11 @@ impl<'c> Call<'c> {
         mut attempt: Result<T, Fault>,
         clock: impl FnOnce() -> Instant,
     ) -> Option<Result<T, Stop>> {
-        let has_new_master = &|| self.router.store.has_new_master();
+        let now = self.deadline.now();
+        let has_recent_failover = &|| self.router.store.has_recent_failover(now);
         let server = &self.topology.servers()[selected.position];
         let is_second = self.failures.first_answer.is_some();
-        let setting = Setting { assigned_role: server.assigned_role, is_second, has_new_master };
+        let setting = Setting { assigned_role: server.assigned_role, is_second, has_recent_failover };
         let (verdict, outcome) = match &mut attempt {
             Ok(obtained) => match obtained.reply() {
                 Some(reply) => judge(self.request, reply, setting),

@@ -89,7 +89,7 @@ impl Pinned {
         let deadline = Deadline::start(options.deadline, Instant::now());
         let mut attempt = exchange(request, around, server, &mut self.lease, &deadline, deadline.attempt_end(false));
         // A pinned request goes nowhere else: the settings keep the verdict from asking another node.
-        let setting = Setting { assigned_role: server.assigned_role, is_second: true, has_new_master: &|| false };
+        let setting = Setting { assigned_role: server.assigned_role, is_second: true, has_recent_failover: &|| false };
         let (verdict, outcome) = match &attempt {
             Ok(reply) => judge(request, reply, setting),
             Err(fault) => judge_fault(request, fault),

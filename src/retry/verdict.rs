@@ -44,8 +44,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) assigned_role: Role,
     /// Another node was asked after the error reply of a first one.
     pub(crate) is_second: bool,
-    /// Returns whether the master changed less than 30 s ago: replicas may be about to attach to it.
-    pub(crate) has_new_master: &'a dyn Fn() -> bool,
+    /// Returns whether replicas may still be attaching to a new master.
+    pub(crate) has_recent_failover: &'a dyn Fn() -> bool,
 }
 
 /// Returns the verdict on a reply, and what the reply says about the node, if anything.
@@ -86,7 +86,7 @@ fn judge_write(refusal: Refusal, setting: Setting<'_>) -> (Verdict, Option<Outco
     match refusal {
         refusal if refusal.is_not_serving() => (Verdict::Elsewhere, Some(Outcome::NotServing)),
         Refusal::Busy => (Verdict::Later, None),
-        Refusal::NoReplicas if (setting.has_new_master)() => (Verdict::Later, None),
+        Refusal::NoReplicas if (setting.has_recent_failover)() => (Verdict::Later, None),
         _ => (Verdict::Answer, None),
     }
 }

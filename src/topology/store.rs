@@ -24,8 +24,9 @@ use crate::node::SyncState;
 use crate::pool::Silence;
 use crate::replication::{Report, Role};
 
-/// How long after a failover the replicas of the new master may not be attached yet.
-const ATTACHES_FOR: Duration = Duration::from_secs(30);
+/// How long after a failover replicas may still be attaching to the new master: until then, a write that it refuses with
+/// `NOREPLICAS` is sent again within its deadline (see `judge_write` in [`retry`](crate::retry)).
+const REPLICAS_ATTACH_WITHIN: Duration = Duration::from_secs(30);
 /// How long the master must be silent before another may replace it: at most this.
 ///
 /// Less than a second by some questions of the monitor: a promotion at that moment is noticed within a second.
@@ -47,7 +48,7 @@ pub(crate) struct TopologyStore {
     /// Since when no available node is known as the master.
     out_since: Mutex<Option<Instant>>,
     /// When the last failover was.
-    succeeded_at: Mutex<Option<Instant>>,
+    failover_at: Mutex<Option<Instant>>,
 }
 
 impl TopologyStore {
@@ -69,7 +70,7 @@ impl TopologyStore {
             announced: Announced::default(),
             interval,
             out_since: Mutex::default(),
-            succeeded_at: Mutex::default(),
+            failover_at: Mutex::default(),
         };
         let described = store.read(first)?;
         store.membership.lock().adopt(described, &store.server_settings)?;
@@ -192,6 +193,10 @@ impl TopologyStore {
         let mut membership = self.membership.lock();
         let Drawing { servers, is_settled, sync_states, succession, has_questions } = membership.draw(self.terms());
         let before = self.current();
+        if succession.is_some() {
+            // Before the swap: the first write to the new master may be refused at once.
+            *self.failover_at.lock() = Some(now);
+        }
         let next = (!before.consists_of(&servers, is_settled)).then(|| self.swap(&before, servers, is_settled));
         // Only now: calls that still have the picture before find their master in another sync state, and look again.
         let changed = set_sync_states(&sync_states, now);
@@ -210,7 +215,6 @@ impl TopologyStore {
             self.request_check();
         }
         if let Some(succession) = succession {
-            *self.succeeded_at.lock() = Some(now);
             Announced::failover(&succession);
             // It was seen to answer, as the master.
             succession.to.come_back(now);
@@ -289,9 +293,10 @@ impl TopologyStore {
         Some(out_since.get_or_insert_with(Instant::now).elapsed())
     }
 
-    /// Returns whether a failover was a short while ago: replicas may be about to attach to the new master.
-    pub(crate) fn has_new_master(&self) -> bool {
-        self.succeeded_at.lock().is_some_and(|at| at.elapsed() < ATTACHES_FOR)
+    /// Returns whether replicas may still be attaching to the master of the last failover.
+    pub(crate) fn has_recent_failover(&self, now: Instant) -> bool {
+        let since = |at| now.saturating_duration_since(at);
+        self.failover_at.lock().is_some_and(|at| since(at) < REPLICAS_ATTACH_WITHIN)
     }
 
     /// Returns how often the monitor asks the nodes. Zero: only when calls meet faults.

@@ -5,7 +5,7 @@ use crate::replication::Role;
 use crate::retry::{Fault, Reply, Stage};
 use redis::{Cmd, Value, cmd, parse_redis_value};
 
-const MASTER: Setting<'_> = Setting { assigned_role: Role::Master, is_second: false, has_new_master: &|| false };
+const MASTER: Setting<'_> = Setting { assigned_role: Role::Master, is_second: false, has_recent_failover: &|| false };
 const REPLICA: Setting<'_> = Setting { assigned_role: Role::Replica, ..MASTER };
 
 fn error(line: &str) -> Value {
@@ -65,7 +65,7 @@ fn writes_wait_for_the_replicas_of_a_new_master() {
         let skipped = if pipeline.is_transaction() { 2 } else { 0 };
         let request = Request::pipeline(&packed, skipped, 1, &Classifier::new()).unwrap();
         let attempt = Reply::Many { kept: vec![error(line)], not_queued: Vec::new() };
-        let new = Setting { has_new_master: &|| true, ..MASTER };
+        let new = Setting { has_recent_failover: &|| true, ..MASTER };
         assert_eq!(judge(&request, &attempt, new), (Verdict::Later, None));
         assert_eq!(judge(&request, &attempt, MASTER), (Verdict::Answer, None));
     }

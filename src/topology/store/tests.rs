@@ -112,3 +112,15 @@ fn a_probe_ends_an_ejection_only_where_the_node_is_in_sync() {
     store.observe_probe(server, Ok(replica('a')), Instant::now());
     assert!(!server.node.is_ejected());
 }
+
+#[test]
+fn a_failover_is_recent_for_30_s() {
+    let store = store();
+    assert!(!store.has_recent_failover(Instant::now()), "the first master follows no other");
+    store.observe_answer(&store.servers()[1], Ok(master('b')), Instant::now());
+    let (before, second) = (Instant::now(), Description::new().master("10.0.0.2:1").replica("10.0.0.1:1"));
+    store.observe_description(&second).unwrap();
+    let after = Instant::now();
+    assert!(store.has_recent_failover(before + Duration::from_millis(29_999)));
+    assert!(!store.has_recent_failover(after + Duration::from_secs(30)));
+}
