@@ -46,7 +46,7 @@ pub(crate) use self::contract::MOST_NODES;
 pub use self::contract::{Candidates, Strategy};
 pub use self::latency_window::LatencyWindow;
 pub use self::least_outstanding::LeastOutstanding;
-pub(crate) use self::named::{NAMES, by_name};
+pub(crate) use self::named::{by_name, names};
 pub use self::peak_ewma::PeakEwma;
 pub use self::power_of_two_choices::PowerOfTwoChoices;
 pub use self::random::Random;

@@ -45,7 +45,7 @@ impl Narrowing {
 
 fn named(name: &str, seed: Option<u64>) -> Result<Box<dyn Strategy>> {
     strategy::by_name(name, seed).ok_or_else(|| {
-        let (name, known) = (name.escape_debug(), strategy::NAMES.join(", "));
+        let (name, known) = (name.escape_debug(), strategy::names().join(", "));
         Error::config(format!("unknown strategy \"{name}\": expected one of {known}"))
     })
 }

@@ -40,7 +40,8 @@ pub trait Strategy: fmt::Debug + Send + Sync + 'static {
     /// Returns whether the strategy uses [`Node::latency_at`]. Default: `true`.
     ///
     /// If so, one call in four is timed, and the first one after a millisecond without a measurement. Otherwise it is one call in
-    /// eight.
+    /// eight. Where a strategy goes by latency, a recovered node has nothing to show at first, and would be picked at once: in slow
+    /// start it is left out of more attempts.
     fn needs_latency(&self) -> bool {
         true
     }
@@ -123,7 +124,7 @@ impl<'a> Candidates<'a> {
         self.nodes[index % self.nodes.len()]
     }
 
-    /// Returns the candidates in the order in which they were configured.
+    /// Returns the candidates in the order in which the client knows them: named nodes as they were named, the master first.
     pub fn iter(&self) -> impl Iterator<Item = &'a Node> + use<'_, 'a> {
         self.nodes.iter().copied()
     }

@@ -10,28 +10,26 @@ use super::round_robin::RoundRobin;
 use super::weighted_round_robin::WeightedRoundRobin;
 use crate::spelling::alike;
 
-/// The names of the strategies in [`Config`](crate::Config).
-pub(crate) const NAMES: [&str; 7] = [
-    "peak_ewma",
-    "round_robin",
-    "random",
-    "least_outstanding",
-    "power_of_two_choices",
-    "weighted_round_robin",
-    "rendezvous",
+/// Makes a strategy: of this seed, or of a random one.
+type Make = fn(Option<u64>) -> Box<dyn Strategy>;
+
+/// The names of the strategies in [`Config`](crate::Config), and how each is made.
+const STRATEGIES: [(&str, Make); 7] = [
+    ("peak_ewma", |seed| Box::new(seed.map_or_else(PeakEwma::new, PeakEwma::seeded))),
+    ("round_robin", |seed| Box::new(seed.map_or_else(RoundRobin::new, RoundRobin::seeded))),
+    ("random", |seed| Box::new(seed.map_or_else(Random::new, Random::seeded))),
+    ("least_outstanding", |seed| Box::new(seed.map_or_else(LeastOutstanding::new, LeastOutstanding::seeded))),
+    ("power_of_two_choices", |seed| Box::new(seed.map_or_else(PowerOfTwoChoices::new, PowerOfTwoChoices::seeded))),
+    ("weighted_round_robin", |seed| Box::new(seed.map_or_else(WeightedRoundRobin::new, WeightedRoundRobin::seeded))),
+    ("rendezvous", |seed| Box::new(seed.map_or_else(Rendezvous::new, Rendezvous::seeded))),
 ];
 
-/// Makes the strategy of a name in [`NAMES`], in any spelling. Without a seed, it seeds itself at random.
+/// Returns the names of the strategies in [`Config`](crate::Config).
+pub(crate) fn names() -> [&'static str; STRATEGIES.len()] {
+    STRATEGIES.map(|(name, _)| name)
+}
+
+/// Makes the strategy of this name, in any spelling. Without a seed, it seeds itself at random.
 pub(crate) fn by_name(name: &str, seed: Option<u64>) -> Option<Box<dyn Strategy>> {
-    let name = NAMES.into_iter().find(|known| alike(known, name))?;
-    Some(match name {
-        "peak_ewma" => Box::new(seed.map_or_else(PeakEwma::new, PeakEwma::seeded)),
-        "round_robin" => Box::new(seed.map_or_else(RoundRobin::new, RoundRobin::seeded)),
-        "random" => Box::new(seed.map_or_else(Random::new, Random::seeded)),
-        "least_outstanding" => Box::new(seed.map_or_else(LeastOutstanding::new, LeastOutstanding::seeded)),
-        "power_of_two_choices" => Box::new(seed.map_or_else(PowerOfTwoChoices::new, PowerOfTwoChoices::seeded)),
-        "weighted_round_robin" => Box::new(seed.map_or_else(WeightedRoundRobin::new, WeightedRoundRobin::seeded)),
-        "rendezvous" => Box::new(seed.map_or_else(Rendezvous::new, Rendezvous::seeded)),
-        _ => return None,
-    })
+    STRATEGIES.iter().find(|(known, _)| alike(known, name)).map(|(_, make)| make(seed))
 }

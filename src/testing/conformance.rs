@@ -293,8 +293,8 @@ mod tests {
     use super::{strategy_allocates_nothing, strategy_conformance, strategy_is_even};
     use crate::node::Node;
     use crate::strategy::{
-        Candidates, LatencyWindow, LeastOutstanding, NAMES, PeakEwma, PowerOfTwoChoices, Random, Rendezvous,
-        RoundRobin, Strategy, WeightedRoundRobin, ZoneAffinity, by_name,
+        Candidates, LatencyWindow, LeastOutstanding, PeakEwma, PowerOfTwoChoices, Random, Rendezvous, RoundRobin,
+        Strategy, WeightedRoundRobin, ZoneAffinity, by_name, names,
     };
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -309,7 +309,7 @@ mod tests {
         strategy_conformance(|| ZoneAffinity::new("zone-1", LeastOutstanding::new()).saturated_at(2));
         strategy_conformance(|| ZoneAffinity::new("zone-1", WeightedRoundRobin::new()));
         strategy_conformance(|| LatencyWindow::new(RoundRobin::new()));
-        NAMES.into_iter().for_each(|name| strategy_conformance(|| by_name(name, Some(u64::MAX)).unwrap()));
+        names().into_iter().for_each(|name| strategy_conformance(|| by_name(name, Some(u64::MAX)).unwrap()));
     }
 
     #[test]
