@@ -4,16 +4,18 @@
 //! in [`retry`](crate::retry).
 
 mod decision;
-mod explain;
+mod exclusion;
 mod permits;
 mod rank;
 mod read_from;
+mod reasons;
 mod select;
 
-pub use self::decision::{Decision, Exclusion, Measures};
-pub(crate) use self::explain::exclusion_reasons;
+pub use self::decision::{Decision, Measures};
+pub use self::exclusion::Exclusion;
 pub(crate) use self::permits::Permits;
 pub use self::read_from::{ParseReadFromError, ReadFrom};
+pub(crate) use self::reasons::exclusion_reasons;
 pub(crate) use self::select::{
     Affinity, AttemptContext, CallExclusions, Contender, Contenders, Criteria, Likelihood, NoSelection, Selected,
     Selector, ServerMask, decide,

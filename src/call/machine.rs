@@ -9,8 +9,9 @@ use super::router::{CallOptions, Router};
 use crate::classification::Request;
 use crate::error::Error;
 use crate::events;
+use crate::replication::Role;
 use crate::retry::{Deadline, Failures, Fault, Reply, Setting, Verdict, judge, judge_fault, refused};
-use crate::selection::{Affinity, AttemptContext, CallExclusions, Criteria, NoSelection, ReadFrom, Selected};
+use crate::selection::{Affinity, AttemptContext, CallExclusions, Criteria, NoSelection, Selected};
 use crate::topology::{Assigned, Topology};
 
 /// A refused request is not sent again with less time left: it was certainly not executed, which would be in doubt if the next
@@ -254,7 +255,8 @@ impl<'c> Call<'c> {
         let may_ask_another = !is_second && self.withdraw();
         // While the master is ejected, only replicas may be able to serve.
         let serves = |master: usize| !self.topology.servers()[master].node.is_ejected();
-        let can_ask_master = self.topology.master().is_some_and(serves) && self.options.read_from != ReadFrom::Replica;
+        let can_ask_master =
+            self.topology.master().is_some_and(serves) && self.options.read_from.includes(Role::Master);
         if !may_ask_another && can_ask_master {
             self.exclusions.exclude_replicas(self.topology.servers());
         }

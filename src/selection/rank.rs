@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::decision::Exclusion;
-use super::read_from::ReadFrom;
+use super::exclusion::Exclusion;
+use super::read_from::{Preference, ReadFrom};
 use crate::node::{Node, SyncState};
 use crate::replication::Role;
 
@@ -22,7 +22,7 @@ pub(super) enum Rank {
     LastResort,
 }
 
-/// Ranks a node for a request, or returns why it may not serve it.
+/// Ranks a node for a request, or returns why it can never serve it: a call that finds only such nodes fails at once.
 #[inline]
 pub(super) fn rank(
     node: &Node,
@@ -31,28 +31,16 @@ pub(super) fn rank(
     read_from: ReadFrom,
     now: Instant,
 ) -> Result<Rank, Exclusion> {
-    let rank = rank_of_role(assigned_role, is_read, read_from)?;
-    // There is only one master: writes go to it even if it is ejected.
-    if !is_read || node.is_sound_as(assigned_role) { Ok(rank) } else { rank_of_unsound(node, assigned_role, rank, now) }
-}
-
-/// Ranks a role, regardless of the node's state.
-#[inline]
-fn rank_of_role(assigned_role: Role, is_read: bool, read_from: ReadFrom) -> Result<Rank, Exclusion> {
-    let is_master = assigned_role == Role::Master;
-    let (first, second) = match read_from {
-        _ if !is_read => (is_master, false),
-        ReadFrom::Master => (is_master, false),
-        ReadFrom::Replica => (!is_master, false),
-        ReadFrom::MasterPreferred => (is_master, true),
-        ReadFrom::ReplicaPreferred => (!is_master, true),
-        ReadFrom::Any => (true, false),
-    };
-    match (first, second) {
-        (true, _) => Ok(Rank::Preferred),
-        (false, true) => Ok(Rank::Fallback),
-        (false, false) => Err(Exclusion::Role),
+    if !is_read {
+        // There is only one master: writes go to it even if it is ejected.
+        return if assigned_role == Role::Master { Ok(Rank::Preferred) } else { Err(Exclusion::Role) };
     }
+    let rank = match read_from.preference(assigned_role) {
+        Some(Preference::First) => Rank::Preferred,
+        Some(Preference::Second) => Rank::Fallback,
+        None => return Err(Exclusion::Role),
+    };
+    if node.is_sound_as(assigned_role) { Ok(rank) } else { rank_of_unsound(node, assigned_role, rank, now) }
 }
 
 /// Ranks a node that is ejected, in another role than the assigned one, or not in sync with the master.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::replication::Role;
 use crate::spelling::alike;
 
 /// The read preference: which roles may serve a read, and in what order.
@@ -39,7 +40,41 @@ pub enum ReadFrom {
     Any,
 }
 
+/// The order in which a read preference asks the roles.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Preference {
+    First,
+    /// Only where no server of the first choice is left.
+    Second,
+}
+
 impl ReadFrom {
+    /// Returns in which order this role is asked; `None`: never. All that a preference means is decided here and in
+    /// [`limits_fallback_reads`](Self::limits_fallback_reads).
+    #[inline]
+    pub(super) fn preference(self, role: Role) -> Option<Preference> {
+        match (self, role) {
+            (Self::Master | Self::MasterPreferred, Role::Master)
+            | (Self::Replica | Self::ReplicaPreferred, Role::Replica)
+            | (Self::Any, _) => Some(Preference::First),
+            (Self::MasterPreferred, Role::Replica) | (Self::ReplicaPreferred, Role::Master) => Some(Preference::Second),
+            (Self::Master, Role::Replica) | (Self::Replica, Role::Master) => None,
+        }
+    }
+
+    /// Returns whether reads may go to a server of this role.
+    pub(crate) fn includes(self, role: Role) -> bool {
+        self.preference(role).is_some()
+    }
+
+    /// Returns whether reads that the master serves for want of replicas need a permit.
+    pub(super) fn limits_fallback_reads(self) -> bool {
+        match self {
+            Self::ReplicaPreferred => true,
+            Self::Master | Self::MasterPreferred | Self::Replica | Self::Any => false,
+        }
+    }
+
     pub(super) const ALL: [Self; 5] =
         [Self::Master, Self::MasterPreferred, Self::Replica, Self::ReplicaPreferred, Self::Any];
 }

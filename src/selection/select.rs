@@ -120,7 +120,7 @@ pub(crate) fn decide<'a, S: Contender>(
     now: Instant,
 ) -> Result<Eligible<'a>, NoSelection> {
     let mut best = (Rank::LastResort, true, true);
-    let (mut count, mut is_slow_start, mut lacks_permit, mut is_partial) = (0, false, false, !excluded.is_empty());
+    let (mut count, mut is_slow_start, mut lacks_permit, mut may_serve_later) = (0, false, false, !excluded.is_empty());
     let hides_master = !set.is_settled && !criteria.presumes_master;
     let mut nodes = ArrayVec::<&Node, MOST_NODES>::new();
     for (index, server) in set.servers.iter().enumerate() {
@@ -131,7 +131,7 @@ pub(crate) fn decide<'a, S: Contender>(
         let Ok(rank) = rank(node, assigned_role, criteria.is_read, criteria.read_from, now) else { continue };
         let likelihood = likelihood(server);
         if likelihood == Likelihood::Impossible {
-            is_partial = true;
+            may_serve_later = true;
             continue;
         }
         if rank == Rank::Fallback && !criteria.may_fall_back && set.falls_back(criteria) {
@@ -160,7 +160,7 @@ pub(crate) fn decide<'a, S: Contender>(
     match Candidates::of(nodes) {
         Some(candidates) => Ok(Eligible { candidates, has_more: count > 1, is_fallback, is_slow_start }),
         // What only a master may serve waits for the next master.
-        None if is_partial || !set.is_settled || !criteria.is_read || set.is_outdated() => Err(NoSelection::Later),
+        None if may_serve_later || !set.is_settled || !criteria.is_read || set.is_outdated() => Err(NoSelection::Later),
         None => Err(NoSelection::Never),
     }
 }
@@ -190,7 +190,7 @@ pub(crate) fn pick<'a, S: Contender>(
 impl<S: Contender> Contenders<'_, S> {
     /// Returns whether a read that the master serves is a fallback read.
     fn falls_back(&self, criteria: Criteria) -> bool {
-        criteria.is_read && criteria.read_from == ReadFrom::ReplicaPreferred && self.has_replicas
+        criteria.is_read && self.has_replicas && criteria.read_from.limits_fallback_reads()
     }
 
     /// Returns whether another topology has replaced this one, or is about to.

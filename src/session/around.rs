@@ -22,7 +22,7 @@ use crate::classification::{Block, Classification, Request, TransactionStep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::replication::Role;
 use crate::retry::{Fault, Reply, is_answer};
-use crate::selection::{Affinity, Likelihood, ReadFrom};
+use crate::selection::{Affinity, Likelihood};
 use crate::topology::{Assigned, Hint, Topology};
 
 /// One call of a handle with guarantees.
@@ -97,7 +97,7 @@ impl<'a> SessionCall<'a> {
         }
         let mut around = SessionAround::of(self, request);
         if let Some(why) = around.why_master
-            && self.options.read_from == ReadFrom::Replica
+            && !self.options.read_from.includes(Role::Master)
         {
             let text = format!("replicas only (read from Replica) cannot serve {request}: {why}");
             return Err(Error::new(ErrorKind::Unavailable, text));

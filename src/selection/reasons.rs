@@ -1,8 +1,8 @@
-//! Why servers are not candidates, as `explain` shows it.
+//! The reasons why servers are not candidates, for `explain`.
 
 use std::time::Instant;
 
-use super::decision::Exclusion;
+use super::exclusion::Exclusion;
 use super::rank::{Rank, rank};
 use super::select::{Contender, Contenders, Criteria, Likelihood};
 use crate::addr::NodeAddr;
