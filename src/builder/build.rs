@@ -9,7 +9,7 @@ use crate::classification::Classifier;
 use crate::client::{Options, ReplicatedClient, Shared};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, cannot_start};
-use crate::pool::{Housekeeping, Limits, Means};
+use crate::pool::{Housekeeping, Limits, Network};
 use crate::retry::Budget;
 use crate::selection::{Permits, Selector};
 use crate::topology::{ServerSettings, TopologyStore};
@@ -36,13 +36,13 @@ impl Builder {
     pub fn build(self) -> Result<ReplicatedClient> {
         self.check()?;
         let classifier = self.classifier()?;
-        let means = Means { resolver: self.resolver, tls: self.tls.read()? };
-        let supply = self.source.supply(self.limits, &means)?;
+        let network = Network { resolver: self.resolver, tls: self.tls.read()? };
+        let supply = self.source.supply(self.limits, &network)?;
         let strategy = self.narrowing.around(self.strategy.made()?, self.limits.size);
         let server_settings = ServerSettings {
             limits: self.limits,
             client_name: self.client_name,
-            means,
+            network,
             housekeeping: Housekeeping::start().map_err(|cause| cannot_start(&cause))?,
             is_monitored: !self.monitor_interval.is_zero(),
             is_timed: strategy.needs_latency(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
-use crate::pool::{Limits, Means};
+use crate::pool::{Limits, Network};
 use crate::provider::{Discovery, Fixed, SentinelGroup};
 use crate::replication::Role;
 use crate::strategy::MOST_NODES;
@@ -35,8 +35,8 @@ pub(super) struct Supply {
 }
 
 impl Source {
-    pub(super) fn supply(self, limits: Limits, means: &Means) -> Result<Supply> {
-        let means = means.clone();
+    pub(super) fn supply(self, limits: Limits, network: &Network) -> Result<Supply> {
+        let network = network.clone();
         let is_named = !self.masters.is_empty() || !self.replicas.is_empty();
         let sources = [is_named, self.seeds.is_some(), self.sentinel.is_some(), self.provider.is_some()];
         if sources.into_iter().filter(|used| *used).count() > 1 {
@@ -48,7 +48,7 @@ impl Source {
             return Err(Error::config(text));
         }
         if let Some(mode) = self.manner.tls {
-            means.tls.check_mode(mode)?;
+            network.tls.check_mode(mode)?;
         }
         let Self { masters, replicas, seeds, sentinel, provider, map, manner } = self;
         let found = |provider: Arc<dyn TopologyProvider>| {
@@ -56,16 +56,16 @@ impl Source {
             Supply { provider, first: Description::new(), fixed: None, asks_provider: true, manner, map }
         };
         if let Some(seeds) = seeds {
-            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map.clone(), means, limits)?)));
+            return Ok(found(Arc::new(Discovery::new(&seeds, manner.clone(), map.clone(), network, limits)?)));
         }
         if let Some((service, sentinels)) = sentinel {
-            let group = SentinelGroup::new(service, &sentinels, map.clone(), means, limits.connect)?;
+            let group = SentinelGroup::new(service, &sentinels, map.clone(), network, limits.connect)?;
             return Ok(found(Arc::new(group)));
         }
         if let Some(provider) = provider {
             return Ok(found(provider));
         }
-        let fixed = Arc::new(Fixed::new(named(masters, replicas)?, means.resolver, limits.connect));
+        let fixed = Arc::new(Fixed::new(named(masters, replicas)?, network.resolver, limits.connect));
         let (first, asks_provider) = (fixed.as_named(), fixed.has_names());
         let provider = Arc::<Fixed>::clone(&fixed);
         // The address of a named node contains its login and its TLS.

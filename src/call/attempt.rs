@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::around::{Around, Unpacked};
 use crate::classification::Request;
 use crate::node::Outcome;
-use crate::pool::{Lease, Patience};
+use crate::pool::{Lease, TimeLimit};
 use crate::replication::Role;
 use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, refused_as_not_serving, reply_end};
 use crate::topology::{Assigned, Purpose};
@@ -48,8 +48,9 @@ pub(super) fn exchange<A: Around>(
     let last_used = lease.last_used();
     let now = if lease.took_time() { Instant::now() } else { deadline.now() };
     let response = server.pool.limits().response;
-    let send =
-        |request: &Request<'_>| lease.send(request, Patience::until(reply_end(response, request.block, now, end), now));
+    let send = |request: &Request<'_>| {
+        lease.send(request, TimeLimit::until(reply_end(response, request.block, now, end), now))
+    };
     let (block, sent) = around.exchange(request, server, now, send);
     match sent {
         Ok(unpacked) => {

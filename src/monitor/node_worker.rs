@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::pace::next_round;
 use super::thread::{guarded, spawn};
 use crate::error::Result;
-use crate::pool::{Line, Silence};
+use crate::pool::{Silence, StatusConnection};
 use crate::replication::Report;
 use crate::topology::{Server, TopologyStore, Woken};
 
@@ -20,11 +20,11 @@ const MARGIN: Duration = Duration::from_millis(5);
 
 /// Starts a worker for the node, unless it has one. It ends when the node leaves the set, and with the client.
 pub(super) fn start(server: &Arc<Server>, store: &Arc<TopologyStore>) -> Result<()> {
-    let line = server.pool.line();
+    let connection = server.pool.status_connection();
     if !server.take_worker() {
         return Ok(());
     }
-    let worker = NodeWorker { server: Arc::clone(server), store: Arc::downgrade(store), line };
+    let worker = NodeWorker { server: Arc::clone(server), store: Arc::downgrade(store), connection };
     // The next description tries again.
     spawn("redis-watch", move || worker.run()).inspect_err(|_| server.leave_worker())
 }
@@ -32,15 +32,15 @@ pub(super) fn start(server: &Arc<Server>, store: &Arc<TopologyStore>) -> Result<
 /// Asks the node once, on a connection opened for that.
 pub(super) fn ask_once(server: &Server, store: &TopologyStore, deadline: Instant) {
     let asked = Instant::now();
-    let mut line = server.pool.line();
-    line.answer_by(deadline);
-    let answer = line.ask();
+    let mut connection = server.pool.status_connection();
+    connection.set_end(deadline);
+    let answer = connection.ask();
     // The time that was left may have been too short for anything.
     if answer.is_err() && Instant::now() + MARGIN >= deadline {
         return;
     }
     store.observe_answer(server, answer, asked);
-    if line.is_shared() {
+    if connection.is_shared() {
         store.observe_shared_endpoint(server);
     }
 }
@@ -49,7 +49,7 @@ struct NodeWorker {
     server: Arc<Server>,
     /// Weak: the client ends with its last handle, not with this worker.
     store: Weak<TopologyStore>,
-    line: Line,
+    connection: StatusConnection,
 }
 
 impl NodeWorker {
@@ -80,19 +80,19 @@ impl NodeWorker {
     fn look(&mut self, asked: Instant) {
         let is_probe = self.server.node.begin_probe(asked);
         if is_probe {
-            self.line.hang_up();
+            self.connection.close();
         }
-        let was_open = self.line.is_open();
+        let was_open = self.connection.is_open();
         let answer = match self.ask() {
             // The name may lead to another server now: a fresh connection decides.
             Ok(report) if was_open && report.role.is_some_and(|role| role != self.server.node.role()) => {
-                self.line.hang_up();
+                self.connection.close();
                 self.ask()
             }
             answer => answer,
         };
         let answers = answer.is_ok();
-        if let Some(took) = self.line.round_trip().filter(|_| answers) {
+        if let Some(took) = self.connection.round_trip().filter(|_| answers) {
             self.server.node.record_heartbeat(took);
         }
         // Not before: the store may end while the node is asked.
@@ -104,7 +104,7 @@ impl NodeWorker {
         }
         drop(store);
         if answers
-            && self.line.is_shared()
+            && self.connection.is_shared()
             && let Some(store) = self.store.upgrade()
         {
             store.observe_shared_endpoint(&self.server);
@@ -113,7 +113,7 @@ impl NodeWorker {
 
     /// Puts right what a panic left behind: it ended the question that was begun at `asked`, and the answer is not known.
     fn recover(&mut self, asked: Instant) {
-        self.line.hang_up();
+        self.connection.close();
         self.server.node.end_probe();
         let server = Arc::clone(&self.server);
         guarded(Some(server.node.addr()), || {
@@ -124,12 +124,12 @@ impl NodeWorker {
     }
 
     fn ask(&mut self) -> std::result::Result<Report, Silence> {
-        if !self.line.is_open() {
-            let role = self.line.connect()?;
+        if !self.connection.is_open() {
+            let role = self.connection.connect()?;
             if let Some(store) = self.store.upgrade() {
                 store.observe_greeting(&self.server, role);
             }
         }
-        self.line.ask()
+        self.connection.ask()
     }
 }

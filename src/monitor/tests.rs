@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Monitor;
 use crate::endpoint::{AddressMap, Manner};
 use crate::error::{Error, Result};
-use crate::pool::{Housekeeping, Limits, Means, Resolver};
+use crate::pool::{Housekeeping, Limits, Network, Resolver};
 use crate::topology::{Description, RefreshTrigger, ServerSettings, TopologyProvider, TopologyStore};
 
 /// Counts how often it is asked, and keeps what it can fire.
@@ -40,7 +40,7 @@ fn monitor(interval: Duration) -> (Arc<Monitor>, Arc<Counting>) {
         housekeeping: Housekeeping::start().unwrap(),
         is_monitored: !interval.is_zero(),
         is_timed: true,
-        means: Means::from(Resolver::new()),
+        network: Network::from(Resolver::new()),
         map: AddressMap::default(),
         lag_limit: None,
     };

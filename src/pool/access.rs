@@ -1,55 +1,58 @@
-//! What a pool, its connections and the monitor's line to one node share: how to log in, which generation of connections
-//! is in service, how many are open, and who may open another one.
+//! The way to one node: by which login its connections are opened, how many are open, and whether another may be opened
+//! now.
 //!
 //! At most `max_connecting` handshakes are under way at a time, so that a failover does not end in a storm of logins. A
-//! server that refuses one more connection, or its login, says nothing about those that are open: connecting pauses, and
-//! callers take what comes back.
+//! server that refuses one more connection, or its login, says nothing about those that are open: connecting pauses,
+//! and callers wait for a connection that is given back.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
-use redis::{RedisError, RedisResult};
+use redis::{ConnectionInfo, RedisError, RedisResult};
 
 use super::connector::Connector;
-use super::live::Live;
+use super::generation::Generations;
+use super::handshake::Login;
+use super::network::Network;
+use super::open_connection::OpenConnection;
+use crate::error::Result;
 use crate::retry::Obstacle;
 
 /// How long connecting pauses after a refusal; doubles with each refusal in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const DOUBLINGS: u32 = 4;
-/// How long the monitor waits for its turn to connect: it must not be kept from a node by callers that hang there.
+/// How long the monitor waits for other handshakes to end. A server that hangs must not keep it waiting.
 const MONITOR_WAITS: Duration = Duration::from_millis(200);
-
-/// How often a caller that waits looks for itself.
-const LOOKS_EVERY: Duration = Duration::from_millis(10);
+/// How long a caller waits before it looks for a connection again, if it is not woken.
+const LONGEST_SLEEP: Duration = Duration::from_millis(10);
 
 /// The way to one node.
 pub(super) struct Access {
     connector: RwLock<Arc<Connector>>,
-    /// Grows when the connections that are open now must not be used any more.
-    generation: AtomicU64,
+    /// The generations of the pool's connections.
+    pub(super) generations: Generations,
     /// Open connections of the pool, lent or idle.
     open: AtomicU32,
     most_connecting: u32,
     state: Mutex<State>,
-    /// A connection came back, or a turn to connect ended.
+    /// A connection was given back or closed, or a handshake ended.
     changed: Condvar,
-    /// A turn to connect ended: for the monitor, whom nothing else concerns.
-    turn_ended: Condvar,
-    /// Callers that wait for a connection to come back.
-    waiting: AtomicU32,
+    /// A handshake ended. The monitor waits for nothing else.
+    handshake_ended: Condvar,
+    /// Callers that wait for a connection to be given back.
+    pub(super) waiting: AtomicU32,
 }
 
-/// Who connects, and whether anybody should.
+/// Which handshakes are under way, and whether further ones may begin.
 #[derive(Debug, Default)]
 pub(super) struct State {
     connecting: u32,
-    /// Questions of the monitor that wait for their turn to connect: theirs is the next one.
+    /// Questions of the monitor that wait for a handshake to end. They connect before any caller does.
     waiting_questions: u32,
-    /// How many connections came back while somebody waited.
+    /// How many connections were given back while a caller waited.
     pub(super) returned: u64,
     /// Refusals in a row.
     refusals: u32,
@@ -60,62 +63,46 @@ pub(super) struct State {
 
 /// Connecting pauses, because the server refused it.
 #[derive(Clone, Debug)]
-pub(super) struct Pause {
-    pub(super) until: Instant,
-    pub(super) cause: RedisError,
+struct Pause {
+    until: Instant,
+    cause: RedisError,
 }
 
-/// The turn of one handshake, which ends when this is dropped.
-pub(super) struct Turn {
-    access: Arc<Access>,
-    connector: Arc<Connector>,
-}
-
-/// How long a connection is in service: one that is lent, until its generation ends.
-#[derive(Clone)]
-pub(super) struct Term {
-    access: Arc<Access>,
-    generation: u64,
-    is_pooled: bool,
-}
+/// The right to one handshake, counted until dropped.
+pub(super) struct Connecting<'a>(&'a Access);
 
 /// A caller that waits for a connection, counted until dropped.
 pub(super) struct Waiting<'a>(&'a Access);
 
+/// An open connection of the pool, counted until dropped.
+#[derive(Debug)]
+pub(super) struct Counted(pub(super) Arc<Access>);
+
 impl Access {
-    pub(super) fn new(connector: Connector, most_connecting: u32) -> Self {
-        Self {
-            connector: RwLock::new(Arc::new(connector)),
-            generation: AtomicU64::new(0),
+    pub(super) fn new(login: Login, network: &Network, most_connecting: u32) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            connector: RwLock::new(Arc::new(Connector::new(login, network.clone())?)),
+            generations: Generations::default(),
             open: AtomicU32::new(0),
             most_connecting,
             state: Mutex::default(),
             changed: Condvar::new(),
-            turn_ended: Condvar::new(),
+            handshake_ended: Condvar::new(),
             waiting: AtomicU32::new(0),
-        }
+        }))
     }
 
     pub(super) fn connector(&self) -> Arc<Connector> {
         Arc::clone(&self.connector.read())
     }
 
-    /// Opens further connections in another way, at once. Those that are open stay.
-    pub(super) fn set_connector(&self, connector: Connector) {
+    /// Opens further connections with another login, at once. Those that are open stay.
+    pub(super) fn set_login(&self, info: ConnectionInfo) -> Result<()> {
+        let connector = self.connector().with_login(info)?;
         *self.connector.write() = Arc::new(connector);
-        let mut state = self.state.lock();
-        (state.paused, state.refusals) = (None, 0);
+        self.state.lock().resume();
         self.changed.notify_all();
-    }
-
-    /// Returns the present term: that of a connection which begins to be opened now. `is_pooled`: it will be lent.
-    pub(super) fn term(self: &Arc<Self>, is_pooled: bool) -> Term {
-        Term { access: Arc::clone(self), generation: self.generation.load(Ordering::Acquire), is_pooled }
-    }
-
-    /// Withdraws all connections that are open now from service.
-    pub(super) fn end_generation(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Returns whether connections of the pool are open.
@@ -123,59 +110,58 @@ impl Access {
         self.open.load(Ordering::Relaxed) > 0
     }
 
+    /// Counts a connection among those of the pool.
+    pub(super) fn count(self: &Arc<Self>) -> Counted {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(self))
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
-    /// Begins a handshake, if there are not too many and connecting does not pause.
-    pub(super) fn begin(self: &Arc<Self>, state: &mut State, now: Instant) -> Option<Turn> {
-        let has_turn = state.connecting + state.waiting_questions < self.most_connecting;
-        if !has_turn || state.pause(now).is_some() {
+    /// Begins a handshake, unless there are too many or connecting pauses.
+    pub(super) fn begin(&self, state: &mut State, now: Instant) -> Option<Connecting<'_>> {
+        let is_crowded = state.connecting + state.waiting_questions >= self.most_connecting;
+        if is_crowded || state.pause(now).is_some() {
             return None;
         }
         state.connecting += 1;
-        Some(self.turn())
+        Some(Connecting(self))
     }
 
-    /// Begins a handshake of the monitor, which waits only a moment for its turn. A pause does not keep it off: it finds out
-    /// whether the server takes connections again.
-    fn begin_for_monitor(self: &Arc<Self>, end: Instant) -> Turn {
-        let end = end.min(Instant::now() + MONITOR_WAITS);
+    /// Opens a connection of the monitor, which belongs to no pool, by `end`. The monitor waits at most 200 ms for
+    /// other handshakes. It connects during a pause as well, to find out whether the server accepts connections again.
+    pub(super) fn connect_for_monitor(&self, end: Instant) -> RedisResult<OpenConnection> {
+        let latest = end.min(Instant::now() + MONITOR_WAITS);
         let mut state = self.state.lock();
         state.waiting_questions += 1;
-        while state.connecting >= self.most_connecting && !self.turn_ended.wait_until(&mut state, end).timed_out() {}
+        while state.connecting >= self.most_connecting
+            && !self.handshake_ended.wait_until(&mut state, latest).timed_out()
+        {}
         state.waiting_questions -= 1;
         state.connecting += 1;
         drop(state);
-        self.turn()
+        Connecting(self).open(&Generations::default(), end)
     }
 
-    fn turn(self: &Arc<Self>) -> Turn {
-        Turn { access: Arc::clone(self), connector: self.connector() }
-    }
-
-    /// Connects outside the pool, in the turn of the monitor.
-    pub(super) fn connect_for_monitor(self: &Arc<Self>, end: Instant) -> RedisResult<Live> {
-        self.begin_for_monitor(end).connect(false, end)
-    }
-
-    /// Counts a caller that waits from now on, so that whoever gives a connection back says so.
-    pub(super) fn wait_from_now(&self) -> Waiting<'_> {
+    /// Counts a caller that waits from now on: it is woken when a connection is given back.
+    pub(super) fn begin_to_wait(&self) -> Waiting<'_> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         Waiting(self)
     }
 
-    /// Waits until something changes, until `end` at the latest. `returned`: as it was before the caller looked for a
+    /// Waits until something changes, until `end` at the latest. `returned`: its value before the caller looked for a
     /// connection.
     pub(super) fn wait(&self, returned: u64, end: Instant) {
         let mut state = self.state.lock();
         if state.returned == returned {
-            // A connection that came back while nobody waited yet was not told of.
-            self.changed.wait_until(&mut state, end.min(Instant::now() + LOOKS_EVERY));
+            // A connection that was given back before the caller was counted woke no thread: so look again soon.
+            self.changed.wait_until(&mut state, end.min(Instant::now() + LONGEST_SLEEP));
         }
     }
 
-    /// A connection came back, or was closed.
+    /// Wakes one waiting caller, because a connection was given back or closed.
     #[cold]
     pub(super) fn wake_one(&self) {
         self.state.lock().returned += 1;
@@ -184,72 +170,49 @@ impl Access {
 }
 
 impl State {
-    /// The server refused a connection or a login: connecting pauses. `chance`: 0 to 1.
+    /// Pauses connecting, because the server refused a connection or a login. `chance`: 0 to 1.
     fn refuse(&mut self, cause: &RedisError, now: Instant, chance: f64) {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.refusals.min(DOUBLINGS)).mul_f64(0.8 + 0.4 * chance);
         self.refusals = self.refusals.saturating_add(1);
         self.paused = Some(Pause { until: now + pause, cause: cause.clone() });
     }
 
-    /// Returns the pause that connecting makes now.
-    pub(super) fn pause(&self, now: Instant) -> Option<&Pause> {
-        self.paused.as_ref().filter(|pause| pause.until > now)
+    /// Ends a pause.
+    fn resume(&mut self) {
+        (self.paused, self.refusals) = (None, 0);
+    }
+
+    /// Returns why connecting pauses now, if it does.
+    pub(super) fn pause(&self, now: Instant) -> Option<&RedisError> {
+        self.paused.as_ref().filter(|pause| pause.until > now).map(|pause| &pause.cause)
     }
 }
 
-impl Term {
-    /// Returns whether the generation of the connection has ended.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_pooled && self.generation != self.access.generation.load(Ordering::Acquire)
-    }
-}
-
-impl Turn {
-    /// Opens a connection, by `end`. Where the server refuses it, connecting pauses. `is_pooled`: it will be lent.
-    pub(super) fn connect(self, is_pooled: bool, end: Instant) -> RedisResult<Live> {
-        let connected = self.connector.connect(&self.access, is_pooled, end);
-        let mut state = self.access.state.lock();
-        match connected.as_ref().err().filter(|cause| Obstacle::of(cause).spares_the_node()) {
+impl Connecting<'_> {
+    /// Opens a connection, by `end`. If the server refuses it, connecting pauses.
+    pub(super) fn open(self, generations: &Generations, end: Instant) -> RedisResult<OpenConnection> {
+        let connector = self.0.connector();
+        let opened = connector.connect(generations, end);
+        let mut state = self.0.state();
+        match opened.as_ref().err().filter(|cause| Obstacle::of(cause).spares_the_node()) {
             // The refusal of an earlier login says nothing about the present one.
-            Some(_) if !self.is_current() => {}
-            // Spread, so that clients that were refused together do not come back together.
+            Some(_) if !Arc::ptr_eq(&connector, &self.0.connector()) => {}
+            // Spread, so that clients that were refused together do not connect again together.
             Some(cause) => state.refuse(cause, Instant::now(), rand::random()),
-            None => (state.paused, state.refusals) = (None, 0),
+            None => state.resume(),
         }
-        state.failure = connected.as_ref().err().cloned();
+        state.failure = opened.as_ref().err().cloned();
         drop(state);
-        connected
-    }
-
-    /// Returns whether this is how connections are to be opened now.
-    pub(super) fn is_current(&self) -> bool {
-        Arc::ptr_eq(&self.connector, &self.access.connector())
+        opened
     }
 }
 
-impl Drop for Turn {
+impl Drop for Connecting<'_> {
     fn drop(&mut self) {
-        let mut state = self.access.state.lock();
+        let mut state = self.0.state();
         state.connecting = state.connecting.saturating_sub(1);
-        self.access.changed.notify_all();
-        self.access.turn_ended.notify_one();
-    }
-}
-
-/// An open connection of the pool, counted until dropped.
-pub(super) struct Counted(Arc<Access>);
-
-impl Term {
-    /// Counts the connection among those of the pool.
-    pub(super) fn count(&self) -> Counted {
-        self.access.open.fetch_add(1, Ordering::Relaxed);
-        Counted(Arc::clone(&self.access))
-    }
-
-    /// Returns the way to the node, if somebody waits there for a connection that comes back.
-    #[inline]
-    pub(super) fn awaited(&self) -> Option<Arc<Access>> {
-        (self.access.waiting.load(Ordering::Relaxed) > 0).then(|| Arc::clone(&self.access))
+        self.0.changed.notify_all();
+        self.0.handshake_ended.notify_one();
     }
 }
 
@@ -269,6 +232,6 @@ impl Drop for Waiting<'_> {
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Nothing of the login.
-        f.debug_struct("Access").field("open", &self.open).field("connecting", &self.state.lock().connecting).finish()
+        f.debug_struct("Access").field("open", &self.open).field("connecting", &self.state().connecting).finish()
     }
 }

@@ -1,4 +1,5 @@
-//! Whatever a peer sends, in whatever pieces: reading it ends, takes no more memory than there are bytes, and never panics.
+//! Tests with hostile input: reading any bytes in any pieces ends, takes memory in proportion to the bytes, and never
+//! panics.
 
 use std::io::{self, BufReader, Read};
 use std::thread;
@@ -9,10 +10,11 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_a
 use proptest::sample::{Index, select};
 use redis::{Parser, RedisError, RedisResult, Value};
 
-use super::hello::{Greeting, read_greeting, role_in_greeting};
+use super::handshake::{HelloReply, role_in_hello};
 use crate::replication::{MOST_FOLLOWERS, Report, role_in_reply};
 
-/// What the parser allocates before it has seen the elements, whatever length is said: up to 4096 of them in each of 100 levels.
+/// What the parser allocates before it has seen the elements, whatever the length says: up to 4096 of them in each of
+/// 100 levels.
 const MOST_AHEAD: u64 = 100 * 4096 * size_of::<Value>() as u64;
 
 /// Bytes that arrive in pieces of these lengths, over and over.
@@ -33,7 +35,7 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// Reads replies as a connection does, until the first that is none. The one place that knows how replies are read.
+/// Reads replies as a connection does, until the first bytes that are no reply.
 fn replies(bytes: &[u8], lengths: &[usize]) -> Vec<RedisResult<Value>> {
     let mut socket = BufReader::with_capacity(8192, Pieces { bytes, lengths, turn: 0 });
     let mut parser = Parser::new();
@@ -48,24 +50,24 @@ fn replies(bytes: &[u8], lengths: &[usize]) -> Vec<RedisResult<Value>> {
     }
 }
 
-/// Has every reader of replies look at a value.
-fn look_at(value: &Value) {
-    let greeting = read_greeting(value);
-    assert_eq!(role_in_greeting(value), if let Greeting::Role(role) = greeting { role } else { None });
+/// Passes a value to every reader of replies.
+fn read_all_kinds(value: &Value) {
+    let hello = HelloReply::of(value);
+    assert_eq!(role_in_hello(value), if let HelloReply::Data(role) = hello { role } else { None });
     let report = Report::of_role(value);
     assert!(report.role == role_in_reply(value) && report.followers.len() <= MOST_FOLLOWERS);
 }
 
-/// The values, and the kinds of errors: where in a piece an error was found is part of its text.
-fn words(replies: &[RedisResult<Value>]) -> Vec<String> {
-    let word = |reply: &RedisResult<Value>| match reply {
+/// The values, and the kinds of errors. The texts of errors depend on the pieces.
+fn summaries(replies: &[RedisResult<Value>]) -> Vec<String> {
+    let summary = |reply: &RedisResult<Value>| match reply {
         Ok(value) => format!("{value:?}"),
         Err(error) => format!("{:?}", error.kind()),
     };
-    replies.iter().map(word).collect()
+    replies.iter().map(summary).collect()
 }
 
-/// A reply in the words of both protocols, some of them with a length that is not so.
+/// A reply in the types of both protocols, some of them with a wrong length.
 fn reply() -> impl Strategy<Value = Vec<u8>> {
     let words = [
         "+OK\r\n",
@@ -121,7 +123,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn any_bytes_in_any_pieces_are_read_alike(
+    fn pieces_do_not_change_what_is_read(
         replies_sent in vec(reply(), 1..5),
         changes in vec((any::<Index>(), any::<u8>()), 0..3),
         lengths in vec(1_usize..40, 0..12),
@@ -134,20 +136,20 @@ proptest! {
         let mut read = Vec::new();
         let memory = measure(|| read = replies(&bytes, &lengths)).bytes_max;
         prop_assert!(memory < MOST_AHEAD + 1000 * bytes.len() as u64, "{} bytes for {}", memory, bytes.len());
-        read.iter().flatten().for_each(look_at);
+        read.iter().flatten().for_each(read_all_kinds);
         let whole = replies(&bytes, &[]);
         if whole.last().is_some_and(|end| end.as_ref().is_err_and(RedisError::is_io_error)) {
-            prop_assert_eq!(words(&read), words(&whole));
+            prop_assert_eq!(summaries(&read), summaries(&whole));
         } else {
-            // In what is no reply, the parser may overlook a byte at the end of a piece. What came before is read alike.
+            // In invalid bytes, the parser may overlook one at the end of a piece. The replies before are read alike.
             let good = whole.len() - 1;
-            prop_assert_eq!(words(&read[..good]), words(&whole[..good]));
+            prop_assert_eq!(summaries(&read[..good]), summaries(&whole[..good]));
         }
     }
 }
 
 #[test]
-fn a_length_that_is_said_is_not_believed() {
+fn a_length_reserves_no_memory() {
     for kind in ['$', '*', '%', '~', '>', '|', '=', '!'] {
         for length in ["99999999999", "9223372036854775807", "4611686018427387903", "-2", "-9223372036854775808"] {
             let bytes = format!("{kind}{length}\r\n+some\r\n");
@@ -167,6 +169,6 @@ fn replies_nested_deep_are_refused_or_read_but_never_overflow() {
             assert!(replies(&nested(100_000, kind), &[7])[0].is_err(), "{kind:?}");
         }
     };
-    // As much as a thread of the standard library has.
+    // The stack of a thread of the standard library.
     thread::Builder::new().stack_size(2 << 20).spawn(read).unwrap().join().unwrap();
 }

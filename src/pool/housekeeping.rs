@@ -13,9 +13,9 @@ use scheduled_thread_pool::{OnPoolDropBehavior, ScheduledThreadPool};
 pub(crate) struct Housekeeping(Arc<ScheduledThreadPool>);
 
 impl Housekeeping {
-    /// Starts the thread; the error is the system's, where it starts none.
+    /// Starts the thread, or returns the error of the system.
     pub(crate) fn start() -> io::Result<Self> {
-        // The pool of threads panics where its thread cannot be started. So it is found out first whether one can.
+        // The thread pool panics if its thread cannot be started. So one is started first to find out.
         let probe = thread::Builder::new().name("redis-replicated".to_owned()).spawn(|| ())?;
         let _ = probe.join();
         let start = || {
@@ -26,7 +26,7 @@ impl Housekeeping {
                 .on_drop_behavior(OnPoolDropBehavior::DiscardPendingScheduled)
                 .build()
         };
-        // Others may have taken the last thread meanwhile.
+        // Other threads may have used up the limit meanwhile.
         let started = catch_unwind(start).map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         Ok(Self(Arc::new(started)))
     }

@@ -1,28 +1,68 @@
-//! A lent connection. It comes back to its pool only if nothing is owed on it.
+//! A lent connection, and the slot of r2d2 that holds it. It is closed instead of given back if a reply is still
+//! expected on it.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use redis::RedisResult;
 
-use super::live::Live;
-use super::patience::Patience;
-use super::slots::Slots;
+use super::access::{Access, Counted};
+use super::open_connection::OpenConnection;
+use super::transport::TimeLimit;
 use crate::classification::Request;
 use crate::replication::Role;
 use crate::retry::{Fault, Reply, Stage};
 
+/// Makes empty slots; never connects, checks or rejects anything.
+#[derive(Debug)]
+pub(super) struct Slots;
+
+/// A place for a connection, empty until a caller fills it.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    /// Boxed: r2d2 moves a slot several times for each lease.
+    pooled: Option<Box<Pooled>>,
+}
+
+/// A connection of the pool.
+#[derive(Debug)]
+struct Pooled {
+    connection: OpenConnection,
+    counted: Counted,
+}
+
 /// A lent connection.
 ///
-/// Given back on drop. It is closed instead if a reply is owed or was lost, also when a panic unwinds through the call,
-/// and if a transaction or a watch is open on it.
+/// Given back on drop. It is closed instead if a reply is expected or was lost, also when a panic unwinds through the
+/// call, and if a transaction or a watch is open on it.
 #[derive(Debug)]
 pub(crate) struct Lease {
     /// `None` only while it is given back.
     slot: Option<r2d2::PooledConnection<Slots>>,
-    /// Nothing is owed: the next user finds the connection as the first one did.
+    /// No reply is expected and no transaction is open: the next user finds the connection as the first one did.
     is_settled: bool,
-    /// Getting it ready took time: the clock is to be read again.
+    /// The caller waited for the connection: the clock is to be read again.
     took_time: bool,
+}
+
+impl r2d2::ManageConnection for Slots {
+    type Connection = Slot;
+    type Error = Infallible;
+
+    fn connect(&self) -> Result<Slot, Infallible> {
+        Ok(Slot::default())
+    }
+
+    fn is_valid(&self, _: &mut Slot) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn has_broken(&self, _: &mut Slot) -> bool {
+        // A broken connection was dropped by its lease; the slot itself is as good as before.
+        false
+    }
 }
 
 impl Lease {
@@ -31,10 +71,10 @@ impl Lease {
         Self { slot: Some(slot), is_settled: true, took_time }
     }
 
-    pub(super) fn fill(&mut self, mut live: Live) {
-        live.count();
+    /// Puts a connection that was just opened into the slot.
+    pub(super) fn fill(&mut self, connection: OpenConnection, access: &Arc<Access>) {
         if let Some(slot) = &mut self.slot {
-            slot.live = Some(Box::new(live));
+            slot.pooled = Some(Box::new(Pooled { connection, counted: access.count() }));
         }
         self.took_time = true;
     }
@@ -42,26 +82,32 @@ impl Lease {
     /// Takes the connection of another slot.
     pub(super) fn take_over(&mut self, other: &mut Self) {
         if let (Some(own), Some(other)) = (&mut self.slot, &mut other.slot) {
-            own.live = other.live.take();
+            own.pooled = other.pooled.take();
         }
     }
 
     #[inline]
-    fn live(&self) -> Option<&Live> {
-        self.slot.as_ref()?.live.as_deref()
+    fn pooled(&self) -> Option<&Pooled> {
+        self.slot.as_ref()?.pooled.as_deref()
     }
 
     #[inline]
-    fn live_mut(&mut self) -> Option<&mut Live> {
-        self.slot.as_mut()?.live.as_deref_mut()
+    fn connection(&self) -> Option<&OpenConnection> {
+        Some(&self.pooled()?.connection)
     }
 
+    #[inline]
+    fn connection_mut(&mut self) -> Option<&mut OpenConnection> {
+        Some(&mut self.slot.as_mut()?.pooled.as_mut()?.connection)
+    }
+
+    /// Returns whether there is a connection in the slot.
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
-        self.live().is_some()
+        self.pooled().is_some()
     }
 
-    /// Returns whether the caller waited for the slot, for the connection or for a proof.
+    /// Returns whether the caller waited for the slot, for the connection or for its validation.
     pub(crate) fn took_time(&self) -> bool {
         self.took_time
     }
@@ -69,31 +115,31 @@ impl Lease {
     /// Closes the connection.
     pub(crate) fn discard(&mut self) {
         if let Some(slot) = &mut self.slot {
-            slot.live = None;
+            slot.pooled = None;
         }
     }
 
     /// Returns when the connection was last used, or opened.
     #[inline]
     pub(crate) fn last_used(&self) -> Option<Instant> {
-        self.live().map(|live| live.last_used)
+        self.connection().map(|connection| connection.last_used)
     }
 
     /// Returns whether the connection has answered before.
     #[inline]
     pub(crate) fn has_served(&self) -> bool {
-        self.live().is_some_and(|live| live.has_served)
+        self.connection().is_some_and(|connection| connection.has_served)
     }
 
-    /// Returns what the server last said it was, if it said so.
+    /// Returns the role in the server's last answer, if it contained one.
     #[inline]
     pub(crate) fn role(&self) -> Option<Role> {
-        self.live().and_then(|live| live.role)
+        self.connection().and_then(|connection| connection.role)
     }
 
-    /// Returns whether the node left its place in the set since the connection was opened.
+    /// Returns whether the generation of the connection has ended.
     pub(super) fn is_withdrawn(&self) -> bool {
-        self.live().is_some_and(Live::is_withdrawn)
+        self.connection().is_some_and(OpenConnection::is_withdrawn)
     }
 
     /// Keeps the connection from being lent again while a transaction or a watch is open on it.
@@ -101,16 +147,16 @@ impl Lease {
         self.is_settled = false;
     }
 
-    /// The transaction ended: the connection may be lent again.
+    /// Allows the connection to be lent again, because the transaction has ended.
     pub(crate) fn release(&mut self) {
         self.is_settled = true;
     }
 
-    /// Asks the server for its role: proves that it is there and what it is.
+    /// Asks the server for its role. The answer proves that the connection works.
     pub(crate) fn ask_role(&mut self, end: Instant) -> Result<(), Fault> {
         let has_served = self.has_served();
         self.took_time = true;
-        self.exchange(Stage::Connect, |live| live.ask_role(end)).map_err(|fault| {
+        self.exchange(Stage::Connect, |connection| connection.ask_role(end)).map_err(|fault| {
             let stage = if has_served && fault.was_closed() { Stage::Idle } else { Stage::Connect };
             Fault { stage, ..fault }
         })
@@ -118,9 +164,9 @@ impl Lease {
 
     /// Sends a request and waits for its reply.
     #[inline]
-    pub(crate) fn send(&mut self, request: &Request<'_>, patience: Patience) -> Result<Reply, Fault> {
+    pub(crate) fn send(&mut self, request: &Request<'_>, limit: TimeLimit) -> Result<Reply, Fault> {
         let has_served = self.has_served();
-        self.exchange(Stage::Sent, |live| live.send(request, patience)).map_err(|fault| {
+        self.exchange(Stage::Sent, |connection| connection.send(request, limit)).map_err(|fault| {
             let is_stale = fault.stage == Stage::Sent && has_served && fault.was_closed();
             if is_stale { Fault { stage: Stage::Stale, ..fault } } else { fault }
         })
@@ -129,18 +175,21 @@ impl Lease {
     /// Records that a request was answered at `now`.
     #[inline]
     pub(crate) fn served(&mut self, now: Instant) {
-        if let Some(live) = self.live_mut() {
-            live.has_served = true;
-            live.last_used = now;
+        if let Some(connection) = self.connection_mut() {
+            (connection.has_served, connection.last_used) = (true, now);
         }
     }
 
-    /// Does I/O on the connection; whatever ends it early, a panic included, leaves it unsettled or closed.
+    /// Does I/O on the connection. If it ends early, by an error or a panic, the connection will not be lent again.
     #[inline]
-    fn exchange<T>(&mut self, stage: Stage, io: impl FnOnce(&mut Live) -> RedisResult<T>) -> Result<T, Fault> {
+    fn exchange<T>(
+        &mut self,
+        stage: Stage,
+        io: impl FnOnce(&mut OpenConnection) -> RedisResult<T>,
+    ) -> Result<T, Fault> {
         let was_settled = std::mem::replace(&mut self.is_settled, false);
-        let Some(live) = self.live_mut() else { return Err(Fault::new(stage, None)) };
-        match io(live) {
+        let Some(connection) = self.connection_mut() else { return Err(Fault::new(stage, None)) };
+        match io(connection) {
             Ok(done) => {
                 self.is_settled = was_settled;
                 Ok(done)
@@ -160,8 +209,9 @@ impl Drop for Lease {
         if !self.is_settled {
             self.discard();
         }
-        let awaited = self.live().and_then(Live::awaited);
-        // Given back first: whoever is woken has to find it.
+        let access = self.pooled().map(|pooled| &pooled.counted.0);
+        let awaited = access.filter(|access| access.waiting.load(Ordering::Relaxed) > 0).cloned();
+        // Given back first: the caller that is woken has to find it.
         self.slot = None;
         if let Some(access) = awaited {
             access.wake_one();

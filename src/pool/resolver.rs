@@ -1,8 +1,8 @@
-//! Host names and the addresses they stand for: looked up beside the callers, remembered for all of them.
+//! The addresses of host names: looked up on other threads, and remembered for all callers.
 //!
 //! The system's resolver has no time limit: a look-up may take 10 s and more. So each look-up runs on a short-lived
-//! thread of its own, at most one for a name at a time. Whoever needs an address uses those that are known, and waits
-//! for a look-up only where there are none, until its own end.
+//! thread of its own, at most one for a name at a time. A caller uses the addresses that are known. If none are known,
+//! it waits for the look-up until its own end.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,11 +16,11 @@ use parking_lot::{Condvar, Mutex};
 
 /// Addresses older than this are used, and looked up again meanwhile.
 const FRESH: Duration = Duration::from_secs(5);
-/// For so long the failure of a look-up is the answer where no address is known.
+/// How long a failed look-up is the answer, if no address is known.
 const FAILURE_KEPT: Duration = Duration::from_secs(1);
-/// However often somebody asks for another look-up, there is at most one in this time.
+/// A name is looked up at most once in this time.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A name that nobody asked for in this time is forgotten.
+/// A name that no caller asked for in this time is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// The resolver of the C library keeps buffers on the stack.
 const STACK: usize = 512 * 1024;
@@ -52,7 +52,7 @@ struct Name {
 impl Resolver {
     /// Makes a resolver that asks the system and knows nothing yet.
     pub(crate) fn new() -> Self {
-        // Port 0: what is looked up serves all ports.
+        // Port 0: the addresses serve all ports.
         Self::with(|host| Ok((host, 0).to_socket_addrs()?.collect()))
     }
 
@@ -62,12 +62,12 @@ impl Resolver {
         Self(Arc::new(Names { look_up: Box::new(look_up), known, ended: Condvar::new() }))
     }
 
-    /// Returns the addresses of a name, never none. If none are known, this waits for a look-up until `end`; for ever if
-    /// there is none. An IP literal is its own address, without any look-up.
+    /// Returns the addresses of a name, at least one. If none are known, this waits for a look-up until `end`, or for
+    /// ever without an end. An IP literal is its own address, without any look-up.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::TimedOut`] if the look-up does not end in time, else what it ended with.
+    /// [`io::ErrorKind::TimedOut`] if the look-up does not end in time, else the error of the look-up.
     pub(crate) fn addresses(&self, host: &str, port: u16, end: Option<Instant>) -> io::Result<Vec<SocketAddr>> {
         if let Some(ip) = literal(host) {
             return Ok(vec![SocketAddr::new(ip, port)]);
@@ -90,7 +90,7 @@ impl Resolver {
             }
             if !name.is_under_way {
                 self.begin(name, host, now);
-                // A thread that could not be started has failed already.
+                // If no thread could be started, the look-up has failed already.
                 continue;
             }
             match end {
@@ -122,7 +122,7 @@ impl Resolver {
         }
     }
 
-    /// Looks all these names up again, at once, and waits until that has ended, or until `end`.
+    /// Looks all these names up again, at the same time, and waits until all look-ups have ended, or until `end`.
     pub(crate) fn look_up_all<'a>(&self, hosts: impl Iterator<Item = &'a str> + Clone, end: Instant) {
         let mut known = self.0.known.lock();
         for host in hosts.clone().filter(|host| literal(host).is_none()) {
@@ -182,9 +182,9 @@ impl Resolver {
 }
 
 impl Names {
-    /// Records what a look-up came to, and wakes those who wait for it.
+    /// Records the result of a look-up, and wakes the callers that wait for it.
     fn end(&self, host: &str, found: io::Result<Vec<SocketAddr>>) {
-        // It may have been forgotten meanwhile.
+        // The name may have been forgotten meanwhile.
         if let Some(name) = self.known.lock().get_mut(host) {
             name.end(found, Instant::now());
         }
@@ -201,9 +201,9 @@ impl Name {
                 self.addresses = found;
                 self.failure = None;
             }
-            // What was known stays: rather an old address than none.
+            // The known addresses stay: an old one is better than none.
             Ok(_) => {
-                let nothing = "the host name stands for no address";
+                let nothing = "the host name has no address";
                 self.failure = Some(Arc::new(io::Error::new(io::ErrorKind::NotFound, nothing)));
             }
             Err(error) => self.failure = Some(Arc::new(error)),
@@ -227,7 +227,7 @@ impl fmt::Debug for Names {
     }
 }
 
-/// What is known of the name. A new one takes the place of those that nobody uses any more.
+/// Returns what is known of the name. A new name replaces those that are no longer used.
 fn entry<'a>(known: &'a mut HashMap<Box<str>, Name>, host: &str, now: Instant) -> &'a mut Name {
     if !known.contains_key(host) {
         known.retain(|_, name| name.is_under_way || now.saturating_duration_since(name.used) < FORGOTTEN);

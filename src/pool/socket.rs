@@ -1,9 +1,7 @@
-//! Opens sockets, within a time limit whatever the peer does.
+//! Opens sockets within a time limit, whatever the other side does.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-#[cfg(unix)]
-use std::os::{fd::OwnedFd, unix::net::UnixStream};
 #[cfg(unix)]
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,9 +9,9 @@ use std::time::{Duration, Instant};
 use redis::io::tcp::{TcpSettings, socket2::SockRef};
 
 use super::resolver::Resolver;
-use super::transport::Socket;
 
-/// The settings of a socket, as far as this crate can set them: the redis crate shows the linger time in `Debug` only.
+/// Returns whether this crate can apply the settings of a socket: the redis crate shows the linger time in `Debug`
+/// only.
 pub(super) fn is_settable(settings: &TcpSettings) -> bool {
     format!("{settings:?}").contains("linger_time: None")
 }
@@ -24,17 +22,17 @@ pub(super) fn connect_tcp(
     resolver: &Resolver,
     settings: &TcpSettings,
     end: Instant,
-) -> io::Result<Socket> {
+) -> io::Result<TcpStream> {
     let addresses = resolver.addresses(host, port, Some(end))?;
-    // The name may stand for others by now: that is known when it is needed again.
+    // The name may have other addresses by now: the next connection needs them.
     resolver.look_up_again(host);
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
     for (index, addr) in addresses.iter().enumerate() {
         let left = end.saturating_duration_since(Instant::now());
-        // Those behind it must get a turn, too.
+        // The other addresses need time, too.
         let limit = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         match connect_to(addr, limit.max(Duration::from_millis(1)), settings) {
-            Ok(socket) => return Ok(Socket::Tcp(socket)),
+            Ok(socket) => return Ok(socket),
             Err(error) => failed = error,
         }
     }
@@ -54,12 +52,14 @@ fn connect_to(addr: &SocketAddr, limit: Duration, settings: &TcpSettings) -> io:
     Ok(socket)
 }
 
-/// Connects to a unix socket, by `end`. A listener whose backlog is full makes `connect(2)` wait: without a limit, for as
-/// long as the server is stopped.
+/// Connects to a unix socket, by `end`. A listener whose backlog is full makes `connect(2)` wait: without a limit, for
+/// as long as the server is stopped.
+///
+/// The result is a `TcpStream`, which makes the same system calls for reading, writing and timers.
 #[cfg(unix)]
-pub(super) fn connect_unix(path: &Path, end: Instant) -> io::Result<Socket> {
-    use super::patience::socket_limit;
-    use redis::io::tcp::socket2::{Domain, SockAddr, Socket as Raw, Type};
+pub(super) fn connect_unix(path: &Path, end: Instant) -> io::Result<TcpStream> {
+    use super::transport::timer_within;
+    use redis::io::tcp::socket2::{Domain, SockAddr, Socket, Type};
 
     /// How long to wait where the system does not wait by itself.
     const PAUSE: Duration = Duration::from_millis(2);
@@ -70,13 +70,13 @@ pub(super) fn connect_unix(path: &Path, end: Instant) -> io::Result<Socket> {
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let socket = Raw::new(Domain::UNIX, Type::STREAM, None)?;
-        // Linux lets it wait for the backlog as long as a write may wait.
-        socket.set_write_timeout(Some(socket_limit(left).max(Duration::from_millis(1))))?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // On Linux the limit of writes bounds this wait, too.
+        socket.set_write_timeout(Some(timer_within(left).max(Duration::from_millis(1))))?;
         match socket.connect(&addr) {
             Ok(()) => {
                 socket.set_write_timeout(None)?;
-                return Ok(Socket::Unix(UnixStream::from(OwnedFd::from(socket))));
+                return Ok(socket.into());
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PAUSE.min(left)),
@@ -100,7 +100,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_full_backlog_is_not_waited_for_longer_than_said() {
+    fn a_full_backlog_is_not_waited_for_beyond_the_end() {
         use super::connect_unix;
         use std::os::unix::net::UnixListener;
         use std::time::Instant;

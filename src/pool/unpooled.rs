@@ -1,4 +1,4 @@
-//! Connections that are handed to users: opened by the redis crate, which bounds each of its system calls and not the whole.
+//! Connections that are handed to users. The redis crate opens them, and bounds each system call, not the whole.
 
 use std::io;
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use redis::{Connection, RedisResult};
 use super::connector::Connector;
 use crate::replication::Role;
 
-/// At most so many threads wait for the handshakes of one node. Only a node that drips keeps one longer than its caller.
+/// At most so many threads wait for the handshakes of one node. A thread outlives its call only if the node sends byte
+/// by byte.
 const MOST_THREADS: u32 = 64;
 
-/// Opens connections on threads of their own, so that no peer keeps a caller past its end.
+/// Opens connections on threads of their own, so that no server delays a caller beyond its end.
 #[derive(Debug, Default)]
 pub(super) struct Unpooled {
     threads: Arc<AtomicU32>,
@@ -34,8 +35,8 @@ impl Unpooled {
         let (done, connected) = sync_channel(1);
         let connect = move || {
             let _counted = counted;
-            // Whoever waited may have gone: then the connection is closed here.
-            let _ = done.send(connector.connect_plain(end));
+            // The caller may have stopped waiting: then the connection is closed here.
+            let _ = done.send(connector.connect_for_user(end));
         };
         thread::Builder::new().name("redis-connect".to_owned()).spawn(connect)?;
         match connected.recv_timeout(end.saturating_duration_since(Instant::now())) {

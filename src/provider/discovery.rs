@@ -12,7 +12,7 @@ use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Manner, Place};
 use crate::error::{Error, Result};
 use crate::monitor::{at_once, guarded};
-use crate::pool::{Limits, Line, Login, Means, line_to};
+use crate::pool::{Limits, Login, Network, StatusConnection};
 use crate::replication::{ReplicationId, Report, Role};
 use crate::strategy::MOST_NODES;
 use crate::topology::{Description, TopologyProvider};
@@ -31,7 +31,7 @@ pub(crate) struct Discovery {
     map: AddressMap,
     names: Names,
     limits: Limits,
-    means: Means,
+    network: Network,
     state: Mutex<State>,
 }
 
@@ -44,13 +44,13 @@ struct State {
     known: BTreeMap<NodeAddr, Instant>,
     /// The replication ids of the set.
     histories: Vec<ReplicationId>,
-    lines: BTreeMap<NodeAddr, Line>,
+    connections: BTreeMap<NodeAddr, StatusConnection>,
 }
 
 /// An address, and what answered there.
 struct Asked {
     addr: NodeAddr,
-    line: Line,
+    connection: StatusConnection,
     report: Option<Report>,
 }
 
@@ -59,12 +59,12 @@ impl Discovery {
         seeds: &[Endpoint],
         manner: Manner,
         map: AddressMap,
-        means: Means,
+        network: Network,
         limits: Limits,
     ) -> Result<Self> {
         let named = seeds.iter().map(|seed| seed.found_place(&manner)).collect::<Result<Vec<_>>>()?;
         for seed in &named {
-            means.tls.check(&seed.info).map_err(|error| error.on(&seed.addr))?;
+            network.tls.check(&seed.info).map_err(|error| error.on(&seed.addr))?;
         }
         let Some(first) = named.first() else { return Err(Error::config("discover: no node is named")) };
         // Found nodes are reached as the first seed is, unless it is said otherwise.
@@ -74,8 +74,8 @@ impl Discovery {
             return Err(Error::config(text).on(&other.addr));
         }
         let manner = Manner { like: Some(first.info.clone()), ..manner };
-        let names = Names::new(means.resolver.clone(), limits.connect);
-        Ok(Self { named, manner, map, names, limits, means, state: Mutex::default() })
+        let names = Names::new(network.resolver.clone(), limits.connect);
+        Ok(Self { named, manner, map, names, limits, network, state: Mutex::default() })
     }
 
     fn is_seed(&self, addr: &NodeAddr) -> bool {
@@ -102,24 +102,24 @@ impl Discovery {
         all
     }
 
-    fn line(&self, addr: &NodeAddr) -> Option<Line> {
-        let kept = self.state.lock().lines.remove(addr);
+    fn connection(&self, addr: &NodeAddr) -> Option<StatusConnection> {
+        let kept = self.state.lock().connections.remove(addr);
         kept.or_else(|| {
             let login = Login { info: self.place(addr).ok()?.info, client_name: None };
-            line_to(login, self.limits, &self.means).ok()
+            StatusConnection::without_pool(login, &self.limits, &self.network).ok()
         })
     }
 
     /// Asks these addresses at once.
     fn ask(&self, addrs: &[NodeAddr], deadline: Instant) -> Vec<Asked> {
-        let lines = addrs.iter().filter_map(|addr| Some((addr.clone(), self.line(addr)?)));
-        at_once(lines, |(addr, mut line)| {
-            line.answer_by(deadline);
-            let report = guarded(Some(&addr), || line.ask().ok()).unwrap_or_else(|| {
-                line.hang_up();
+        let connections = addrs.iter().filter_map(|addr| Some((addr.clone(), self.connection(addr)?)));
+        at_once(connections, |(addr, mut connection)| {
+            connection.set_end(deadline);
+            let report = guarded(Some(&addr), || connection.ask().ok()).unwrap_or_else(|| {
+                connection.close();
                 None
             });
-            Asked { addr, line, report }
+            Asked { addr, connection, report }
         })
     }
 
@@ -194,7 +194,7 @@ impl Discovery {
         let mut run_ids: Vec<Box<str>> = Vec::new();
         let mut kept = BTreeMap::new();
         let now = Instant::now();
-        for Asked { addr, line, report } in all {
+        for Asked { addr, connection, report } in all {
             let is_seed = self.is_seed(&addr);
             match report {
                 Some(report) => {
@@ -202,7 +202,7 @@ impl Discovery {
                     if !is_seed && !named.contains(&addr) && !is_ours(&report, &ours) {
                         continue;
                     }
-                    self.state.lock().lines.insert(addr.clone(), line);
+                    self.state.lock().connections.insert(addr.clone(), connection);
                     // Two names of one process are one node: seeds come first.
                     if report.run_id.as_ref().is_some_and(|id| run_ids.contains(id)) {
                         continue;
@@ -226,8 +226,8 @@ impl Discovery {
             kept.insert(addr, now);
         }
         let mut state = self.state.lock();
-        let State { seeds, lines, .. } = &mut *state;
-        lines.retain(|addr, _| kept.contains_key(addr) || seeds.iter().any(|seed| seed.addr == *addr));
+        let State { seeds, connections, .. } = &mut *state;
+        connections.retain(|addr, _| kept.contains_key(addr) || seeds.iter().any(|seed| seed.addr == *addr));
         state.known = kept;
         state.histories = ours;
         Ok(described)
@@ -237,7 +237,7 @@ impl Discovery {
 /// Returns the error if no node answers, with the most telling cause: what a server says, rather than what the system says.
 fn no_answer(all: Vec<Asked>) -> Error {
     let mut causes: Vec<_> =
-        all.into_iter().filter_map(|asked| Some((asked.addr, asked.line.into_failure()?))).collect();
+        all.into_iter().filter_map(|asked| Some((asked.addr, asked.connection.into_failure()?))).collect();
     causes.sort_by_key(|(_, cause)| cause.code().is_none());
     let error = Error::topology("none of the nodes that were named or found answers");
     match causes.into_iter().next() {

@@ -14,7 +14,7 @@ use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Endpoint, Place};
 use crate::error::{Error, Result};
 use crate::monitor::{guarded, spawn};
-use crate::pool::Means;
+use crate::pool::Network;
 use crate::replication::{MOST_FOLLOWERS, Role};
 use crate::strategy::MOST_NODES;
 use crate::topology::{Description, RefreshTrigger, TopologyProvider};
@@ -36,7 +36,7 @@ pub(crate) struct SentinelGroup {
     /// As they were named. A name that stands for several addresses is as many Sentinels.
     named: Vec<Place>,
     names: Names,
-    means: Means,
+    network: Network,
     sentinels: Mutex<Vec<Arc<Sentinel>>>,
     map: AddressMap,
     limit: Duration,
@@ -60,7 +60,7 @@ impl SentinelGroup {
         service: String,
         sentinels: &[Endpoint],
         map: AddressMap,
-        means: Means,
+        network: Network,
         limit: Duration,
     ) -> Result<Self> {
         if service.is_empty() {
@@ -71,13 +71,13 @@ impl SentinelGroup {
         }
         let named = sentinels.iter().map(place_of).collect::<Result<Vec<_>>>()?;
         for Place { addr, info, .. } in &named {
-            means.tls.check(info).map_err(|error| error.on(addr))?;
+            network.tls.check(info).map_err(|error| error.on(addr))?;
         }
         Ok(Self {
             service: service.into(),
             named,
-            names: Names::new(means.resolver.clone(), limit),
-            means,
+            names: Names::new(network.resolver.clone(), limit),
+            network,
             sentinels: Mutex::default(),
             map,
             limit,
@@ -119,7 +119,7 @@ impl SentinelGroup {
             }
             let known = sentinels.iter().find(|known| known.addr == addr).cloned();
             present.push(known.unwrap_or_else(|| {
-                let sentinel = Arc::new(Sentinel::new(addr, info, self.means.clone()));
+                let sentinel = Arc::new(Sentinel::new(addr, info, self.network.clone()));
                 if let Some(trigger) = self.trigger.get() {
                     listener::start(&sentinel, &self.service, trigger.clone(), self.limit);
                 }

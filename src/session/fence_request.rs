@@ -8,7 +8,7 @@ use super::guarantees::Acknowledgement;
 use super::info_request::{Acknowledged, EXEC, MULTI, append_wait, count_of, refuses_transaction, reply_of};
 use super::state::{FENCE_TTL, Raise, Requirement};
 use crate::classification::{Block, Request};
-use crate::pool::{replicates_without_order, role_in_greeting};
+use crate::pool::{replicates_without_order, role_in_hello};
 use crate::replication::Role;
 use crate::retry::{Refusal, Reply};
 
@@ -83,7 +83,7 @@ pub(crate) struct Greeting {
 impl Greeting {
     fn of(hello: Option<&Value>) -> Self {
         Self {
-            is_master: hello.and_then(role_in_greeting) == Some(Role::Master),
+            is_master: hello.and_then(role_in_hello) == Some(Role::Master),
             is_unordered: hello.is_some_and(replicates_without_order),
         }
     }

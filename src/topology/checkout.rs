@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::picture::Assigned;
 use crate::node::SyncState;
-use crate::pool::{Lease, Want};
+use crate::pool::{CheckoutOptions, Lease};
 use crate::retry::{DEADLINE, Deadline, Fault, Stage, Waited};
 
 /// A connection idle for this long is validated with one round trip before a write goes out on it.
@@ -29,9 +29,9 @@ impl Assigned {
     pub(crate) fn checkout(&self, purpose: Purpose, deadline: &Deadline, end: Option<Instant>) -> Result<Lease, Fault> {
         let Purpose { must_be_alive, blocks, has_more } = purpose;
         let by = if must_be_alive && self.node.is_ejected() { self.ready_by(deadline, end) } else { end };
-        let want = Want { blocks, has_more, in_flight: self.node.in_flight(), end: by };
+        let options = CheckoutOptions { blocks, has_more, in_flight: self.node.in_flight(), end: by };
         let mut lease =
-            self.pool.checkout(want).map_err(|fault| self.name_limit(fault, purpose, deadline, (end, by)))?;
+            self.pool.checkout(options).map_err(|fault| self.name_limit(fault, purpose, deadline, (end, by)))?;
         let end = by;
         self.prepare(&mut lease, must_be_alive, deadline, end)?;
         Ok(lease)

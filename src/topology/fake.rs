@@ -2,7 +2,7 @@
 
 use super::server::ServerSettings;
 use crate::endpoint::AddressMap;
-use crate::pool::{Housekeeping, Limits, Means, Resolver};
+use crate::pool::{Housekeeping, Limits, Network, Resolver};
 
 /// Makes servers whose names nobody can look up.
 pub(crate) fn server_settings() -> ServerSettings {
@@ -12,7 +12,7 @@ pub(crate) fn server_settings() -> ServerSettings {
         housekeeping: Housekeeping::start().unwrap(),
         is_monitored: true,
         is_timed: true,
-        means: Means::from(Resolver::with(|_| {
+        network: Network::from(Resolver::with(|_| {
             loop {
                 std::thread::park();
             }

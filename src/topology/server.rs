@@ -17,7 +17,7 @@ use crate::endpoint::{AddressMap, Place};
 use crate::error::{Error, Result, words_of};
 use crate::events;
 use crate::node::{Ejection, Node, Outcome, SyncState};
-use crate::pool::{Housekeeping, Limits, Login, Means, Pool, Resolver, Silence};
+use crate::pool::{Housekeeping, Limits, Login, Network, Pool, Resolver, Silence};
 use crate::replication::{Report, Role};
 
 /// A node that the monitor has not reached in this time is asked after others, until it is reached.
@@ -70,7 +70,7 @@ pub(crate) struct ServerSettings {
     pub(crate) is_monitored: bool,
     /// The strategy needs latencies.
     pub(crate) is_timed: bool,
-    pub(crate) means: Means,
+    pub(crate) network: Network,
     /// Translates the addresses that servers report.
     pub(crate) map: AddressMap,
     /// How far a replica may lag behind; `None`: as far as it likes.
@@ -83,7 +83,7 @@ impl ServerSettings {
         let described = Mutex::new(place.clone());
         let Place { addr, info, weight, zone } = place;
         let login = Login { info, client_name: self.client_name.clone() };
-        let pool = Pool::new(login, self.limits, &self.means, &self.housekeeping).map_err(|error| error.on(&addr))?;
+        let pool = Pool::new(login, self.limits, &self.network, &self.housekeeping).map_err(|error| error.on(&addr))?;
         let node = Node::new(addr).with_role(role).with_weight(weight);
         let mut node = node.with_response_limit(self.limits.response).with_timing(self.is_timed);
         if let Some(zone) = zone {
@@ -92,12 +92,12 @@ impl ServerSettings {
         if self.is_monitored {
             node.leave_probes_to_monitor();
             let (host, port) = (node.addr().host(), node.addr().port());
-            let is_known = host.zip(port).is_none_or(|(host, port)| self.means.resolver.knows(host, port));
+            let is_known = host.zip(port).is_none_or(|(host, port)| self.network.resolver.knows(host, port));
             node.await_until(Instant::now() + if is_known { REACHED_WITHIN } else { Duration::ZERO });
         }
         let wakeup = self.is_monitored.then(Wakeup::default);
         let (has_worker, asked, progress) = (AtomicBool::new(false), Mutex::default(), Progress::default());
-        let (map, resolver) = (self.map.clone(), self.means.resolver.clone());
+        let (map, resolver) = (self.map.clone(), self.network.resolver.clone());
         let refused = Refused::default();
         Ok(Arc::new(Server { node, pool, wakeup, has_worker, asked, progress, refused, described, map, resolver }))
     }

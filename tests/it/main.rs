@@ -98,14 +98,14 @@
 //!   `allocations::a_routed_call_allocates_as_often_as_a_bare_one` `allocations::no_strategy_allocates`
 //! * 10: no panic on any input, from dependencies neither
 //!   `failures::panics::*` `calls::classification::random_bytes_are_never_a_read`
-//!   `lib::any_bytes_in_any_pieces_are_read_alike` `lib::replies_nested_deep_are_refused_or_read_but_never_overflow`
+//!   `lib::pieces_do_not_change_what_is_read` `lib::replies_nested_deep_are_refused_or_read_but_never_overflow`
 //! * 10: nothing secret in `Debug`, logs or errors, and no value of a reply
 //!   `calls::errors::every_mistake_with_a_connection_has_its_reason_in_words`
 //!   `calls::errors::errors_of_the_application_show_neither_values_nor_arguments`
 //!   `calls::errors::a_bad_address_is_shown_without_its_password`
 //!   `calls::errors::a_refused_login_is_told_at_once_and_without_the_password`
 //!   `failures::field::faults::errors_within_a_transaction_by_hand_repeat_no_argument`
-//!   `lib::nothing_secret_is_shown` `lib::a_password_is_never_shown` `lib::no_wording_repeats_the_password`
+//!   `lib::nothing_secret_is_shown` `lib::a_password_is_never_shown` `lib::no_error_repeats_the_password`
 //! * 11: a documented default is the default
 //!   `surface::defaults::*` `lib::the_defaults_are_the_documented_ones`
 //! * 12: what is promised about freshness is checked in the reply that carries the value

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// A resolver of the system that answers when it is told to.
+/// The system's resolver, which answers when the test lets it.
 #[derive(Clone, Default)]
 struct System(Arc<State>);
 
@@ -90,7 +90,7 @@ fn the_system_is_asked_as_well() {
 }
 
 #[test]
-fn one_look_up_serves_all_who_wait_and_all_ports() {
+fn one_look_up_serves_all_waiting_callers_and_all_ports() {
     let system = System::default();
     let resolver = system.resolver();
     std::thread::scope(|scope| {
@@ -116,7 +116,7 @@ fn one_look_up_serves_all_who_wait_and_all_ports() {
 }
 
 #[test]
-fn a_look_up_that_hangs_keeps_its_name_alone_waiting() {
+fn a_look_up_that_hangs_delays_no_other_name() {
     let system = System::default();
     let hanging = system.clone();
     let resolver = Resolver::with(move |host| match host {
@@ -162,7 +162,7 @@ fn old_addresses_are_used_while_they_are_looked_up_again() {
 }
 
 #[test]
-fn a_failure_is_told_at_once_for_a_second_and_takes_no_address_away() {
+fn a_failure_is_returned_at_once_for_a_second_and_removes_no_address() {
     let system = System::default();
     let resolver = system.resolver();
     system.answer(Err(io::Error::other("no such name")));
@@ -187,7 +187,7 @@ fn a_failure_is_told_at_once_for_a_second_and_takes_no_address_away() {
 }
 
 #[test]
-fn names_that_nobody_uses_are_forgotten() {
+fn names_that_are_no_longer_used_are_forgotten() {
     let resolver = Resolver::with(|_| Ok(vec![addr("127.0.0.1:0")]));
     ["old", "used"].into_iter().for_each(|name| drop(resolver.addresses(name, 1, soon()).unwrap()));
     age(&resolver, "old", super::FORGOTTEN);
@@ -196,7 +196,7 @@ fn names_that_nobody_uses_are_forgotten() {
 }
 
 #[test]
-fn all_names_are_looked_up_again_at_once_and_one_that_hangs_takes_no_longer_than_it_may() {
+fn all_names_are_looked_up_again_at_the_same_time_until_the_end() {
     let system = System::default();
     let hanging = system.clone();
     let resolver = Resolver::with(move |host| match host {

@@ -1,4 +1,4 @@
-//! Makes the configuration of rustls: crypto provider, trusted roots, the client's own certificate.
+//! The configuration of rustls: crypto provider, trusted roots, the client's own certificate.
 
 use std::io;
 use std::panic::catch_unwind;
@@ -12,19 +12,20 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 
-use super::{Certificates, Pem};
+use super::certificates::{Certificates, Pem};
 use crate::error::{Error, Result};
 
 /// How to open sessions with one host.
 #[derive(Clone)]
 pub(crate) struct Session {
     pub(super) config: Arc<ClientConfig>,
-    /// What the certificate of the server has to bear.
+    /// The name that the certificate of the server must contain.
     pub(super) name: ServerName<'static>,
     pub(super) shows_certificate: bool,
 }
 
-/// Made when the first address needs them: to read the roots of the system takes some milliseconds.
+/// The configurations of a client. Each is made when the first address needs it: reading the roots of the system takes
+/// some milliseconds.
 #[derive(Default)]
 pub(crate) struct Configs {
     checking: OnceLock<Result<ClientConfig>>,
@@ -41,14 +42,14 @@ impl Configs {
         let name = name.map_err(|_| Error::config(format!("TLS: no certificate can bear the name \"{host}\"")))?;
         let made = if insecure { &self.insecure } else { &self.checking };
         let mut config = made.get_or_init(|| config(certificates, insecure)).clone()?;
-        // Of its own for each node: several may have one host name, and none takes the tickets of another.
+        // One for each node: several nodes may have one host name, and they must not use each other's tickets.
         config.resumption = Resumption::store(Arc::new(ClientSessionMemoryCache::new(RESUMED)));
         Ok(Some(Session { config: Arc::new(config), name, shows_certificate: certificates.client.is_some() }))
     }
 }
 
 impl Certificates {
-    /// Refuses what cannot be read.
+    /// Returns an error for what cannot be read.
     pub(super) fn check(&self) -> Result<()> {
         self.roots.as_ref().map(trusted).transpose()?;
         self.client.as_ref().map(own).transpose()?;
@@ -78,7 +79,7 @@ fn config(certificates: &Certificates, insecure: bool) -> Result<ClientConfig> {
     })
 }
 
-/// The provider of the process, or that of a feature. Nothing is installed: that is for the application.
+/// Returns the provider of the process, or that of a feature. Installs none: that is the application's task.
 fn provider() -> Result<Arc<CryptoProvider>> {
     CryptoProvider::get_default().cloned().or_else(of_feature).ok_or_else(|| {
         let text = "TLS by rustls has no crypto provider: switch on the feature tls-rustls-ring (or tls-rustls-aws-lc-rs) of redis-replicated, or have the application install one before build(), by rustls::crypto::CryptoProvider::install_default";
@@ -86,7 +87,7 @@ fn provider() -> Result<Arc<CryptoProvider>> {
     })
 }
 
-/// Refuses where there is none.
+/// Returns an error if there is no crypto provider.
 pub(crate) fn check_provider() -> Result<()> {
     provider().map(drop)
 }
@@ -101,9 +102,9 @@ fn of_feature() -> Option<Arc<CryptoProvider>> {
     provider
 }
 
-/// Makes sure that the redis crate finds a crypto provider, for it panics without. It takes that of the process; where none
-/// is installed, rustls installs the one that it was built with. Whether there is one, and one only, is found out by trying:
-/// once, as rustls panics, and not at all in a process that a panic would end.
+/// Returns an error if the redis crate would find no crypto provider, because it panics without one. It takes that of
+/// the process; if none is installed, rustls installs the one that it was built with. Only a try shows whether there is
+/// exactly one. It is made once, as rustls panics if not, and never in a process that a panic would end.
 pub(crate) fn check_provider_of_redis() -> RedisResult<()> {
     static HAS_NONE: AtomicBool = AtomicBool::new(cfg!(panic = "abort"));
 
@@ -118,7 +119,7 @@ pub(crate) fn check_provider_of_redis() -> RedisResult<()> {
     Ok(())
 }
 
-/// The roots that were given.
+/// Reads the roots that were given.
 fn trusted(pem: &Pem) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(pem)? {
@@ -137,7 +138,7 @@ fn usual_roots() -> Result<RootCertStore> {
 fn usual_roots() -> Result<RootCertStore> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // One that cannot be read keeps nobody from the others.
+    // One that cannot be read does not matter if there are others.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
         let text = "TLS: the system has no root certificates (package ca-certificates); give those to trust by tls_certificates(), or switch on the feature tls-rustls-webpki-roots";
@@ -161,8 +162,8 @@ type Builder<State> = rustls::ConfigBuilder<ClientConfig, State>;
 
 #[cfg(not(feature = "tls-rustls-insecure"))]
 fn unchecked(_: Builder<rustls::WantsVerifier>) -> Result<Builder<rustls::client::WantsClientCert>> {
-    // Refused before, by the feature.
-    super::check_features(true).and(Err(Error::config("TLS without checks")))
+    // `check_features` refused it before.
+    super::certificates::check_features(true).and(Err(Error::config("TLS without checks")))
 }
 
 #[cfg(feature = "tls-rustls-insecure")]
@@ -177,7 +178,7 @@ mod insecure {
     use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
     use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-    /// Takes any certificate of anybody.
+    /// Accepts every certificate.
     #[derive(Debug)]
     pub(super) struct Unchecked(pub(super) Vec<SignatureScheme>);
 

@@ -7,14 +7,12 @@ use std::time::Instant;
 use rustls::ClientConnection;
 
 use super::config::Session;
-use super::words::{broken_off, explained};
+use super::messages::{handshake_error, session_error};
 use crate::error::TlsError;
-use crate::pool::patience::Patience;
-use crate::pool::transport::Transport;
-use crate::pool::wire::Wire;
+use crate::pool::transport::{TimeLimit, Transport};
 
-/// Bytes that one read of the socket takes: the longest record of TLS. rustls alone asks for 4 KiB at a time, which would
-/// cost a longer reply one system call for each of those.
+/// Bytes that one read of the socket takes: the longest record of TLS. rustls alone asks for 4 KiB at a time, which
+/// would cost a longer reply one system call for each of those.
 const READ_AT_ONCE: usize = 18 << 10;
 
 /// An open TLS session.
@@ -25,49 +23,49 @@ pub(crate) struct TlsStream {
 }
 
 impl Session {
-    /// Shakes hands with the server, by `end`.
-    pub(crate) fn open(&self, mut transport: Transport, end: Instant) -> io::Result<Wire> {
-        transport.begin(Patience::until(Some(end), Instant::now()));
+    /// Does the TLS handshake, by `end`.
+    pub(crate) fn open(&self, mut transport: Transport, end: Instant) -> io::Result<TlsStream> {
+        transport.begin(TimeLimit::by(end));
         let session = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
-        let session = session.map_err(|error| explained(&error, self.shows_certificate))?;
+        let session = session.map_err(|error| session_error(&error, self.shows_certificate))?;
         let transport = BufReader::with_capacity(READ_AT_ONCE, transport);
         let mut stream = TlsStream { session, transport, shows_certificate: self.shows_certificate };
-        let mut has_heard = false;
-        stream.shake_hands(&mut has_heard).map_err(|error| broken_off(error, has_heard))?;
-        Ok(Wire::tls(stream))
+        let mut was_answered = false;
+        stream.shake_hands(&mut was_answered).map_err(|error| handshake_error(error, was_answered))?;
+        Ok(stream)
     }
 }
 
 impl TlsStream {
     /// Begins an exchange.
     #[inline]
-    pub(crate) fn begin(&mut self, patience: Patience) {
-        self.transport.get_mut().begin(patience);
+    pub(crate) fn begin(&mut self, limit: TimeLimit) {
+        self.transport.get_mut().begin(limit);
     }
 
-    fn shake_hands(&mut self, has_heard: &mut bool) -> io::Result<()> {
+    fn shake_hands(&mut self, was_answered: &mut bool) -> io::Result<()> {
         while self.session.is_handshaking() {
             if let Err(error) = self.send() {
-                // A server that hangs up may have said why before.
-                let told = self.take_in().err().filter(|error| TlsError::inside(error).is_some());
-                return Err(told.unwrap_or(error));
+                // A server that closes the connection may have sent the reason before.
+                let reason = self.take_in().err().filter(|error| TlsError::inside(error).is_some());
+                return Err(reason.unwrap_or(error));
             }
             if self.take_in()? == 0 && self.session.is_handshaking() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            *has_heard = true;
+            *was_answered = true;
         }
         // What is left to be sent goes out with the first request.
         Ok(())
     }
 
-    /// Reads from the socket once at most, and understands what came. Returns how much that was.
+    /// Reads from the socket at most once, and processes what came. Returns how many bytes that was.
     fn take_in(&mut self) -> io::Result<usize> {
         let count = self.session.read_tls(&mut self.transport)?;
         if let Err(error) = self.session.process_new_packets() {
-            // The other side is told why; if it does not hear that, nothing is lost.
+            // Sends the reason to the server; if that fails, nothing is lost.
             let _ = self.send();
-            return Err(explained(&error, self.shows_certificate));
+            return Err(session_error(&error, self.shows_certificate));
         }
         Ok(count)
     }
@@ -92,14 +90,14 @@ impl Read for TlsStream {
                 done => return done,
             }
             self.take_in()?;
-            // A key was renewed.
+            // The answer to a renewed key.
             self.send()?;
         }
     }
 }
 
 impl Write for TlsStream {
-    /// Encrypts and sends what fits rustls' buffer, 64 KiB: a large request is never there twice.
+    /// Encrypts and sends what fits rustls' buffer, 64 KiB: a large request is not copied as a whole.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = self.session.writer().write(bytes)?;
         self.send()?;

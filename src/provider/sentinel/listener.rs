@@ -7,7 +7,7 @@ use redis::{RedisResult, Value, cmd};
 
 use super::single::Sentinel;
 use crate::monitor::{guarded, spawn};
-use crate::pool::Talk;
+use crate::pool::SentinelConnection;
 use crate::topology::RefreshTrigger;
 
 /// The events after which the answers of this Sentinel are others. The first two come seconds before `+switch-master`,
@@ -51,7 +51,7 @@ pub(super) fn start(sentinel: &Arc<Sentinel>, service: &str, trigger: RefreshTri
 }
 
 /// Subscribes to the events.
-fn connect(sentinel: &Sentinel, limit: Duration) -> RedisResult<Talk> {
+fn connect(sentinel: &Sentinel, limit: Duration) -> RedisResult<SentinelConnection> {
     let mut connection = sentinel.connect(Instant::now() + limit)?;
     let subscribe = cmd("SUBSCRIBE").arg(&EVENTS[..]).get_packed_command();
     connection.ask(&subscribe, 0, Instant::now() + limit)?;
@@ -59,7 +59,7 @@ fn connect(sentinel: &Sentinel, limit: Duration) -> RedisResult<Talk> {
 }
 
 fn listen(
-    mut connection: Talk,
+    mut connection: SentinelConnection,
     service: &str,
     trigger: &RefreshTrigger,
     is_wanted: impl Fn() -> bool,

@@ -7,7 +7,7 @@ use redis::{ConnectionInfo, RedisError, RedisResult, Value, cmd};
 
 use super::answer::Answer;
 use crate::addr::NodeAddr;
-use crate::pool::{Means, Talk};
+use crate::pool::{Network, SentinelConnection};
 
 /// How long the last answer of a Sentinel counts.
 pub(super) const COUNTS_FOR: Duration = Duration::from_secs(10);
@@ -18,14 +18,14 @@ const QUESTIONS: [&str; 3] = ["GET-MASTER-ADDR-BY-NAME", "MASTER", "REPLICAS"];
 pub(super) struct Sentinel {
     pub(super) addr: NodeAddr,
     info: ConnectionInfo,
-    means: Means,
+    network: Network,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     /// Kept open between two questions.
-    connection: Option<Talk>,
+    connection: Option<SentinelConnection>,
     is_asked: bool,
     /// Why the last question got no answer.
     failure: Option<RedisError>,
@@ -33,8 +33,8 @@ struct State {
 }
 
 impl Sentinel {
-    pub(super) fn new(addr: NodeAddr, info: ConnectionInfo, means: Means) -> Self {
-        Self { addr, info, means, state: Mutex::default() }
+    pub(super) fn new(addr: NodeAddr, info: ConnectionInfo, network: Network) -> Self {
+        Self { addr, info, network, state: Mutex::default() }
     }
 
     /// Returns whether the Sentinel may be asked, which is so unless it is being asked already. From now on, it is being asked.
@@ -94,13 +94,17 @@ impl Sentinel {
         false
     }
 
-    pub(super) fn connect(&self, end: Instant) -> RedisResult<Talk> {
-        Talk::open(self.info.clone(), &self.means, end)
+    pub(super) fn connect(&self, end: Instant) -> RedisResult<SentinelConnection> {
+        SentinelConnection::open(self.info.clone(), &self.network, end)
     }
 }
 
 /// Asks one Sentinel, in one round trip. `None`: it does not know the service.
-fn ask_on(mut connection: Talk, service: &str, end: Instant) -> RedisResult<(Talk, Option<Answer>)> {
+fn ask_on(
+    mut connection: SentinelConnection,
+    service: &str,
+    end: Instant,
+) -> RedisResult<(SentinelConnection, Option<Answer>)> {
     let mut questions = Vec::new();
     for question in QUESTIONS {
         cmd("SENTINEL").arg(question).arg(service).write_packed_command(&mut questions);

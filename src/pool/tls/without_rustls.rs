@@ -1,17 +1,19 @@
-//! What stands for rustls where its feature is off: the redis crate opens all TLS connections, if any.
+//! Replaces rustls if its feature is off: the redis crate opens all TLS connections, if any.
 
 use std::io;
 use std::time::Instant;
 
 use redis::{RedisError, RedisResult};
 
-use super::Certificates;
+use super::certificates::Certificates;
 use crate::error::Result;
 use crate::pool::transport::Transport;
-use crate::pool::wire::Wire;
 
-/// How to open sessions with one host: not at all.
+/// How to open sessions with one host. There is no value of this type.
 pub(crate) enum Session {}
+
+/// Never opened; a type with the methods of a stream.
+pub(crate) type TlsStream = Transport;
 
 #[derive(Default)]
 pub(crate) struct Configs;
@@ -23,7 +25,7 @@ impl Configs {
 }
 
 impl Session {
-    pub(crate) fn open(&self, _: Transport, _: Instant) -> io::Result<Wire> {
+    pub(crate) fn open(&self, _: Transport, _: Instant) -> io::Result<TlsStream> {
         match *self {}
     }
 }
@@ -34,7 +36,7 @@ impl Certificates {
     }
 }
 
-/// The library of the system needs none.
+/// Always succeeds: the TLS library of the system needs no provider.
 pub(crate) fn check_provider() -> Result<()> {
     Ok(())
 }
@@ -43,6 +45,6 @@ pub(crate) fn check_provider_of_redis() -> RedisResult<()> {
     Ok(())
 }
 
-pub(crate) fn explained_to_redis(error: RedisError, _: Option<&Session>) -> RedisError {
+pub(crate) fn with_message(error: RedisError, _: Option<&Session>) -> RedisError {
     error
 }

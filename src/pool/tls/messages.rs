@@ -1,4 +1,4 @@
-//! Says what is wrong with TLS in words: whose certificate it is, and what is wrong with it.
+//! Error messages for TLS: whose certificate failed, and why.
 
 use std::borrow::Cow;
 use std::io;
@@ -9,12 +9,12 @@ use rustls::{AlertDescription, CertificateError, Error};
 use super::config::Session;
 use crate::error::{Lasts, TlsError, io_error};
 
-/// So many names of a certificate are shown.
+/// How many names of a certificate a message contains.
 const MOST_NAMES: usize = 4;
 
-/// Explains an error of rustls. `shows_certificate`: the client has one.
-pub(super) fn explained(error: &Error, shows_certificate: bool) -> io::Error {
-    let (lasts, words): (Lasts, Cow<'static, str>) = match error {
+/// Turns an error of rustls into one with a message. `shows_certificate`: the client has one.
+pub(super) fn session_error(error: &Error, shows_certificate: bool) -> io::Error {
+    let (lasts, text): (Lasts, Cow<'static, str>) = match error {
         Error::InvalidCertificate(why) => (Lasts::UntilChanged, about_certificate(why)),
         Error::NoCertificatesPresented => (Lasts::UntilChanged, "the server shows no certificate".into()),
         Error::AlertReceived(alert) => about_alert(*alert, shows_certificate),
@@ -24,35 +24,36 @@ pub(super) fn explained(error: &Error, shows_certificate: bool) -> io::Error {
         }
         other => (Lasts::Once, format!("TLS failed: {other}").into()),
     };
-    TlsError::new(lasts, words).within(io::ErrorKind::InvalidData)
+    TlsError::new(lasts, text).within(io::ErrorKind::InvalidData)
 }
 
-/// Explains what rustls said to the redis crate.
-pub(crate) fn explained_to_redis(error: RedisError, session: Option<&Session>) -> RedisError {
-    let said = io_error(&error).and_then(|error| error.get_ref()?.downcast_ref::<Error>());
-    match said {
-        Some(said) => explained(said, session.is_none_or(|session| session.shows_certificate)).into(),
+/// Adds a message to an error that rustls returned to the redis crate.
+pub(crate) fn with_message(error: RedisError, session: Option<&Session>) -> RedisError {
+    let inner = io_error(&error).and_then(|error| error.get_ref()?.downcast_ref::<Error>());
+    match inner {
+        Some(inner) => session_error(inner, session.is_none_or(|session| session.shows_certificate)).into(),
         None => error,
     }
 }
 
-/// Explains why a handshake was broken off. `has_heard`: the server had begun to answer.
-pub(super) fn broken_off(error: io::Error, has_heard: bool) -> io::Error {
+/// Turns the error that ended a handshake into one with a message. `was_answered`: the server had begun to answer.
+pub(super) fn handshake_error(error: io::Error, was_answered: bool) -> io::Error {
     let kind = error.kind();
-    let (lasts, words) = match (kind, has_heard) {
+    let (lasts, text) = match (kind, was_answered) {
         _ if TlsError::inside(&error).is_some() => return error,
         (io::ErrorKind::TimedOut, false) => {
             (Lasts::Once, "the server did not begin the TLS handshake; perhaps this port does not speak TLS")
         }
         (io::ErrorKind::TimedOut, true) => (Lasts::Once, "the TLS handshake was not over in time"),
-        // A server that takes no more clients cannot say so before the handshake.
-        (_, false) if is_closed(kind) => {
-            (Lasts::WhileFull, "the server closed the connection before the TLS handshake; perhaps it takes no more")
-        }
+        // A server with too many clients cannot send an error before the handshake.
+        (_, false) if is_closed(kind) => (
+            Lasts::WhileFull,
+            "the server closed the connection before the TLS handshake; perhaps it accepts no more clients",
+        ),
         (_, true) if is_closed(kind) => (Lasts::Once, "the server closed the connection during the TLS handshake"),
         _ => return error,
     };
-    TlsError::new(lasts, words).within(kind)
+    TlsError::new(lasts, text).within(kind)
 }
 
 fn is_closed(kind: io::ErrorKind) -> bool {
@@ -65,7 +66,7 @@ fn about_certificate(error: &CertificateError) -> Cow<'static, str> {
         CertificateError::UnknownIssuer => {
             "the server's certificate is not signed by an authority that is trusted here (unknown CA)".into()
         }
-        // So it is found where the trusted authority has the same name.
+        // This is the error if a trusted authority has the same name.
         CertificateError::BadSignature => {
             "the server's certificate is not signed by the authority of this name that is trusted here (unknown CA)"
                 .into()
@@ -88,7 +89,7 @@ fn about_certificate(error: &CertificateError) -> Cow<'static, str> {
         other => {
             let why = format!("{other:?}");
             match why.as_str() {
-                // What a self-signed certificate becomes where nothing else is said to openssl.
+                // The default of openssl for a self-signed certificate.
                 why if why.contains("CaUsedAsEndEntity") => {
                     "the server's certificate is that of an authority; the server needs one of its own, signed by it"
                         .into()
@@ -109,10 +110,10 @@ fn bare(name: &str) -> &str {
     inner.unwrap_or(name).trim_matches('"')
 }
 
-/// What the server minds.
+/// Returns the message for an alert of the server.
 fn about_alert(alert: AlertDescription, shows_certificate: bool) -> (Lasts, Cow<'static, str>) {
     let name = name_of(alert);
-    let words: Cow<'static, str> = match (alert, shows_certificate) {
+    let text: Cow<'static, str> = match (alert, shows_certificate) {
         (AlertDescription::CertificateRequired, true) => {
             "the server asks for a client certificate of another kind than the one that was given (certificate required)"
                 .into()
@@ -120,7 +121,7 @@ fn about_alert(alert: AlertDescription, shows_certificate: bool) -> (Lasts, Cow<
         (AlertDescription::CertificateRequired, false) => {
             "the server asks for a client certificate, and none was given (certificate required)".into()
         }
-        // All that TLS 1.2 says about it.
+        // TLS 1.2 sends no more detail.
         (AlertDescription::HandshakeFailure, false) => {
             format!("the server refused the TLS handshake; perhaps a client certificate is required ({name})").into()
         }
@@ -142,10 +143,10 @@ fn about_alert(alert: AlertDescription, shows_certificate: bool) -> (Lasts, Cow<
         _ if lasts(alert) => format!("the server refused the TLS handshake ({name})").into(),
         _ => return (Lasts::Once, format!("the server ended TLS ({name})").into()),
     };
-    (Lasts::UntilChanged, words)
+    (Lasts::UntilChanged, text)
 }
 
-/// Returns whether the next handshake will go no better.
+/// Returns whether the next handshake will fail as well.
 fn lasts(alert: AlertDescription) -> bool {
     use AlertDescription::{
         AccessDenied, BadCertificate, CertificateExpired, CertificateRevoked, CertificateUnknown, DecryptError,
@@ -168,7 +169,7 @@ fn lasts(alert: AlertDescription) -> bool {
     )
 }
 
-/// The words of an alert, as others write them: `handshake failure`, `unknown CA`.
+/// Returns the usual name of an alert: `handshake failure`, `unknown CA`.
 fn name_of(alert: AlertDescription) -> String {
     let mut spaced = String::new();
     for letter in format!("{alert:?}").chars() {
@@ -184,13 +185,13 @@ fn name_of(alert: AlertDescription) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{broken_off, explained, name_of};
+    use super::{handshake_error, name_of, session_error};
     use crate::error::{Lasts, TlsError};
     use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
     use std::io;
 
     #[test]
-    fn alerts_have_the_names_that_others_use() {
+    fn alerts_have_their_usual_names() {
         for (alert, name) in [
             (AlertDescription::UnknownCA, "unknown CA"),
             (AlertDescription::HandshakeFailure, "handshake failure"),
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_certificate_it_is_and_what_is_wrong_with_it_is_said() {
+    fn messages_name_the_certificate_and_the_fault() {
         for (error, shows, said, lasts) in [
             (Error::InvalidCertificate(CertificateError::Expired), false, "server's certificate has expired", true),
             (Error::InvalidCertificate(CertificateError::NotValidYet), false, "not valid yet", true),
@@ -212,7 +213,7 @@ mod tests {
             (Error::AlertReceived(AlertDescription::InternalError), false, "ended TLS (internal error)", false),
             (Error::InvalidMessage(InvalidMessage::InvalidContentType), false, "does not speak TLS", true),
         ] {
-            let explained = explained(&error, shows);
+            let explained = session_error(&error, shows);
             let found = TlsError::inside(&explained).unwrap();
             assert!(found.to_string().contains(said), "{found} does not say {said:?}");
             assert_eq!(found.lasts() == Lasts::UntilChanged, lasts, "{found}");
@@ -220,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn the_names_of_a_certificate_are_shown_as_people_write_them() {
+    fn the_names_of_a_certificate_are_shown_without_their_kind() {
         let not_for = |presented: &[&str]| {
             let presented = presented.iter().map(ToString::to_string).collect();
             let expected = "10.0.0.1".try_into().unwrap();
             let error = CertificateError::NotValidForNameContext { expected, presented };
-            explained(&Error::InvalidCertificate(error), false).to_string()
+            session_error(&Error::InvalidCertificate(error), false).to_string()
         };
         let names = ["DnsName(\"redis.example\")", "IpAddress(10.0.0.7)"];
         assert!(not_for(&names).ends_with("(wrong name); it is for: redis.example, 10.0.0.7"), "{}", not_for(&names));
@@ -234,12 +235,12 @@ mod tests {
 
     #[test]
     fn a_server_that_closes_at_once_may_be_full() {
-        let closed = |has_heard| broken_off(io::ErrorKind::UnexpectedEof.into(), has_heard);
+        let closed = |was_answered| handshake_error(io::ErrorKind::UnexpectedEof.into(), was_answered);
         let lasts = |error: &io::Error| TlsError::inside(error).unwrap().lasts();
         assert_eq!(lasts(&closed(false)), Lasts::WhileFull);
         assert_eq!(lasts(&closed(true)), Lasts::Once);
         assert_eq!(closed(true).kind(), io::ErrorKind::UnexpectedEof);
-        let silent = broken_off(io::ErrorKind::TimedOut.into(), false);
+        let silent = handshake_error(io::ErrorKind::TimedOut.into(), false);
         assert!(silent.to_string().contains("does not speak TLS") && silent.kind() == io::ErrorKind::TimedOut);
     }
 }
