@@ -236,7 +236,12 @@ impl<'c> Call<'c> {
             Verdict::SameNode => self.same_server = Some(selected),
             Verdict::Elsewhere => self.exclusions.this_round.insert(position),
             Verdict::Another | Verdict::Master => {
-                self.exclusions.exclude_for_good(self.topology.servers(), position, verdict == Verdict::Master);
+                let (servers, is_one) = (self.topology.servers(), verdict == Verdict::Another);
+                let failed = servers[position].node.addr();
+                let is_excluded = |server: &Assigned| {
+                    if is_one { server.node.addr() == failed } else { server.assigned_role == Role::Replica }
+                };
+                self.exclusions.exclude_for_good(servers, is_excluded);
                 self.failures.first_answer = Some(error.clone());
             }
             // With every server excluded, the call waits before the next attempt.
@@ -258,7 +263,8 @@ impl<'c> Call<'c> {
         let can_ask_master =
             self.topology.master().is_some_and(serves) && self.options.read_from.includes(Role::Master);
         if !may_ask_another && can_ask_master {
-            self.exclusions.exclude_replicas(self.topology.servers());
+            let is_replica = |server: &Assigned| server.assigned_role == Role::Replica;
+            self.exclusions.exclude(self.topology.servers(), is_replica);
         }
     }
 

@@ -72,15 +72,7 @@ pub(crate) struct ServerMask(u64);
 #[derive(Debug, Default)]
 pub(crate) struct CallExclusions {
     pub(crate) this_round: ServerMask,
-    for_good: ForGood,
-}
-
-#[derive(Debug, Default)]
-enum ForGood {
-    #[default]
-    Nothing,
-    One(NodeAddr),
-    Replicas,
+    for_good: Vec<NodeAddr>,
 }
 
 /// The candidates of one attempt, before the strategy picks one.
@@ -361,19 +353,9 @@ impl CallExclusions {
     /// Begins a new round: only what is excluded for good stays excluded.
     pub(crate) fn begin_round<S: Contender>(&mut self, servers: &[S]) {
         self.this_round = ServerMask::default();
-        self.apply(servers);
-    }
-
-    /// Excludes a server, or all replicas, for good.
-    pub(crate) fn exclude_for_good<S: Contender>(&mut self, servers: &[S], position: usize, all_replicas: bool) {
-        let one = || ForGood::One(servers[position].node().addr().clone());
-        self.for_good = if all_replicas { ForGood::Replicas } else { one() };
-        self.apply(servers);
-    }
-
-    /// Excludes all replicas from this round.
-    pub(crate) fn exclude_replicas<S: Contender>(&mut self, servers: &[S]) {
-        self.exclude(servers, |server| server.assigned_role() == Role::Replica);
+        let for_good = std::mem::take(&mut self.for_good);
+        self.exclude(servers, |server| for_good.contains(server.node().addr()));
+        self.for_good = for_good;
     }
 
     /// Excludes servers from this round.
@@ -382,19 +364,15 @@ impl CallExclusions {
         excluded.for_each(|(index, _)| self.this_round.insert(index));
     }
 
-    /// Returns whether the call excludes a server for good.
-    pub(crate) fn are_for_good(&self) -> bool {
-        !matches!(self.for_good, ForGood::Nothing)
+    /// Excludes servers from this round and from all that follow.
+    pub(crate) fn exclude_for_good<S: Contender>(&mut self, servers: &[S], is_excluded: impl Fn(&S) -> bool) {
+        let excluded = servers.iter().filter(|server| is_excluded(server));
+        self.for_good.extend(excluded.map(|server| server.node().addr().clone()));
+        self.exclude(servers, is_excluded);
     }
 
-    fn apply<S: Contender>(&mut self, servers: &[S]) {
-        match &self.for_good {
-            ForGood::Nothing => {}
-            ForGood::Replicas => self.exclude_replicas(servers),
-            ForGood::One(addr) => {
-                let addr = addr.clone();
-                self.exclude(servers, |server| *server.node().addr() == addr);
-            }
-        }
+    /// Returns whether the call excludes a server for good.
+    pub(crate) fn are_for_good(&self) -> bool {
+        !self.for_good.is_empty()
     }
 }

@@ -12,11 +12,14 @@ pub(super) struct Dice(AtomicU64);
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-impl Dice {
-    pub(super) fn new() -> Self {
+impl Default for Dice {
+    /// Seeded at random.
+    fn default() -> Self {
         Self::seeded(rand::random())
     }
+}
 
+impl Dice {
     pub(super) fn seeded(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }

@@ -11,26 +11,20 @@ use crate::node::Node;
 ///
 /// It compares (in flight + 1) / weight. With equal weights, these are the requests in flight. While nothing is in flight, it
 /// picks the candidate with the largest weight. Slow replicas get fewer requests, because theirs stay in flight longer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct LeastOutstanding(Dice);
 
 impl LeastOutstanding {
     /// Makes a strategy with a random seed.
     #[must_use]
     pub fn new() -> Self {
-        Self(Dice::new())
+        Self::default()
     }
 
     /// Makes a strategy with this seed. The same seed and the same counts give the same picks.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Dice::seeded(seed))
-    }
-}
-
-impl Default for LeastOutstanding {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

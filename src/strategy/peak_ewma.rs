@@ -34,14 +34,14 @@ const CHANCE: f64 = 250_000.0;
 /// after the first answer, and after twice the time with each answer that confirms the latency, up to a second. So a node that
 /// was slow by chance is soon tried again, and a slow node once a second. A process with less than one read per second and node
 /// reads from all nodes evenly.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PeakEwma(Dice);
 
 impl PeakEwma {
     /// Makes a strategy with a random seed.
     #[must_use]
     pub fn new() -> Self {
-        Self(Dice::new())
+        Self::default()
     }
 
     /// Makes a strategy with this seed. The same seed and the same measurements give the same picks.
@@ -165,12 +165,6 @@ fn median(candidates: &Candidates<'_>, now: Moment) -> f64 {
     known.extend(candidates.iter().filter_map(|node| node.measured_at(now)).map(|measured| measured.nanos));
     known.sort_unstable_by(f64::total_cmp);
     known.get(known.len() / 2).copied().unwrap_or(UNKNOWN)
-}
-
-impl Default for PeakEwma {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Strategy for PeakEwma {

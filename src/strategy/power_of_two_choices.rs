@@ -15,26 +15,20 @@ use crate::node::Node;
 ///
 /// Each candidate is drawn with the same probability. So among three or more, a large weight gives at most the double share.
 /// While nothing is in flight, the heavier one of each pair is picked, and the lightest of all gets no requests.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct PowerOfTwoChoices(Dice);
 
 impl PowerOfTwoChoices {
     /// Makes a strategy with a random seed.
     #[must_use]
     pub fn new() -> Self {
-        Self(Dice::new())
+        Self::default()
     }
 
     /// Makes a strategy with this seed. The same seed and the same counts give the same picks.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Dice::seeded(seed))
-    }
-}
-
-impl Default for PowerOfTwoChoices {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -5,26 +5,20 @@ use super::dice::Dice;
 use crate::node::Node;
 
 /// Picks a random candidate, each with the same probability.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Random(Dice);
 
 impl Random {
     /// Makes a strategy with a random seed.
     #[must_use]
     pub fn new() -> Self {
-        Self(Dice::new())
+        Self::default()
     }
 
     /// Makes a strategy with this seed. The same seed and the same candidates give the same picks.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Dice::seeded(seed))
-    }
-}
-
-impl Default for Random {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::node::Node;
 /// number for the weight wins. Keys are spread by weight. If a node is missing, only its keys move, to all other nodes; later
 /// only these keys move back. A changed weight moves as few keys as possible. The texts of the addresses are hashed: processes
 /// that write an address differently spread the keys differently. A key that is read very often is not spread.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rendezvous {
     without_key: Random,
 }
@@ -29,19 +29,13 @@ impl Rendezvous {
     /// Makes a strategy with a random seed for commands without a key.
     #[must_use]
     pub fn new() -> Self {
-        Self { without_key: Random::new() }
+        Self::default()
     }
 
     /// Makes a strategy with this seed for commands without a key. Picks by key need no seed.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self { without_key: Random::seeded(seed) }
-    }
-}
-
-impl Default for Rendezvous {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
