@@ -6,19 +6,19 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use self::pace::{DESCRIBES_FOR, FOLLOWS_FOR, HURRY, INTERVAL, LAG, is_in_a_hurry, pause_of_suspicion};
+use self::pace::{BREATH, DESCRIBES_FOR, FOLLOWS_FOR, HURRY, INTERVAL, LAG, is_in_a_hurry, pause_of_suspicion};
 use self::turn::Turn;
 use crate::error::{Error, Result};
 use crate::events;
-use crate::topology::{Description, RefreshTrigger, TopologyProvider, TopologyStore, Wakeup};
+use crate::topology::{Description, RefreshTrigger, TopologyProvider, TopologyStore, Wakeup, Woken};
 
 mod node_worker;
 mod pace;
-mod provider_worker;
 mod thread;
 mod turn;
 
@@ -139,8 +139,15 @@ impl Monitor {
         }
         // Weak: the client ends with its last handle, not with this worker.
         let me = Arc::downgrade(self);
-        let round = move || me.upgrade()?.round(interval);
-        let started = provider_worker::start(Arc::clone(&self.wakeup), round);
+        let wakeup = Arc::clone(&self.wakeup);
+        let started = spawn("redis-topology", move || {
+            let mut wait = Duration::ZERO;
+            while wakeup.wait(wait) != Woken::Closed {
+                let Some(next) = me.upgrade().and_then(|monitor| monitor.round(interval)) else { return };
+                wait = next;
+                sleep(BREATH);
+            }
+        });
         started.inspect_err(|_| self.state.lock().runs_since = None)
     }
 

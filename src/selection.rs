@@ -4,18 +4,16 @@
 //! in [`retry`](crate::retry).
 
 mod decision;
-mod exclusion;
 mod permits;
 mod rank;
 mod read_from;
-mod reasons;
 mod select;
 
+pub(crate) use self::decision::exclusion_reasons;
 pub use self::decision::{Decision, Measures};
-pub use self::exclusion::Exclusion;
 pub(crate) use self::permits::Permits;
+pub use self::rank::Exclusion;
 pub use self::read_from::{ParseReadFromError, ReadFrom};
-pub(crate) use self::reasons::exclusion_reasons;
 pub(crate) use self::select::{
     Affinity, AttemptContext, CallExclusions, Contender, Contenders, Criteria, Likelihood, NoSelection, Selected,
     Selector, ServerMask, decide,

@@ -9,7 +9,6 @@ mod evidence_request;
 mod fence_request;
 mod guarantees;
 mod info_request;
-mod loss;
 mod message;
 mod mode;
 mod state;

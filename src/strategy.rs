@@ -39,6 +39,7 @@ mod power_of_two_choices;
 mod random;
 mod rendezvous;
 mod round_robin;
+mod turns;
 mod weighted_round_robin;
 mod zone_affinity;
 

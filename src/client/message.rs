@@ -1,11 +1,8 @@
-//! The errors for a single command: refused by the client, answered with an error, or with a reply of another type.
-
-use redis::RedisError;
+//! The errors for a single command: refused by the client, or answered with a reply of another type.
 
 use crate::call::Served;
 use crate::classification::{Classification, Request};
 use crate::error::Error;
-use crate::retry::server_error;
 
 /// Returns the error for a command that no pooled connection may run on its own.
 #[cold]
@@ -21,12 +18,6 @@ pub(super) fn refusal(request: &Request<'_>) -> Error {
     })
 }
 
-/// Returns the error for an error reply.
-#[cold]
-pub(super) fn failure(request: &Request<'_>, served: &Served, cause: RedisError) -> Error {
-    server_error(request, cause).on(served.node())
-}
-
 /// Returns the error for a reply that cannot be converted; `what` names its type.
 #[cold]
 pub(super) fn conversion_error<T>(request: &Request<'_>, served: &Served, what: &str) -> Error {
@@ -36,13 +27,6 @@ pub(super) fn conversion_error<T>(request: &Request<'_>, served: &Served, what: 
 
 /// Returns the name of a type without the paths of its parts: `Vec<String>`.
 pub(crate) fn type_name<T>() -> String {
-    let whole = std::any::type_name::<T>();
-    let mut name = String::with_capacity(whole.len());
-    for part in whole.split_inclusive(|letter: char| !letter.is_alphanumeric() && letter != '_') {
-        match part.strip_suffix(':') {
-            Some(_) => {}
-            None => name.push_str(part),
-        }
-    }
-    name
+    let parts = std::any::type_name::<T>().split_inclusive(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    parts.filter(|part| !part.ends_with(':')).collect()
 }

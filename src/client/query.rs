@@ -11,7 +11,7 @@ use crate::call::{Pinned, Plain, Router, Served, Stop, run};
 use crate::classification::{Classification, Classifier, Request};
 use crate::error::{Error, Result};
 use crate::events;
-use crate::retry::Reply;
+use crate::retry::{Reply, server_error};
 use crate::selection::Affinity;
 use crate::session::{SessionCall, Watermark};
 
@@ -46,7 +46,7 @@ impl ReplicatedClient {
             // Not reached: a single command never gets the replies of a pipeline.
             Reply::Many { kept, .. } => Value::Array(kept),
         };
-        let value = value.extract_error().map_err(|cause| message::failure(&request, &served, cause))?;
+        let value = value.extract_error().map_err(|cause| server_error(&request, cause).on(served.node()))?;
         let what = kind_of(&value);
         // The redis crate's error is replaced, because it quotes the value.
         T::from_redis_value(value).map_err(|_| message::conversion_error::<T>(&request, &served, what))

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::topology::{Server, TopologyStore};
 
+/// However often rounds are requested, the provider is asked at most once in this time.
+pub(super) const BREATH: Duration = Duration::from_millis(50);
 /// How often nodes and provider are asked while the master is out.
 pub(super) const HURRY: Duration = Duration::from_millis(100);
 /// After this time without a master, they are asked at their intervals again.

@@ -105,16 +105,15 @@ impl<'a> SessionCall<'a> {
         // A command such as PING, on its own, neither reads nor writes data: nothing has to be proven.
         let is_alone = request.class == Classification::Master && request.is_single();
         let writes = !is_read && (!is_alone || request.step() == Some(TransactionStep::Exec));
-        let acknowledgement =
-            self.guarantees.acknowledgement.filter(|acknowledgement| writes && acknowledgement.replicas > 0);
+        let wait = self.guarantees.acknowledgement.filter(|wait| writes && wait.replicas > 0);
         let fence = session.filter(|session| session.mode() == SessionMode::Fence);
         let checks_staleness = self.guarantees.max_staleness.is_some() && is_read;
         around.evidence_request = match fence {
-            Some(session) if is_read || writes => around.fence_request(session, is_pinned, acknowledgement),
+            Some(session) if is_read || writes => around.fence_request(session, is_pinned, wait),
             Some(_) => None,
             None => {
                 let checks = checks_staleness || (session.is_some() && (is_read || writes));
-                info_request(request, checks, is_pinned, acknowledgement)
+                info_request(request, checks, is_pinned, wait)
             }
         };
         let goes_unfenced = fence.is_some() && writes;
@@ -123,9 +122,9 @@ impl<'a> SessionCall<'a> {
             around.verification = None;
         }
         let raise = around.evidence_request.as_ref().and_then(EvidenceRequest::raise).zip(session);
-        around.pending_raise =
-            raise.map(|(raise, session)| PendingRaise { session, raise, is_spent: Cell::new(false) });
-        around.replicas = acknowledgement.map_or(0, |acknowledgement| acknowledgement.replicas);
+        let pending = |(raise, session)| PendingRaise { session, raise, is_spent: Cell::new(false) };
+        around.pending_raise = raise.map(pending);
+        around.replicas = wait.map_or(0, |wait| wait.replicas);
         Ok(around)
     }
 
@@ -152,7 +151,7 @@ fn info_request(
     request: &Request<'_>,
     checks: bool,
     is_pinned: bool,
-    acknowledgement: Option<Acknowledgement>,
+    wait: Option<Acknowledgement>,
 ) -> Option<EvidenceRequest> {
     let form = match (checks, request.is_read()) {
         (false, _) => Form::WithoutInfo,
@@ -161,8 +160,8 @@ fn info_request(
         (true, true) if !request.blocks() => Form::Between,
         (true, _) => Form::InfoAfter,
     };
-    let has_any = checks || acknowledgement.is_some();
-    has_any.then(|| EvidenceRequest::Info(InfoRequest::new(request, form, acknowledgement)))
+    let has_any = checks || wait.is_some();
+    has_any.then(|| EvidenceRequest::Info(InfoRequest::new(request, form, wait)))
 }
 
 impl<'a> SessionAround<'a> {
@@ -199,7 +198,7 @@ impl<'a> SessionAround<'a> {
         &self,
         session: &Session,
         is_pinned: bool,
-        acknowledgement: Option<Acknowledgement>,
+        wait: Option<Acknowledgement>,
     ) -> Option<EvidenceRequest> {
         let request = self.request;
         if request.is_read() {
@@ -215,11 +214,7 @@ impl<'a> SessionAround<'a> {
             _ => WriteKind::Atomic,
         };
         let raise = session.raise(Instant::now(), rand::random(), rand::random(), kind)?;
-        let fenced = FenceRequest::write(request, raise, is_pinned);
-        Some(EvidenceRequest::Fence(match acknowledgement {
-            Some(acknowledgement) => fenced.acknowledged_by(acknowledgement),
-            None => fenced,
-        }))
+        Some(EvidenceRequest::Fence(FenceRequest::write(request, raise, is_pinned).acknowledged_by(wait)))
     }
 
     /// Returns the evidence request for this server.
@@ -286,10 +281,8 @@ impl Around for SessionAround<'_> {
     #[inline]
     fn likelihood(&self, topology: &Topology, server: &Assigned, now: Instant) -> Likelihood {
         let is_replica = || server.assigned_role == Role::Replica;
-        if self.request.is_read()
-            && is_replica()
-            && (self.why_master.is_some() || self.has_unordered_replicas(topology))
-        {
+        let proves_nothing = || self.why_master.is_some() || self.has_unordered_replicas(topology);
+        if self.request.is_read() && is_replica() && proves_nothing() {
             Likelihood::Impossible
         } else if server.progress.may_have(self.hint(now), now) {
             Likelihood::Likely
@@ -348,9 +341,7 @@ impl Around for SessionAround<'_> {
         }
         let session = self.verification.as_ref().and_then(|verification| verification.session);
         match (&self.pending_raise, session) {
-            (Some(pending_raise), _) if !pending_raise.is_spent.get() => {
-                pending_raise.session.record_lost_reply(pending_raise.raise)
-            }
+            (Some(pending), _) if !pending.is_spent.get() => pending.session.record_lost_reply(pending.raise),
             (_, Some(session)) => session.record_doubt(),
             (_, None) => {}
         }

@@ -119,11 +119,7 @@ impl FenceRequest {
         match self.form {
             Form::ReadInTransaction => Some(Self::read(request, requirement, true)),
             Form::WriteInTransaction(raise) | Form::InUserTransaction(raise) => {
-                let plain = Self::write(request, raise, true);
-                Some(match self.wait {
-                    Some(acknowledgement) => plain.acknowledged_by(acknowledgement),
-                    None => plain,
-                })
+                Some(Self::write(request, raise, true).acknowledged_by(self.wait))
             }
             Form::ReadBetween | Form::WriteThenRaise(_) => None,
         }
@@ -154,9 +150,9 @@ impl FenceRequest {
     }
 
     /// Adds the wait for the acknowledgement of a write.
-    pub(super) fn acknowledged_by(mut self, acknowledgement: Acknowledgement) -> Self {
-        append_wait(&mut self.bytes, acknowledgement);
-        self.wait = Some(acknowledgement);
+    pub(super) fn acknowledged_by(mut self, wait: Option<Acknowledgement>) -> Self {
+        wait.iter().for_each(|wait| append_wait(&mut self.bytes, *wait));
+        self.wait = wait;
         self
     }
 

@@ -2,7 +2,7 @@
 
 use redis::{RedisError, ServerError};
 
-use super::loss::Loss;
+use super::token::Loss;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind};
 use crate::replication::Role;

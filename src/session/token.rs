@@ -10,7 +10,6 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::loss::Loss;
 use crate::hash::Fnv;
 use crate::replication::{Position, ReplicationId};
 
@@ -39,6 +38,19 @@ use crate::replication::{Position, ReplicationId};
 /// session.set("name", "Ada")?;
 /// let cookie = session.token().unwrap_or_default().to_string();
 ///
+/// What the master has lost of what a session has seen.
+///
+/// Ordered by weight: a proven loss outweighs an unproven one, and a lost write outweighs a lost read.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Loss {
+    /// It is not known whether the master's history contains what the session has seen.
+    Unproven,
+    /// Proven: the master's history lacks something that the session has read. It contains all that the session wrote.
+    History,
+    /// Proven: the master's history lacks something that the session wrote.
+    Lost,
+}
+
 /// let token: Token = cookie.parse().unwrap_or_default();
 /// assert_eq!(client.resume(&token).get::<String>("name")?, "Ada");
 /// # Ok::<(), redis_replicated::Error>(())
@@ -263,9 +275,8 @@ impl<'de> Deserialize<'de> for Token {
 
 #[cfg(test)]
 mod tests {
-    use super::{FARTHEST, FORMAT, Fence, LONGEST, Token, Watermark, check};
+    use super::{FARTHEST, FORMAT, Fence, LONGEST, Loss, Token, Watermark, check};
     use crate::replication::{Position, ReplicationId};
-    use crate::session::loss::Loss;
     use base64::Engine;
     use base64::prelude::BASE64_URL_SAFE_NO_PAD;
     use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};

@@ -1,8 +1,7 @@
 //! One after the other.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use super::contract::{Candidates, Strategy};
+use super::turns::Turns;
 use crate::node::Node;
 
 /// Picks the candidates one after the other. Each of N candidates gets exactly every N-th first attempt, also while a node of
@@ -11,41 +10,26 @@ use crate::node::Node;
 /// Handles that read from different nodes share one turn. If their calls alternate regularly, the shares may be uneven.
 ///
 /// Second attempts have a separate turn, so that the share of a failing node is spread evenly over the others.
-#[derive(Debug)]
-// On a cache line of its own: other threads change it while strategies around it read their settings.
-#[repr(align(64))]
-pub struct RoundRobin {
-    turn: AtomicUsize,
-    retry_turn: AtomicUsize,
-}
+#[derive(Debug, Default)]
+pub struct RoundRobin(Turns);
 
 impl RoundRobin {
     /// Makes a strategy that starts at a random candidate.
     #[must_use]
     pub fn new() -> Self {
-        Self::seeded(rand::random())
+        Self::default()
     }
 
     /// Makes a strategy that starts at the candidate `seed` modulo their number.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        // Only the low bits matter. Without the upper ones, the turns never wrap within a cycle.
-        let start = (seed as u32) as usize;
-        Self { turn: AtomicUsize::new(start), retry_turn: AtomicUsize::new(start) }
-    }
-}
-
-impl Default for RoundRobin {
-    fn default() -> Self {
-        Self::new()
+        Self(Turns::seeded(seed))
     }
 }
 
 impl Strategy for RoundRobin {
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
-        let turn = if candidates.attempt() == 0 { &self.turn } else { &self.retry_turn };
-        // Relaxed: only the spread matters, not the order seen by other threads.
-        candidates.at(turn.fetch_add(1, Ordering::Relaxed)) // `at` wraps around
+        candidates.at(self.0.next(candidates.attempt()) as usize) // `at` wraps around
     }
 
     fn needs_latency(&self) -> bool {

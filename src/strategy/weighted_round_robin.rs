@@ -1,10 +1,9 @@
 //! One after the other, by weight.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use arrayvec::ArrayVec;
 
 use super::contract::{Candidates, MOST_NODES, Strategy};
+use super::turns::Turns;
 use crate::node::Node;
 
 /// Picks the candidates one after the other, those with larger weights more often and well spread. With the weights 5, 1 and 1,
@@ -16,13 +15,8 @@ use crate::node::Node;
 ///
 /// As with [`RoundRobin`](super::RoundRobin), handles that read from different nodes share one turn, and second attempts have a
 /// separate turn.
-#[derive(Debug)]
-// On a cache line of its own: other threads change it while strategies around it read their settings.
-#[repr(align(64))]
-pub struct WeightedRoundRobin {
-    turn: AtomicU64,
-    retry_turn: AtomicU64,
-}
+#[derive(Debug, Default)]
+pub struct WeightedRoundRobin(Turns);
 
 /// A candidate at some time of a cycle that lasts 1. It is visited at the times (k + phase) / weight, k counting from 0.
 ///
@@ -51,29 +45,19 @@ impl WeightedRoundRobin {
     /// Makes a strategy that starts at a random turn.
     #[must_use]
     pub fn new() -> Self {
-        Self::seeded(rand::random())
+        Self::default()
     }
 
     /// Makes a strategy with this seed. The same seed and the same candidates give the same picks.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
-        // Only the low bits matter. Without the upper ones, the turns never wrap within a cycle.
-        let start = u64::from(seed as u32);
-        Self { turn: AtomicU64::new(start), retry_turn: AtomicU64::new(start) }
-    }
-}
-
-impl Default for WeightedRoundRobin {
-    fn default() -> Self {
-        Self::new()
+        Self(Turns::seeded(seed))
     }
 }
 
 impl Strategy for WeightedRoundRobin {
     fn pick<'a>(&self, candidates: &Candidates<'a>) -> &'a Node {
-        let turn = if candidates.attempt() == 0 { &self.turn } else { &self.retry_turn };
-        // Relaxed: only the spread matters, not the order seen by other threads.
-        let turn = turn.fetch_add(1, Ordering::Relaxed);
+        let turn = self.0.next(candidates.attempt());
         candidates.at(visited_at(turn, candidates).unwrap_or(turn as usize))
     }
 

@@ -151,7 +151,7 @@ fn a_write_raises_the_counter_in_its_own_transaction() {
     let unpacked = fenced.unpack(&request, values(&["-NOPERM x", "+OK", ":5", ":1", "-NOPERM x"]));
     assert!(matches!(unpacked.evidence, FenceEvidence::Raised { count: 5, .. }) && one(unpacked.reply) == Value::Okay);
     assert!(!unpacked.is_transaction_refused);
-    let renewal = FenceRequest::write(&request, RENEWAL, false).acknowledged_by(ACKNOWLEDGEMENT);
+    let renewal = FenceRequest::write(&request, RENEWAL, false).acknowledged_by(Some(ACKNOWLEDGEMENT));
     assert_eq!(sent(&renewal), ["MULTI", "SET", "GET", "INCRBY", "PEXPIRE", "EXEC", "WAIT"]);
     let replies = [&QUEUED[..], &["+QUEUED", "*4\r\n+OK\r\n$1\r\n3\r\n:1\r\n:1", ":2"]].concat();
     let unpacked = renewal.unpack(&request, values(&replies));

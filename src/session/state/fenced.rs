@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use super::counter::{Counter, WriteKind};
 use super::fences::{FENCE_TTL, FenceReading, Raise, RaiseReply};
 use super::memory::{Acceptance, Requirement, Session, State};
-use crate::session::loss::Loss;
-use crate::session::token::{Fence, Watermark};
+use crate::session::token::{Fence, Loss, Watermark};
 
 /// How long a resumed session uses the fence of its token: after this time it raises one of its own.
 const RESUMED_TTL: Duration = Duration::from_secs(60);

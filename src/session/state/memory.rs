@@ -6,9 +6,8 @@ use parking_lot::Mutex;
 
 use super::fences::Fences;
 use crate::replication::Position;
-use crate::session::loss::Loss;
 use crate::session::mode::SessionMode;
-use crate::session::token::{Fence, Token, Watermark};
+use crate::session::token::{Fence, Loss, Token, Watermark};
 
 /// A session, shared by all clones of its handle. Nothing here does I/O.
 #[derive(Debug, Default)]

@@ -7,8 +7,7 @@ use std::time::Instant;
 use super::counter::{Counter, Earlier};
 use super::fences::{FenceReading, Fences, Raise, RaiseReply};
 use super::memory::{Acceptance, Requirement, State};
-use crate::session::loss::Loss;
-use crate::session::token::{Fence, Watermark};
+use crate::session::token::{Fence, Loss, Watermark};
 
 impl State {
     /// Records a doubt about something that no counter counts. Returns its number.

@@ -2,8 +2,7 @@
 
 use super::memory::{Acceptance, HistoryMark, Requirement, Session, State};
 use crate::replication::{Ancestry, Evidence, Position, Proof, Relation};
-use crate::session::loss::Loss;
-use crate::session::token::Watermark;
+use crate::session::token::{Loss, Watermark};
 
 impl Session {
     /// Records a read from a replica that has proven the requirement: from now on the session has seen all that the replica

@@ -8,8 +8,8 @@ use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
 use proptest::test_runner::TestCaseError;
 
 use crate::session::SessionMode;
-use crate::session::loss::Loss;
 use crate::session::state::{Acceptance, FenceReading, Raise, RaiseReply, Requirement, Session, WriteKind};
+use crate::session::token::Loss;
 
 const SERVERS: usize = 3;
 

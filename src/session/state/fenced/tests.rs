@@ -4,9 +4,8 @@ use std::time::Instant;
 
 use super::{DOUBT_RETRY, RESUMED_TTL};
 use crate::replication::examples::at;
-use crate::session::loss::Loss;
 use crate::session::state::{Acceptance, FENCE_TTL, FenceReading, Raise, RaiseReply, Requirement, Session, WriteKind};
-use crate::session::token::{Fence, Watermark};
+use crate::session::token::{Fence, Loss, Watermark};
 use crate::session::{SessionMode, Token};
 
 pub(in crate::session::state) const A: u64 = 1;

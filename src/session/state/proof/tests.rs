@@ -1,8 +1,8 @@
 //! Several writes at a time, while one fence takes the place of another.
 
-use crate::session::loss::Loss;
 use crate::session::state::fenced::tests::{A, Scene};
 use crate::session::state::{Acceptance, FenceReading, WriteKind};
+use crate::session::token::Loss;
 
 #[test]
 fn a_late_answer_behind_an_old_fence_does_not_lead_back() {

@@ -2,8 +2,8 @@
 
 use crate::replication::examples::{at, id};
 use crate::replication::{Ancestry, Evidence, EvidenceSource, Position};
-use crate::session::loss::Loss;
 use crate::session::state::{Acceptance, Session};
+use crate::session::token::Loss;
 use crate::session::{SessionMode, Watermark};
 
 fn master(position: Position, earlier: Option<(u8, u64)>) -> Evidence {
