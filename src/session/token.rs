@@ -38,19 +38,6 @@ use crate::replication::{Position, ReplicationId};
 /// session.set("name", "Ada")?;
 /// let cookie = session.token().unwrap_or_default().to_string();
 ///
-/// What the master has lost of what a session has seen.
-///
-/// Ordered by weight: a proven loss outweighs an unproven one, and a lost write outweighs a lost read.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Loss {
-    /// It is not known whether the master's history contains what the session has seen.
-    Unproven,
-    /// Proven: the master's history lacks something that the session has read. It contains all that the session wrote.
-    History,
-    /// Proven: the master's history lacks something that the session wrote.
-    Lost,
-}
-
 /// let token: Token = cookie.parse().unwrap_or_default();
 /// assert_eq!(client.resume(&token).get::<String>("name")?, "Ada");
 /// # Ok::<(), redis_replicated::Error>(())
@@ -65,6 +52,19 @@ pub struct Token {
     pub(super) in_doubt: bool,
     /// The loss that the next read reports.
     pub(super) loss: Option<Loss>,
+}
+
+/// What the master has lost of what a session has seen.
+///
+/// Ordered by weight: a proven loss outweighs an unproven one, and a lost write outweighs a lost read.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Loss {
+    /// It is not known whether the master's history contains what the session has seen.
+    Unproven,
+    /// Proven: the master's history lacks something that the session has read. It contains all that the session wrote.
+    History,
+    /// Proven: the master's history lacks something that the session wrote.
+    Lost,
 }
 
 /// How far a session has seen.
