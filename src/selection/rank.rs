@@ -22,7 +22,7 @@ pub(super) enum Rank {
     LastResort,
 }
 
-/// Why a node is not a candidate: from [`Decision::excluded`].
+/// Why a node is not a candidate: from [`Decision::excluded`](crate::Decision::excluded).
 ///
 /// ```no_run
 /// use redis_replicated::Exclusion;
