@@ -67,8 +67,10 @@ fn a_refused_port_is_known_at_once() {
     let start = Instant::now();
     assert_eq!(client.get::<String>("k").unwrap(), "v");
     assert!(start.elapsed() < long / 2, "stock r2d2 waits its whole timeout: {:?}", start.elapsed());
-    assert_eq!(client.snapshot().nodes[1].failed, 1);
-    assert!(client.snapshot().nodes[1].ejected || start.elapsed() > Duration::from_millis(500), "avoided for a while");
+    let node = &client.snapshot().nodes[1];
+    // The monitor may have found out before the call did.
+    assert!(node.failed == 1 || (node.failed == 0 && node.ejected), "{node:?}");
+    assert!(node.ejected || start.elapsed() > Duration::from_millis(500), "avoided for a while");
 }
 
 #[test]

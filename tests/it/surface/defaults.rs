@@ -18,10 +18,11 @@ use crate::support::{Fake, never_answer, set_with_key, wait_until};
 /// What the docs of a method of `Builder` call its default, and what `Debug` shows of it.
 const OF_BUILDER: &[(&str, &str, &str)] = &[
     ("replica", "none", "replicas: []"),
-    ("map_address", "as they are", "map: AddressMap"),
+    ("replicas", "none", "replicas: []"),
+    ("map_address", "no translation", "map: AddressMap"),
     ("login", "those of the first seed of [`discover`](Self::discover)", "manner: Manner { tls: None"),
     ("monitor_interval", "1 s", "monitor_interval: 1s"),
-    ("fallback_limit", "half of the pool size, at least one", "fallback_limit: HalfOfPool"),
+    ("fallback_limit", "half of the pool size", "fallback_limit: HalfOfPool"),
     ("lag_limit", "10 s", "lag_limit: Some(10s)"),
     ("session_mode", "[`SessionMode::Strict`]", "session_mode: Strict"),
     ("strategy", "[`PeakEwma`]", "strategy: Made(PeakEwma("),
@@ -35,30 +36,32 @@ const OF_BUILDER: &[(&str, &str, &str)] = &[
     ("response_timeout", "1 s", "response: 1s"),
     ("deadline", "3 s", "deadline: 3s"),
     ("idle_timeout", "10 min", "idle: 600s"),
-    ("tls", "as the first seed of [`discover`](Self::discover) is reached", "manner: Manner { tls: None"),
+    ("tls", "as for the first seed of [`discover`](Self::discover)", "manner: Manner { tls: None"),
     ("tls_certificates", "the authorities of the system", "tls: TlsSource { given: None, files: None }"),
 ];
 
 /// What the docs of everything else call its default; each is checked below.
 const OF_OTHERS: &[(&str, &str)] = &[
+    ("acknowledged_by", "0 replicas, no wait"),
     ("interval", "10 s"),
     ("max_staleness", "no bound"),
-    ("needs_latency", "yes"),
+    ("needs_latency", "`true`"),
     ("password", "none"),
     ("replicas", "0"),
-    ("saturated_at", "10, as many connections as a pool has"),
+    ("saturated_at", "10, which is the default of [`pool_size`](crate::Builder::pool_size)"),
     ("setting", "none"),
     ("tls", "no TLS"),
     ("watch", "does nothing"),
     ("weight", "1"),
     ("with_attempt", "0"),
     ("with_key", "none"),
-    ("with_now", "whatever the clock says when asked"),
+    ("with_now", "the time at which [`now`](Self::now) is called"),
+    ("with_override", "no overrides"),
     ("with_role", "[`Role::Replica`]"),
     ("with_weight", "1"),
     ("with_zone", "none"),
     ("within", "1 ms"),
-    ("zone", "the one that the server itself tells"),
+    ("zone", "the zone that the server reports (`availability_zone`, Valkey), or none"),
 ];
 
 /// `Debug`, without what is drawn at random.
