@@ -217,7 +217,8 @@ impl Builder {
         self
     }
 
-    /// Sets how many fallback reads the master serves at once. Default: half of the pool size ([`pool_size`](Self::pool_size)), at least one.
+    /// Sets how many fallback reads the master serves at once. Default: half of the pool size
+    /// ([`pool_size`](Self::pool_size)), at least one.
     /// `None`: no limit; zero fails `build`.
     ///
     /// A fallback read is a read of [`ReadFrom::ReplicaPreferred`] that the master serves because no replica can. When exceeded,
