@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use memchr::{memchr, memchr_iter};
+
 use super::history::History;
 use super::position::ReplicationId;
 use super::role::Role;
@@ -76,8 +78,9 @@ impl Fields {
 
 /// Splits the text into fields and their values. Lines without a colon are titles.
 pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    text.split(|byte| *byte == b'\n').filter_map(|line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
+    let ends = memchr_iter(b'\n', text).chain([text.len()]);
+    ends.scan(0, |start, end| Some(&text[std::mem::replace(start, end + 1)..end])).filter_map(|line| {
+        let colon = memchr(b':', line)?;
         Some((&line[..colon], line[colon + 1..].trim_ascii_end()))
     })
 }
