@@ -2,7 +2,7 @@
 //!
 //! The two kinds are in [`info_request`](super::info_request) and [`fence_request`](super::fence_request).
 
-use super::fence_request::{FenceEvidence, FenceRequest, UnpackedFence};
+use super::fence_request::{FenceEvidence, FenceRequest};
 use super::info_request::{Acknowledged, InfoEvidence, InfoRequest, UnpackedInfo};
 use super::state::{Raise, Requirement};
 use crate::call::Unpacked;
@@ -62,9 +62,8 @@ impl EvidenceRequest {
                 (reply, ReplyEvidence::Info { before, after }, acknowledged, is_transaction_refused)
             }
             Self::Fence(fence) => {
-                let UnpackedFence { reply, evidence, acknowledged, is_transaction_refused } =
-                    fence.unpack(request, reply);
-                (reply, ReplyEvidence::Fence(evidence), acknowledged, is_transaction_refused)
+                let Unpacked { reply, evidence, is_transaction_refused } = fence.unpack(request, reply);
+                (reply, ReplyEvidence::Fence(evidence.0), evidence.1, is_transaction_refused)
             }
         };
         Unpacked { reply, evidence: (evidence, acknowledged), is_transaction_refused }

@@ -7,6 +7,7 @@ use redis::{Cmd, ServerError, Value};
 use super::guarantees::Acknowledgement;
 use super::info_request::{Acknowledged, EXEC, MULTI, append_wait, count_of, refuses_transaction, reply_of};
 use super::state::{FENCE_TTL, Raise, Requirement};
+use crate::call::Unpacked;
 use crate::classification::{Block, Request};
 use crate::pool::{replicates_without_order, role_in_hello};
 use crate::replication::Role;
@@ -39,17 +40,6 @@ enum Form {
     WriteThenRaise(Raise),
     /// A transaction of the user's, with the raise before its `EXEC`.
     InUserTransaction(Raise),
-}
-
-/// A reply, separated from what was added to the request.
-#[derive(Debug)]
-pub(super) struct UnpackedFence {
-    pub(super) reply: Reply,
-    pub(super) evidence: FenceEvidence,
-    /// How many replicas acknowledged the write.
-    pub(super) acknowledged: Option<Acknowledged>,
-    /// Nothing was executed, only because of the transaction and what was added in it.
-    pub(super) is_transaction_refused: bool,
 }
 
 /// What the replies say of the fence.
@@ -163,7 +153,11 @@ impl FenceRequest {
     }
 
     /// Separates the replies to what was added from those to the request.
-    pub(super) fn unpack(&self, request: &Request<'_>, reply: Reply) -> UnpackedFence {
+    pub(super) fn unpack(
+        &self,
+        request: &Request<'_>,
+        reply: Reply,
+    ) -> Unpacked<(FenceEvidence, Option<Acknowledged>)> {
         let mut values = match reply {
             Reply::One(value) => vec![value],
             Reply::Many { kept, .. } => kept,
@@ -192,7 +186,7 @@ impl FenceRequest {
             }
             Form::InUserTransaction(raise) => split_user_transaction(values, self.before, raise),
         };
-        UnpackedFence { reply: reply_of(request, values), evidence, acknowledged, is_transaction_refused }
+        Unpacked { reply: reply_of(request, values), evidence: (evidence, acknowledged), is_transaction_refused }
     }
 
     /// Returns whether nothing was executed, only because of the transaction and what was added in it.

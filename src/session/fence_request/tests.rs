@@ -52,28 +52,29 @@ fn a_read_comes_with_role_and_counter() {
     let unpacked = fenced.unpack(&request, values(&[HELLO, "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\n3\r\n$1\r\nv"]));
     assert_eq!(one(unpacked.reply), Value::BulkString(b"v".to_vec()));
     assert!(matches!(
-        unpacked.evidence,
+        unpacked.evidence.0,
         FenceEvidence::Read { greeting: MASTER, counts: Counts { count: Some(3), second: None }, behind: None }
     ));
     let wrong = "*2\r\n$-1\r\n-WRONGTYPE x";
     let unpacked = fenced.unpack(&request, values(&["-ERR unknown command", "+OK", "+QUEUED", "+QUEUED", wrong]));
     assert!(matches!(
-        unpacked.evidence,
+        unpacked.evidence.0,
         FenceEvidence::Read { greeting: UNKNOWN, counts: Counts { count: None, .. }, behind: None }
     ));
     assert!(matches!(one(unpacked.reply), Value::ServerError(_)));
     let unpacked = fenced.unpack(&request, values(&[HELLO, "+OK", "+QUEUED", "-ERR arity", "-EXECABORT x"]));
-    assert!(matches!(unpacked.evidence, FenceEvidence::None) && matches!(one(unpacked.reply), Value::ServerError(_)));
+    assert!(matches!(unpacked.evidence.0, FenceEvidence::None) && matches!(one(unpacked.reply), Value::ServerError(_)));
     assert!(!unpacked.is_transaction_refused);
     let unpacked = fenced.unpack(&request, values(&[HELLO, "+OK", "-NOPERM x", "+QUEUED", "-EXECABORT x"]));
     assert!(
-        matches!(unpacked.evidence, FenceEvidence::Refused { executed: false, .. }) && unpacked.is_transaction_refused
+        matches!(unpacked.evidence.0, FenceEvidence::Refused { executed: false, .. })
+            && unpacked.is_transaction_refused
     );
     let dragonfly = HELLO.replace("*2", "*4") + "\r\n$17\r\ndragonfly_version\r\n$1\r\n1";
     let unpacked =
         fenced.unpack(&request, values(&[&dragonfly, "+OK", "+QUEUED", "+QUEUED", "*2\r\n$1\r\n3\r\n$1\r\nv"]));
     let greeting = Greeting { is_master: true, is_unordered: true };
-    assert!(matches!(unpacked.evidence, FenceEvidence::Read { greeting: actual, .. } if actual == greeting));
+    assert!(matches!(unpacked.evidence.0, FenceEvidence::Read { greeting: actual, .. } if actual == greeting));
 }
 
 #[test]
@@ -84,7 +85,7 @@ fn reads_without_a_transaction_are_between_two_counters() {
     assert_eq!(sent(&pinned), ["HELLO", "GET", "GET", "GET"], "an EXEC would end what is watched");
     let unpacked = pinned.unpack(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$1\r\n5"]));
     assert!(matches!(
-        unpacked.evidence,
+        unpacked.evidence.0,
         FenceEvidence::Read {
             greeting: MASTER,
             counts: Counts { count: Some(4), .. },
@@ -94,11 +95,11 @@ fn reads_without_a_transaction_are_between_two_counters() {
     assert_eq!(one(unpacked.reply), Value::BulkString(b"v".to_vec()));
     let unpacked = pinned.unpack(&request, values(&[HELLO, "$1\r\n4", "$1\r\nv", "$-1"]));
     assert!(
-        matches!(unpacked.evidence, FenceEvidence::Read { behind: Some(Counts { count: None, .. }), .. }),
+        matches!(unpacked.evidence.0, FenceEvidence::Read { behind: Some(Counts { count: None, .. }), .. }),
         "a full resync in between"
     );
     let unpacked = pinned.unpack(&request, values(&[HELLO, "-NOPERM x", "$1\r\nv", "-NOPERM x"]));
-    assert!(matches!(unpacked.evidence, FenceEvidence::Refused { executed: true, greeting: MASTER, .. }));
+    assert!(matches!(unpacked.evidence.0, FenceEvidence::Refused { executed: true, greeting: MASTER, .. }));
 }
 
 #[test]
@@ -114,14 +115,14 @@ fn a_second_counter_is_read_if_one_does_not_stand_for_all() {
     let unpacked = fenced.unpack(&request, values(&replies));
     assert_eq!(one(unpacked.reply), Value::BulkString(b"v".to_vec()));
     let both = Counts { count: Some(3), second: Some(9) };
-    assert!(matches!(unpacked.evidence, FenceEvidence::Read { counts, behind: None, .. } if counts == both));
+    assert!(matches!(unpacked.evidence.0, FenceEvidence::Read { counts, behind: None, .. } if counts == both));
     let plain = fenced.without_transaction(&request, &requirement).unwrap();
     assert_eq!(sent(&plain), ["HELLO", "GET", "GET", "GET", "GET", "GET"]);
     let unpacked = plain.unpack(&request, values(&[HELLO, "$1\r\n3", "$1\r\n9", "$1\r\nv", "$1\r\n3", "$-1"]));
     assert_eq!(one(unpacked.reply), Value::BulkString(b"v".to_vec()));
     let gone = Counts { second: None, ..both };
     assert!(
-        matches!(unpacked.evidence, FenceEvidence::Read { counts, behind: Some(behind), .. } if (counts, behind) == (both, gone))
+        matches!(unpacked.evidence.0, FenceEvidence::Read { counts, behind: Some(behind), .. } if (counts, behind) == (both, gone))
     );
     let refused = [HELLO, "+OK", "+QUEUED", "-NOPERM x", "+QUEUED", "-EXECABORT x"];
     assert!(fenced.unpack(&request, values(&refused)).is_transaction_refused);
@@ -138,25 +139,27 @@ fn a_write_raises_the_counter_in_its_own_transaction() {
     let unpacked = fenced.unpack(&request, values(&[&QUEUED[..], &["*3\r\n+OK\r\n:5\r\n:1"]].concat()));
     assert_eq!(one(unpacked.reply), Value::Okay);
     assert!(
-        matches!(unpacked.evidence, FenceEvidence::Raised { count: 5, before: None, .. })
+        matches!(unpacked.evidence.0, FenceEvidence::Raised { count: 5, before: None, .. })
             && !unpacked.is_transaction_refused
     );
     let refused = ["+OK", "-READONLY x", "-READONLY x", "-READONLY x", "-EXECABORT x"];
     let unpacked = fenced.unpack(&request, values(&refused));
     assert!(
-        matches!(unpacked.evidence, FenceEvidence::None) && !unpacked.is_transaction_refused,
+        matches!(unpacked.evidence.0, FenceEvidence::None) && !unpacked.is_transaction_refused,
         "the request's own refusal"
     );
     // Without the right to MULTI they run one by one.
     let unpacked = fenced.unpack(&request, values(&["-NOPERM x", "+OK", ":5", ":1", "-NOPERM x"]));
-    assert!(matches!(unpacked.evidence, FenceEvidence::Raised { count: 5, .. }) && one(unpacked.reply) == Value::Okay);
+    assert!(
+        matches!(unpacked.evidence.0, FenceEvidence::Raised { count: 5, .. }) && one(unpacked.reply) == Value::Okay
+    );
     assert!(!unpacked.is_transaction_refused);
     let renewal = FenceRequest::write(&request, RENEWAL, false).acknowledged_by(Some(ACKNOWLEDGEMENT));
     assert_eq!(sent(&renewal), ["MULTI", "SET", "GET", "INCRBY", "PEXPIRE", "EXEC", "WAIT"]);
     let replies = [&QUEUED[..], &["+QUEUED", "*4\r\n+OK\r\n$1\r\n3\r\n:1\r\n:1", ":2"]].concat();
     let unpacked = renewal.unpack(&request, values(&replies));
-    assert!(matches!(unpacked.evidence, FenceEvidence::Raised { count: 1, before: Some(3), .. }));
-    assert_eq!((one(unpacked.reply), unpacked.acknowledged), (Value::Okay, Some(Ok(2))));
+    assert!(matches!(unpacked.evidence.0, FenceEvidence::Raised { count: 1, before: Some(3), .. }));
+    assert_eq!((one(unpacked.reply), unpacked.evidence.1), (Value::Okay, Some(Ok(2))));
     let plain = renewal.without_transaction(&request, &Requirement::default()).unwrap();
     assert_eq!(sent(&plain), ["SET", "GET", "INCRBY", "PEXPIRE", "WAIT"]);
 }
@@ -190,7 +193,7 @@ fn what_is_added_to_a_write_never_fails_it() {
     assert_eq!(sent(&plain), ["DEL", "INCRBY", "PEXPIRE"]);
     let unpacked = plain.unpack(&request, values(&[":1", OOM, ":0"]));
     assert!(
-        matches!(unpacked.evidence, FenceEvidence::Refused { executed: true, .. })
+        matches!(unpacked.evidence.0, FenceEvidence::Refused { executed: true, .. })
             && one(unpacked.reply) == Value::Int(1)
     );
 }
@@ -206,16 +209,16 @@ fn a_transaction_raises_the_counter_before_its_exec() {
     let queued = ["+OK", "+QUEUED", "+QUEUED", "+QUEUED", "+QUEUED", "+QUEUED"];
     let exec = "*5\r\n+OK\r\n$-1\r\n$1\r\n3\r\n:1\r\n:1";
     let unpacked = fenced.unpack(&request, values(&[&queued[..], &[exec]].concat()));
-    assert!(matches!(unpacked.evidence, FenceEvidence::Raised { count: 1, before: Some(3), .. }));
+    assert!(matches!(unpacked.evidence.0, FenceEvidence::Raised { count: 1, before: Some(3), .. }));
     let Reply::Many { kept, not_queued } = unpacked.reply else { panic!("of a pipeline") };
     assert_eq!((kept, not_queued.len()), (vec![Value::Array(vec![Value::Okay, Value::Nil])], 0));
     let aborted = ["+OK", "+QUEUED", "-ERR x", "+QUEUED", "+QUEUED", "+QUEUED", "-EXECABORT x"];
     let unpacked = fenced.unpack(&request, values(&aborted));
     let Reply::Many { not_queued, .. } = unpacked.reply else { panic!("of a pipeline") };
-    assert!(matches!(unpacked.evidence, FenceEvidence::None) && not_queued.len() == 1 && not_queued[0].0 == 2);
+    assert!(matches!(unpacked.evidence.0, FenceEvidence::None) && not_queued.len() == 1 && not_queued[0].0 == 2);
     assert!(!unpacked.is_transaction_refused);
     let watched = fenced.unpack(&request, values(&[&queued[..], &["*-1"]].concat()));
-    assert!(matches!(watched.evidence, FenceEvidence::None), "something watched has changed");
+    assert!(matches!(watched.evidence.0, FenceEvidence::None), "something watched has changed");
     let no_rights = ["+OK", "+QUEUED", "+QUEUED", "-NOPERM x", "-NOPERM x", "-NOPERM x", "-EXECABORT x"];
     assert!(fenced.unpack(&request, values(&no_rights)).is_transaction_refused);
     for plain in [
@@ -225,7 +228,7 @@ fn a_transaction_raises_the_counter_before_its_exec() {
         assert_eq!(sent(&plain), ["MULTI", "SET", "GET", "EXEC", "GET", "INCRBY", "PEXPIRE"]);
         let exec = ["*2\r\n+OK\r\n$-1", "$1\r\n3", "-NOPERM x", "-NOPERM x"];
         let unpacked = plain.unpack(&request, values(&[&queued[..3], &exec].concat()));
-        assert!(matches!(unpacked.evidence, FenceEvidence::Refused { executed: true, .. }));
+        assert!(matches!(unpacked.evidence.0, FenceEvidence::Refused { executed: true, .. }));
         let Reply::Many { kept, not_queued } = unpacked.reply else { panic!("of a pipeline") };
         assert_eq!((kept, not_queued.len()), (vec![Value::Array(vec![Value::Okay, Value::Nil])], 0));
     }
@@ -238,7 +241,7 @@ fn a_raise_follows_an_exec_of_the_users() {
     let fenced = FenceRequest::write(&request, RAISE, true);
     assert_eq!(sent(&fenced), ["EXEC", "INCRBY", "PEXPIRE"]);
     let unpacked = fenced.unpack(&request, values(&["*1\r\n+OK", ":5", ":1"]));
-    assert!(matches!(unpacked.evidence, FenceEvidence::Raised { count: 5, .. }));
+    assert!(matches!(unpacked.evidence.0, FenceEvidence::Raised { count: 5, .. }));
     assert_eq!(one(unpacked.reply), Value::Array(vec![Value::Okay]));
 }
 
@@ -250,9 +253,9 @@ fn a_pipeline_raises_the_counter_at_its_end() {
     let fenced = FenceRequest::write(&request, RENEWAL, false);
     assert_eq!(sent(&fenced), ["SET", "GET", "GET", "INCRBY", "PEXPIRE"]);
     let unpacked = fenced.unpack(&request, values(&["+OK", "$-1", "$1\r\n3", ":1", ":1"]));
-    assert!(matches!(unpacked.evidence, FenceEvidence::Raised { count: 1, before: Some(3), .. }));
+    assert!(matches!(unpacked.evidence.0, FenceEvidence::Raised { count: 1, before: Some(3), .. }));
     let Reply::Many { kept, .. } = unpacked.reply else { panic!("of a pipeline") };
     assert_eq!(kept, [Value::Okay, Value::Nil]);
     let unpacked = fenced.unpack(&request, values(&["+OK", "$-1", "$1\r\n3", "-NOPERM x", ":0"]));
-    assert!(matches!(unpacked.evidence, FenceEvidence::Refused { executed: true, .. }));
+    assert!(matches!(unpacked.evidence.0, FenceEvidence::Refused { executed: true, .. }));
 }
