@@ -165,8 +165,18 @@ impl RoutedConnection {
             if request.continues_scan { self.scans.find(&cursor).and_then(|(_, watermark)| watermark) } else { None };
         let Some(mut pinned) = self.pinned_scan.take() else { return Err(malformed()) };
         let served = self.client.call_pinned(&mut pinned, request, (true, began_at), Instant::now());
-        // A lost connection ends its scans.
-        let (reply, watermark) = served.inspect_err(|_| self.scans.forget(pinned.node()))?;
+        let (reply, watermark) = match served {
+            Ok(served) => served,
+            Err(error) if pinned.is_live() => {
+                self.pinned_scan = Some(pinned);
+                return Err(error);
+            }
+            Err(error) => {
+                // A lost connection ends its scans.
+                self.scans.forget(pinned.node());
+                return Err(error);
+            }
+        };
         let Reply::One(page) = reply else { return Err(malformed()) };
         self.scans.advance(&cursor, request.continues_scan, &page, pinned.node(), watermark);
         if self.scans.is_open_on(pinned.node()) {

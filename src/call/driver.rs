@@ -43,7 +43,7 @@ pub(crate) fn connect<T: Obtained>(
     affinity: Affinity<'_>,
     open: impl FnMut(&Assigned, &Deadline, bool) -> Result<T, Fault>,
 ) -> Result<(T, Arc<Topology>, usize), Stop> {
-    drive(Call::new(router, request, options, affinity, Instant::now()), &Plain, open)
+    drive(Call::new(router, request, options, affinity, Instant::now()).connecting(), &Plain, open)
 }
 
 /// Drives a call to its end.

@@ -37,6 +37,10 @@ pub(super) struct Call<'c> {
     waits_for_permit: bool,
     /// The last attempt was refused, only for the moment, and certainly not executed.
     is_refused_for_now: bool,
+    /// The call has waited since.
+    is_last_chance: bool,
+    /// It obtains a connection instead of a reply.
+    is_connecting: bool,
 }
 
 /// What a call does next.
@@ -115,16 +119,23 @@ impl<'c> Call<'c> {
             skips_budget: true,
             waits_for_permit: false,
             is_refused_for_now: false,
+            is_last_chance: false,
+            is_connecting: false,
         }
+    }
+
+    /// The same for a connection: trying other servers spends no retry budget, and a refused login ends the round.
+    pub(super) fn connecting(self) -> Self {
+        Self { is_connecting: true, ..self }
     }
 
     /// Returns what to do at this time.
     #[inline]
     pub(super) fn next(&mut self, around: &impl Around, now: Instant) -> Next<'c> {
         self.deadline.advance(now);
-        let has_no_chance =
-            self.is_refused_for_now && self.deadline.left() < LAST_CHANCE.min(self.options.deadline / 8);
-        if has_no_chance || !self.deadline.has_time() {
+        let is_too_late = self.is_last_chance && self.deadline.left() < LAST_CHANCE.min(self.options.deadline / 8);
+        self.is_last_chance = false;
+        if is_too_late || !self.deadline.has_time() {
             return Next::Done(self.out_of_time(around));
         }
         let selected = match self.same_server.take().map_or_else(|| self.select(around), Ok) {
@@ -132,7 +143,9 @@ impl<'c> Call<'c> {
             Err(reason) => return self.wait_or_end(reason),
         };
         self.waits_for_permit = false;
-        if self.skips_budget || self.may_retry() {
+        // Reads share a budget of retries. Waiting for a master is free.
+        let is_free = self.skips_budget || self.is_connecting || !self.request.is_read();
+        if is_free || self.withdraw() {
             Next::Attempt(selected)
         } else {
             // `selected` is dropped: no permit is held during the pause.
@@ -143,6 +156,7 @@ impl<'c> Call<'c> {
     /// Continues with another topology, after a wait for one or for a permit.
     pub(super) fn resume(&mut self, topology: Arc<Topology>) {
         self.topology = topology;
+        self.is_last_chance = std::mem::take(&mut self.is_refused_for_now);
         let servers = self.topology.servers();
         self.exclusions.begin_round(servers);
         if !self.topology.is_settled() {
@@ -236,12 +250,9 @@ impl<'c> Call<'c> {
             Verdict::SameNode => self.same_server = Some(selected),
             Verdict::Elsewhere => self.exclusions.this_round.insert(position),
             Verdict::Another | Verdict::Master => {
-                let (servers, is_one) = (self.topology.servers(), verdict == Verdict::Another);
-                let failed = servers[position].node.addr();
-                let is_excluded = |server: &Assigned| {
-                    if is_one { server.node.addr() == failed } else { server.assigned_role == Role::Replica }
-                };
-                self.exclusions.exclude_for_good(servers, is_excluded);
+                let servers = self.topology.servers();
+                let failed = (verdict == Verdict::Another).then(|| servers[position].node.addr().clone());
+                self.exclusions.exclude_for_good(servers, failed);
                 self.failures.first_answer = Some(error.clone());
             }
             // With every server excluded, the call waits before the next attempt.
@@ -263,8 +274,7 @@ impl<'c> Call<'c> {
         let can_ask_master =
             self.topology.master().is_some_and(serves) && self.options.read_from.includes(Role::Master);
         if !may_ask_another && can_ask_master {
-            let is_replica = |server: &Assigned| server.assigned_role == Role::Replica;
-            self.exclusions.exclude(self.topology.servers(), is_replica);
+            self.exclusions.exclude_replicas(self.topology.servers());
         }
     }
 
@@ -295,7 +305,8 @@ impl<'c> Call<'c> {
     fn wait_or_end(&mut self, reason: NoSelection) -> Next<'c> {
         let error = |call: &Self| message::no_server(reason, call.request, call.options.read_from, call.affinity);
         match reason {
-            NoSelection::Later => match self.failures.end_round(self.topology.is_settled()) {
+            NoSelection::Later if self.lacks_master() => Next::Done(self.failures.or(error(self))),
+            NoSelection::Later => match self.failures.end_round(self.topology.is_settled(), self.is_connecting) {
                 Some(error) => Next::Done(error),
                 // All servers were tried, or none is known yet: start over after a pause.
                 None => Next::Wait(Wait::Topology(self.deadline.next_pause(rand::random()))),
@@ -314,6 +325,12 @@ impl<'c> Call<'c> {
         }
     }
 
+    /// Returns whether a connection to the master is wanted, and the set is known to have none: only requests wait for one.
+    fn lacks_master(&self) -> bool {
+        let wants_master = self.is_connecting && !self.request.is_read() && matches!(self.affinity, Affinity::Any);
+        wants_master && self.topology.is_settled() && self.topology.master().is_none()
+    }
+
     /// Returns the error of a call that has no time left.
     #[cold]
     fn out_of_time(&mut self, around: &impl Around) -> Error {
@@ -326,13 +343,9 @@ impl<'c> Call<'c> {
         self.failures.last().unwrap_or_else(no_time)
     }
 
-    /// Returns whether the call may retry: reads share a budget; writes wait for a master without one.
-    fn may_retry(&self) -> bool {
-        !self.request.is_read() || self.withdraw()
-    }
-
     fn withdraw(&self) -> bool {
-        self.router.budget.withdraw(|| self.topology.answered(), self.deadline.now())
+        // Of the present topology: calls that count the answers of an older one would deposit those of a removed node.
+        self.router.budget.withdraw(|| self.router.store.current().answered(), self.deadline.now())
     }
 
     pub(super) fn server(&self, selected: &Selected<'_>) -> &Assigned {

@@ -20,6 +20,8 @@ use crate::strategy::RoundRobin;
 use crate::topology::fake::server_settings;
 use crate::topology::{Assigned, Description, Topology, TopologyProvider, TopologyStore};
 
+mod changes;
+
 const DEADLINE: Duration = Duration::from_secs(3);
 const MASTER: &str = "10.0.0.1:1";
 
@@ -251,6 +253,8 @@ fn the_deadline_ends_a_call_in_every_state() {
         let mut scene = Scene::new(&router, write, ReadFrom::ReplicaPreferred);
         assert!(on_master(&scene.next()));
         assert!(scene.record(Ok(error("BUSY x"))).is_none());
+        assert_eq!(scene.next(), Step::Wait("topology"));
+        scene.call.resume(router.store.current());
         scene.now += DEADLINE - Duration::from_millis(50);
         assert_eq!(scene.next(), Step::Done(ErrorKind::Server), "too late for another attempt of a write");
     });

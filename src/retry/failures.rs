@@ -24,6 +24,8 @@ pub(crate) struct Failures {
     attempts: u32,
     /// Those of them that ended with a refused login or certificate.
     refusals: u32,
+    /// The last one did.
+    is_refused: bool,
     /// Those of them that met a replica which gives no evidence.
     without_evidence: u32,
     /// The error of the last attempt.
@@ -43,7 +45,8 @@ impl Failures {
         (verdict, outcome): (Verdict, Option<Outcome>),
     ) -> (Verdict, Option<Outcome>) {
         self.attempts += 1;
-        self.refusals += u32::from(fault.is_refusal());
+        self.is_refused = fault.is_refusal();
+        self.refusals += u32::from(self.is_refused);
         self.without_evidence += u32::from(fault.stage == Stage::NoEvidence);
         if !fault.is_loss() || verdict == Verdict::GiveUp {
             return (verdict, outcome);
@@ -60,10 +63,10 @@ impl Failures {
 
     /// Ends a round, after all candidates were tried. Returns the error if waiting cannot help: each candidate refused the login
     /// or the certificate, none of them gives evidence, or no other server is left to improve on an error reply.
-    /// `is_settled`: the monitor has found the master.
-    pub(crate) fn end_round(&mut self, is_settled: bool) -> Option<Error> {
-        let is_refused =
-            self.attempts > 0 && (self.refusals == self.attempts || self.without_evidence == self.attempts);
+    /// `is_settled`: the monitor has found the master. `one_is_enough`: a refusal of the last candidate ends the call.
+    pub(crate) fn end_round(&mut self, is_settled: bool, one_is_enough: bool) -> Option<Error> {
+        let all = [self.refusals, self.without_evidence].contains(&self.attempts);
+        let is_refused = self.attempts > 0 && (all || (one_is_enough && self.is_refused));
         (self.attempts, self.refusals, self.without_evidence) = (0, 0, 0);
         let answer = self.first_answer.take_if(|_| is_settled || is_refused);
         answer.or_else(|| self.error.take_if(|_| is_refused))

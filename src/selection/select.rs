@@ -72,7 +72,9 @@ pub(crate) struct ServerMask(u64);
 #[derive(Debug, Default)]
 pub(crate) struct CallExclusions {
     pub(crate) this_round: ServerMask,
-    for_good: Vec<NodeAddr>,
+    /// A server that is excluded for good, or all replicas.
+    one: Option<NodeAddr>,
+    all_replicas: bool,
 }
 
 /// The candidates of one attempt, before the strategy picks one.
@@ -120,12 +122,12 @@ pub(crate) fn decide<'a, S: Contender>(
         if excluded.contains(index) || (hides_master && assigned_role == Role::Master) {
             continue;
         }
-        let Ok(rank) = rank(node, assigned_role, criteria.is_read, criteria.read_from, now) else { continue };
         let likelihood = likelihood(server);
         if likelihood == Likelihood::Impossible {
             may_serve_later = true;
             continue;
         }
+        let Ok(rank) = rank(node, assigned_role, criteria.is_read, criteria.read_from, now) else { continue };
         if rank == Rank::Fallback && !criteria.may_fall_back && set.falls_back(criteria) {
             lacks_permit = true;
             continue;
@@ -250,6 +252,10 @@ impl ServerMask {
         self.0 & (1 << (index % 64)) != 0
     }
 
+    fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -305,17 +311,17 @@ impl Selector {
         context: AttemptContext<'a>,
     ) -> Result<Selected<'_>, NoSelection> {
         let at = |addr: &NodeAddr| set.servers.iter().position(|server| server.node().addr() == addr);
+        let cannot_prove = |position: usize| likelihood(&set.servers[position]) == Likelihood::Impossible;
+        let may_be = |position: &usize| !excluded.contains(*position) && !cannot_prove(*position);
         let (wanted, is_optional) = match affinity {
             Affinity::Any => (None, true),
-            Affinity::First(addr) if context.attempt == 0 => (at(addr).filter(|at| !excluded.contains(*at)), true),
+            Affinity::First(addr) if context.attempt == 0 => (at(addr).filter(may_be), true),
             Affinity::First(_) => (None, true),
             Affinity::Only(addr) => (Some(at(addr).ok_or(NoSelection::NotInSet)?), false),
         };
         match wanted {
             None => self.select_any(set, criteria, excluded, likelihood, context),
-            Some(position) if !is_optional && likelihood(&set.servers[position]) == Likelihood::Impossible => {
-                Err(NoSelection::CannotProve)
-            }
+            Some(position) if !is_optional && cannot_prove(position) => Err(NoSelection::CannotProve),
             Some(position) if excluded.contains(position) => Err(NoSelection::Later),
             Some(position) => Ok(Selected { position, has_more: is_optional && set.servers.len() > 1, permit: None }),
         }
@@ -353,9 +359,11 @@ impl CallExclusions {
     /// Begins a new round: only what is excluded for good stays excluded.
     pub(crate) fn begin_round<S: Contender>(&mut self, servers: &[S]) {
         self.this_round = ServerMask::default();
-        let for_good = std::mem::take(&mut self.for_good);
-        self.exclude(servers, |server| for_good.contains(server.node().addr()));
-        self.for_good = for_good;
+        let one = self.one.clone();
+        self.exclude(servers, |server| one.as_ref() == Some(server.node().addr()));
+        if self.all_replicas {
+            self.exclude_replicas(servers);
+        }
     }
 
     /// Excludes servers from this round.
@@ -364,15 +372,21 @@ impl CallExclusions {
         excluded.for_each(|(index, _)| self.this_round.insert(index));
     }
 
-    /// Excludes servers from this round and from all that follow.
-    pub(crate) fn exclude_for_good<S: Contender>(&mut self, servers: &[S], is_excluded: impl Fn(&S) -> bool) {
-        let excluded = servers.iter().filter(|server| is_excluded(server));
-        self.for_good.extend(excluded.map(|server| server.node().addr().clone()));
-        self.exclude(servers, is_excluded);
+    /// Excludes all replicas from this round.
+    pub(crate) fn exclude_replicas<S: Contender>(&mut self, servers: &[S]) {
+        self.exclude(servers, |server| server.assigned_role() == Role::Replica);
+    }
+
+    /// Excludes one server, or all replicas of any topology, from this round and all that follow.
+    pub(crate) fn exclude_for_good<S: Contender>(&mut self, servers: &[S], one: Option<NodeAddr>) {
+        let before = self.this_round;
+        (self.all_replicas, self.one) = (one.is_none(), one);
+        self.begin_round(servers);
+        self.this_round = self.this_round.and(before);
     }
 
     /// Returns whether the call excludes a server for good.
     pub(crate) fn are_for_good(&self) -> bool {
-        !self.for_good.is_empty()
+        self.all_replicas || self.one.is_some()
     }
 }

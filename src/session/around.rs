@@ -119,7 +119,7 @@ impl<'a> SessionCall<'a> {
         let goes_unfenced = fence.is_some() && writes;
         let checks = goes_unfenced || (around.evidence_request.is_some() && (session.is_some() || checks_staleness));
         if !checks {
-            around.verification = None;
+            (around.verification, around.why_master) = (None, None);
         }
         let raise = around.evidence_request.as_ref().and_then(EvidenceRequest::raise).zip(session);
         let pending = |(raise, session)| PendingRaise { session, raise, is_spent: Cell::new(false) };

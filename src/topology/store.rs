@@ -160,7 +160,11 @@ impl TopologyStore {
 
     /// Takes in that several processes answer at the address of a node.
     pub(crate) fn observe_shared_endpoint(&self, server: &Server) {
-        server.node.share_endpoint();
+        if !server.node.is_shared() {
+            server.node.share_endpoint();
+            // It counted as a second name of the node whose run id it gave.
+            self.reconcile();
+        }
     }
 
     /// Returns whether the master is the one that an authority names, if there is one.

@@ -124,3 +124,15 @@ fn a_failover_is_recent_for_30_s() {
     assert!(store.has_recent_failover(before + Duration::from_millis(29_999)));
     assert!(!store.has_recent_failover(after + Duration::from_secs(30)));
 }
+
+#[test]
+fn a_shared_endpoint_is_no_second_name_of_a_node() {
+    let store = store();
+    let servers = store.servers();
+    for server in &servers[1..] {
+        let report = Report { run_id: Some("r".into()), ..replica('a') };
+        store.observe_answer(server, Ok(report), Instant::now());
+    }
+    store.observe_shared_endpoint(&servers[2]);
+    assert_eq!(store.current().servers().len(), 3);
+}

@@ -84,3 +84,46 @@ fn scans_behind_a_shared_endpoint_see_every_key() {
     });
     assert_eq!(client.snapshot().nodes[1].connections_in_use, 0, "the connection of a finished scan is given back");
 }
+
+#[test]
+fn a_page_that_the_session_refuses_does_not_end_the_scan() {
+    let servers = ReplicaSet::start(2).unwrap();
+    let mut fill = redis::pipe();
+    (0..KEYS).for_each(|key| _ = fill.set(key, key).ignore());
+    fill.query::<()>(&mut servers.master().connection().unwrap()).unwrap();
+    servers.wait_until_in_sync().unwrap();
+    let service = service(&servers);
+    let client = ReplicatedClient::builder()
+        .master(servers.master().url())
+        .replica(service.url())
+        .read_from(ReadFrom::Replica)
+        .build()
+        .unwrap();
+    wait_until("it is known that the endpoint is shared", || client.snapshot().nodes[1].shared);
+    let session = client.session();
+    let mut connection = session.connection();
+    let (cursor, _): (u64, Vec<usize>) = redis::cmd("SCAN").arg(0).query(&mut connection).unwrap();
+    let _: redis::Value = redis::pipe().set("x", 1).cmd("MULTI").query(&mut session.connection()).unwrap();
+    let doubted = redis::cmd("SCAN").arg(cursor).query::<(u64, Vec<usize>)>(&mut connection).unwrap_err();
+    println!("{doubted}");
+    session.read_from(ReadFrom::Master).get::<i32>("x").unwrap();
+    servers.wait_until_in_sync().unwrap();
+    redis::cmd("SCAN").arg(cursor).query::<(u64, Vec<redis::Value>)>(&mut connection).unwrap();
+}
+
+#[test]
+fn a_refresh_without_a_monitor_keeps_the_shared_endpoint() {
+    let servers = ReplicaSet::start(2).unwrap();
+    servers.wait_until_in_sync().unwrap();
+    let service = service(&servers);
+    let client = ReplicatedClient::builder()
+        .master(servers.master().url())
+        .replica(servers.replicas()[0].url())
+        .replica(service.url())
+        .monitor_interval(std::time::Duration::ZERO)
+        .build()
+        .unwrap();
+    client.refresh().unwrap();
+    println!("{}", client.snapshot());
+    assert_eq!(client.snapshot().nodes.len(), 3);
+}

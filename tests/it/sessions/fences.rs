@@ -168,3 +168,23 @@ fn a_write_in_doubt_leaves_reads_to_the_master() {
     assert_eq!(servers.replica(0).calls("GET").unwrap(), 20);
     assert_eq!((servers.master().calls("INCRBY").unwrap(), servers.master().calls("GET").unwrap()), (0, 0));
 }
+
+#[test]
+fn a_blocking_read_of_a_session_that_has_seen_nothing_goes_to_a_replica() {
+    let servers = ReplicaSet::start(1).unwrap();
+    let _: String = redis::cmd("XADD")
+        .arg("s")
+        .arg("*")
+        .arg("a")
+        .arg(1)
+        .query(&mut servers.master().connection().unwrap())
+        .unwrap();
+    servers.wait_until_in_sync().unwrap();
+    let builder = ReplicatedClient::builder().master(servers.master().url()).replica(servers.replicas()[0].url());
+    let client = fenced(builder).build().unwrap();
+    wait_until("all is known", || client.get::<Option<String>>("k").is_ok());
+    let session = client.session();
+    let read = redis::cmd("XREAD").arg("BLOCK").arg(10).arg("STREAMS").arg("s").arg(0).to_owned();
+    session.query::<redis::Value>(&read).unwrap();
+    assert_eq!(servers.master().calls("XREAD").unwrap(), 0);
+}
