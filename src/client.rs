@@ -22,10 +22,8 @@ mod dedicated;
 
 mod set;
 
-mod message;
-
 pub use self::dedicated::Target;
-pub(crate) use self::message::type_name;
+pub(crate) use self::query::type_name;
 
 /// A handle to a master and its replicas.
 ///

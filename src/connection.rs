@@ -165,26 +165,20 @@ impl RoutedConnection {
             if request.continues_scan { self.scans.find(&cursor).and_then(|(_, watermark)| watermark) } else { None };
         let Some(mut pinned) = self.pinned_scan.take() else { return Err(malformed()) };
         let served = self.client.call_pinned(&mut pinned, request, (true, began_at), Instant::now());
-        let (reply, watermark) = match served {
-            Ok(served) => served,
-            Err(error) if pinned.is_live() => {
-                self.pinned_scan = Some(pinned);
-                return Err(error);
-            }
-            Err(error) => {
-                // A lost connection ends its scans.
-                self.scans.forget(pinned.node());
-                return Err(error);
-            }
-        };
-        let Reply::One(page) = reply else { return Err(malformed()) };
-        self.scans.advance(&cursor, request.continues_scan, &page, pinned.node(), watermark);
-        if self.scans.is_open_on(pinned.node()) {
+        let page = served.and_then(|(reply, watermark)| {
+            let Reply::One(page) = reply else { return Err(malformed()) };
+            self.scans.advance(&cursor, request.continues_scan, &page, pinned.node(), watermark);
+            Ok(page)
+        });
+        if !pinned.is_live() {
+            // A lost connection ends its scans.
+            self.scans.forget(pinned.node());
+        } else if self.scans.is_open_on(pinned.node()) {
             self.pinned_scan = Some(pinned);
         } else {
             pinned.release();
         }
-        Ok(page)
+        page
     }
 
     /// Serves one command on the connection of the open transaction.

@@ -15,38 +15,14 @@
 //! | [`async_programs`] | if your program is async |
 //! | [`limits`] | for what is not supported, and the rights that a Redis user needs |
 
-#[doc = include_str!("guide/start.md")]
-pub mod start {}
+macro_rules! pages {
+    ($($page:ident)*) => {$(
+        #[doc = include_str!(concat!("guide/", stringify!($page), ".md"))]
+        pub mod $page {}
+    )*};
+}
 
-#[doc = include_str!("guide/migrating.md")]
-pub mod migrating {}
-
-#[doc = include_str!("guide/read_preferences.md")]
-pub mod read_preferences {}
-
-#[doc = include_str!("guide/sessions.md")]
-pub mod sessions {}
-
-#[doc = include_str!("guide/failover.md")]
-pub mod failover {}
-
-#[doc = include_str!("guide/sentinel.md")]
-pub mod sentinel {}
-
-#[doc = include_str!("guide/kubernetes.md")]
-pub mod kubernetes {}
-
-#[doc = include_str!("guide/tls.md")]
-pub mod tls {}
-
-#[doc = include_str!("guide/monitoring.md")]
-pub mod monitoring {}
-
-#[doc = include_str!("guide/tuning.md")]
-pub mod tuning {}
-
-#[doc = include_str!("guide/async_programs.md")]
-pub mod async_programs {}
-
-#[doc = include_str!("guide/limits.md")]
-pub mod limits {}
+pages! {
+    start migrating read_preferences sessions failover sentinel kubernetes tls
+    monitoring tuning async_programs limits
+}

@@ -3,7 +3,6 @@
 //! Starts no thread and asks no node: the monitor does. What it learns enters the [`TopologyStore`].
 
 mod announced;
-mod chain;
 mod checkout;
 mod description;
 mod election;

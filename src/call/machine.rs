@@ -294,7 +294,7 @@ impl<'c> Call<'c> {
         let (set, selector) = (self.topology.contenders(), &self.router.selector);
         let selected =
             selector.select(&set, criteria, self.affinity, self.exclusions.this_round, likelihood, context)?;
-        if let Some(reads) = selected.fallback_reads_due() {
+        if let Some(reads) = selected.permit.as_ref().and_then(|permit| permit.due) {
             events::fallback(self.server(&selected).node.addr(), reads);
         }
         Ok(selected)

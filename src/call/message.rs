@@ -37,7 +37,11 @@ pub(super) fn no_time(router: &Router, request: &Request<'_>, has_waited: bool, 
         return Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"));
     }
     let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-    router.missing(format!("no node that may serve {request} was found before its deadline{why}"))
+    // Why the set could not be described, if it could not.
+    let failure = router.monitor.failure();
+    let reason = failure.as_ref().map(|failure| format!(" ({failure})")).unwrap_or_default();
+    let text = format!("no node that may serve {request} was found before its deadline{why}{reason}");
+    Error::new(ErrorKind::Unavailable, text).caused_by(failure.and_then(|failure| failure.as_redis().cloned()))
 }
 
 /// Emits an event if the first node refused a request for lack of rights and the second one executed it.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::classification::Classifier;
-use crate::error::{Error, ErrorKind};
 use crate::monitor::Monitor;
 use crate::node::Outcome;
 use crate::replication::Role;
@@ -52,18 +51,6 @@ impl Router {
         } else if server.assigned_role == Role::Master {
             // The time for which it has not answered decides when another node may replace it.
             server.request_check();
-        }
-    }
-
-    /// Returns the error for a call that found no server, with the provider's error if the set could not be described.
-    #[cold]
-    pub(super) fn missing(&self, missing: String) -> Error {
-        match self.monitor.failure() {
-            Some(failure) => {
-                let error = Error::new(ErrorKind::Unavailable, format!("{missing} ({failure})"));
-                error.caused_by(failure.as_redis().cloned())
-            }
-            None => Error::new(ErrorKind::Unavailable, missing),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use redis::{Cmd, FromRedisValue, Value};
 
-use super::{ReplicatedClient, message};
+use super::ReplicatedClient;
 use crate::call::{Pinned, Plain, Router, Served, Stop, run};
 use crate::classification::{Classification, Classifier, Request};
 use crate::error::{Error, Result};
@@ -38,7 +38,7 @@ impl ReplicatedClient {
         let is_simple =
             request.class != Classification::Connection && !request.continues_scan && request.step().is_none();
         if !is_simple || cmd.is_no_response() {
-            return Err(message::refusal(&request));
+            return Err(refusal(&request));
         }
         let mut served = self.call(&request, Affinity::Any)?;
         let value = match std::mem::take(&mut served.reply) {
@@ -49,7 +49,7 @@ impl ReplicatedClient {
         let value = value.extract_error().map_err(|cause| server_error(&request, cause).on(served.node()))?;
         let what = kind_of(&value);
         // The redis crate's error is replaced, because it quotes the value.
-        T::from_redis_value(value).map_err(|_| message::conversion_error::<T>(&request, &served, what))
+        T::from_redis_value(value).map_err(|_| conversion_error::<T>(&request, &served, what))
     }
 
     /// Routes a request and returns the reply.
@@ -143,4 +143,31 @@ fn kind_of(value: &Value) -> &'static str {
         Value::Push { .. } => "a push message",
         _ => "of another type",
     }
+}
+
+/// Returns the error for a command that no pooled connection may run on its own.
+#[cold]
+fn refusal(request: &Request<'_>) -> Error {
+    Error::refused(if request.class == Classification::Connection {
+        format!("{request} would change a pooled connection for its next user: use dedicated()")
+    } else if request.continues_scan {
+        format!("{request} continues a cursor, which only its node knows: use connection() or dedicated()")
+    } else if request.step().is_some() {
+        format!("{request} is a step of a transaction, which needs one connection: use connection() or dedicated()")
+    } else {
+        format!("{request} does not wait for its reply, which the connection's next user would get: use dedicated()")
+    })
+}
+
+/// Returns the error for a reply that cannot be converted; `what` names its type.
+#[cold]
+fn conversion_error<T>(request: &Request<'_>, served: &Served, what: &str) -> Error {
+    let error = Error::conversion(format!("the reply to {request} is {what}, which is no {}", type_name::<T>()));
+    error.on(served.node()).executed(!request.is_read())
+}
+
+/// Returns the name of a type without the paths of its parts: `Vec<String>`.
+pub(crate) fn type_name<T>() -> String {
+    let parts = std::any::type_name::<T>().split_inclusive(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    parts.filter(|part| !part.ends_with(':')).collect()
 }

@@ -12,7 +12,7 @@ use crate::classification::{Classification, Replies, Request, TransactionStep};
 use crate::client::ReplicatedClient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::Reply;
-use crate::session::Guarantees;
+use crate::session::Session;
 
 /// The open transaction of a routed connection, if there is one.
 #[derive(Debug, Default)]
@@ -90,7 +90,8 @@ impl Transaction {
             request.steps(client.classifier()).for_each(|step| state.step(step, false));
             if state.is_queuing && request.class == Classification::Write && request.replies != Replies::One {
                 // The pipeline writes before its own MULTI: where that write is stays unknown.
-                client.options.guarantees.iter().for_each(Guarantees::record_doubt);
+                let session = client.options.guarantees.as_ref().and_then(|guarantees| guarantees.session.as_deref());
+                session.into_iter().for_each(Session::record_doubt);
             }
         }
         !state.is_queuing || request.is_transaction()

@@ -252,10 +252,6 @@ impl ServerMask {
         self.0 & (1 << (index % 64)) != 0
     }
 
-    fn and(self, others: Self) -> Self {
-        Self(self.0 | others.0)
-    }
-
     pub(crate) fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -287,15 +283,7 @@ pub(crate) struct Selected<'p> {
     /// Another server is left if this attempt fails.
     pub(crate) has_more: bool,
     /// Held as long as a fallback read runs.
-    permit: Option<Permit<'p>>,
-}
-
-impl Selected<'_> {
-    /// Returns the number of fallback reads since the last event about them, if another event is due.
-    #[inline]
-    pub(crate) fn fallback_reads_due(&self) -> Option<u64> {
-        self.permit.as_ref()?.due
-    }
+    pub(crate) permit: Option<Permit<'p>>,
 }
 
 impl Selector {
@@ -359,6 +347,10 @@ impl CallExclusions {
     /// Begins a new round: only what is excluded for good stays excluded.
     pub(crate) fn begin_round<S: Contender>(&mut self, servers: &[S]) {
         self.this_round = ServerMask::default();
+        self.apply(servers);
+    }
+
+    fn apply<S: Contender>(&mut self, servers: &[S]) {
         let one = self.one.clone();
         self.exclude(servers, |server| one.as_ref() == Some(server.node().addr()));
         if self.all_replicas {
@@ -379,10 +371,8 @@ impl CallExclusions {
 
     /// Excludes one server, or all replicas of any topology, from this round and all that follow.
     pub(crate) fn exclude_for_good<S: Contender>(&mut self, servers: &[S], one: Option<NodeAddr>) {
-        let before = self.this_round;
         (self.all_replicas, self.one) = (one.is_none(), one);
-        self.begin_round(servers);
-        self.this_round = self.this_round.and(before);
+        self.apply(servers);
     }
 
     /// Returns whether the call excludes a server for good.

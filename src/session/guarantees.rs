@@ -19,12 +19,3 @@ pub(crate) struct Acknowledgement {
     pub(crate) replicas: u32,
     pub(crate) limit: Duration,
 }
-
-impl Guarantees {
-    /// Records in the session, if there is one, that a write may or may not have been applied.
-    pub(crate) fn record_doubt(&self) {
-        if let Some(session) = &self.session {
-            session.record_doubt();
-        }
-    }
-}

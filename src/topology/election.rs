@@ -277,5 +277,23 @@ fn is_foreign(claim: &Claim<'_>, master: &Claim<'_>, before: SyncState) -> bool 
     differs && (before == SyncState::Diverged || (master.says(Role::Master) && master.asked > claim.asked))
 }
 
+/// Lowers the state of each node to that of the nodes through which it replicates. `handed_on` is the state that each node
+/// hands on: what a silent node said last does not count. `parents` says through which other node each one replicates, as far
+/// as that is known. `None`: it follows the master, or an unknown node.
+pub(super) fn inherit(own: &[SyncState], handed_on: &[SyncState], parents: &[Option<usize>]) -> Vec<SyncState> {
+    let inherited = |index: usize| {
+        let (mut at, mut state) = (index, own[index]);
+        // At most as often as there are nodes: what they say at different times may be a circle.
+        for _ in 0..own.len() {
+            match parents[at].filter(|_| state == SyncState::InSync) {
+                Some(parent) => (at, state) = (parent, handed_on[parent]),
+                None => break,
+            }
+        }
+        state
+    };
+    (0..own.len()).map(inherited).collect()
+}
+
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::chain::inherit;
 use super::election::{
-    Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, sync_state,
+    Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, inherit, is_emptied, is_uncontested, lives,
+    sync_state,
 };
 use super::picture::Assigned;
 use super::server::{Server, ServerSettings, check_together};

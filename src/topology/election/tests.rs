@@ -1,10 +1,11 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, is_emptied, is_uncontested, lives, sync_state,
+    Claim, Incumbent, Moment, elect, follow_authority, has_to_wait, inherit, is_emptied, is_uncontested, lives,
+    sync_state,
 };
 use crate::addr::NodeAddr;
-use crate::node::SyncState;
+use crate::node::SyncState::{self, Diverged, InSync, Lagging, LinkDown, Syncing};
 use crate::replication::examples::digits;
 use crate::replication::{Report, Role};
 
@@ -357,4 +358,29 @@ fn a_busy_masters_short_account_does_not_hide_its_history() {
     let known = world.incumbent(0);
     let busy = World::new(vec![Some(Report { role: Some(Role::Master), ..Report::default() })]);
     assert_eq!(busy.incumbent(0).or(&known), known);
+}
+
+#[test]
+fn a_node_is_as_good_as_the_worst_through_which_it_replicates() {
+    // 0 is the master; 1 <- 2 <- 3, and 4 beside them.
+    let parents = [None, None, Some(1), Some(2), None];
+    for state in [Syncing, LinkDown, Lagging, Diverged] {
+        let own = [InSync, state, InSync, InSync, InSync];
+        assert_eq!(inherit(&own, &own, &parents), [InSync, state, state, state, InSync]);
+    }
+    let silent = [InSync, LinkDown, InSync, InSync, InSync];
+    let inherited = inherit(&[InSync; 5], &silent, &parents);
+    assert_eq!(inherited, [InSync, InSync, LinkDown, LinkDown, InSync], "behind a silent one");
+    let own = [InSync, LinkDown, Syncing, InSync, Lagging];
+    assert_eq!(inherit(&own, &own, &parents), [InSync, LinkDown, Syncing, Syncing, Lagging], "the nearest counts");
+    assert_eq!(inherit(&[InSync; 5], &[InSync; 5], &parents), [InSync; 5]);
+}
+
+#[test]
+fn circles_end() {
+    assert_eq!(inherit(&[InSync; 3], &[InSync; 3], &[Some(1), Some(2), Some(0)]), [InSync; 3]);
+    assert_eq!(inherit(&[InSync; 1], &[InSync; 1], &[Some(0)]), [InSync]);
+    let own = [InSync, InSync, Lagging];
+    assert_eq!(inherit(&own, &own, &[Some(1), Some(0), Some(0)]), own);
+    assert_eq!(inherit(&[], &[], &[]), []);
 }
