@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redis_replicated::testing::{ReplicaSet, Sentinels};
+use redis_replicated::testing::{ReplicaSet, Sentinels, Server};
 use redis_replicated::{NodeAddr, ReplicatedClient, Role, redis};
 
 use crate::support::{set_with_key, wait_until};
@@ -83,6 +83,10 @@ fn fail_over(by: By) -> Duration {
         let followed = Instant::now();
         wait_until("writes go on", || log.writes_since(followed) > 50);
         if by == By::Crash {
+            // A replica that still follows the address of the old master would take over its empty data.
+            let new = master_of(&client);
+            let others = || servers.servers().iter().filter(|server| server.addr() != old && server.addr() != new);
+            wait_until("the other replica follows the new master", || others().all(|server| follows(server, &new)));
             // Empty, and claiming to be a master for about ten seconds.
             servers.server_at_mut(&old).unwrap().restart().unwrap();
             let back = Instant::now();
@@ -98,6 +102,12 @@ fn fail_over(by: By) -> Duration {
     let written = log.written.lock().unwrap();
     let resumed = written.iter().filter(|(id, _)| kept.contains(id)).filter_map(|(_, done)| *done);
     resumed.filter(|done| *done > named).min().unwrap().duration_since(named)
+}
+
+/// Returns whether a server replicates from this master.
+fn follows(server: &Server, master: &NodeAddr) -> bool {
+    let info: String = redis::cmd("INFO").arg("replication").query(&mut server.connection().unwrap()).unwrap();
+    info.contains(&format!("master_port:{}\r\n", master.port().unwrap()))
 }
 
 fn master_of(client: &ReplicatedClient) -> NodeAddr {
