@@ -67,7 +67,7 @@ impl ReadFrom {
         self.preference(role).is_some()
     }
 
-    /// Returns whether reads that the master serves for want of replicas need a permit.
+    /// Returns whether reads that the master serves because no replica can need a permit.
     pub(super) fn limits_fallback_reads(self) -> bool {
         match self {
             Self::ReplicaPreferred => true,

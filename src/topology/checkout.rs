@@ -10,7 +10,7 @@ use crate::retry::{DEADLINE, Deadline, Fault, Stage, Waited};
 /// A connection idle for this long is validated with one round trip before a write goes out on it.
 const PROVEN_FOR: Duration = Duration::from_secs(1);
 /// How long a write tries to connect to a master that is ejected.
-const GLANCE: Duration = Duration::from_millis(100);
+const CONNECTS_WITHIN: Duration = Duration::from_millis(100);
 
 /// What a connection is taken for.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ impl Assigned {
     /// should not wait long before it looks again. Without a monitor, calls are the probes, and have the time of one.
     #[cold]
     fn ready_by(&self, deadline: &Deadline, end: Option<Instant>) -> Option<Instant> {
-        let soon = deadline.now() + GLANCE;
+        let soon = deadline.now() + CONNECTS_WITHIN;
         if self.wakeup.is_some() { Some(end.map_or(soon, |end| end.min(soon))) } else { end }
     }
 

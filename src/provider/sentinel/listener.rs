@@ -25,7 +25,7 @@ const EVENTS: [&str; 10] = [
     "+failover-end",
 ];
 /// How often the thread looks whether the client still lives.
-const GLANCE: Duration = Duration::from_millis(500);
+const LISTENS_FOR: Duration = Duration::from_millis(500);
 /// After this time without an event the Sentinel is called anew.
 const SILENCE: Duration = Duration::from_secs(30);
 /// The pause before a Sentinel that hung up is called again.
@@ -69,7 +69,7 @@ fn listen(
     let mut heard = Instant::now();
     // A connection that was lost without a word is as silent as a Sentinel to which nothing happens.
     while is_wanted() && heard.elapsed() < SILENCE {
-        match connection.listen(Instant::now() + GLANCE) {
+        match connection.listen(Instant::now() + LISTENS_FOR) {
             Ok(event) => {
                 heard = Instant::now();
                 if payload(&event.extract_error()?).is_some_and(|text| text.split(' ').any(|word| word == service)) {
