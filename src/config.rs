@@ -39,6 +39,7 @@ mod nodes;
 ///     client_name = "checkout"           # default: none
 ///     pool_size = 16                     # default: 10
 ///     max_connecting = 2                 # connections to one node that are opened at the same time
+///     shared_connections = 1             # per node, for many callers at a time; 0: none
 ///     connect_timeout = "500ms"
 ///     checkout_timeout = "250ms"
 ///     response_timeout = "1s"
@@ -103,6 +104,8 @@ pub struct Config {
     pool_size: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     max_connecting: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shared_connections: Option<u32>,
     #[serde(default, with = "limits", skip_serializing_if = "Option::is_none")]
     connect_timeout: Option<Duration>,
     #[serde(default, with = "limits", skip_serializing_if = "Option::is_none")]
@@ -138,6 +141,7 @@ impl Config {
         builder = set(builder, self.client_name.as_deref(), Builder::client_name);
         builder = set(builder, self.pool_size, Builder::pool_size);
         builder = set(builder, self.max_connecting, Builder::max_connecting);
+        builder = set(builder, self.shared_connections, Builder::shared_connections);
         builder = set(builder, self.connect_timeout, Builder::connect_timeout);
         builder = set(builder, self.checkout_timeout, Builder::checkout_timeout);
         builder = set(builder, self.response_timeout, Builder::response_timeout);

@@ -3,9 +3,12 @@
 //! r2d2 lends *slots*. A slot may be empty; the caller that got it connects under its own deadline. So r2d2 never
 //! connects, never waits for a port that refuses, never backs off and never sends a PING; it bounds, lends and reaps.
 //!
+//! Where many callers use a node at a time, they share one connection beside the slots: [`shared`].
+//!
 //! A pool never retries and never picks another node: that is the task of `call`. No lock is held across I/O.
 
 mod access;
+mod connection;
 mod connector;
 mod generation;
 mod handshake;
@@ -19,20 +22,20 @@ mod node_pool;
 mod open_connection;
 mod resolver;
 mod sentinel_connection;
+mod shared;
 mod socket;
 mod status_connection;
 mod tls;
 mod transport;
 mod unpooled;
 
+pub(crate) use self::connection::Connection;
 pub(crate) use self::handshake::{Login, replicates_without_order, role_in_hello};
 pub(crate) use self::housekeeping::Housekeeping;
-pub(crate) use self::lease::Lease;
-pub(crate) use self::limits::Limits;
+pub(crate) use self::limits::{Limits, ReplyWait};
 pub(crate) use self::network::Network;
 pub(crate) use self::node_pool::{CheckoutOptions, Pool};
 pub(crate) use self::resolver::Resolver;
 pub(crate) use self::sentinel_connection::SentinelConnection;
 pub(crate) use self::status_connection::{Silence, StatusConnection};
 pub(crate) use self::tls::{Certificates, Pem, Tls, check_features};
-pub(crate) use self::transport::TimeLimit;

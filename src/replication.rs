@@ -25,7 +25,7 @@ mod source;
 mod timeline;
 
 pub(crate) use self::ancestry::Ancestry;
-pub(crate) use self::evidence::{Evidence, Proof};
+pub(crate) use self::evidence::{Evidence, INFO, InfoEvidence, NoEvidence, Proof, evidence_of};
 pub(crate) use self::history::{History, Relation};
 pub(crate) use self::position::{Position, ReplicationId};
 pub(crate) use self::reply::{role_in_reply, text_of};

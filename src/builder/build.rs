@@ -78,7 +78,7 @@ impl Builder {
     }
 
     fn check(&self) -> Result<()> {
-        let Limits { size, connecting, connect, checkout, response, idle } = self.limits;
+        let Limits { size, connecting, connect, checkout, response, idle, shared } = self.limits;
         let times = [
             ("connect_timeout", connect),
             ("checkout_timeout", checkout),
@@ -95,6 +95,9 @@ impl Builder {
         }
         if size > LARGEST_POOL {
             return Err(Error::config(format!("pool_size is {size}: at most {LARGEST_POOL} make sense")));
+        }
+        if shared > LARGEST_POOL {
+            return Err(Error::config(format!("shared_connections is {shared}: at most {LARGEST_POOL} make sense")));
         }
         let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
         let is_short = !self.monitor_interval.is_zero() && self.monitor_interval < Duration::from_millis(10);

@@ -310,6 +310,21 @@ impl Builder {
         self
     }
 
+    /// Sets how many connections to each node callers may share. Default: 1; 0: each call takes a connection of its own; more than
+    /// 10 000 fail `build`.
+    ///
+    /// While six or more calls are in flight at a node, they share a connection beside those of the pool: one caller writes for
+    /// all that are ready, and one reads. That takes a fraction of the CPU time, and no caller waits for a free connection. With
+    /// two or fewer in flight, each call takes a connection of its own again. Commands that block, transactions with `WATCH`,
+    /// requests of more than 16 KiB, unknown commands and those of class [`Master`](crate::Classification::Master) always do,
+    /// and so do all calls for a second after a reply of more than 256 KiB. Each call keeps its own deadline. If a shared
+    /// connection is closed, all writes that wait on it are in doubt, and the reads move on. Connections by native-tls are not
+    /// shared.
+    pub fn shared_connections(mut self, connections: u32) -> Self {
+        self.limits.shared = connections;
+        self
+    }
+
     /// Sets how long opening a connection may take, login included. Default: 500 ms; zero fails `build`.
     ///
     /// The limit includes the TLS handshake; with native-tls, it applies to each step of the handshake. Host names are resolved

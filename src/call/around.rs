@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::line::Line;
 use crate::classification::{Block, Request};
 use crate::retry::{Fault, Reply};
 use crate::selection::Likelihood;
@@ -25,7 +26,7 @@ pub(crate) trait Around {
         request: &Request<'_>,
         server: &Assigned,
         now: Instant,
-        send: impl FnOnce(&Request<'_>) -> Result<Reply, Fault>,
+        line: Line<'_>,
     ) -> (Block, Result<Unpacked<Self::Evidence>, Fault>);
 
     /// Returns the reply if the evidence proves what is required; else the fault with the caller's error.
@@ -68,9 +69,9 @@ impl Around for Plain {
         request: &Request<'_>,
         _: &Assigned,
         _: Instant,
-        send: impl FnOnce(&Request<'_>) -> Result<Reply, Fault>,
+        line: Line<'_>,
     ) -> (Block, Result<Unpacked<()>, Fault>) {
-        let sent = send(request);
+        let sent = line.send(request);
         (request.block, sent.map(|reply| Unpacked { reply, evidence: (), is_transaction_refused: false }))
     }
 

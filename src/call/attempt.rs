@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use super::around::{Around, Unpacked};
+use super::line::Line;
 use crate::classification::Request;
 use crate::node::Outcome;
-use crate::pool::{Lease, TimeLimit};
+use crate::pool::Connection;
 use crate::replication::Role;
-use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, refused_as_not_serving, reply_end};
+use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, refused_as_not_serving};
 use crate::topology::{Assigned, Purpose};
 
 /// Tries one server once.
@@ -21,18 +22,28 @@ pub(super) fn attempt(
 ) -> Result<Reply, Fault> {
     let _claim = server.node.claim(deadline.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = deadline.attempt_end(has_more);
-    let purpose = Purpose { must_be_alive: !request.is_read(), blocks: request.blocks(), has_more };
-    let mut lease = server.checkout(purpose, deadline, end)?;
-    let reply = exchange(request, around, server, &mut lease, deadline, end);
+    let (blocks, may_share) = (request.blocks(), may_share(request));
+    let purpose = Purpose { must_be_alive: !request.is_read(), blocks, may_share, has_more };
+    let mut connection = server.checkout(purpose, deadline, end)?;
+    let reply = exchange(request, around, server, &mut connection, deadline, end);
     // A server that cannot prove its reply has answered all the same.
     let is_answer =
         reply.as_ref().map_or_else(|fault| matches!(fault.stage, Stage::Behind | Stage::NoEvidence), |_| true);
     // The time it took to connect says little about the next call.
-    if is_answer && request.is_timed() && !lease.took_time() && server.node.is_timed(deadline.now()) {
+    if is_answer && request.is_timed() && !connection.took_time() && server.node.is_timed(deadline.now()) {
         let now = Instant::now();
         server.node.record_at(Outcome::Answered, now.saturating_duration_since(deadline.now()), now);
     }
     reply
+}
+
+/// A longer request takes a connection of its own: while it is sent, those of other callers would wait.
+const LONGEST_SHARED: usize = 16 << 10;
+
+/// Returns whether other callers may send on the same connection.
+#[inline]
+fn may_share(request: &Request<'_>) -> bool {
+    request.may_share && !request.blocks() && request.bytes.len() <= LONGEST_SHARED
 }
 
 /// Sends a request on a connection that is ready for it.
@@ -41,20 +52,17 @@ pub(super) fn exchange<A: Around>(
     request: &Request<'_>,
     around: &A,
     server: &Assigned,
-    lease: &mut Lease,
+    connection: &mut Connection,
     deadline: &Deadline,
     end: Option<Instant>,
 ) -> Result<Reply, Fault> {
-    let last_used = lease.last_used();
-    let now = if lease.took_time() { Instant::now() } else { deadline.now() };
+    let last_used = connection.last_used();
+    let now = if connection.took_time() { Instant::now() } else { deadline.now() };
     let response = server.pool.limits().response;
-    let send = |request: &Request<'_>| {
-        lease.send(request, TimeLimit::until(reply_end(response, request.block, now, end), now))
-    };
-    let (block, sent) = around.exchange(request, server, now, send);
+    let (block, sent) = around.exchange(request, server, now, Line { connection, response, now, end });
     match sent {
         Ok(unpacked) => {
-            keep_or_discard(request, server, lease, &unpacked, now);
+            keep_or_discard(request, server, connection, &unpacked, now);
             around.verify(request, server, unpacked)
         }
         Err(fault) => {
@@ -70,17 +78,23 @@ pub(super) fn exchange<A: Around>(
 
 /// Decides whether a connection that has answered may be lent again.
 #[inline]
-fn keep_or_discard<E>(request: &Request<'_>, server: &Assigned, lease: &mut Lease, answer: &Unpacked<E>, now: Instant) {
+fn keep_or_discard<E>(
+    request: &Request<'_>,
+    server: &Assigned,
+    connection: &mut Connection,
+    answer: &Unpacked<E>,
+    now: Instant,
+) {
     if answer.is_transaction_refused {
         // The transaction may still be open.
-        lease.discard();
+        connection.discard();
         server.refused.refuse_transactions(now);
         return;
     }
     match refused_as_not_serving(request, &answer.reply) {
-        None => lease.served(now),
+        None => connection.served(now),
         Some(refusal) => {
-            lease.discard();
+            connection.discard();
             if refusal == Refusal::ReadOnly {
                 // It is a replica: every connection to it is validated before the next write.
                 server.observe_role(Role::Replica);

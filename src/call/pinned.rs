@@ -13,30 +13,30 @@ use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::SyncState;
-use crate::pool::Lease;
+use crate::pool::Connection;
 use crate::retry::{Deadline, Reply, Setting, Stage, Verdict, judge, judge_fault};
 use crate::selection::Affinity;
 use crate::topology::{Assigned, Purpose, Topology};
 
-const PINNED: Purpose = Purpose { must_be_alive: true, blocks: false, has_more: false };
+const PINNED: Purpose = Purpose { must_be_alive: true, blocks: false, may_share: false, has_more: false };
 
 /// A connection that one handle keeps for its transaction or its scans. Dropping it without a release closes it.
 pub(crate) struct Pinned {
     topology: Arc<Topology>,
     position: usize,
-    lease: Lease,
+    connection: Connection,
 }
 
-impl Obtained for Lease {}
+impl Obtained for Connection {}
 
 impl Pinned {
     /// Takes a validated connection to the server that `request` would go to, which is no read. Does not send the request.
     pub(crate) fn take(router: &Router, request: &Request<'_>, options: CallOptions) -> Result<Self> {
         let take =
             |server: &Assigned, deadline: &Deadline, _| server.checkout(PINNED, deadline, deadline.attempt_end(false));
-        let (lease, topology, position) =
+        let (connection, topology, position) =
             connect(router, request, options, Affinity::Any, take).map_err(Stop::into_error)?;
-        Ok(Self::of(topology, position, lease))
+        Ok(Self::of(topology, position, connection))
     }
 
     /// Takes a connection to the server that has just served the first page of a scan.
@@ -54,18 +54,18 @@ impl Pinned {
             Err(fault) if fault.stage == Stage::Idle => take(),
             taken => taken,
         };
-        let lease = taken.map_err(|fault| {
+        let connection = taken.map_err(|fault| {
             if let Some(outcome) = judge_fault(request, &fault).1 {
                 router.record_failure(server, outcome, Instant::now());
             }
             fault.into_error(&server.node, server.pool.limits().size, request)
         })?;
-        Ok(Self::of(Arc::clone(&served.topology), served.position, lease))
+        Ok(Self::of(Arc::clone(&served.topology), served.position, connection))
     }
 
-    fn of(topology: Arc<Topology>, position: usize, mut lease: Lease) -> Self {
-        lease.hold();
-        Self { topology, position, lease }
+    fn of(topology: Arc<Topology>, position: usize, mut connection: Connection) -> Self {
+        connection.hold();
+        Self { topology, position, connection }
     }
 
     fn server(&self) -> &Assigned {
@@ -87,7 +87,7 @@ impl Pinned {
         }
         let _in_flight = server.node.begin();
         let deadline = Deadline::start(options.deadline, Instant::now());
-        let mut attempt = exchange(request, around, server, &mut self.lease, &deadline, deadline.attempt_end(false));
+        let mut attempt = exchange(request, around, server, &mut self.connection, &deadline, deadline.attempt_end(false));
         // A pinned request goes nowhere else: the settings keep the verdict from asking another node.
         let setting = Setting { assigned_role: server.assigned_role, is_second: true, has_recent_failover: &|| false };
         let (verdict, outcome) = match &attempt {
@@ -112,12 +112,12 @@ impl Pinned {
 
     /// Returns whether the connection can still be used.
     pub(crate) fn is_live(&self) -> bool {
-        self.lease.is_live()
+        self.connection.is_live()
     }
 
     /// Returns the connection to its pool. No transaction and no scan may be open on it.
     pub(crate) fn release(mut self) {
-        self.lease.release();
+        self.connection.release();
     }
 }
 

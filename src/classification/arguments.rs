@@ -199,8 +199,10 @@ pub(super) enum Rule {
     Container,
     /// A script: `no-writes` in its first line makes it a read. A failed one may have been applied in part.
     Eval,
-    /// A script or function of which only the name is known, or an unknown command. A failed one may have been applied in part.
+    /// A script or function of which only the name is known. A failed one may have been applied in part.
     Partial,
+    /// An unknown command: it may do what any other may do.
+    Unknown,
     /// The cursor is at this position; 0 starts a scan.
     Scan(u8),
     /// The cursor is at this position, and only another command can have opened it.
@@ -352,10 +354,16 @@ impl Rule {
         }
     }
 
+    /// Returns whether the command is known to leave its connection as it was, once it is answered.
+    #[inline]
+    pub(super) fn keeps_connection(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Container | Self::Step(_))
+    }
+
     /// Returns whether a failed command may have been applied in part.
     #[inline]
     pub(super) fn is_partial(self) -> bool {
-        matches!(self, Self::Eval | Self::Partial)
+        matches!(self, Self::Eval | Self::Partial | Self::Unknown)
     }
 }
 

@@ -97,12 +97,12 @@ impl Classifier {
         {
             row.class = class;
             // The override decides, not the first line of the script.
-            row.rule = if row.rule.is_partial() { Rule::Partial } else { row.rule };
+            row.rule = if matches!(row.rule, Rule::Eval) { Rule::Partial } else { row.rule };
         }
         if !self.learned.is_empty() && self.learned.contains(name, second) {
             row.class = Classification::Write;
             // A script that declares that it does not write is still a read.
-            row.rule = row_of(name, second).map_or(Rule::Partial, |row| row.rule);
+            row.rule = row_of(name, second).map_or(Rule::Unknown, |row| row.rule);
         }
         row
     }
@@ -204,7 +204,7 @@ impl Clone for Learned {
 /// A power of two, about three times the number of rows: most look-ups end at the first slot.
 const SLOTS: usize = 2048;
 /// A command that is not in the table, and a free slot.
-const UNKNOWN: Row = Row { name: "", class: Classification::Write, key: Key::None, rule: Rule::Partial };
+const UNKNOWN: Row = Row { name: "", class: Classification::Write, key: Key::None, rule: Rule::Unknown };
 
 /// An open-addressing hash table of the commands in [`GROUPS`], built by the compiler. It holds whole rows: every call looks a
 /// command up, and each further memory line would be a cold one after a round trip.

@@ -23,6 +23,9 @@ pub(crate) struct Request<'a> {
     pub(crate) partial: bool,
     /// Runs a script, a function or an unknown command, whose reply may have any form.
     pub(crate) runs_script: bool,
+    /// Its commands are known to read or write data, and to leave the connection as it was: other callers may send on the same
+    /// connection.
+    pub(crate) may_share: bool,
     rule: Rule,
     name: &'a [u8],
 }
@@ -68,6 +71,7 @@ impl<'a> Request<'a> {
             opens: matches!(row.rule, Rule::Step(TransactionStep::Watch | TransactionStep::Multi)),
             partial: row.rule.is_partial() && class != Classification::Read,
             runs_script: row.rule.is_partial(),
+            may_share: class != Classification::Master && row.rule.keeps_connection(),
             rule: row.rule,
             name: words.name(),
         }
@@ -85,9 +89,15 @@ impl<'a> Request<'a> {
             opens: false,
             partial: false,
             runs_script: false,
+            may_share: false,
             rule: Rule::Plain,
             name: b"dedicated",
         }
+    }
+
+    /// Returns the request for a question of this crate that gets one reply.
+    pub(crate) fn question(bytes: &[u8]) -> Request<'_> {
+        Request { bytes, name: b"HELLO", ..Request::for_connection(false) }
     }
 
     /// Reads a packed pipeline that gets `skipped + kept` replies.
@@ -100,6 +110,7 @@ impl<'a> Request<'a> {
         let mut commands = Frames::new(bytes).map(|words| words.map(|words| Self::of(bytes, words, classifier)));
         let first = commands.next().ok_or(Malformed)??;
         let (mut whole, mut last, mut count) = (first, first, 1);
+        let mut queued_may_share = first.may_share_in_transaction();
         let mut nests = false;
         for command in commands {
             last = command?;
@@ -110,6 +121,8 @@ impl<'a> Request<'a> {
             whole.continues_scan |= last.continues_scan;
             whole.opens |= last.opens;
             whole.runs_script |= last.runs_script;
+            whole.may_share &= last.may_share;
+            queued_may_share &= last.may_share_in_transaction();
             nests |= last.step().is_some() && count < skipped;
         }
         whole.replies = Replies::Many { skipped, kept };
@@ -124,9 +137,15 @@ impl<'a> Request<'a> {
             }
             whole.block = Block::No;
             whole.opens = false;
+            whole.may_share = queued_may_share;
         }
         // The caller would wait for a missing reply, and the connection's next user would read one too many.
         if skipped.checked_add(kept) == Some(count) { Ok(whole) } else { Err(Malformed) }
+    }
+
+    /// Returns whether it may be shared inside a transaction that it does not end, or whether it is a step of one.
+    fn may_share_in_transaction(&self) -> bool {
+        self.may_share || self.step().is_some()
     }
 
     /// Returns whether it is one command rather than a pipeline.

@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
@@ -37,6 +37,8 @@ pub(super) struct Access {
     /// Open connections of the pool, lent or idle.
     open: AtomicU32,
     most_connecting: u32,
+    /// The server refused the last connection.
+    is_refused: AtomicBool,
     state: Mutex<State>,
     /// A connection was given back or closed, or a handshake ended.
     changed: Condvar,
@@ -85,6 +87,7 @@ impl Access {
             generations: Generations::default(),
             open: AtomicU32::new(0),
             most_connecting,
+            is_refused: AtomicBool::new(false),
             state: Mutex::default(),
             changed: Condvar::new(),
             handshake_ended: Condvar::new(),
@@ -101,6 +104,7 @@ impl Access {
         let connector = self.connector().with_login(info)?;
         *self.connector.write() = Arc::new(connector);
         self.state.lock().resume();
+        self.is_refused.store(false, Ordering::Relaxed);
         self.changed.notify_all();
         Ok(())
     }
@@ -108,6 +112,12 @@ impl Access {
     /// Returns whether connections of the pool are open.
     pub(super) fn has_open(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns whether the server refused the last connection: those that are open have to do.
+    #[inline]
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
     }
 
     /// Counts a connection among those of the pool.
@@ -202,6 +212,7 @@ impl Connecting<'_> {
             None => state.resume(),
         }
         state.failure = opened.as_ref().err().cloned();
+        self.0.is_refused.store(state.paused.is_some(), Ordering::Relaxed);
         drop(state);
         opened
     }

@@ -6,11 +6,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::access::Access;
+use super::connection::Connection;
 use super::handshake::Login;
 use super::housekeeping::Housekeeping;
 use super::lease::{Lease, Slots};
 use super::limits::Limits;
 use super::network::Network;
+use super::shared::{Share, Sharing};
 use super::status_connection::StatusConnection;
 use super::unpooled::Unpooled;
 use crate::error::Result;
@@ -29,6 +31,7 @@ pub(crate) struct Pool {
     /// For commands that block, so that the commands which end their wait always get a connection. Made for the first
     /// one.
     blocking: OnceLock<r2d2::Pool<Slots>>,
+    sharing: Sharing,
     access: Arc<Access>,
     unpooled: Unpooled,
     limits: Limits,
@@ -43,6 +46,8 @@ pub(crate) struct Pool {
 pub(crate) struct CheckoutOptions {
     /// The command blocks by its own argument.
     pub(crate) blocks: bool,
+    /// Other callers may send on the same connection.
+    pub(crate) may_share: bool,
     /// There is another candidate: a free connection is waited for no longer than the checkout limit.
     pub(crate) has_more: bool,
     /// Requests that have or want a connection, as far as they are counted.
@@ -57,6 +62,7 @@ impl Pool {
         Ok(Self {
             slots: slots(limits, housekeeping),
             blocking: OnceLock::new(),
+            sharing: Sharing::new(limits.shared),
             access: Access::new(login, network, limits.connecting)?,
             unpooled: Unpooled::default(),
             limits,
@@ -66,9 +72,32 @@ impl Pool {
         })
     }
 
+    /// Returns a connection for one exchange: a share where many callers use the node, or else a lease.
+    #[inline]
+    pub(crate) fn connect(&self, options: CheckoutOptions) -> Result<Connection, Fault> {
+        if options.may_share
+            && let Some(share) = self.share(options)?
+        {
+            return Ok(Connection::Shared(share));
+        }
+        self.checkout(options).map(Connection::Leased)
+    }
+
+    #[inline]
+    fn share(&self, options: CheckoutOptions) -> Result<Option<Share>, Fault> {
+        if !self.sharing.is_wanted(options.in_flight) {
+            // Where the server accepts no more connections, the shared one serves as well.
+            return Ok(if self.access.is_refused() { self.sharing.find_open() } else { None });
+        }
+        match self.sharing.share(&self.access, || self.end_of_connect(options.end)) {
+            Err(cause) if !self.waits_after(&cause) => Err(Fault::new(Stage::Connect, cause)),
+            shared => Ok(shared.unwrap_or_default()),
+        }
+    }
+
     /// Lends a live connection: one that is idle, one opened now if the slot is empty, or one that is given back.
     #[inline]
-    pub(crate) fn checkout(&self, options: CheckoutOptions) -> Result<Lease, Fault> {
+    fn checkout(&self, options: CheckoutOptions) -> Result<Lease, Fault> {
         let slots = if options.blocks { self.blocking_slots() } else { &self.slots };
         // With more requests than slots, trying first would mostly fail, and cost every caller the lock.
         let free = if self.is_crowded(options) { None } else { slots.try_get() };
@@ -198,6 +227,17 @@ impl Pool {
     /// Stops lending connections that have been idle for as long as one that turned out to be dead.
     pub(crate) fn distrust_until(&self, last_used: Instant) {
         self.distrusted_until.fetch_max(self.since_epoch(last_used), Ordering::Relaxed);
+        self.sharing.retire(|connection| connection.last_used() <= last_used);
+    }
+
+    /// Closes shared connections that have been idle for longer than the limit. r2d2 closes leases.
+    pub(crate) fn close_idle(&self, now: Instant) {
+        self.sharing.retire(|connection| connection.last_used() + self.limits.idle <= now);
+    }
+
+    /// Returns how many shared connections are open.
+    pub(crate) fn shared_connections(&self) -> u32 {
+        self.sharing.open_connections()
     }
 
     /// Ends a generation of connections, because the node is not what it was when they were opened. Idle ones are

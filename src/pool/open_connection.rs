@@ -17,7 +17,7 @@ use super::transport::{TimeLimit, Transport, next_timer};
 use crate::classification::{Replies, Request};
 use crate::error::TlsError;
 use crate::replication::{Role, role_in_reply};
-use crate::retry::Reply;
+use crate::retry::{Reply, ReplyParts};
 
 /// Bytes that one read takes: a value of 4 KiB, and what a server sends beside it.
 const READ_AT_ONCE: usize = 8192;
@@ -72,12 +72,23 @@ impl OpenConnection {
         self.generation.is_over()
     }
 
+    pub(super) fn into_wire(self) -> Wire {
+        self.wire
+    }
+
+    pub(super) fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    pub(super) fn knows_hello(&self) -> bool {
+        self.knows_hello
+    }
+
     /// Asks the server for its role, by the command that needs the least rights.
     pub(super) fn ask_role(&mut self, end: Instant) -> RedisResult<()> {
         let knows_hello = self.knows_hello;
-        let question: &[u8] = if knows_hello { b"*1\r\n$5\r\nHELLO\r\n" } else { b"*1\r\n$4\r\nROLE\r\n" };
-        let reply = self.ask_one(question, end)?;
-        self.role = if knows_hello { role_in_hello(&reply) } else { role_in_reply(&reply) };
+        let reply = self.ask_one(role_question(knows_hello), end)?;
+        self.role = role_in_answer(&reply, knows_hello);
         Ok(())
     }
 
@@ -129,26 +140,19 @@ impl OpenConnection {
     pub(super) fn send(&mut self, request: &Request<'_>, limit: TimeLimit) -> RedisResult<Reply> {
         self.wire.begin(limit);
         self.wire.send(request.bytes)?;
-        match request.replies {
-            Replies::One => self.receive().map(Reply::One),
-            Replies::Many { skipped, kept } => self.receive_many(skipped, kept),
-        }
+        self.collect(request.replies)
     }
 
-    /// Reads the replies of a pipeline, stopping at the first failure. The redis crate continues to read after one, so
-    /// that a hung server costs it the limit times the number of commands.
-    fn receive_many(&mut self, skipped: usize, count: usize) -> RedisResult<Reply> {
-        let mut not_queued = Vec::new();
-        // Grows like the redis crate's, for as many allocations.
-        let mut kept = Vec::new();
-        for position in 0..skipped + count {
-            match self.receive()? {
-                Value::ServerError(error) if position < skipped => not_queued.push((position, error)),
-                _ if position < skipped => {}
-                value => kept.push(value),
+    /// Reads the replies to a request, stopping at the first failure. The redis crate continues to read after one, so that a
+    /// hung server costs it the limit times the number of commands.
+    #[inline]
+    fn collect(&mut self, replies: Replies) -> RedisResult<Reply> {
+        let mut parts = ReplyParts::new(replies);
+        loop {
+            if let Some(reply) = parts.add(self.receive()?) {
+                return Ok(reply);
             }
         }
-        Ok(Reply::Many { kept, not_queued })
     }
 
     #[inline]
@@ -161,6 +165,16 @@ impl OpenConnection {
             }
         }
     }
+}
+
+/// Returns the question for a server's role that needs the least rights.
+pub(super) fn role_question(knows_hello: bool) -> &'static [u8] {
+    if knows_hello { b"*1\r\n$5\r\nHELLO\r\n" } else { b"*1\r\n$4\r\nROLE\r\n" }
+}
+
+/// Returns the role in the answer to that question.
+pub(super) fn role_in_answer(reply: &Value, knows_hello: bool) -> Option<Role> {
+    if knows_hello { role_in_hello(reply) } else { role_in_reply(reply) }
 }
 
 impl fmt::Debug for OpenConnection {
@@ -226,6 +240,16 @@ impl RedisStream {
             self.timer = whole;
         }
         Ok(&mut self.connection)
+    }
+}
+
+impl<S> Stream<S> {
+    /// Returns the stream, of which nothing may be left unread.
+    pub(super) fn into_inner(self) -> io::Result<S> {
+        if self.stream.buffer().is_empty() {
+            return Ok(self.stream.into_inner());
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the server sent more than it was asked for"))
     }
 }
 

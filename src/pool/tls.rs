@@ -8,6 +8,8 @@ mod certificates;
 #[cfg(feature = "tls-rustls")]
 mod config;
 #[cfg(feature = "tls-rustls")]
+mod halves;
+#[cfg(feature = "tls-rustls")]
 mod messages;
 mod settings;
 #[cfg(feature = "tls-rustls")]
@@ -19,9 +21,13 @@ pub(crate) use self::certificates::{Certificates, Pem, check_features};
 #[cfg(feature = "tls-rustls")]
 pub(super) use self::config::{Session, check_provider_of_redis};
 #[cfg(feature = "tls-rustls")]
+pub(super) use self::halves::{TlsReceiver, TlsSender};
+#[cfg(feature = "tls-rustls")]
 pub(super) use self::messages::with_message;
 pub(crate) use self::settings::Tls;
 #[cfg(feature = "tls-rustls")]
 pub(super) use self::stream::TlsStream;
 #[cfg(not(feature = "tls-rustls"))]
-pub(super) use self::without_rustls::{Session, TlsStream, check_provider_of_redis, with_message};
+pub(super) use self::without_rustls::{
+    Session, TlsReceiver, TlsSender, TlsStream, check_provider_of_redis, with_message,
+};

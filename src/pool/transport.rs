@@ -5,7 +5,7 @@
 //! the wait goes on with what is left. Nothing here knows the protocol, so that a TLS stream can sit on top.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::generation::Generation;
@@ -76,6 +76,16 @@ impl Transport {
     pub(super) fn new(socket: TcpStream, generation: Generation) -> Self {
         let limit = TimeLimit::NONE;
         Self { socket, read_timer: None, write_timer: None, limit, may_have_waited: false, generation }
+    }
+
+    /// Returns another transport on the same socket. One of them may only read, and the other only write: each sets one timer.
+    pub(super) fn twin(&self) -> io::Result<Self> {
+        Ok(Self::new(self.socket.try_clone()?, self.generation.clone()))
+    }
+
+    /// Ends the connection, also for a system call that waits on it. An error means that it had ended.
+    pub(super) fn shut(&self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     /// Begins an exchange.

@@ -1,5 +1,7 @@
 //! What a server proves by its own reply to `INFO replication`.
 
+use redis::{ServerError, Value};
+
 use super::ancestry::Ancestry;
 use super::history::{History, Relation};
 use super::info::{Fields, lines};
@@ -16,6 +18,19 @@ pub(crate) struct Evidence {
     /// The history that this one continues, and the first offset at which they differ. `None` also where the server's word
     /// for it is not good enough.
     pub(crate) earlier: Option<(ReplicationId, u64)>,
+}
+
+/// The request that [`evidence_of`] reads the reply of.
+pub(crate) const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
+
+/// What a server reports of itself beside its reply.
+pub(crate) type InfoEvidence = Result<Evidence, NoEvidence>;
+
+/// The server does not report its position.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NoEvidence {
+    /// The server's error, if it refused.
+    pub(crate) refusal: Option<ServerError>,
 }
 
 /// What evidence says about a position that a caller has seen.
@@ -88,6 +103,17 @@ impl Evidence {
     fn has_reached(&self, seen: Position) -> bool {
         self.position.offset >= seen.offset
     }
+}
+
+/// Reads the evidence in the reply to [`INFO`].
+pub(crate) fn evidence_of(reply: Value) -> InfoEvidence {
+    let evidence = match &reply {
+        Value::BulkString(bytes) => Evidence::of_info(bytes),
+        Value::VerbatimString { text, .. } | Value::SimpleString(text) => Evidence::of_info(text.as_bytes()),
+        _ => None,
+    };
+    let refusal = || if let Value::ServerError(error) = reply { Some(error) } else { None };
+    evidence.ok_or_else(|| NoEvidence { refusal: refusal() })
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! The complete reply to a request, and hiding the request's arguments in it.
+//! The complete reply to a request: how it is put together, and hiding the request's arguments in it.
 
 use redis::{ServerError, Value};
 
-use crate::classification::Request;
+use crate::classification::{Replies, Request};
 
 /// The complete reply to a request. The server's errors are values in it.
 #[derive(Debug)]
@@ -14,6 +14,42 @@ pub(crate) enum Reply {
         /// The commands that the server refused to queue, by position in the transaction; position 0 is `MULTI` itself.
         not_queued: Vec<(usize, ServerError)>,
     },
+}
+
+/// The replies to the commands of a request, as far as they have come.
+#[derive(Debug)]
+pub(crate) enum ReplyParts {
+    One,
+    Many { position: usize, skipped: usize, count: usize, kept: Vec<Value>, not_queued: Vec<(usize, ServerError)> },
+}
+
+impl ReplyParts {
+    /// Begins to collect the replies of a request.
+    #[inline]
+    pub(crate) fn new(replies: Replies) -> Self {
+        match replies {
+            Replies::One => Self::One,
+            // The vectors grow like the redis crate's, for as many allocations.
+            Replies::Many { skipped, kept } => {
+                let count = skipped + kept;
+                Self::Many { position: 0, skipped, count, kept: Vec::new(), not_queued: Vec::new() }
+            }
+        }
+    }
+
+    /// Takes the next reply. Returns the complete reply to the request with the last one.
+    #[inline]
+    pub(crate) fn add(&mut self, value: Value) -> Option<Reply> {
+        let Self::Many { position, skipped, count, kept, not_queued } = self else { return Some(Reply::One(value)) };
+        match value {
+            Value::ServerError(error) if position < skipped => not_queued.push((*position, error)),
+            _ if position < skipped => {}
+            value => kept.push(value),
+        }
+        *position += 1;
+        let is_complete = position >= count;
+        is_complete.then(|| Reply::Many { kept: std::mem::take(kept), not_queued: std::mem::take(not_queued) })
+    }
 }
 
 impl Default for Reply {

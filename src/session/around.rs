@@ -17,7 +17,7 @@ use super::mode::SessionMode;
 use super::state::{Raise, Requirement, Session, WriteKind};
 use super::token::Watermark;
 use super::verification::Verification;
-use crate::call::{Around, CallOptions, Pinned, Router, Served, Stop, Unpacked, run};
+use crate::call::{Around, CallOptions, Line, Pinned, Router, Served, Stop, Unpacked, run};
 use crate::classification::{Block, Classification, Request, TransactionStep};
 use crate::error::{Error, ErrorKind, Result};
 use crate::replication::Role;
@@ -297,17 +297,21 @@ impl Around for SessionAround<'_> {
         request: &Request<'_>,
         server: &Assigned,
         now: Instant,
-        send: impl FnOnce(&Request<'_>) -> Result<Reply, Fault>,
+        line: Line<'_>,
     ) -> (Block, Result<Unpacked<Self::Evidence>, Fault>) {
+        let alone = |reply, evidence| Unpacked { reply, evidence: (evidence, None), is_transaction_refused: false };
         match self.evidence_request(server, now) {
-            None => {
-                let plain =
-                    |reply| Unpacked { reply, evidence: (ReplyEvidence::Nothing, None), is_transaction_refused: false };
-                (request.block, send(request).map(plain))
+            None => (request.block, line.send(request).map(|reply| alone(reply, ReplyEvidence::Nothing))),
+            Some(EvidenceRequest::Info(info)) if info.is_read_alone() && line.shares_infos() => {
+                let sent = line.send_between_infos(request);
+                let between = |(reply, before, after)| {
+                    alone(reply, ReplyEvidence::Info { before: Some(before), after: Some(after) })
+                };
+                (request.block, sent.map(between))
             }
             Some(evidence_request) => {
                 let packed = evidence_request.packed(request);
-                (packed.block, send(&packed).map(|reply| evidence_request.unpack(request, reply)))
+                (packed.block, line.send(&packed).map(|reply| evidence_request.unpack(request, reply)))
             }
         }
     }

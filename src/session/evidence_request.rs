@@ -3,10 +3,11 @@
 //! The two kinds are in [`info_request`](super::info_request) and [`fence_request`](super::fence_request).
 
 use super::fence_request::{FenceEvidence, FenceRequest};
-use super::info_request::{Acknowledged, InfoEvidence, InfoRequest, UnpackedInfo};
+use super::info_request::{Acknowledged, InfoRequest, UnpackedInfo};
 use super::state::{Raise, Requirement};
 use crate::call::Unpacked;
 use crate::classification::Request;
+use crate::replication::InfoEvidence;
 use crate::retry::Reply;
 
 /// A request together with what is sent along to prove its reply.

@@ -7,12 +7,11 @@ use redis::{ServerError, Value};
 
 use super::guarantees::Acknowledgement;
 use crate::classification::{Block, Replies, Request};
-use crate::replication::Evidence;
+use crate::replication::{INFO, InfoEvidence, NoEvidence, evidence_of};
 use crate::retry::{Refusal, Reply};
 
 pub(super) const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 pub(super) const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
-const INFO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n";
 
 /// A request with the commands that ask for evidence, sent by one write, on one connection.
 #[derive(Debug)]
@@ -33,16 +32,6 @@ pub(super) enum Form {
     Between,
     /// The request, `INFO`: the offset after a write covers the write.
     InfoAfter,
-}
-
-/// What a server reports of itself beside its reply.
-pub(crate) type InfoEvidence = Result<Evidence, NoEvidence>;
-
-/// The server does not report its position.
-#[derive(Debug, Default)]
-pub(crate) struct NoEvidence {
-    /// The server's error, if it refused.
-    pub(super) refusal: Option<ServerError>,
 }
 
 /// A reply, separated from what was added to the request.
@@ -85,6 +74,11 @@ impl InfoRequest {
     /// Returns the same request without its transaction, if it has one.
     pub(super) fn without_transaction(&self, request: &Request<'_>) -> Option<Self> {
         (self.form == Form::InTransaction).then(|| Self::new(request, Form::Between, None))
+    }
+
+    /// Returns whether it is a read with `INFO` before and after it, or in the same moment, and nothing else.
+    pub(super) fn is_read_alone(&self) -> bool {
+        matches!(self.form, Form::InTransaction | Form::Between) && self.wait.is_none()
     }
 
     /// Returns the request as it is sent.
@@ -200,17 +194,6 @@ fn no_evidence_or_refusal(refusal: ServerError) -> (Value, Option<InfoEvidence>)
         return (Value::ServerError(refusal), None);
     }
     (Value::Nil, Some(Err(NoEvidence { refusal: Some(refusal) })))
-}
-
-/// Reads the evidence in the reply to `INFO`.
-fn evidence_of(reply: Value) -> InfoEvidence {
-    let evidence = match &reply {
-        Value::BulkString(bytes) => Evidence::of_info(bytes),
-        Value::VerbatimString { text, .. } | Value::SimpleString(text) => Evidence::of_info(text.as_bytes()),
-        _ => None,
-    };
-    let refusal = || if let Value::ServerError(error) = reply { Some(error) } else { None };
-    evidence.ok_or_else(|| NoEvidence { refusal: refusal() })
 }
 
 /// Reads how many replicas acknowledged, in the reply to `WAIT`.

@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::evidence_request::ReplyEvidence;
 use super::fence_request::{Counts, FenceEvidence, Greeting};
-use super::info_request::InfoEvidence;
 use super::message::Answer;
 use super::state::{Acceptance, FenceReading, RaiseReply, Requirement, Session};
 use super::token::Loss;
 use crate::classification::{Classification, Request};
 use crate::events;
-use crate::replication::{Evidence, EvidenceSource, Position, Role};
+use crate::replication::{Evidence, EvidenceSource, InfoEvidence, Position, Role};
 use crate::retry::{Fault, Stage};
 use crate::topology::{Assigned, Hint, TopologyStore};
 

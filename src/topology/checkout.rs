@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::picture::Assigned;
 use crate::node::SyncState;
-use crate::pool::{CheckoutOptions, Lease};
+use crate::pool::{CheckoutOptions, Connection};
 use crate::retry::{DEADLINE, Deadline, Fault, Stage, Waited};
 
 /// A connection idle for this long is validated with one round trip before a write goes out on it.
@@ -19,6 +19,8 @@ pub(crate) struct Purpose {
     pub(crate) must_be_alive: bool,
     /// It will be kept for as long as a command blocks by its own argument.
     pub(crate) blocks: bool,
+    /// Other callers may send on the same connection.
+    pub(crate) may_share: bool,
     /// There is another node to turn to.
     pub(crate) has_more: bool,
 }
@@ -26,15 +28,22 @@ pub(crate) struct Purpose {
 impl Assigned {
     /// Takes a connection that leads where the topology says.
     #[inline]
-    pub(crate) fn checkout(&self, purpose: Purpose, deadline: &Deadline, end: Option<Instant>) -> Result<Lease, Fault> {
-        let Purpose { must_be_alive, blocks, has_more } = purpose;
+    pub(crate) fn checkout(
+        &self,
+        purpose: Purpose,
+        deadline: &Deadline,
+        end: Option<Instant>,
+    ) -> Result<Connection, Fault> {
+        let Purpose { must_be_alive, blocks, may_share, has_more } = purpose;
+        // Behind a shared endpoint, each connection leads to one of several processes: many connections spread the load.
+        let may_share = may_share && !self.node.is_shared();
         let by = if must_be_alive && self.node.is_ejected() { self.ready_by(deadline, end) } else { end };
-        let options = CheckoutOptions { blocks, has_more, in_flight: self.node.in_flight(), end: by };
-        let mut lease =
-            self.pool.checkout(options).map_err(|fault| self.name_limit(fault, purpose, deadline, (end, by)))?;
+        let options = CheckoutOptions { blocks, may_share, has_more, in_flight: self.node.in_flight(), end: by };
+        let mut connection =
+            self.pool.connect(options).map_err(|fault| self.name_limit(fault, purpose, deadline, (end, by)))?;
         let end = by;
-        self.prepare(&mut lease, must_be_alive, deadline, end)?;
-        Ok(lease)
+        self.prepare(&mut connection, must_be_alive, deadline, end)?;
+        Ok(connection)
     }
 
     /// When the connection to an ejected master must be there. While it is silent, another may have taken its place: a write
@@ -70,11 +79,11 @@ impl Assigned {
         if is_checkout && is_out { Fault { stage: Stage::Avoided, ..fault } } else { fault }
     }
 
-    /// Makes sure that a lent connection leads where the topology says, before anything is sent on it.
+    /// Makes sure that a connection leads where the topology says, before anything is sent on it.
     #[inline]
     fn prepare(
         &self,
-        lease: &mut Lease,
+        connection: &mut Connection,
         must_be_alive: bool,
         deadline: &Deadline,
         end: Option<Instant>,
@@ -83,17 +92,17 @@ impl Assigned {
             // Another master was found since this call began.
             return Err(Fault::new(Stage::WrongRole, None));
         }
-        if must_be_alive && !lease.has_served() && self.is_awaited() {
+        if must_be_alive && !connection.has_served() && self.is_awaited() {
             // It may have come back empty, while another is about to be the master: the monitor looks first.
             self.request_check();
             return Err(Fault::new(Stage::Avoided, None));
         }
-        let is_doubtful = !self.is_in_place(lease.role());
+        let is_doubtful = !self.is_in_place(connection.role());
         // A write that is sent to a node known to be dead, on a connection that is open only from this side, is in doubt.
-        let needs_proof = || has_rested(lease, deadline) || self.node.is_ejected();
-        let is_proven_anyway = deadline.must_validate() && lease.has_served();
+        let needs_proof = || has_rested(connection, deadline) || self.node.is_ejected();
+        let is_proven_anyway = deadline.must_validate() && connection.has_served();
         if is_doubtful || is_proven_anyway || (must_be_alive && needs_proof()) {
-            self.prove(lease, deadline, end)
+            self.prove(connection, deadline, end)
         } else {
             Ok(())
         }
@@ -101,27 +110,27 @@ impl Assigned {
 
     /// Asks the server what it is, unless it just said so, and compares that with the topology.
     #[cold]
-    fn prove(&self, lease: &mut Lease, deadline: &Deadline, end: Option<Instant>) -> Result<(), Fault> {
-        if lease.has_served() {
-            let last_used = lease.last_used();
+    fn prove(&self, connection: &mut Connection, deadline: &Deadline, end: Option<Instant>) -> Result<(), Fault> {
+        if connection.has_served() {
+            let last_used = connection.last_used();
             let response = self.pool.limits().response;
             // A connection may have been waited for until now.
-            let now = if lease.took_time() { Instant::now() } else { deadline.now() };
+            let now = if connection.took_time() { Instant::now() } else { deadline.now() };
             let limit = now + response;
             let by = end.map_or(limit, |end| end.min(limit));
             let waited = Waited { setting: "response_timeout", time: response };
-            lease.ask_role(by).map_err(|fault| {
+            connection.ask_role(by).map_err(|fault| {
                 self.distrust(&fault, last_used);
                 fault.after_waiting(waited, now, end.map(|end| (end, DEADLINE)))
             })?;
         }
-        let Some(role) = lease.role() else { return Ok(()) };
+        let Some(role) = connection.role() else { return Ok(()) };
         let is_news = self.observe_role(role);
         if role == self.assigned_role && !is_news {
             return Ok(());
         }
         // The next attempt is made on a fresh connection: news ended the generation of this one.
-        lease.discard();
+        connection.discard();
         Err(Fault::new(if role == self.assigned_role { Stage::Idle } else { Stage::WrongRole }, None))
     }
 
@@ -131,7 +140,8 @@ impl Assigned {
     pub(crate) fn distrust(&self, fault: &Fault, last_used: Option<Instant>) {
         let is_dead =
             matches!(fault.stage, Stage::Idle | Stage::Stale) || (fault.stage == Stage::Connect && fault.is_timeout());
-        if let (true, Some(last_used)) = (is_dead, last_used) {
+        // Without a cause, the connection only took no further requests.
+        if let (true, Some(last_used)) = (is_dead && fault.cause.is_some(), last_used) {
             self.pool.distrust_until(last_used);
             self.request_check();
         }
@@ -139,7 +149,7 @@ impl Assigned {
 }
 
 #[inline]
-fn has_rested(lease: &Lease, deadline: &Deadline) -> bool {
+fn has_rested(connection: &Connection, deadline: &Deadline) -> bool {
     let since = |last| deadline.now().saturating_duration_since(last);
-    lease.has_served() && lease.last_used().is_some_and(|last| since(last) >= PROVEN_FOR)
+    connection.has_served() && connection.last_used().is_some_and(|last| since(last) >= PROVEN_FOR)
 }

@@ -206,6 +206,7 @@ impl Server {
             // Another process: the connections to the old one are dead, or lead elsewhere.
             self.pool.end_generation();
         }
+        self.pool.close_idle(now);
         *self.asked.lock() = Asked { last: Some(asked), greeting: report.role, ..Asked::default() };
         if is_loading {
             self.blame(Outcome::NotServing, now);

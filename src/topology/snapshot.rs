@@ -73,6 +73,8 @@ pub struct NodeSnapshot {
     pub connections_in_use: u32,
     /// The most connections its pool may have.
     pub pool_size: u32,
+    /// Connections beside its pool that are open for callers to share.
+    pub shared_connections: u32,
     /// Attempts that got a complete reply since the client was built; errors of the application are replies.
     pub answered: u64,
     /// Attempts that failed since the client was built.
@@ -161,6 +163,7 @@ impl NodeSnapshot {
             in_flight: node.in_flight(),
             connections_in_use: pool.lent(),
             pool_size: pool.limits().size,
+            shared_connections: pool.shared_connections(),
             answered: node.answered(),
             failed: node.failed(),
             replication: ReplicationSnapshot::take(node, master, now),

@@ -43,6 +43,11 @@ impl TlsStream {
         self.transport.get_mut().begin(limit);
     }
 
+    /// Returns the session, the transport, and whether it shows a certificate.
+    pub(super) fn into_parts(self) -> (ClientConnection, BufReader<Transport>, bool) {
+        (self.session, self.transport, self.shows_certificate)
+    }
+
     fn shake_hands(&mut self, was_answered: &mut bool) -> io::Result<()> {
         while self.session.is_handshaking() {
             if let Err(error) = self.send() {

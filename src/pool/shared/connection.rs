@@ -1,0 +1,169 @@
+//! One shared connection to a node: what is known of it, and an exchange on it.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Instant;
+
+use super::halves::{SocketReceiver, SocketSender, separate};
+use super::lock::SystemLock;
+use super::queue::Answered;
+use super::roles::{NoReply, Roles, State, Times};
+use crate::classification::Request;
+use crate::pool::generation::Generation;
+use crate::pool::limits::ReplyWait;
+use crate::pool::open_connection::{OpenConnection, role_in_answer, role_question};
+use crate::replication::Role;
+use crate::retry::{Fault, Reply, Stage};
+
+type Lock = SystemLock<State<SocketSender, SocketReceiver>>;
+
+/// A connection on which callers share round trips.
+pub(crate) struct SharedConnection {
+    roles: Roles<SocketSender, SocketReceiver, Lock>,
+    role: AtomicU8,
+    knows_hello: bool,
+    generation: Generation,
+    /// It takes no further requests. It is closed when the callers that wait for it have gone.
+    is_retired: AtomicBool,
+    /// A large reply has begun. It takes no further requests either.
+    is_full: Arc<AtomicBool>,
+}
+
+impl SharedConnection {
+    /// Makes an open connection a shared one. Returns `None` for connections of the redis crate.
+    pub(super) fn of(connection: OpenConnection) -> io::Result<Option<Self>> {
+        let (role, knows_hello) = (connection.role, connection.knows_hello());
+        let generation = connection.generation().clone();
+        let is_full = Arc::new(AtomicBool::new(false));
+        let halves = separate(connection, Arc::clone(&is_full))?;
+        Ok(halves.map(|(sender, receiver)| Self {
+            roles: Roles::new(sender, receiver),
+            role: AtomicU8::new(code_of(role)),
+            knows_hello,
+            generation,
+            is_retired: AtomicBool::new(false),
+            is_full,
+        }))
+    }
+
+    /// Returns whether it takes further requests.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        // Relaxed: whoever sees it late is turned away by the connection itself.
+        !self.is_retired.load(Ordering::Relaxed) && !self.is_full.load(Ordering::Relaxed) && !self.generation.is_over()
+    }
+
+    /// Returns whether a large reply has begun on it.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    /// Takes no further requests from now on.
+    pub(crate) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns when it was opened, or last brought a reply.
+    pub(crate) fn last_used(&self) -> Instant {
+        self.roles.last_used()
+    }
+
+    /// Returns whether it has brought a reply to a request.
+    #[inline]
+    pub(crate) fn has_served(&self) -> bool {
+        self.roles.answered().is_some()
+    }
+
+    /// Returns the role in the server's last answer, if it contained one.
+    #[inline]
+    pub(crate) fn role(&self) -> Option<Role> {
+        match self.role.load(Ordering::Relaxed) {
+            MASTER => Some(Role::Master),
+            REPLICA => Some(Role::Replica),
+            _ => None,
+        }
+    }
+
+    /// Asks the server for its role, by `end`.
+    pub(crate) fn ask_role(&self, now: Instant, end: Instant) -> Result<(), Fault> {
+        let question = Request::question(role_question(self.knows_hello));
+        let times = Times { now, end: Some(end), due: Some(end) };
+        let has_served = self.has_served();
+        let answered = self.exchange(&question, false, times, has_served).map_err(|fault| {
+            let is_stale = matches!(fault.stage, Stage::Stale | Stage::Idle);
+            Fault { stage: if is_stale { Stage::Idle } else { Stage::Connect }, ..fault }
+        })?;
+        if let Reply::One(reply) = &answered.reply {
+            self.role.store(code_of(role_in_answer(reply, self.knows_hello)), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Sends a request among those of other callers and waits for its reply. `between_infos`: the server says before and after
+    /// it what it contains.
+    #[inline]
+    pub(crate) fn send(&self, request: &Request<'_>, between_infos: bool, wait: ReplyWait) -> Result<Answered, Fault> {
+        let due = wait.now.checked_add(wait.response);
+        let times = Times { now: wait.now, end: wait.end, due };
+        self.exchange(request, between_infos, times, self.has_served())
+    }
+
+    fn exchange(
+        &self,
+        request: &Request<'_>,
+        between_infos: bool,
+        times: Times,
+        has_served: bool,
+    ) -> Result<Answered, Fault> {
+        self.roles.exchange(request, between_infos, times).map_err(|no_reply| self.fault(no_reply, has_served))
+    }
+
+    /// Returns the fault of a request without a reply, and takes no further ones if the connection is to blame.
+    #[cold]
+    fn fault(&self, no_reply: NoReply, has_served: bool) -> Fault {
+        match no_reply {
+            NoReply::NotTaken => {
+                self.retire();
+                Fault::new(Stage::Idle, None)
+            }
+            NoReply::Failed { was_sent, cause } => {
+                self.retire();
+                let fault = Fault::new(Stage::Sent, cause);
+                let stage = match was_sent {
+                    // Nothing of it left this process.
+                    false => Stage::Idle,
+                    true if self.generation.is_over() => Stage::Withdrawn,
+                    true if has_served && fault.was_closed() => Stage::Stale,
+                    true => Stage::Sent,
+                };
+                Fault { stage, ..fault }
+            }
+            NoReply::TimeOver { is_overdue } => {
+                if is_overdue {
+                    self.retire();
+                }
+                Fault::new(Stage::Sent, redis::RedisError::from(io::Error::from(io::ErrorKind::TimedOut)))
+            }
+        }
+    }
+}
+
+const MASTER: u8 = 1;
+const REPLICA: u8 = 2;
+
+fn code_of(role: Option<Role>) -> u8 {
+    match role {
+        Some(Role::Master) => MASTER,
+        Some(Role::Replica) => REPLICA,
+        None => 0,
+    }
+}
+
+impl fmt::Debug for SharedConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("SharedConnection");
+        out.field("role", &self.role()).field("is_open", &self.is_open()).finish_non_exhaustive()
+    }
+}
