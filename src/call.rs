@@ -6,7 +6,6 @@
 mod around;
 mod attempt;
 mod driver;
-mod line;
 mod machine;
 mod message;
 mod pinned;
@@ -16,7 +15,6 @@ mod tests;
 
 pub(crate) use self::around::{Around, Plain, Unpacked};
 pub(crate) use self::driver::{Served, connect, run};
-pub(crate) use self::line::Line;
 pub(crate) use self::machine::{Obtained, Stop};
 pub(crate) use self::pinned::Pinned;
 pub(crate) use self::router::{CallOptions, Router};

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::line::Line;
 use crate::classification::{Block, Request};
+use crate::pool::Line;
 use crate::retry::{Fault, Reply};
 use crate::selection::Likelihood;
 use crate::topology::{Assigned, Topology};

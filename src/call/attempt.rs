@@ -3,10 +3,9 @@
 use std::time::Instant;
 
 use super::around::{Around, Unpacked};
-use super::line::Line;
 use crate::classification::Request;
 use crate::node::Outcome;
-use crate::pool::Connection;
+use crate::pool::{Connection, Line};
 use crate::replication::Role;
 use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, refused_as_not_serving};
 use crate::topology::{Assigned, Purpose};
@@ -22,9 +21,7 @@ pub(super) fn attempt(
 ) -> Result<Reply, Fault> {
     let _claim = server.node.claim(deadline.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = deadline.attempt_end(has_more);
-    let (blocks, may_share) = (request.blocks(), may_share(request));
-    let purpose = Purpose { must_be_alive: !request.is_read(), blocks, may_share, has_more };
-    let mut connection = server.checkout(purpose, deadline, end)?;
+    let mut connection = server.checkout(Purpose::of(request, has_more), deadline, end)?;
     let reply = exchange(request, around, server, &mut connection, deadline, end);
     // A server that cannot prove its reply has answered all the same.
     let is_answer =
@@ -35,15 +32,6 @@ pub(super) fn attempt(
         server.node.record_at(Outcome::Answered, now.saturating_duration_since(deadline.now()), now);
     }
     reply
-}
-
-/// A longer request takes a connection of its own: while it is sent, those of other callers would wait.
-const LONGEST_SHARED: usize = 16 << 10;
-
-/// Returns whether other callers may send on the same connection.
-#[inline]
-fn may_share(request: &Request<'_>) -> bool {
-    request.may_share && !request.blocks() && request.bytes.len() <= LONGEST_SHARED
 }
 
 /// Sends a request on a connection that is ready for it.

@@ -87,7 +87,8 @@ impl Pinned {
         }
         let _in_flight = server.node.begin();
         let deadline = Deadline::start(options.deadline, Instant::now());
-        let mut attempt = exchange(request, around, server, &mut self.connection, &deadline, deadline.attempt_end(false));
+        let mut attempt =
+            exchange(request, around, server, &mut self.connection, &deadline, deadline.attempt_end(false));
         // A pinned request goes nowhere else: the settings keep the verdict from asking another node.
         let setting = Setting { assigned_role: server.assigned_role, is_second: true, has_recent_failover: &|| false };
         let (verdict, outcome) = match &attempt {

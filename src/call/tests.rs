@@ -306,7 +306,7 @@ impl Around for NotYetOn {
         _: &Request<'_>,
         _: &Assigned,
         _: Instant,
-        _: impl FnOnce(&Request<'_>) -> Result<Reply, Fault>,
+        _: crate::pool::Line<'_>,
     ) -> (crate::classification::Block, Result<super::Unpacked<()>, Fault>) {
         unreachable!("no attempt is made here")
     }

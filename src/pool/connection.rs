@@ -129,7 +129,8 @@ impl Connection {
         match self {
             Self::Leased(_) => self.send(request, wait).map(|reply| (reply, nothing(), nothing())),
             Self::Shared(share) => share.connection().send(request, true, wait).map(|Answered { reply, infos }| {
-                let (before, after) = infos.unwrap_or_else(|| (nothing(), nothing()));
+                let both = infos.map(|infos| (infos.before.clone(), infos.after.clone()));
+                let (before, after) = both.unwrap_or_else(|| (nothing(), nothing()));
                 (reply, before, after)
             }),
         }

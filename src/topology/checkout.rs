@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::picture::Assigned;
+use crate::classification::Request;
 use crate::node::SyncState;
 use crate::pool::{CheckoutOptions, Connection};
 use crate::retry::{DEADLINE, Deadline, Fault, Stage, Waited};
@@ -11,6 +12,9 @@ use crate::retry::{DEADLINE, Deadline, Fault, Stage, Waited};
 const PROVEN_FOR: Duration = Duration::from_secs(1);
 /// How long a write tries to connect to a master that is ejected.
 const CONNECTS_WITHIN: Duration = Duration::from_millis(100);
+
+/// A longer request takes a connection of its own: those of other callers would wait while it is sent.
+const LONGEST_SHARED: usize = 16 << 10;
 
 /// What a connection is taken for.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +27,16 @@ pub(crate) struct Purpose {
     pub(crate) may_share: bool,
     /// There is another node to turn to.
     pub(crate) has_more: bool,
+}
+
+impl Purpose {
+    /// Returns the purpose of an attempt for a request.
+    #[inline]
+    pub(crate) fn of(request: &Request<'_>, has_more: bool) -> Self {
+        let blocks = request.blocks();
+        let may_share = request.may_share && !blocks && request.bytes.len() <= LONGEST_SHARED;
+        Self { must_be_alive: !request.is_read(), blocks, may_share, has_more }
+    }
 }
 
 impl Assigned {

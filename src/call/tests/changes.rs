@@ -75,7 +75,7 @@ impl Around for OnlyTheMaster {
         _: &Request<'_>,
         _: &Assigned,
         _: Instant,
-        _: impl FnOnce(&Request<'_>) -> Result<Reply, Fault>,
+        _: crate::pool::Line<'_>,
     ) -> (Block, Result<Unpacked<()>, Fault>) {
         unreachable!("no attempt is made here")
     }

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::mem::{replace, take};
+use std::sync::Arc;
 use std::time::Instant;
 
 use redis::Value;
@@ -87,8 +88,15 @@ pub(super) enum Ended {
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) reply: Reply,
-    /// Present if the request asked for it.
-    pub(crate) infos: Option<(InfoEvidence, InfoEvidence)>,
+    /// Present if the request asked for it. The requests of a batch have it in common.
+    pub(crate) infos: Option<Arc<Infos>>,
+}
+
+/// What the server said of itself before and after the requests of a batch.
+#[derive(Debug)]
+pub(crate) struct Infos {
+    pub(crate) before: InfoEvidence,
+    pub(crate) after: InfoEvidence,
 }
 
 /// A request in the queue, for its caller.
@@ -207,7 +215,7 @@ impl Queue {
                 }
                 Some(Expected::InfoAfter) => {
                     self.expected.pop_front();
-                    self.release_held(&evidence_of(value), wakes);
+                    self.release_held(evidence_of(value), wakes);
                 }
                 None => return Err(Disorder::TooMuch),
             }
@@ -232,14 +240,15 @@ impl Queue {
     }
 
     /// Ends the requests that only lacked the `INFO` after them.
-    fn release_held(&mut self, after: &InfoEvidence, wakes: &mut Wakes) {
+    fn release_held(&mut self, after: InfoEvidence, wakes: &mut Wakes) {
         let before = self.before.take().unwrap_or_else(|| Err(NoEvidence::default()));
+        let infos = Arc::new(Infos { before, after });
         let mut held = take(&mut self.held);
         for index in held.drain(..) {
             if let Some(slot) = self.slots.get_mut(index)
                 && let Progress::Held(reply) = &mut slot.progress
             {
-                let infos = Some((before.clone(), after.clone()));
+                let infos = Some(Arc::clone(&infos));
                 slot.progress = Progress::Ended(Ended::Answered(Answered { reply: take(reply), infos }));
             }
             self.report(index, wakes);

@@ -18,8 +18,8 @@ use super::lock::Lock;
 use super::queue::{Answered, Disorder, Ended, Queue, Ticket, Wakes};
 use crate::classification::Request;
 
-/// A writer that has waited for this long makes sure that another caller reads meanwhile.
-const WRITES_ALONE: Duration = Duration::from_millis(20);
+/// A caller that has waited in its role for this long looks whether the other role has work and nobody.
+const LOOKS_AROUND: Duration = Duration::from_millis(50);
 
 /// The half that sends.
 pub(super) trait Sender {
@@ -212,47 +212,36 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
             }
             drop(state);
             self.wake(wakes);
-            let mut sent = sender.send(soonest(end, Instant::now() + WRITES_ALONE));
-            if sent.as_ref().is_err_and(RedisError::is_timeout) && !has_passed(end) {
-                wakes.one = self.state.lock().reader_to_wake();
-                self.wake(wakes);
-                sent = sender.send(end);
-            }
-            if let Err(error) = sent {
-                let is_over = error.is_timeout() && has_passed(end);
-                if !is_over {
-                    sender.shut();
+            match sender.send(soon(end)) {
+                Ok(()) => {}
+                Err(error) if error.is_timeout() && !has_passed(end) => {
+                    wakes.one = self.state.lock().reader_to_wake();
                 }
-                let mut state = self.state.lock();
-                if !is_over {
-                    state.fail(error, wakes);
+                Err(error) => {
+                    let is_over = error.is_timeout();
+                    if !is_over {
+                        sender.shut();
+                    }
+                    let mut state = self.state.lock();
+                    if !is_over {
+                        state.fail(error, wakes);
+                    }
+                    state.sender = held.sender.take();
+                    return (state, is_over);
                 }
-                state.sender = held.sender.take();
-                return (state, is_over);
             }
         }
     }
 
     /// Waits for the next replies and delivers them.
-    fn read<'a>(
-        &'a self,
-        mut state: L::Guard<'a>,
-        end: Option<Instant>,
-        wakes: &mut Wakes,
-    ) -> (L::Guard<'a>, bool) {
+    fn read<'a>(&'a self, mut state: L::Guard<'a>, end: Option<Instant>, wakes: &mut Wakes) -> (L::Guard<'a>, bool) {
         let mut held = Held { roles: self, sender: None, receiver: state.receiver.take() };
         drop(state);
         self.wake(wakes);
         let Some(receiver) = &mut held.receiver else { return (self.state.lock(), false) };
-        let received = receiver.receive(end);
-        let mut is_over = false;
-        let mut failure = match received {
-            Err(error) if error.is_timeout() && has_passed(end) => {
-                is_over = true;
-                None
-            }
-            received => received.err(),
-        };
+        let received = receiver.receive(soon(end));
+        let is_late = received.as_ref().is_err_and(RedisError::is_timeout);
+        let failure = received.err().filter(|_| !is_late);
         let mut state = self.state.lock();
         // Replies that came before a failure count.
         if !receiver.received().is_empty() {
@@ -261,14 +250,14 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
         }
         let delivered = state.queue.deliver(receiver.received().drain(..), wakes);
         let disorder = delivered.err().map(Disorder::error);
-        if let Some(error) = disorder.or_else(|| failure.take()) {
+        if let Some(error) = disorder.or(failure) {
             state.fail(error, wakes);
             drop(state);
             receiver.shut();
             state = self.state.lock();
         }
         state.receiver = held.receiver.take();
-        (state, is_over)
+        (state, is_late && has_passed(end))
     }
 }
 
@@ -321,8 +310,10 @@ impl Disorder {
     }
 }
 
-fn soonest(end: Option<Instant>, other: Instant) -> Option<Instant> {
-    Some(end.map_or(other, |end| end.min(other)))
+/// Returns when a caller looks around, or leaves.
+fn soon(end: Option<Instant>) -> Option<Instant> {
+    let soon = Instant::now() + LOOKS_AROUND;
+    Some(end.map_or(soon, |end| end.min(soon)))
 }
 
 fn has_passed(end: Option<Instant>) -> bool {

@@ -97,7 +97,8 @@ impl Read for TlsReceiver {
             let mut session = self.session.lock();
             session.read_tls(&mut rest)?;
             let used = records.len() - rest.len();
-            let processed = session.process_new_packets().map_err(|error| session_error(&error, self.shows_certificate));
+            let processed =
+                session.process_new_packets().map_err(|error| session_error(&error, self.shows_certificate));
             drop(session);
             self.transport.consume(used);
             processed?;

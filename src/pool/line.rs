@@ -2,19 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+use super::connection::Connection;
+use super::limits::ReplyWait;
 use crate::classification::Request;
-use crate::pool::{Connection, ReplyWait};
 use crate::replication::InfoEvidence;
 use crate::retry::{Fault, Reply, reply_end};
 
 /// A connection for one exchange, with its time limits.
 #[derive(Debug)]
 pub(crate) struct Line<'a> {
-    pub(super) connection: &'a mut Connection,
-    pub(super) response: Duration,
-    pub(super) now: Instant,
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) response: Duration,
+    pub(crate) now: Instant,
     /// When the attempt must be over. `None`: never.
-    pub(super) end: Option<Instant>,
+    pub(crate) end: Option<Instant>,
 }
 
 impl Line<'_> {
