@@ -78,7 +78,7 @@ impl Builder {
     }
 
     fn check(&self) -> Result<()> {
-        let Limits { size, connecting, connect, checkout, response, idle, shared } = self.limits;
+        let Limits { size, connecting, connect, checkout, response, idle, shared, .. } = self.limits;
         let times = [
             ("connect_timeout", connect),
             ("checkout_timeout", checkout),

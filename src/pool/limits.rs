@@ -14,6 +14,8 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
     /// Connections to the node that calls may share. 0: each call takes one of its own.
     pub(crate) shared: u32,
+    /// Calls begin to share with so many requests in flight. Below, hand-overs cost more than they save.
+    pub(crate) shares_from: u32,
 }
 
 /// How long a request waits for its reply.
@@ -36,6 +38,22 @@ impl Default for Limits {
             response: Duration::from_secs(1),
             idle: Duration::from_secs(600),
             shared: 1,
+            shares_from: shares_from(),
         }
     }
+}
+
+const SHARES_FROM: u32 = 6;
+
+#[cfg(not(feature = "testing"))]
+fn shares_from() -> u32 {
+    SHARES_FROM
+}
+
+/// Lets the tests of this crate run with every call on a shared connection: `REDIS_REPLICATED_SHARES_FROM=1`.
+#[cfg(feature = "testing")]
+fn shares_from() -> u32 {
+    static SET: std::sync::OnceLock<u32> = std::sync::OnceLock::new();
+    let set = || std::env::var("REDIS_REPLICATED_SHARES_FROM").ok()?.parse().ok();
+    *SET.get_or_init(|| set().unwrap_or(SHARES_FROM))
 }

@@ -62,7 +62,7 @@ impl Pool {
         Ok(Self {
             slots: slots(limits, housekeeping),
             blocking: OnceLock::new(),
-            sharing: Sharing::new(limits.shared),
+            sharing: Sharing::new(limits.shared, limits.shares_from),
             access: Access::new(login, network, limits.connecting)?,
             unpooled: Unpooled::default(),
             limits,

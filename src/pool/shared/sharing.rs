@@ -12,10 +12,6 @@ use super::connection::SharedConnection;
 use super::share::Share;
 use crate::pool::access::Access;
 
-/// With this many requests in flight at a node, calls begin to share. Below, hand-overs cost more than they save.
-const BEGINS_AT: u32 = 6;
-/// With this many, calls no longer share.
-const ENDS_AT: u32 = 2;
 /// How long calls do not share after a large reply: more of them may come.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -24,6 +20,10 @@ pub(crate) struct Sharing {
     /// One for each connection that calls may share.
     places: Box<[Place]>,
     is_on: AtomicBool,
+    /// Calls begin to share with so many requests in flight at the node.
+    begins_at: u32,
+    /// With so many, they no longer share.
+    ends_at: u32,
     /// Calls do not share before, in nanoseconds since `made`.
     paused_until: AtomicU64,
     made: Instant,
@@ -41,11 +41,13 @@ struct Place {
 struct Opening<'a>(&'a Place);
 
 impl Sharing {
-    /// Makes places for this many connections. 0: calls never share.
-    pub(crate) fn new(connections: u32) -> Self {
+    /// Makes places for this many connections. 0: calls never share. `begins_at`: requests in flight with which calls begin to.
+    pub(crate) fn new(connections: u32, begins_at: u32) -> Self {
         Self {
             places: (0..connections).map(|_| Place::default()).collect(),
             is_on: AtomicBool::new(false),
+            begins_at,
+            ends_at: begins_at / 3,
             paused_until: AtomicU64::new(0),
             made: Instant::now(),
             turn: AtomicU32::new(0),
@@ -59,7 +61,7 @@ impl Sharing {
             return false;
         }
         let was_on = self.is_on.load(Ordering::Relaxed);
-        let is_on = if was_on { in_flight > ENDS_AT } else { in_flight >= BEGINS_AT };
+        let is_on = if was_on { in_flight > self.ends_at } else { in_flight >= self.begins_at };
         if is_on != was_on {
             self.is_on.store(is_on, Ordering::Relaxed);
         }
@@ -103,6 +105,10 @@ impl Sharing {
             return Ok(None);
         }
         let Some(_opening) = place.begin() else { return Ok(None) };
+        if let Some(connection) = place.connection.load_full() {
+            // Another call has opened it meanwhile.
+            return Ok(Some(Share::new(connection, false)));
+        }
         let Some(connecting) = access.begin(&mut access.state(), now) else { return Ok(None) };
         let connection = connecting.open(&access.generations, end())?;
         let Some(connection) = SharedConnection::of(connection)? else {
@@ -171,18 +177,18 @@ impl fmt::Debug for Sharing {
 
 #[cfg(test)]
 mod tests {
-    use super::{BEGINS_AT, ENDS_AT, Sharing};
+    use super::Sharing;
 
     #[test]
     fn calls_begin_to_share_when_many_are_in_flight_and_stop_when_few_are() {
-        let sharing = Sharing::new(1);
-        assert!(!sharing.is_wanted(BEGINS_AT - 1));
-        assert!(sharing.is_wanted(BEGINS_AT) && sharing.is_wanted(ENDS_AT + 1));
-        assert!(!sharing.is_wanted(ENDS_AT) && !sharing.is_wanted(ENDS_AT + 1));
+        let sharing = Sharing::new(1, 6);
+        assert!(!sharing.is_wanted(5));
+        assert!(sharing.is_wanted(6) && sharing.is_wanted(3));
+        assert!(!sharing.is_wanted(2) && !sharing.is_wanted(3));
     }
 
     #[test]
     fn calls_never_share_where_that_is_switched_off() {
-        assert!(!Sharing::new(0).is_wanted(u32::MAX));
+        assert!(!Sharing::new(0, 1).is_wanted(u32::MAX));
     }
 }

@@ -141,13 +141,14 @@ fn most_connections(expected: usize, greets: bool, blocks: bool, set_up: impl Fn
 
 #[test]
 fn callers_of_a_node_that_hangs_take_no_more_connections_than_the_settings_allow() {
-    let usual = |builder: Builder| builder;
-    assert_eq!(most_connections(2, false, false, usual), 2, "max_connecting is 2 by default");
+    let alone = |builder: Builder| builder.shared_connections(0);
+    assert_eq!(most_connections(2, false, false, |builder| builder), 2, "max_connecting is 2 by default");
     assert_eq!(most_connections(5, false, false, |builder| builder.max_connecting(5)), 5);
-    assert_eq!(most_connections(10, true, false, usual), 10, "pool_size is 10 by default");
-    assert_eq!(most_connections(3, true, false, |builder| builder.pool_size(3)), 3);
+    assert_eq!(most_connections(10, true, false, alone), 10, "pool_size is 10 by default");
+    assert_eq!(most_connections(3, true, false, |builder| alone(builder).pool_size(3)), 3);
+    assert_eq!(most_connections(4, true, false, |builder| builder.pool_size(3)), 4, "and one that callers share");
     assert_eq!(
-        most_connections(6, true, true, |builder| builder.pool_size(3)),
+        most_connections(6, true, true, |builder| alone(builder).pool_size(3)),
         6,
         "as many again for blocking commands"
     );

@@ -31,6 +31,7 @@ const OF_BUILDER: &[(&str, &str, &str)] = &[
     ("client_name", "none", "client_name: None"),
     ("pool_size", "10", "size: 10,"),
     ("max_connecting", "2", "connecting: 2,"),
+    ("shared_connections", "1", "shared: 1"),
     ("connect_timeout", "500 ms", "connect: 500ms"),
     ("checkout_timeout", "250 ms", "checkout: 250ms"),
     ("response_timeout", "1 s", "response: 1s"),
@@ -104,7 +105,7 @@ fn tables_in_the_readme_and_the_guide_name_the_same_defaults() {
     let defaults: Vec<_> = OF_BUILDER.iter().map(|(name, text, _)| (*name, *text)).collect();
     let rows = documents::rows();
     let known: BTreeSet<_> = rows.iter().map(|row| row.name.as_str()).collect();
-    for name in ["deadline", "pool_size", "max_connecting", "monitor_interval", "fallback_limit", "lag_limit"] {
+    for name in ["deadline", "pool_size", "max_connecting", "shared_connections", "monitor_interval", "fallback_limit", "lag_limit"] {
         assert!(known.contains(name), "no table names the default of {name}: {known:?}");
     }
     for row in &rows {

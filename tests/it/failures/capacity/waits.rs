@@ -106,7 +106,8 @@ fn pause(administrator: &mut redis::Connection, time: Duration, what: &str) {
 fn assert_calls_wait_for_a_connection(held: &str, call: impl Fn(&ReplicatedClient) + Sync) {
     let servers = set_with_key(0);
     let builder = servers.client_builder().response_timeout(Duration::from_secs(10));
-    let client = builder.deadline(Duration::from_secs(10)).build().unwrap();
+    // Calls that share wait for no connection.
+    let client = builder.shared_connections(0).deadline(Duration::from_secs(10)).build().unwrap();
     let mut administrator = servers.master().connection().unwrap();
     let lent = || client.snapshot().nodes[0].connections_in_use;
     client.set("k", "v").unwrap();
