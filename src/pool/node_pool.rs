@@ -290,9 +290,10 @@ impl Pool {
         self.access.connector().database()
     }
 
-    /// Returns how many connections are lent, those of blocking commands included.
-    pub(crate) fn lent(&self) -> u32 {
-        lent(&self.slots) + self.blocked()
+    /// Returns how many connections are in use: those that are lent, of blocking commands as well, and shared ones on which
+    /// callers wait.
+    pub(crate) fn in_use(&self) -> u32 {
+        lent(&self.slots) + self.blocked() + self.sharing.in_use()
     }
 
     /// Returns when a caller stops waiting for a connection that another caller has. If there is no other candidate, it

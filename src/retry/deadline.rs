@@ -19,8 +19,8 @@ pub(crate) struct Deadline {
     end: Option<Instant>,
     attempt: u32,
     rounds: u32,
-    /// A request of this call was sent and got no complete reply.
-    has_lost: bool,
+    /// How often a request of this call was sent and got no complete reply.
+    losses: u32,
     /// When the call stops waiting for a permit, once it waits.
     permit_end: Option<Instant>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// Returns the deadline of a call that begins `now`.
     pub(crate) fn start(deadline: Duration, now: Instant) -> Self {
-        Self { now, end: now.checked_add(deadline), attempt: 0, rounds: 0, has_lost: false, permit_end: None }
+        Self { now, end: now.checked_add(deadline), attempt: 0, rounds: 0, losses: 0, permit_end: None }
     }
 
     /// Counts an attempt that is over.
@@ -54,14 +54,21 @@ impl Deadline {
 
     /// Records that a request was sent and got no complete reply.
     pub(crate) fn record_loss(&mut self) {
-        self.has_lost = true;
+        self.losses = self.losses.saturating_add(1);
     }
 
     /// Returns whether the next attempts must validate connections that were used before: a call sends a lost request only a
     /// few times, and none of these may go to a connection that died while it was idle.
     #[inline]
     pub(crate) fn must_validate(&self) -> bool {
-        self.has_lost
+        self.losses > 0
+    }
+
+    /// Returns whether the next attempt takes a connection of its own: the request may be what ended two shared ones, by a reply
+    /// that the server cannot deliver.
+    #[inline]
+    pub(crate) fn must_go_alone(&self) -> bool {
+        self.losses > 1
     }
 
     /// Returns how many attempts are over.

@@ -50,7 +50,7 @@ impl Assigned {
     ) -> Result<Connection, Fault> {
         let Purpose { must_be_alive, blocks, may_share, has_more } = purpose;
         // Behind a shared endpoint, each connection leads to one of several processes: many connections spread the load.
-        let may_share = may_share && !self.node.is_shared();
+        let may_share = may_share && !self.node.is_shared() && !deadline.must_go_alone();
         let by = if must_be_alive && self.node.is_ejected() { self.ready_by(deadline, end) } else { end };
         let options = CheckoutOptions { blocks, may_share, has_more, in_flight: self.node.in_flight(), end: by };
         let mut connection =

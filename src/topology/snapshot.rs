@@ -69,7 +69,8 @@ pub struct NodeSnapshot {
     pub heartbeat: Option<Duration>,
     /// Requests of this process that wait for it, or for a connection to it.
     pub in_flight: u32,
-    /// Connections of its pool that are lent right now; those of blocking commands, which come on top of its size, included.
+    /// Connections that calls use right now; those of blocking commands and shared ones, which come on top of its pool's size,
+    /// included.
     pub connections_in_use: u32,
     /// The most connections its pool may have.
     pub pool_size: u32,
@@ -161,7 +162,7 @@ impl NodeSnapshot {
             latency: node.latency_at(now),
             heartbeat: node.heartbeat(),
             in_flight: node.in_flight(),
-            connections_in_use: pool.lent(),
+            connections_in_use: pool.in_use(),
             pool_size: pool.limits().size,
             shared_connections: pool.shared_connections(),
             answered: node.answered(),

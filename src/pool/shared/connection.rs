@@ -60,6 +60,11 @@ impl SharedConnection {
         self.is_full.load(Ordering::Relaxed)
     }
 
+    /// Returns whether callers wait on it.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.roles.is_in_use()
+    }
+
     /// Takes no further requests from now on.
     pub(crate) fn retire(&self) {
         self.is_retired.store(true, Ordering::Relaxed);

@@ -191,7 +191,16 @@ impl Queue {
 
     /// Returns whether there are requests beside this one.
     pub(super) fn is_shared(&self) -> bool {
-        self.slots.len() - self.free.len() > 1
+        self.requests() > 1
+    }
+
+    /// Returns whether a caller waits for a reply.
+    pub(super) fn has_callers(&self) -> bool {
+        self.requests() > 0 && self.slots.iter().any(|slot| !matches!(slot.progress, Progress::Left))
+    }
+
+    fn requests(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     /// Returns whether the oldest request has waited for longer than its response limit.

@@ -102,6 +102,11 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
         Self { state: L::new(state), made: Instant::now(), answered: AtomicU64::new(0), halves: PhantomData }
     }
 
+    /// Returns whether callers wait for replies.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.state.lock().queue.has_callers()
+    }
+
     /// Returns when the last reply came, if any has.
     #[inline]
     pub(super) fn answered(&self) -> Option<Instant> {

@@ -140,6 +140,12 @@ impl Sharing {
         }
     }
 
+    /// Returns on how many connections callers wait.
+    pub(crate) fn in_use(&self) -> u32 {
+        let is_in_use = |place: &&Place| place.connection.load().as_ref().is_some_and(|connection| connection.is_in_use());
+        u32::try_from(self.places.iter().filter(is_in_use).count()).unwrap_or(u32::MAX)
+    }
+
     /// Returns how many connections are open.
     pub(crate) fn open_connections(&self) -> u32 {
         let is_open = |place: &&Place| place.connection.load().as_ref().is_some_and(|connection| connection.is_open());
@@ -150,7 +156,8 @@ impl Sharing {
 impl Place {
     fn begin(&self) -> Option<Opening<'_>> {
         let is_free = self.is_opening.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
-        is_free.then_some(Opening(self))
+        // Made only then: dropping it gives the right back.
+        is_free.then(|| Opening(self))
     }
 
     /// Lets go of a connection that takes no further requests.
