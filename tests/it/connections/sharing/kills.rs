@@ -1,0 +1,135 @@
+//! Connections that are closed under many callers: writes are executed at most once, and reads never fail.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use redis_replicated::testing::ReplicaSet;
+use redis_replicated::{Error, ErrorKind, ReadFrom, ReplicatedClient};
+
+use super::{Crowd, LONG, assert_none_failed, in_use, kill, read_own, set_with_own_keys};
+use crate::support::Sleepers;
+
+/// So many threads write, and half as many read.
+const WRITERS: usize = 32;
+const DEADLINE: Duration = Duration::from_millis(500);
+/// How late a call may be, but for one in a thousand.
+const LATE: Duration = Duration::from_millis(20);
+
+/// What a writer saw.
+#[derive(Default)]
+struct Written {
+    acknowledged: AtomicU64,
+    in_doubt: AtomicU64,
+    /// Errors that say that nothing was executed.
+    refused: AtomicU64,
+}
+
+impl Written {
+    fn record(&self, result: Result<i64, Error>) {
+        let counter = match result {
+            Ok(_) => &self.acknowledged,
+            Err(error) if error.may_have_executed() => {
+                assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+                &self.in_doubt
+            }
+            Err(_) => &self.refused,
+        };
+        counter.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Checks that each write was executed at most once, and all that were acknowledged.
+fn check_counters(servers: &ReplicaSet, written: &[Written]) {
+    let mut connection = servers.master().connection().unwrap();
+    let mut sums = [0; 3];
+    for (caller, written) in written.iter().enumerate() {
+        let counted: Option<u64> = redis::cmd("GET").arg(format!("n:{caller}")).query(&mut connection).unwrap();
+        let [acknowledged, in_doubt, refused] =
+            [&written.acknowledged, &written.in_doubt, &written.refused].map(|count| count.load(Ordering::SeqCst));
+        let range = acknowledged..=acknowledged + in_doubt;
+        assert!(range.contains(&counted.unwrap_or(0)), "caller {caller}: {counted:?} is not in {range:?}");
+        sums = [sums[0] + acknowledged, sums[1] + in_doubt, sums[2] + refused];
+    }
+    println!("writes: {} acknowledged, {} in doubt, {} refused", sums[0], sums[1], sums[2]);
+    assert!(sums[0] > 0 && sums[1] > 0, "{sums:?}");
+}
+
+/// Closes the connections that are in use, every 50 ms, and stops the master for a while.
+fn trouble(servers: &ReplicaSet) {
+    let start = Instant::now();
+    let mut has_stopped = false;
+    while start.elapsed() < Duration::from_secs(4) {
+        thread::sleep(Duration::from_millis(50));
+        servers.servers().iter().for_each(|server| kill(server, &in_use(server, &["incr", "get"])));
+        if !has_stopped && start.elapsed() > Duration::from_secs(2) {
+            has_stopped = true;
+            servers.master().pause().unwrap();
+            thread::sleep(Duration::from_millis(700));
+            servers.master().resume().unwrap();
+        }
+    }
+}
+
+/// Runs writers and readers; returns how late the writes were, in order.
+fn run(client: &ReplicatedClient, servers: &ReplicaSet) -> (Vec<Duration>, Vec<Error>) {
+    let written: Vec<Written> = (0..WRITERS).map(|_| Written::default()).collect();
+    let late = Mutex::new(Vec::new());
+    let writer = client.deadline(DEADLINE);
+    let write = |caller: usize| {
+        let start = Instant::now();
+        written[caller].record(writer.incr(format!("n:{caller}")));
+        late.lock().unwrap().push(start.elapsed().saturating_sub(DEADLINE));
+        Ok(())
+    };
+    let ((), failed_reads, _) = Crowd::run(
+        WRITERS + WRITERS / 2,
+        |caller| if caller < WRITERS { write(caller) } else { read_own(client, caller) },
+        |crowd| {
+            servers.servers().iter().for_each(|server| crowd.share(client, &server.addr()));
+            trouble(servers);
+            crowd.flow();
+        },
+    );
+    check_counters(servers, &written);
+    let mut late = late.into_inner().unwrap();
+    late.sort_unstable();
+    (late, failed_reads)
+}
+
+#[test]
+fn killed_connections_and_a_stopped_master_execute_no_write_twice_and_fail_no_read() {
+    let servers = set_with_own_keys(1, 2 * WRITERS);
+    let client = servers.client_builder().read_from(ReadFrom::Any).deadline(LONG).build().unwrap();
+    let sleepers = Sleepers::start();
+    let (late, failed_reads) = run(&client, &servers);
+    let asleep = sleepers.finish();
+    let (most, latest) = (late[late.len() - 1 - late.len() / 1000], late[late.len() - 1]);
+    println!("{} writes: all but one in a thousand at most {most:?} late, the latest {latest:?}; a sleeper {asleep:?}", late.len());
+    assert_none_failed(&failed_reads);
+    assert!(most <= LATE + 2 * asleep, "one in a thousand was more than {most:?} late, a thread that slept {asleep:?}");
+    assert!(latest <= 10 * LATE + 4 * asleep, "{latest:?} late, a thread that slept {asleep:?}");
+}
+
+#[test]
+fn a_killed_shared_connection_fails_no_read_where_there_is_one_node() {
+    let servers = set_with_own_keys(0, WRITERS);
+    let master = servers.master();
+    let client = servers.client_builder().deadline(LONG).build().unwrap();
+    let ((), failed, latest) = Crowd::run(
+        WRITERS,
+        |caller| read_own(&client, caller),
+        |crowd| {
+            crowd.share(&client, &master.addr());
+            for _ in 0..20 {
+                thread::sleep(Duration::from_millis(50));
+                kill(master, &in_use(master, &["get"]));
+            }
+            crowd.flow();
+        },
+    );
+    println!("the latest read took {latest:?}");
+    assert_none_failed(&failed);
+    assert!(!client.snapshot().nodes[0].ejected, "{}", client.snapshot());
+}
