@@ -66,6 +66,28 @@ fn what_blocks_or_watches_or_is_large_goes_out_on_another_connection() {
     assert!(large.iter().all(|(addr, _)| *addr != shared));
 }
 
+/// The server waits before it answers anything else on that connection.
+#[test]
+fn a_write_that_waits_for_replicas_holds_up_no_other_call() {
+    let servers = set_with_own_keys(1, MANY);
+    let master = servers.master().addr();
+    let client = servers.client_builder().response_timeout(LONG).deadline(LONG).build().unwrap();
+    let reader = client.read_from(redis_replicated::ReadFrom::Master);
+    let ((), failed, latest) = Crowd::run(
+        MANY,
+        |caller| read_own(&reader, caller),
+        |crowd| {
+            crowd.share(&client, &master);
+            servers.replica(0).pause().unwrap();
+            let error = client.acknowledged_by(1, Duration::from_secs(2)).set("k", "v").unwrap_err();
+            assert_eq!(error.kind(), redis_replicated::ErrorKind::Unacknowledged, "{error}");
+            servers.replica(0).resume().unwrap();
+        },
+    );
+    assert_none_failed(&failed);
+    assert!(latest < Duration::from_millis(1500), "the latest read took {latest:?}");
+}
+
 #[test]
 fn a_command_that_is_not_known_goes_out_on_another_connection() {
     type Log = Vec<(usize, String)>;
