@@ -142,7 +142,8 @@ impl Sharing {
 
     /// Returns on how many connections callers wait.
     pub(crate) fn in_use(&self) -> u32 {
-        let is_in_use = |place: &&Place| place.connection.load().as_ref().is_some_and(|connection| connection.is_in_use());
+        let is_in_use =
+            |place: &&Place| place.connection.load().as_ref().is_some_and(|connection| connection.is_in_use());
         u32::try_from(self.places.iter().filter(is_in_use).count()).unwrap_or(u32::MAX)
     }
 

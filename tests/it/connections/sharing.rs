@@ -147,7 +147,10 @@ pub fn clients(server: &Server) -> HashMap<u64, HashMap<String, String>> {
     let mut connection = server.connection().unwrap();
     let list: String = redis::cmd("CLIENT").arg("LIST").arg("TYPE").arg("normal").query(&mut connection).unwrap();
     let fields = |line: &str| -> HashMap<String, String> {
-        line.split(' ').filter_map(|field| field.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
+        line.split(' ')
+            .filter_map(|field| field.split_once('='))
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect()
     };
     let all = list.lines().map(fields).filter(|fields| fields["cmd"] != "client|list");
     all.map(|fields| (fields["id"].parse().unwrap(), fields)).collect()
@@ -155,7 +158,8 @@ pub fn clients(server: &Server) -> HashMap<u64, HashMap<String, String>> {
 
 /// Returns the ids of the connections that were used within the last second, and last for one of these commands.
 pub fn in_use(server: &Server, commands: &[&str]) -> Vec<u64> {
-    let is_used = |fields: &HashMap<String, String>| fields["idle"] == "0" && commands.contains(&fields["cmd"].as_str());
+    let is_used =
+        |fields: &HashMap<String, String>| fields["idle"] == "0" && commands.contains(&fields["cmd"].as_str());
     clients(server).into_iter().filter(|(_, fields)| is_used(fields)).map(|(id, _)| id).collect()
 }
 

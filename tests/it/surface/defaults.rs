@@ -105,7 +105,15 @@ fn tables_in_the_readme_and_the_guide_name_the_same_defaults() {
     let defaults: Vec<_> = OF_BUILDER.iter().map(|(name, text, _)| (*name, *text)).collect();
     let rows = documents::rows();
     let known: BTreeSet<_> = rows.iter().map(|row| row.name.as_str()).collect();
-    for name in ["deadline", "pool_size", "max_connecting", "shared_connections", "monitor_interval", "fallback_limit", "lag_limit"] {
+    for name in [
+        "deadline",
+        "pool_size",
+        "max_connecting",
+        "shared_connections",
+        "monitor_interval",
+        "fallback_limit",
+        "lag_limit",
+    ] {
         assert!(known.contains(name), "no table names the default of {name}: {known:?}");
     }
     for row in &rows {

@@ -56,7 +56,10 @@ fn stand_still(servers: &ReplicaSet, stand_still: impl Fn(&Server)) {
         },
     );
     let (asleep, late) = (sleepers.finish(), late.into_inner().unwrap());
-    println!("{} left, the latest {late:?} after its deadline (a sleeper {asleep:?}); {latest:?} at most", left.load(Ordering::SeqCst));
+    println!(
+        "{} left, the latest {late:?} after its deadline (a sleeper {asleep:?}); {latest:?} at most",
+        left.load(Ordering::SeqCst)
+    );
     assert_none_failed(&failed);
     assert!(late <= SLACK + 4 * asleep, "{late:?} late, a thread that slept {asleep:?}");
     for (caller, written) in written.iter().enumerate().filter(|(caller, _)| caller % 2 == 1) {
@@ -136,7 +139,9 @@ fn each_caller_waits_its_own_response_limit() {
             wait_until("the first have gone", || early.iter().all(thread::ScopedJoinHandle::is_finished));
             assert_eq!(shared(&client, &master.addr()), 0, "it takes nothing new");
             master.resume().unwrap();
-            let ends = |calls: Vec<thread::ScopedJoinHandle<'_, _>>| calls.into_iter().map(|call| call.join().unwrap()).collect();
+            let ends = |calls: Vec<thread::ScopedJoinHandle<'_, _>>| {
+                calls.into_iter().map(|call| call.join().unwrap()).collect()
+            };
             (ends(early), ends(late))
         })
     });

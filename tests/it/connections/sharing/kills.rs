@@ -106,7 +106,10 @@ fn killed_connections_and_a_stopped_master_execute_no_write_twice_and_fail_no_re
     let (late, failed_reads) = run(&client, &servers);
     let asleep = sleepers.finish();
     let (most, latest) = (late[late.len() - 1 - late.len() / 1000], late[late.len() - 1]);
-    println!("{} writes: all but one in a thousand at most {most:?} late, the latest {latest:?}; a sleeper {asleep:?}", late.len());
+    println!(
+        "{} writes: all but one in a thousand at most {most:?} late, the latest {latest:?}; a sleeper {asleep:?}",
+        late.len()
+    );
     assert_none_failed(&failed_reads);
     assert!(most <= LATE + 2 * asleep, "one in a thousand was more than {most:?} late, a thread that slept {asleep:?}");
     assert!(latest <= 10 * LATE + 4 * asleep, "{latest:?} late, a thread that slept {asleep:?}");

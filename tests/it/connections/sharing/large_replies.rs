@@ -55,7 +55,9 @@ fn small_reads_are_not_late_beside_large_replies_and_commands_that_block() {
             assert_none_failed(&failed);
             let asleep = sleepers.finish();
             let (large, popped) = (large.load(Ordering::SeqCst), popped.load(Ordering::SeqCst));
-            println!("the latest read took {latest:?} beside {large} of 30 MB and {popped} blocked; a sleeper {asleep:?}");
+            println!(
+                "the latest read took {latest:?} beside {large} of 30 MB and {popped} blocked; a sleeper {asleep:?}"
+            );
             assert!(latest <= Duration::from_millis(400) + 4 * asleep, "{latest:?}, a thread that slept {asleep:?}");
             beside.flow();
         },

@@ -97,7 +97,9 @@ fn reads_leave_a_replica_that_loads_its_data() {
         while let Some(words) = read_command(&mut input) {
             let reply = match words[0].as_str() {
                 "HELLO" => "*2\r\n$4\r\nrole\r\n$5\r\nslave\r\n".to_owned(),
-                _ if is_loading.load(Ordering::SeqCst) => "-LOADING Redis is loading the dataset in memory\r\n".to_owned(),
+                _ if is_loading.load(Ordering::SeqCst) => {
+                    "-LOADING Redis is loading the dataset in memory\r\n".to_owned()
+                }
                 "GET" => format!("${}\r\n{}\r\n", words[1].len(), words[1]),
                 _ => "-NOPERM this user has no permissions\r\n".to_owned(),
             };

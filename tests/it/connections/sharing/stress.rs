@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use redis_replicated::testing::ReplicaSet;
 use redis_replicated::{Error, ErrorKind, ReadFrom, ReplicatedClient};
 
-use super::{Crowd, LONG, kill, clients};
+use super::{Crowd, LONG, clients, kill};
 use crate::support::{Sleepers, wait_until};
 
 const CALLERS: usize = 64;
@@ -124,7 +124,10 @@ fn every_caller_gets_its_own_replies_in_time_whatever_happens() {
             Ok(())
         },
         |_| {
-            servers.servers().iter().for_each(|server| wait_until("calls share", || super::shared(&client, &server.addr()) > 0));
+            servers
+                .servers()
+                .iter()
+                .for_each(|server| wait_until("calls share", || super::shared(&client, &server.addr()) > 0));
             trouble(&servers);
         },
     );
@@ -142,7 +145,10 @@ fn every_caller_gets_its_own_replies_in_time_whatever_happens() {
         (all, doubted) = (all + acknowledged, doubted + in_doubt);
     }
     println!("{all} counted, {doubted} in doubt; the latest call was {late:?} late, a sleeper {asleep:?}");
-    assert!(all > 0 && late <= Duration::from_millis(100) + 4 * asleep, "{late:?} late, a thread that slept {asleep:?}");
+    assert!(
+        all > 0 && late <= Duration::from_millis(100) + 4 * asleep,
+        "{late:?} late, a thread that slept {asleep:?}"
+    );
     servers.servers().iter().for_each(|server| server.unpause().unwrap());
     (0..CALLERS).for_each(|caller| _ = client.get::<Option<String>>(super::own(caller)).unwrap());
 }
