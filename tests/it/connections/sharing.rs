@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use redis_replicated::testing::{ReplicaSet, Server};
 use redis_replicated::{Error, NodeAddr, ReplicatedClient, Result};
 
-use crate::support::wait_until;
+use crate::support::{Sleepers, wait_until};
 
 /// So many threads share.
 pub const MANY: usize = 16;
@@ -134,6 +134,42 @@ pub fn among_blocked<T>(client: &ReplicatedClient, act: impl FnOnce() -> T) -> T
         wait_until("calls block", || client.snapshot().nodes[0].in_flight >= BLOCKED);
         act()
     })
+}
+
+/// How late calls were after their deadlines.
+pub struct Lateness {
+    late: Mutex<Vec<Duration>>,
+    sleepers: Sleepers,
+}
+
+impl Lateness {
+    pub fn start() -> Self {
+        Self { late: Mutex::default(), sleepers: Sleepers::start() }
+    }
+
+    /// Records a call that began at `start` and is back now.
+    pub fn record(&self, start: Instant, deadline: Duration) {
+        let late = start.elapsed().saturating_sub(deadline);
+        self.late.lock().unwrap().push(late);
+    }
+
+    /// Fails if more than `part` in a thousand were later than `most`, or one by seconds, beside threads that only sleep.
+    ///
+    /// On a machine that is busy, a thread that was just about to go on may wait for a processor for most of a second, and with
+    /// it those that wait for what it holds.
+    pub fn assert_at_most(self, most: Duration, part: usize) {
+        let asleep = self.sleepers.finish();
+        let mut late = self.late.into_inner().unwrap();
+        late.sort_unstable();
+        let (Some(latest), count) = (late.last().copied(), late.len()) else { panic!("there were no calls") };
+        let [in_part, in_thousand] = [part, 1].map(|part| late[count - 1 - count * part / 1000]);
+        let said = format!(
+            "of {count} calls all but {part} in 1000 were at most {in_part:?} late, all but 1 in 1000 {in_thousand:?}, the latest \
+             {latest:?}; a thread that slept {asleep:?}"
+        );
+        println!("{said}");
+        assert!(in_part <= most + 4 * asleep && latest <= Duration::from_secs(3) + 4 * asleep, "{said}");
+    }
 }
 
 /// Returns how many shared connections to a node are open.

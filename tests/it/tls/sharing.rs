@@ -10,7 +10,7 @@ use crate::support::wait_until;
 fn callers_share_a_connection_that_is_killed_now_and_then() {
     let Some(stage) = Stage::new(1) else { return };
     fill(&stage.servers, 2 * MANY);
-    let client = stage.builder().read_from(ReadFrom::Any).deadline(LONG).build().unwrap();
+    let client = stage.builder().read_from(ReadFrom::Any).response_timeout(LONG).deadline(LONG).build().unwrap();
     let servers = stage.servers.servers();
     let ((), failed, latest) = Crowd::run(
         2 * MANY,
@@ -31,7 +31,7 @@ fn callers_share_a_connection_that_is_killed_now_and_then() {
 #[test]
 fn values_of_all_sizes_come_whole_beside_each_other() {
     let Some(stage) = Stage::new(0) else { return };
-    let client = stage.builder().deadline(LONG).build().unwrap();
+    let client = stage.builder().response_timeout(LONG).deadline(LONG).build().unwrap();
     let master = stage.servers.master().addr();
     let sizes = [0, 100, 10_000, 16_000, 16_384, 16_385, 40_000, 200_000];
     let value = |caller: usize| -> String {
@@ -59,7 +59,7 @@ fn values_of_all_sizes_come_whole_beside_each_other() {
 fn callers_go_on_after_a_large_reply() {
     let Some(stage) = Stage::new(0) else { return };
     fill(&stage.servers, MANY);
-    let client = stage.builder().deadline(LONG).response_timeout(LONG).build().unwrap();
+    let client = stage.builder().response_timeout(LONG).deadline(LONG).build().unwrap();
     let master = stage.servers.master().addr();
     client.set("large", "x".repeat(5 << 20)).unwrap();
     let ((), failed, _) = Crowd::run(

@@ -41,7 +41,7 @@ fn senders(seen: &[(String, Vec<String>)], command: &str) -> HashSet<String> {
 #[test]
 fn what_blocks_or_watches_or_is_large_goes_out_on_another_connection() {
     let servers = set_with_own_keys(0, MANY);
-    let client = servers.client_builder().deadline(LONG).build().unwrap();
+    let client = servers.client_builder().response_timeout(LONG).deadline(LONG).build().unwrap();
     let (shared, seen) = watch(&servers, &client, || {
         for _ in 0..20 {
             let _: Option<(String, String)> = client.query(redis::cmd("BLPOP").arg("none").arg(0.01)).unwrap();
@@ -110,7 +110,7 @@ fn a_command_that_is_not_known_goes_out_on_another_connection() {
         }
     });
     let builder = ReplicatedClient::builder().master(fake.url()).monitor_interval(Duration::ZERO);
-    let client = builder.deadline(LONG).build().unwrap();
+    let client = builder.response_timeout(LONG).deadline(LONG).build().unwrap();
     let addr = client.snapshot().nodes[0].addr.clone();
     let ((), failed, _) = Crowd::run(
         MANY,
@@ -134,7 +134,7 @@ fn a_command_that_is_not_known_goes_out_on_another_connection() {
 #[test]
 fn pinned_calls_keep_their_connection_beside_callers_that_share() {
     let servers = set_with_own_keys(0, MANY);
-    let client = servers.client_builder().deadline(LONG).build().unwrap();
+    let client = servers.client_builder().response_timeout(LONG).deadline(LONG).build().unwrap();
     let master = servers.master().addr();
     let ((), failed, _) = Crowd::run(
         MANY,
@@ -169,7 +169,8 @@ fn callers_of_a_name_of_several_processes_share_no_connection() {
     let servers = set_with_own_keys(2, MANY);
     let service = super::super::shared_endpoint::service(&servers);
     let builder = ReplicatedClient::builder().master(servers.master().url()).replica(service.url());
-    let client = builder.read_from(redis_replicated::ReadFrom::Replica).deadline(LONG).build().unwrap();
+    let client =
+        builder.read_from(redis_replicated::ReadFrom::Replica).response_timeout(LONG).deadline(LONG).build().unwrap();
     wait_until("it is known that the endpoint is shared", || client.snapshot().nodes[1].shared);
     let addr = client.snapshot().nodes[1].addr.clone();
     let ((), failed, _) = Crowd::run(

@@ -23,7 +23,7 @@ fn read_large(client: &ReplicatedClient) {
 #[test]
 fn small_reads_are_not_late_beside_large_replies_and_commands_that_block() {
     let servers = set_with_own_keys(0, MANY);
-    let client = servers.client_builder().deadline(LONG).response_timeout(LONG).build().unwrap();
+    let client = servers.client_builder().deadline(LONG).build().unwrap();
     write_large(&client);
     let (large, popped) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let sleepers = Sleepers::start();
@@ -69,7 +69,7 @@ fn small_reads_are_not_late_beside_large_replies_and_commands_that_block() {
 fn callers_do_not_share_for_a_second_after_a_large_reply_began() {
     let servers = set_with_own_keys(0, MANY);
     let master = servers.master().addr();
-    let client = servers.client_builder().deadline(LONG).response_timeout(LONG).build().unwrap();
+    let client = servers.client_builder().deadline(LONG).build().unwrap();
     client.set("large", vec![b'x'; 1 << 20]).unwrap();
     let ((), failed, _) = Crowd::run(
         MANY,

@@ -36,7 +36,7 @@ fn a_shared_connection_that_has_rested_is_asked_before_the_next_write() {
         }
     });
     let builder = ReplicatedClient::builder().master(fake.url()).monitor_interval(Duration::ZERO);
-    let client = builder.deadline(LONG).build().unwrap();
+    let client = builder.response_timeout(LONG).deadline(LONG).build().unwrap();
     let addr = client.snapshot().nodes[0].addr.clone();
     for _ in 0..2 {
         let ((), failed, _) = Crowd::run(
@@ -64,7 +64,8 @@ fn a_shared_connection_that_has_rested_is_asked_before_the_next_write() {
 #[test]
 fn connections_closed_while_they_rest_put_no_write_in_doubt() {
     let servers = set_with_own_keys(1, MANY);
-    let client = servers.client_builder().read_from(ReadFrom::Any).deadline(LONG).build().unwrap();
+    let client =
+        servers.client_builder().read_from(ReadFrom::Any).response_timeout(LONG).deadline(LONG).build().unwrap();
     for _ in 0..3 {
         let ((), failed, _) = Crowd::run(
             MANY,

@@ -10,7 +10,7 @@ use super::{Crowd, LONG, MANY, assert_none_failed, read_own, set_with_own_keys};
 use crate::support::{Distant, calls_on_replicas, wait_until};
 
 fn client(servers: &redis_replicated::testing::ReplicaSet, mode: SessionMode) -> ReplicatedClient {
-    servers.client_builder().session_mode(mode).deadline(LONG).build().unwrap()
+    servers.client_builder().session_mode(mode).response_timeout(LONG).deadline(LONG).build().unwrap()
 }
 
 /// Each caller has a session, writes numbers, and reads at once what it wrote.

@@ -11,7 +11,7 @@ use crate::support::{as_user, set_with_key};
 fn transactions_share_and_stay_in_one_piece() {
     let servers = set_with_own_keys(0, MANY);
     let master = servers.master();
-    let client = servers.client_builder().deadline(LONG).build().unwrap();
+    let client = servers.client_builder().response_timeout(LONG).deadline(LONG).build().unwrap();
     let (seen, failed, _) = Crowd::run(
         MANY,
         |caller| {
@@ -63,7 +63,7 @@ fn a_user_who_may_not_run_exec_spoils_no_reply_to_others() {
     fill(&servers, MANY);
     let master = servers.master().addr();
     let builder = as_user(&servers, &["~*", "&*", "+@all", "-exec"]);
-    let client = builder.read_from(ReadFrom::Master).deadline(LONG).build().unwrap();
+    let client = builder.read_from(ReadFrom::Master).response_timeout(LONG).deadline(LONG).build().unwrap();
     let ((), failed, _) = Crowd::run(
         MANY,
         |caller| {
@@ -90,7 +90,7 @@ fn a_user_who_may_not_run_exec_spoils_no_reply_to_others() {
 #[test]
 fn a_transaction_with_a_bad_command_spoils_no_other_call() {
     let servers = set_with_own_keys(0, MANY);
-    let client = servers.client_builder().deadline(LONG).build().unwrap();
+    let client = servers.client_builder().response_timeout(LONG).deadline(LONG).build().unwrap();
     let ((), failed, _) = Crowd::run(
         MANY,
         |caller| {

@@ -11,7 +11,8 @@ use crate::support::wait_until;
 #[test]
 fn sixty_four_threads_use_two_connections_a_node() {
     let servers = set_with_own_keys(2, 64);
-    let client = servers.client_builder().read_from(ReadFrom::Replica).deadline(LONG).build().unwrap();
+    let client =
+        servers.client_builder().read_from(ReadFrom::Replica).response_timeout(LONG).deadline(LONG).build().unwrap();
     let ((), failed, latest) = Crowd::run(
         64,
         |caller| read_own(&client, caller),
@@ -36,7 +37,7 @@ fn sixty_four_threads_use_two_connections_a_node() {
 #[test]
 fn callers_never_share_where_that_is_switched_off() {
     let servers = set_with_own_keys(0, MANY);
-    let client = servers.client_builder().shared_connections(0).deadline(LONG).build().unwrap();
+    let client = servers.client_builder().shared_connections(0).response_timeout(LONG).deadline(LONG).build().unwrap();
     let master = servers.master();
     let ((), failed, _) = Crowd::run(
         MANY,
@@ -53,7 +54,7 @@ fn callers_never_share_where_that_is_switched_off() {
 #[test]
 fn callers_share_two_connections_where_there_are_two() {
     let servers = set_with_own_keys(0, 32);
-    let client = servers.client_builder().shared_connections(2).deadline(LONG).build().unwrap();
+    let client = servers.client_builder().shared_connections(2).response_timeout(LONG).deadline(LONG).build().unwrap();
     let master = servers.master();
     let ((), failed, _) = Crowd::run(
         32,
