@@ -121,11 +121,11 @@ impl Crowd {
     }
 }
 
-/// Runs `act` while many calls block: they count, so that all others share, however few there are.
-pub fn among_blocked<T>(client: &ReplicatedClient, act: impl FnOnce() -> T) -> T {
+/// Runs `act` while many calls block for so many seconds: they count, so that all others share, however few there are.
+pub fn among_blocked<T>(client: &ReplicatedClient, seconds: u32, act: impl FnOnce() -> T) -> T {
     let block = || {
         let mut command = redis::cmd("BLPOP");
-        let ended: Result<Option<(String, String)>> = client.query(command.arg("never").arg(3));
+        let ended: Result<Option<(String, String)>> = client.query(command.arg("never").arg(seconds));
         // A server that stands still or is killed meanwhile is no matter here.
         drop(ended);
     };

@@ -1,6 +1,8 @@
 //! Connections that are closed under many callers: writes are executed at most once, and reads never fail.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{BufReader, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,7 @@ use redis_replicated::testing::ReplicaSet;
 use redis_replicated::{Error, ErrorKind, ReadFrom, ReplicatedClient};
 
 use super::{Crowd, LONG, Lateness, assert_none_failed, in_use, kill, read_own, set_with_own_keys};
+use crate::support::{Fake, read_command};
 
 /// So many threads write, and half as many read.
 const WRITERS: usize = 32;
@@ -123,4 +126,59 @@ fn a_killed_shared_connection_fails_no_read_where_there_is_one_node() {
     println!("the latest read took {latest:?}");
     assert_none_failed(&failed);
     assert!(!client.snapshot().nodes[0].ejected, "{}", client.snapshot());
+}
+
+/// A master that closes a new connection if many callers send on it before it has served, twice at most.
+fn closes_new_ones() -> (Fake, Arc<AtomicUsize>) {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&closed);
+    let fake = Fake::raw(move |mut output| {
+        let mut input = BufReader::new(output.try_clone().unwrap());
+        let mut has_served = false;
+        while let Some(words) = read_command(&mut input) {
+            let reply = match words[0].as_str() {
+                "HELLO" => "*2\r\n$4\r\nrole\r\n$6\r\nmaster\r\n".to_owned(),
+                "GET" => {
+                    if !has_served && count.load(Ordering::SeqCst) < 2 {
+                        // A caller that has it alone sends nothing more before it has its reply.
+                        output.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+                        let is_shared = !input.buffer().is_empty() || output.peek(&mut [0]).is_ok();
+                        output.set_read_timeout(None).unwrap();
+                        if is_shared {
+                            count.fetch_add(1, Ordering::SeqCst);
+                            return;
+                        }
+                    }
+                    has_served = true;
+                    format!("${}\r\n{}\r\n", words[1].len(), words[1])
+                }
+                _ => "-NOPERM this user has no permissions\r\n".to_owned(),
+            };
+            if output.write_all(reply.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    (fake, closed)
+}
+
+/// However many calls were on it: one connection that ends says as much about its node as a connection of one caller.
+#[test]
+fn a_new_connection_that_is_closed_under_many_calls_counts_once_against_its_node() {
+    // The first caller may be served before others share its connection.
+    for _ in 0..50 {
+        let (fake, closed) = closes_new_ones();
+        let builder = ReplicatedClient::builder().master(fake.url()).monitor_interval(Duration::ZERO);
+        let client = builder.response_timeout(LONG).deadline(LONG).build().unwrap();
+        let ((), failed, _) =
+            Crowd::run(WRITERS, |caller| read_own(&client, caller), |crowd| (0..3).for_each(|_| crowd.flow()));
+        assert_none_failed(&failed);
+        let closed = closed.load(Ordering::SeqCst);
+        let node = &client.snapshot().nodes[0];
+        assert!(node.failed <= closed as u64 && !node.ejected, "{closed} were closed\n{}", client.snapshot());
+        if closed > 0 {
+            return;
+        }
+    }
+    panic!("nobody shared a new connection");
 }

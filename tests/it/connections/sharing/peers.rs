@@ -127,7 +127,7 @@ fn reads_move_on_to_a_good_node_and_nobody_gets_what_a_bad_one_says() {
     for (what, misbehave) in AT_ONCE.into_iter().chain(LATER) {
         let peer = Peer::start("slave", misbehave);
         let builder = builder().master(servers.master().url()).replica(peer.fake.url());
-        let client = builder.response_timeout(Duration::from_millis(200)).build().unwrap();
+        let client = builder.response_timeout(Duration::from_millis(200)).fallback_limit(None).build().unwrap();
         let addr = client.snapshot().nodes[1].addr.clone();
         let ((), failed, latest) = Crowd::run(
             MANY,
@@ -213,7 +213,7 @@ fn with_extra() -> Fake {
 fn a_connection_that_brings_more_replies_than_requests_is_closed() {
     let fake = with_extra();
     let client = builder().master(fake.url()).build().unwrap();
-    among_blocked(&client, || {
+    among_blocked(&client, 3, || {
         let addr = client.snapshot().nodes[0].addr.clone();
         for _ in 0..20 {
             wait_until("calls share", || client.get::<String>("a").unwrap() == "a" && shared(&client, &addr) == 1);
@@ -249,7 +249,7 @@ fn a_connection_that_brings_more_replies_than_requests_to_many_is_closed() {
     });
     let client = builder().master(fake.url()).build().unwrap();
     let addr = client.snapshot().nodes[0].addr.clone();
-    let ((), failed, _) = among_blocked(&client, || {
+    let ((), failed, _) = among_blocked(&client, 3, || {
         Crowd::run(
             MANY,
             |caller| read_own(&client, caller),

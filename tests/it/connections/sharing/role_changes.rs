@@ -109,7 +109,7 @@ fn reads_leave_a_replica_that_loads_its_data() {
         }
     });
     let builder = ReplicatedClient::builder().master(servers.master().url()).replica(fake.url());
-    let client = builder.monitor_interval(Duration::ZERO).deadline(LONG).build().unwrap();
+    let client = builder.monitor_interval(Duration::ZERO).fallback_limit(None).deadline(LONG).build().unwrap();
     let replica = client.snapshot().nodes[1].addr.clone();
     let ((), failed, _) = Crowd::run(
         MANY,
