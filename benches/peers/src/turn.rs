@@ -1,0 +1,195 @@
+//! One turn of one arm: callers read as fast as they can for a while.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tokio::runtime::Runtime;
+
+use crate::caller::{AsyncCaller, Caller, Outcome};
+use crate::cpu::Sample;
+
+/// The pause after a failed call.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What most callers read.
+pub const SMALL: Value = Value { key: "key", size: 64 };
+
+/// A value that the servers hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Value {
+    pub key: &'static str,
+    pub size: usize,
+}
+
+/// How long a turn takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Calls that are not counted.
+    pub warm_up: Duration,
+    pub length: Duration,
+}
+
+/// What one turn came to.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    pub calls_per_second: f64,
+    /// Microseconds per call, as all below.
+    pub client_cpu: f64,
+    pub server_cpu: f64,
+    pub p50: f64,
+    pub p99: f64,
+    pub latest: f64,
+    pub failed: u64,
+    pub failure: Option<String>,
+}
+
+/// The time in which calls are counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    begin: Instant,
+    end: Instant,
+}
+
+/// What one caller has seen.
+#[derive(Debug)]
+pub struct Tally {
+    window: Window,
+    latencies: Histogram<u32>,
+    failed: u64,
+    failure: Option<String>,
+}
+
+impl Value {
+    fn check(self, length: Outcome<usize>) -> Outcome<()> {
+        match length? {
+            length if length == self.size => Ok(()),
+            length => Err(format!("read {length} bytes of {}", self.size)),
+        }
+    }
+}
+
+impl Window {
+    pub fn new(plan: &Plan) -> Self {
+        let begin = Instant::now() + plan.warm_up;
+        Self { begin, end: begin + plan.length }
+    }
+
+    pub fn is_over(&self, now: Instant) -> bool {
+        now >= self.end
+    }
+
+    /// Sleeps until the window has passed; returns the CPU time at its begin and its end.
+    pub fn observe(&self, servers: &[u32]) -> (Sample, Sample) {
+        thread::sleep(self.begin.saturating_duration_since(Instant::now()));
+        let before = Sample::now(servers);
+        thread::sleep(self.end.saturating_duration_since(Instant::now()));
+        (before, Sample::now(servers))
+    }
+
+    fn length(&self) -> Duration {
+        self.end - self.begin
+    }
+}
+
+impl Tally {
+    pub fn new(window: Window) -> Self {
+        // Two digits: small enough to stay in the cache.
+        let latencies = Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("these bounds are valid");
+        Self { window, latencies, failed: 0, failure: None }
+    }
+
+    /// Records a call; returns when the next one begins.
+    pub fn record(&mut self, began: Instant, result: Outcome<()>) -> Instant {
+        let now = Instant::now();
+        match result {
+            Ok(()) if now >= self.window.begin && now < self.window.end => {
+                let nanos = u64::try_from((now - began).as_nanos()).unwrap_or(u64::MAX);
+                self.latencies.saturating_record(nanos.max(1));
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.failed += 1;
+                self.failure = Some(error);
+            }
+        }
+        now
+    }
+
+    pub fn merge(mut self, other: Self) -> Self {
+        self.latencies.add(other.latencies).expect("both have the same bounds");
+        self.failed += other.failed;
+        self.failure = self.failure.or(other.failure);
+        self
+    }
+
+    pub fn finish(self, (before, after): (Sample, Sample)) -> Turn {
+        let calls = self.latencies.len() as f64;
+        let calls_per_second = calls / self.window.length().as_secs_f64();
+        let observed = (after.at - before.at).as_secs_f64();
+        let per_call = |time: Duration| time.as_secs_f64() / observed / calls_per_second * 1e6;
+        let at = |share| self.latencies.value_at_quantile(share) as f64 / 1e3;
+        Turn {
+            calls_per_second,
+            client_cpu: per_call(after.client - before.client),
+            server_cpu: per_call(after.servers - before.servers),
+            p50: at(0.5),
+            p99: at(0.99),
+            latest: self.latencies.max() as f64 / 1e3,
+            failed: self.failed,
+            failure: self.failure,
+        }
+    }
+}
+
+/// Lets each caller read on a thread of its own.
+pub fn on_threads<C: Caller>(plan: &Plan, servers: &[u32], callers: Vec<C>) -> Turn {
+    let window = Window::new(plan);
+    thread::scope(|scope| {
+        let run = |mut caller: C| move || read(&mut caller, window, SMALL);
+        let threads: Vec<_> = callers.into_iter().map(|caller| scope.spawn(run(caller))).collect();
+        let observed = window.observe(servers);
+        let tallies = threads.into_iter().map(|thread| thread.join().expect("no caller panics"));
+        tallies.fold(Tally::new(window), Tally::merge).finish(observed)
+    })
+}
+
+/// Reads on this thread until the window has passed.
+pub fn read<C: Caller>(caller: &mut C, window: Window, value: Value) -> Tally {
+    let mut tally = Tally::new(window);
+    let mut now = Instant::now();
+    while !window.is_over(now) {
+        let result = value.check(caller.get(value.key));
+        let has_failed = result.is_err();
+        now = tally.record(now, result);
+        if has_failed {
+            thread::sleep(PAUSE);
+            now = Instant::now();
+        }
+    }
+    tally
+}
+
+/// Lets each caller read on a task of its own.
+pub fn on_tasks<C: AsyncCaller>(plan: &Plan, servers: &[u32], runtime: &Runtime, callers: Vec<C>) -> Turn {
+    let window = Window::new(plan);
+    let tasks: Vec<_> = callers.into_iter().map(|caller| runtime.spawn(read_on_task(caller, window))).collect();
+    let observed = window.observe(servers);
+    let tallies = tasks.into_iter().map(|task| runtime.block_on(task).expect("no caller panics"));
+    tallies.fold(Tally::new(window), Tally::merge).finish(observed)
+}
+
+async fn read_on_task<C: AsyncCaller>(mut caller: C, window: Window) -> Tally {
+    let mut tally = Tally::new(window);
+    let mut now = Instant::now();
+    while !window.is_over(now) {
+        let result = SMALL.check(caller.get(SMALL.key).await);
+        let has_failed = result.is_err();
+        now = tally.record(now, result);
+        if has_failed {
+            tokio::time::sleep(PAUSE).await;
+            now = Instant::now();
+        }
+    }
+    tally
+}
