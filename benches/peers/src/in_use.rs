@@ -56,7 +56,9 @@ fn samples(replicas: &[Server], is_over: &AtomicBool) -> Outcome<Vec<usize>> {
 }
 
 /// Returns whether this line of CLIENT LIST is a connection that carried data within the last second.
+///
+/// Flags other than N mark links between servers, on which a master sends PING, too.
 fn is_in_use(line: &str) -> bool {
     let has = |field: &str| line.split(' ').any(|part| part == field);
-    has("idle=0") && (has("cmd=get") || has("cmd=ping"))
+    has("idle=0") && has("flags=N") && (has("cmd=get") || has("cmd=ping"))
 }

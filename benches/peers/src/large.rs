@@ -7,6 +7,7 @@ use redis_replicated::ReplicatedClient;
 
 use crate::arm::Arm;
 use crate::caller::{Caller, Outcome, text};
+use crate::cpu::Watched;
 use crate::field::{Field, runtime};
 use crate::plain::{BlockOn, Own, Pools};
 use crate::turn::{Plan, SMALL, Tally, Turn, Value, Window, read};
@@ -30,7 +31,7 @@ pub struct Mixed {
 /// Lets one arm read with so many readers of small values.
 pub fn turn(field: &Field, arm: Arm, plan: &Plan, readers: usize) -> Outcome<Mixed> {
     let urls = field.nodes.replicas();
-    let servers = field.nodes.processes()?;
+    let watched = field.nodes.watched()?;
     let master = redis::Client::open(field.nodes.master()).map_err(text)?;
     let mut master = master.get_connection().map_err(text)?;
     // In other arms than ours, a connection of its own.
@@ -42,17 +43,17 @@ pub fn turn(field: &Field, arm: Arm, plan: &Plan, readers: usize) -> Outcome<Mix
             let client = ours::client(&field.nodes, field.pool, u32::from(arm == Arm::Shared))?;
             let blocking: ReplicatedClient = client.clone();
             let block = move || blocking.query(&blpop()).map_err(text).and_then(timed_out);
-            run(plan, &servers, vec![client; callers], block)
+            run(plan, &watched, vec![client; callers], block)
         }
-        Arm::ConnectionPerThread => run(plan, &servers, Own::callers(&urls, callers)?, block),
+        Arm::ConnectionPerThread => run(plan, &watched, Own::callers(&urls, callers)?, block),
         Arm::R2d2Stock | Arm::R2d2Unchecked => {
             let is_checked = arm == Arm::R2d2Stock;
-            run(plan, &servers, Pools::callers(&urls, field.pool, is_checked, callers)?, block)
+            run(plan, &watched, Pools::callers(&urls, field.pool, is_checked, callers)?, block)
         }
         Arm::MultiplexedThreads => {
             let runtime = runtime()?;
             let connections = runtime.block_on(tasks::multiplexed(urls))?;
-            run(plan, &servers, BlockOn::callers(&connections, runtime.handle(), callers), block)
+            run(plan, &watched, BlockOn::callers(&connections, runtime.handle(), callers), block)
         }
         _ => Err("has no part in this".to_owned()),
     }
@@ -60,7 +61,7 @@ pub fn turn(field: &Field, arm: Arm, plan: &Plan, readers: usize) -> Outcome<Mix
 
 fn run<C: Caller>(
     plan: &Plan,
-    servers: &[u32],
+    watched: &Watched,
     callers: Vec<C>,
     block: impl FnMut() -> Outcome<()> + Send,
 ) -> Outcome<Mixed> {
@@ -72,14 +73,14 @@ fn run<C: Caller>(
         let large = scope.spawn(move || read(&mut reader, window, LARGE));
         let small = |mut caller: C| scope.spawn(move || read(&mut caller, window, SMALL));
         let small: Vec<_> = callers.into_iter().map(small).collect();
-        let observed = window.observe(servers);
+        let used = window.observe(watched);
         let mut tally = Tally::new(window);
         for thread in small {
             tally = tally.merge(thread.join().map_err(|_| "a reader panicked")?);
         }
         let large = large.join().map_err(|_| "the reader of large values panicked")?;
         let blocking = blocking.join().map_err(|_| "the blocked caller panicked")?;
-        let [small, large, blocking] = [tally, large, blocking].map(|tally| tally.finish(observed));
+        let [small, large, blocking] = [tally, large, blocking].map(|tally| tally.finish(used));
         Ok(Mixed { small, large, blocking })
     })
 }

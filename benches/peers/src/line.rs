@@ -45,6 +45,10 @@ impl Line {
         }
     }
 
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
     /// The ports of the line, in the order of the targets.
     pub fn ports(&self) -> &[u16] {
         &self.ports

@@ -83,8 +83,10 @@ fn run_all(field: &Field, options: &Options) -> Outcome<()> {
             Ok(())
         });
     }
+    let has_line = options.line_delay.is_some();
     report::table(&results, &arms, &options.threads);
-    report::ratios(&results, &options.threads, options.line_delay.is_some());
+    report::disturbance(&results.all(), has_line);
+    report::ratios(&results, &options.threads, has_line);
     if options.threads.contains(&MANY) {
         let can = |arm: &&Arm| large::ARMS.contains(*arm);
         let count = |arm: &Arm| Ok((*arm, in_use::measure(field, *arm, MANY)?));
@@ -107,6 +109,8 @@ fn run_large(field: &Field, options: &Options) -> Outcome<()> {
         });
         results.retain(|(arm, _)| arms.contains(arm));
         report::mixed(&results, *readers);
+        let turns = results.iter().flat_map(|(_, turns)| turns).map(|turn| &turn.small);
+        report::disturbance(&turns.collect::<Vec<_>>(), options.line_delay.is_some());
     }
     Ok(())
 }
@@ -134,7 +138,8 @@ fn draw(folder: &Path, results: &Results, arms: &[Arm], options: &Options) -> st
             let parts =
                 |arm: &Arm| figures.iter().filter_map(|figure| results.median(*callers, *arm, *figure)).collect();
             let values = arms.iter().map(parts).collect();
-            Panel { name: format!("{callers} threads or tasks"), unit, values }
+            let name = if *callers == 1 { "1 thread or task".to_owned() } else { format!("{callers} threads or tasks") };
+            Panel { name, unit, values }
         };
         options.threads.iter().map(panel).collect()
     };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use redis_replicated::testing::{ReplicaSet, Server, free_port};
 
 use crate::caller::{Outcome, text};
+use crate::cpu::Watched;
 use crate::line::Line;
 use crate::turn::Value;
 
@@ -57,8 +58,9 @@ impl Nodes {
         self.line.is_some()
     }
 
-    pub fn processes(&self) -> Outcome<Vec<u32>> {
-        self.set.servers().iter().map(process).collect()
+    pub fn watched(&self) -> Outcome<Watched> {
+        let servers = self.set.servers().iter().map(process).collect::<Outcome<_>>()?;
+        Ok(Watched { servers, line: self.line.as_ref().map(Line::process) })
     }
 
     /// The version that the servers report.
@@ -107,8 +109,9 @@ impl Cluster {
         self.nodes.iter().map(|node| node.master().url()).collect()
     }
 
-    pub fn processes(&self) -> Outcome<Vec<u32>> {
-        self.nodes.iter().map(|node| process(node.master())).collect()
+    pub fn watched(&self) -> Outcome<Watched> {
+        let servers = self.nodes.iter().map(|node| process(node.master())).collect::<Outcome<_>>()?;
+        Ok(Watched { servers, line: None })
     }
 
     /// Starts a node; returns the port of its cluster bus, too.

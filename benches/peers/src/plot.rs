@@ -85,8 +85,12 @@ fn draw(svg: &mut String, (left, width): (f64, f64), bottom: f64, rows: &[Row], 
         let at = if *value == 0.0 { left } else { x(*value) };
         line(svg, (at, TOP), (at, bottom + 4.0));
         if axis == Axis::Logarithmic && ticks.len() < 6 {
-            let anchor = if place == 0 { "start" } else { "middle" };
-            text(svg, (at, bottom + 18.0), anchor, GREY, &digits(*value));
+            let anchor = match place {
+                0 => "start",
+                _ if place + 1 == ticks.len() => "end",
+                _ => "middle",
+            };
+            text(svg, (at, bottom + 18.0), anchor, GREY, &digits(*value).replace(".0", ""));
         }
     }
     for (place, (parts, row)) in panel.values.iter().zip(rows).enumerate() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::arm::Arm;
 use crate::caller::{Outcome, text};
-use crate::cpu::Sample;
+use crate::cpu::Watched;
 use crate::nodes::Nodes;
 use crate::turn::{Plan, SMALL, Turn};
 
@@ -51,7 +51,7 @@ impl Reference {
         node.args([plan.warm_up, plan.length].map(|time| time.as_millis().to_string())).arg(SMALL.size.to_string());
         node.arg(nodes.master()).args(nodes.replicas()).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut node = node.spawn().map_err(|error| format!("node: {error}"))?;
-        let turn = observe(&mut node, plan.length, &nodes.processes()?);
+        let turn = observe(&mut node, plan.length, &nodes.watched()?);
         // Fail only if the process has ended, as it should have.
         let _ = node.kill();
         let _ = node.wait();
@@ -59,28 +59,23 @@ impl Reference {
     }
 }
 
-fn observe(node: &mut Child, length: Duration, servers: &[u32]) -> Outcome<Turn> {
+fn observe(node: &mut Child, length: Duration, watched: &Watched) -> Outcome<Turn> {
     let mut lines = BufReader::new(node.stdout.take().ok_or("node has no output")?).lines();
     if line(&mut lines)? != "begin" {
         return Err("node did not begin".to_owned());
     }
-    let before = Sample::now(servers);
-    let figures = line(&mut lines)?;
-    let after = Sample::now(servers);
+    let (figures, mut used) = watched.during(|| line(&mut lines));
+    let figures = figures?;
     let figure = |name: &str| figures.split(' ').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
     let number = |name| figure(name).and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
-    let calls_per_second = number("calls") / length.as_secs_f64();
-    let observed = (after.at - before.at).as_secs_f64();
-    let per_call = |micros: f64| micros / observed / calls_per_second;
+    used.client = Duration::try_from_secs_f64(number("cpu") / 1e6).map_err(text)?;
     Ok(Turn {
-        calls_per_second,
-        client_cpu: per_call(number("cpu")),
-        server_cpu: per_call((after.servers - before.servers).as_secs_f64() * 1e6),
         p50: number("p50"),
         p99: number("p99"),
         latest: number("latest"),
         failed: number("failed") as u64,
         failure: figure("failure").filter(|failure| !failure.is_empty()).map(str::to_owned),
+        ..Turn::new(number("calls") / length.as_secs_f64(), used)
     })
 }
 

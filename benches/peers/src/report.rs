@@ -13,6 +13,7 @@ const STOCK: (Arm, Arm) = (Arm::Shared, Arm::R2d2Stock);
 const LEASES: (Arm, Arm) = (Arm::Shared, Arm::Leases);
 
 /// A ratio that has to hold.
+#[derive(Clone, Copy)]
 struct Bound {
     callers: usize,
     of: (Arm, Arm),
@@ -25,9 +26,11 @@ struct Bound {
 enum Limit {
     AtMost(f64),
     AtLeast(f64),
+    /// Of interest only.
+    Unbounded,
 }
 
-use Limit::{AtLeast, AtMost};
+use Limit::{AtLeast, AtMost, Unbounded};
 
 /// What has to hold without a slow line.
 const BOUNDS: [Bound; 11] = [
@@ -37,10 +40,10 @@ const BOUNDS: [Bound; 11] = [
     Bound { callers: 64, of: STOCK, name: "throughput", figure: throughput, limit: AtLeast(4.0) },
     Bound { callers: 16, of: PAIR, name: "CPU per call", figure: cpu, limit: AtMost(0.75) },
     Bound { callers: 16, of: PAIR, name: "throughput", figure: throughput, limit: AtLeast(1.2) },
-    Bound { callers: 16, of: PAIR, name: "p99", figure: p99, limit: AtMost(f64::INFINITY) },
+    Bound { callers: 16, of: PAIR, name: "p99", figure: p99, limit: Unbounded },
     Bound { callers: 4, of: LEASES, name: "throughput", figure: throughput, limit: AtLeast(0.95) },
     Bound { callers: 4, of: LEASES, name: "CPU per call", figure: cpu, limit: AtMost(1.05) },
-    Bound { callers: 1, of: LEASES, name: "throughput", figure: throughput, limit: AtLeast(0.0) },
+    Bound { callers: 1, of: LEASES, name: "throughput", figure: throughput, limit: Unbounded },
     Bound { callers: 1, of: LEASES, name: "CPU per call", figure: cpu, limit: AtMost(1.05) },
 ];
 
@@ -65,6 +68,25 @@ pub fn table(results: &Results, arms: &[Arm], threads: &[usize]) {
     failures(results, arms, threads);
 }
 
+/// Prints how busy the machine was with other things, and the line.
+pub fn disturbance(turns: &[&Turn], has_line: bool) {
+    let percent = |share: Figure| {
+        let mut shares: Vec<_> = turns.iter().map(|turn| share(turn) * 100.0).collect();
+        shares.sort_by(f64::total_cmp);
+        let most = shares.last().copied().unwrap_or(f64::NAN);
+        (median(shares).unwrap_or(f64::NAN), most)
+    };
+    let (usual, most) = percent(|turn| turn.others);
+    println!(
+        "Other processes and interrupts used {usual:.0} % of the cores (median of the turns; at most {most:.0} %)."
+    );
+    if has_line {
+        let (usual, most) = percent(|turn| turn.line);
+        println!("The only thread of the line was busy {usual:.0} % of the time (at most {most:.0} %).");
+    }
+    println!();
+}
+
 fn failures(results: &Results, arms: &[Arm], threads: &[usize]) {
     for callers in threads {
         for arm in arms {
@@ -77,34 +99,33 @@ fn failures(results: &Results, arms: &[Arm], threads: &[usize]) {
 
 /// Prints the ratios that have to hold. With a line, only the median latency is asked for.
 pub fn ratios(results: &Results, threads: &[usize], has_line: bool) {
-    println!("| threads | figure | of | ratio of medians | in rounds | has to be | |");
-    println!("|---:|---|---|---:|---|---|---|");
     let over_line =
         |callers: &usize| Bound { callers: *callers, of: PAIR, name: "p50", figure: p50, limit: AtMost(1.1) };
-    if has_line {
-        threads.iter().map(over_line).for_each(|bound| print_ratio(results, &bound));
-    } else {
-        BOUNDS.iter().for_each(|bound| print_ratio(results, bound));
+    let bounds = if has_line { threads.iter().map(over_line).collect() } else { BOUNDS.to_vec() };
+    let rows: Vec<_> = bounds.iter().filter_map(|bound| row(results, bound)).collect();
+    if !rows.is_empty() {
+        println!("| threads | figure | of | ratio of medians | in rounds | has to be | |");
+        println!("|---:|---|---|---:|---|---|---|");
+        rows.iter().for_each(|row| println!("{row}"));
+    }
+    if rows.len() < bounds.len() {
+        println!("{} of {} ratios that have to hold were not measured.", bounds.len() - rows.len(), bounds.len());
     }
     println!();
 }
 
-fn print_ratio(results: &Results, bound: &Bound) {
-    let (a, b) = bound.of;
-    let of = format!("{} / {}", a.name(), b.name());
-    let Some(ratio) = results.ratio(bound.callers, bound.of, bound.figure) else {
-        println!("| {} | {} | {of} | not measured | | | |", bound.callers, bound.name);
-        return;
-    };
+/// Returns the row of a ratio, if it was measured.
+fn row(results: &Results, bound: &Bound) -> Option<String> {
+    let Bound { callers, name, of: (a, b), .. } = *bound;
+    let ratio = results.ratio(callers, bound.of, bound.figure)?;
     let (value, rounds) = (ratio.of_medians, format!("{:.2}–{:.2}", ratio.least, ratio.greatest));
     let (asked, holds) = match bound.limit {
-        AtMost(limit) if limit.is_infinite() => ("–".to_owned(), None),
-        AtLeast(0.0) => ("–".to_owned(), None),
+        Unbounded => ("–".to_owned(), None),
         AtMost(limit) => (format!("≤ {limit:.2}"), Some(value <= limit)),
         AtLeast(limit) => (format!("≥ {limit:.2}"), Some(value >= limit)),
     };
-    let holds = verdict(holds);
-    println!("| {} | {} | {of} | {value:.2} | {rounds} | {asked} | {holds} |", bound.callers, bound.name);
+    let (a, b, holds) = (a.name(), b.name(), verdict(holds));
+    Some(format!("| {callers} | {name} | {a} / {b} | {value:.2} | {rounds} | {asked} | {holds} |"))
 }
 
 fn verdict(holds: Option<bool>) -> &'static str {

@@ -67,6 +67,11 @@ impl Results {
         median(figures.collect())
     }
 
+    /// Returns the turns of all arms.
+    pub fn all(&self) -> Vec<&Turn> {
+        self.turns.values().flatten().collect()
+    }
+
     pub fn failed(&self, callers: usize, arm: Arm) -> u64 {
         self.turns(callers, arm).iter().map(|turn| turn.failed).sum()
     }

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use tokio::runtime::Runtime;
 
 use crate::caller::{AsyncCaller, Caller, Outcome};
-use crate::cpu::Sample;
+use crate::cpu::{Used, Watched};
 
 /// The pause after a failed call.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -40,6 +40,10 @@ pub struct Turn {
     pub p50: f64,
     pub p99: f64,
     pub latest: f64,
+    /// The share of its thread that the slow line used.
+    pub line: f64,
+    /// The share of all cores that other processes used.
+    pub others: f64,
     pub failed: u64,
     pub failure: Option<String>,
 }
@@ -79,12 +83,10 @@ impl Window {
         now >= self.end
     }
 
-    /// Sleeps until the window has passed; returns the CPU time at its begin and its end.
-    pub fn observe(&self, servers: &[u32]) -> (Sample, Sample) {
+    /// Sleeps until the window has passed; returns the CPU time used in it.
+    pub fn observe(&self, watched: &Watched) -> Used {
         thread::sleep(self.begin.saturating_duration_since(Instant::now()));
-        let before = Sample::now(servers);
-        thread::sleep(self.end.saturating_duration_since(Instant::now()));
-        (before, Sample::now(servers))
+        watched.during(|| thread::sleep(self.end.saturating_duration_since(Instant::now()))).1
     }
 
     fn length(&self) -> Duration {
@@ -123,34 +125,48 @@ impl Tally {
         self
     }
 
-    pub fn finish(self, (before, after): (Sample, Sample)) -> Turn {
-        let calls = self.latencies.len() as f64;
-        let calls_per_second = calls / self.window.length().as_secs_f64();
-        let observed = (after.at - before.at).as_secs_f64();
-        let per_call = |time: Duration| time.as_secs_f64() / observed / calls_per_second * 1e6;
+    pub fn finish(self, used: Used) -> Turn {
+        let calls_per_second = self.latencies.len() as f64 / self.window.length().as_secs_f64();
         let at = |share| self.latencies.value_at_quantile(share) as f64 / 1e3;
         Turn {
-            calls_per_second,
-            client_cpu: per_call(after.client - before.client),
-            server_cpu: per_call(after.servers - before.servers),
             p50: at(0.5),
             p99: at(0.99),
             latest: self.latencies.max() as f64 / 1e3,
             failed: self.failed,
             failure: self.failure,
+            ..Turn::new(calls_per_second, used)
+        }
+    }
+}
+
+impl Turn {
+    /// A turn without latencies and failures.
+    pub fn new(calls_per_second: f64, used: Used) -> Self {
+        let per_call = |time: Duration| time.as_secs_f64() / used.time.as_secs_f64() / calls_per_second * 1e6;
+        Self {
+            calls_per_second,
+            client_cpu: per_call(used.client),
+            server_cpu: per_call(used.servers),
+            p50: f64::NAN,
+            p99: f64::NAN,
+            latest: f64::NAN,
+            line: used.line_share(),
+            others: used.others_share(),
+            failed: 0,
+            failure: None,
         }
     }
 }
 
 /// Lets each caller read on a thread of its own.
-pub fn on_threads<C: Caller>(plan: &Plan, servers: &[u32], callers: Vec<C>) -> Turn {
+pub fn on_threads<C: Caller>(plan: &Plan, watched: &Watched, callers: Vec<C>) -> Turn {
     let window = Window::new(plan);
     thread::scope(|scope| {
         let run = |mut caller: C| move || read(&mut caller, window, SMALL);
         let threads: Vec<_> = callers.into_iter().map(|caller| scope.spawn(run(caller))).collect();
-        let observed = window.observe(servers);
+        let used = window.observe(watched);
         let tallies = threads.into_iter().map(|thread| thread.join().expect("no caller panics"));
-        tallies.fold(Tally::new(window), Tally::merge).finish(observed)
+        tallies.fold(Tally::new(window), Tally::merge).finish(used)
     })
 }
 
@@ -171,12 +187,12 @@ pub fn read<C: Caller>(caller: &mut C, window: Window, value: Value) -> Tally {
 }
 
 /// Lets each caller read on a task of its own.
-pub fn on_tasks<C: AsyncCaller>(plan: &Plan, servers: &[u32], runtime: &Runtime, callers: Vec<C>) -> Turn {
+pub fn on_tasks<C: AsyncCaller>(plan: &Plan, watched: &Watched, runtime: &Runtime, callers: Vec<C>) -> Turn {
     let window = Window::new(plan);
     let tasks: Vec<_> = callers.into_iter().map(|caller| runtime.spawn(read_on_task(caller, window))).collect();
-    let observed = window.observe(servers);
+    let used = window.observe(watched);
     let tallies = tasks.into_iter().map(|task| runtime.block_on(task).expect("no caller panics"));
-    tallies.fold(Tally::new(window), Tally::merge).finish(observed)
+    tallies.fold(Tally::new(window), Tally::merge).finish(used)
 }
 
 async fn read_on_task<C: AsyncCaller>(mut caller: C, window: Window) -> Tally {
