@@ -138,7 +138,8 @@ fn draw(folder: &Path, results: &Results, arms: &[Arm], options: &Options) -> st
             let parts =
                 |arm: &Arm| figures.iter().filter_map(|figure| results.median(*callers, *arm, *figure)).collect();
             let values = arms.iter().map(parts).collect();
-            let name = if *callers == 1 { "1 thread or task".to_owned() } else { format!("{callers} threads or tasks") };
+            let name =
+                if *callers == 1 { "1 thread or task".to_owned() } else { format!("{callers} threads or tasks") };
             Panel { name, unit, values }
         };
         options.threads.iter().map(panel).collect()

@@ -90,7 +90,7 @@ fn draw(svg: &mut String, (left, width): (f64, f64), bottom: f64, rows: &[Row], 
                 _ if place + 1 == ticks.len() => "end",
                 _ => "middle",
             };
-            text(svg, (at, bottom + 18.0), anchor, GREY, &digits(*value).replace(".0", ""));
+            text(svg, (at, bottom + 18.0), anchor, GREY, &power(*value));
         }
     }
     for (place, (parts, row)) in panel.values.iter().zip(rows).enumerate() {
@@ -123,6 +123,11 @@ fn digits(value: f64) -> String {
         ..10_000.0 => format!("{value:.0}"),
         _ => format!("{:.0} k", value / 1000.0),
     }
+}
+
+/// A power of ten.
+fn power(value: f64) -> String {
+    if value < 10_000.0 { value.to_string() } else { digits(value) }
 }
 
 fn rect(svg: &mut String, (x, y): (f64, f64), (width, height): (f64, f64), colour: &str) {
