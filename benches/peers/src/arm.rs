@@ -5,6 +5,7 @@
 pub enum Arm {
     Leases,
     Shared,
+    SharedSessions,
     ConnectionPerThread,
     R2d2Stock,
     R2d2Unchecked,
@@ -19,9 +20,10 @@ pub enum Arm {
 }
 
 impl Arm {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Leases,
         Self::Shared,
+        Self::SharedSessions,
         Self::ConnectionPerThread,
         Self::R2d2Stock,
         Self::R2d2Unchecked,
@@ -40,6 +42,7 @@ impl Arm {
         match self {
             Self::Leases => "leases",
             Self::Shared => "shared",
+            Self::SharedSessions => "shared-sessions",
             Self::ConnectionPerThread => "connection-per-thread",
             Self::R2d2Stock => "r2d2-stock",
             Self::R2d2Unchecked => "r2d2-unchecked",
@@ -59,6 +62,7 @@ impl Arm {
         match self {
             Self::Leases => "redis-replicated, leases",
             Self::Shared => "redis-replicated, shared",
+            Self::SharedSessions => "the same, sessions",
             Self::ConnectionPerThread => "redis, connection per thread",
             Self::R2d2Stock => "r2d2, stock (PING)",
             Self::R2d2Unchecked => "r2d2, unchecked",
@@ -74,7 +78,7 @@ impl Arm {
     }
 
     pub const fn is_ours(self) -> bool {
-        matches!(self, Self::Leases | Self::Shared)
+        matches!(self, Self::Leases | Self::Shared | Self::SharedSessions)
     }
 
     pub fn named(name: &str) -> Result<Self, String> {

@@ -38,6 +38,10 @@ impl Field {
                 let client = ours::client(&self.nodes, self.pool, u32::from(arm == Arm::Shared))?;
                 Ok(on_threads(plan, &watched, vec![client; callers]))
             }
+            Arm::SharedSessions => {
+                let client = ours::client(&self.nodes, self.pool, 1)?;
+                Ok(on_threads(plan, &watched, ours::sessions(&client, callers)?))
+            }
             Arm::ConnectionPerThread => Ok(on_threads(plan, &watched, Own::callers(&urls, callers)?)),
             Arm::R2d2Stock | Arm::R2d2Unchecked => {
                 let callers = Pools::callers(&urls, self.pool, arm == Arm::R2d2Stock, callers)?;

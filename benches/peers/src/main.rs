@@ -72,42 +72,46 @@ fn run(options: &Options) -> Outcome<()> {
 }
 
 fn run_all(field: &Field, options: &Options) -> Outcome<()> {
-    let mut arms = options.arms.clone();
     let mut results = Results::default();
     let plan = Plan { warm_up: WARM_UP, length: options.length };
     for callers in &options.threads {
-        alternate(&mut arms, options.rounds, |arm| {
-            let turn = field.turn(arm, &plan, *callers).inspect_err(|_| results.remove(arm))?;
+        alternate(&options.arms, options.rounds, |arm| {
+            let turn = field.turn(arm, &plan, *callers).inspect_err(|_| results.remove(*callers, arm))?;
             eprintln!("{callers:>4} {}: {:.0} op/s", arm.name(), turn.calls_per_second);
             results.add(*callers, arm, turn);
             Ok(())
         });
     }
     let has_line = options.line_delay.is_some();
+    let arms: Vec<_> = options.arms.iter().copied().filter(|arm| results.has(*arm)).collect();
     report::table(&results, &arms, &options.threads);
     report::disturbance(&results.all(), has_line);
     report::ratios(&results, &options.threads, has_line);
     if options.threads.contains(&MANY) {
-        let can = |arm: &&Arm| large::ARMS.contains(*arm);
-        let count = |arm: &Arm| Ok((*arm, in_use::measure(field, *arm, MANY)?));
-        report::in_use(&arms.iter().filter(can).map(count).collect::<Outcome<Vec<_>>>()?, MANY);
+        let mut counts = Vec::new();
+        let counted: Vec<_> = arms.iter().copied().filter(|arm| large::ARMS.contains(arm)).collect();
+        alternate(&counted, 1, |arm| {
+            counts.push((arm, in_use::measure(field, arm, MANY)?));
+            Ok(())
+        });
+        report::in_use(&counts, MANY);
     }
     let draw = |folder: &Path| draw(folder, &results, &arms, options).map_err(text);
     options.plots.as_deref().map_or(Ok(()), draw)
 }
 
 fn run_large(field: &Field, options: &Options) -> Outcome<()> {
-    let mut arms: Vec<_> = options.arms.iter().copied().filter(|arm| large::ARMS.contains(arm)).collect();
+    let arms: Vec<_> = options.arms.iter().copied().filter(|arm| large::ARMS.contains(arm)).collect();
     let plan = Plan { warm_up: WARM_UP, length: options.length };
     for readers in &options.threads {
         let mut results: Vec<(Arm, Vec<Mixed>)> = arms.iter().map(|arm| (*arm, Vec::new())).collect();
-        alternate(&mut arms, options.rounds, |arm| {
+        alternate(&arms, options.rounds, |arm| {
             let turn = large::turn(field, arm, &plan, *readers)?;
             eprintln!("{readers:>4} {}: latest {:.1} ms", arm.name(), turn.small.latest / 1e3);
             results.iter_mut().filter(|(of, _)| *of == arm).for_each(|(_, turns)| turns.push(turn.clone()));
             Ok(())
         });
-        results.retain(|(arm, _)| arms.contains(arm));
+        results.retain(|(_, turns)| turns.len() == options.rounds);
         report::mixed(&results, *readers);
         let turns = results.iter().flat_map(|(_, turns)| turns).map(|turn| &turn.small);
         report::disturbance(&turns.collect::<Vec<_>>(), options.line_delay.is_some());
@@ -116,7 +120,8 @@ fn run_large(field: &Field, options: &Options) -> Outcome<()> {
 }
 
 /// Lets the arms take turns, in the order a b c c b a; drops those that fail.
-fn alternate(arms: &mut Vec<Arm>, rounds: usize, mut turn: impl FnMut(Arm) -> Outcome<()>) {
+fn alternate(arms: &[Arm], rounds: usize, mut turn: impl FnMut(Arm) -> Outcome<()>) {
+    let mut arms = arms.to_vec();
     for round in 0..rounds {
         let mut order = arms.clone();
         if round % 2 == 1 {

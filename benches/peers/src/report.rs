@@ -10,6 +10,7 @@ use crate::turn::Turn;
 
 const PAIR: (Arm, Arm) = (Arm::Shared, Arm::ConnectionPerThread);
 const STOCK: (Arm, Arm) = (Arm::Shared, Arm::R2d2Stock);
+const SESSIONS: (Arm, Arm) = (Arm::SharedSessions, Arm::Shared);
 const LEASES: (Arm, Arm) = (Arm::Shared, Arm::Leases);
 
 /// A ratio that has to hold.
@@ -33,11 +34,12 @@ enum Limit {
 use Limit::{AtLeast, AtMost, Unbounded};
 
 /// What has to hold without a slow line.
-const BOUNDS: [Bound; 11] = [
+const BOUNDS: [Bound; 12] = [
     Bound { callers: 64, of: PAIR, name: "CPU per call", figure: cpu, limit: AtMost(0.40) },
     Bound { callers: 64, of: PAIR, name: "throughput", figure: throughput, limit: AtLeast(2.2) },
     Bound { callers: 64, of: PAIR, name: "p99", figure: p99, limit: AtMost(1.0) },
     Bound { callers: 64, of: STOCK, name: "throughput", figure: throughput, limit: AtLeast(4.0) },
+    Bound { callers: 64, of: SESSIONS, name: "throughput", figure: throughput, limit: AtLeast(0.75) },
     Bound { callers: 16, of: PAIR, name: "CPU per call", figure: cpu, limit: AtMost(0.75) },
     Bound { callers: 16, of: PAIR, name: "throughput", figure: throughput, limit: AtLeast(1.2) },
     Bound { callers: 16, of: PAIR, name: "p99", figure: p99, limit: Unbounded },

@@ -52,9 +52,13 @@ impl Results {
         self.turns.entry((callers, arm)).or_default().push(turn);
     }
 
-    /// Forgets an arm that could not run to the end.
-    pub fn remove(&mut self, arm: Arm) {
-        self.turns.retain(|(_, of), _| *of != arm);
+    /// Forgets an arm that could not run to the end with so many callers.
+    pub fn remove(&mut self, callers: usize, arm: Arm) {
+        self.turns.remove(&(callers, arm));
+    }
+
+    pub fn has(&self, arm: Arm) -> bool {
+        self.turns.keys().any(|(_, of)| *of == arm)
     }
 
     pub fn turns(&self, callers: usize, arm: Arm) -> &[Turn] {
