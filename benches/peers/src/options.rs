@@ -51,6 +51,7 @@ impl Options {
                 "--no-plots" => no_plots = true,
                 "--large" => large = true,
                 "--quick" => quick = true,
+                "--help" => return Err(USAGE.to_owned()),
                 _ => return Err(format!("unknown option {arg}\n{USAGE}")),
             }
         }

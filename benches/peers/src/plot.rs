@@ -84,7 +84,8 @@ fn draw(svg: &mut String, (left, width): (f64, f64), bottom: f64, rows: &[Row], 
     for (place, value) in ticks.iter().enumerate() {
         let at = if *value == 0.0 { left } else { x(*value) };
         line(svg, (at, TOP), (at, bottom + 4.0));
-        if axis == Axis::Logarithmic && ticks.len() < 6 {
+        // With more ticks, there is room for every other one.
+        if axis == Axis::Logarithmic && (ticks.len() < 4 || place % 2 == 0) {
             let anchor = match place {
                 0 => "start",
                 _ if place + 1 == ticks.len() => "end",
