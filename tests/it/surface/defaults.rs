@@ -105,7 +105,15 @@ fn tables_in_the_readme_and_the_guide_name_the_same_defaults() {
     let defaults: Vec<_> = OF_BUILDER.iter().map(|(name, text, _)| (*name, *text)).collect();
     let rows = documents::rows();
     let known: BTreeSet<_> = rows.iter().map(|row| row.name.as_str()).collect();
-    for name in ["deadline", "pool_size", "max_connecting", "shared_connections", "monitor_interval", "fallback_limit", "lag_limit"] {
+    for name in [
+        "deadline",
+        "pool_size",
+        "max_connecting",
+        "shared_connections",
+        "monitor_interval",
+        "fallback_limit",
+        "lag_limit",
+    ] {
         assert!(known.contains(name), "no table names the default of {name}: {known:?}");
     }
     for row in &rows {
@@ -142,7 +150,7 @@ fn limits_of_time_are_as_documented() {
 #[test]
 fn a_pool_has_ten_connections_and_their_names_are_empty() {
     let servers = set_with_key(0);
-    let client = servers.client_builder().deadline(Duration::from_millis(300)).build().unwrap();
+    let client = servers.client_builder().shared_connections(0).deadline(Duration::from_millis(300)).build().unwrap();
     assert_eq!(client.snapshot().nodes[0].pool_size, 10);
     let mut dedicated = client.dedicated(Target::Master).unwrap();
     let name: Option<String> = redis::cmd("CLIENT").arg("GETNAME").query(&mut dedicated).unwrap();

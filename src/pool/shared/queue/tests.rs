@@ -96,10 +96,9 @@ fn reads_of_one_batch_have_two_infos_in_common() {
     assert!(queue.is_over(plain) && !queue.is_over(reads[0]));
     assert_eq!(deliver(&mut queue, &["-NOPERM after"]), Ok(1));
     for ticket in reads {
-        let Some(Ended::Answered(Answered { infos: Some(infos), .. })) = queue.take(ticket) else {
-            panic!("no infos")
-        };
-        let texts = [&infos.before, &infos.after].map(|info| info.clone().unwrap_err().refusal.unwrap().details().unwrap().to_owned());
+        let Some(Ended::Answered(Answered { infos: Some(infos), .. })) = queue.take(ticket) else { panic!("no infos") };
+        let texts = [&infos.before, &infos.after]
+            .map(|info| info.clone().unwrap_err().refusal.unwrap().details().unwrap().to_owned());
         assert_eq!(texts, ["before", "after"]);
     }
     let later = append(&mut queue, GET, true, None);
