@@ -230,9 +230,11 @@ impl Pool {
         self.sharing.retire(|connection| connection.last_used() <= last_used);
     }
 
-    /// Closes shared connections that have been idle for longer than the limit. r2d2 closes leases.
+    /// Closes shared connections that take no further requests, or have been idle for longer than the limit. r2d2 closes
+    /// leases.
     pub(crate) fn close_idle(&self, now: Instant) {
-        self.sharing.retire(|connection| connection.last_used() + self.limits.idle <= now);
+        let is_idle = |last_used: Instant| last_used + self.limits.idle <= now;
+        self.sharing.retire(|connection| !connection.is_open() || is_idle(connection.last_used()));
     }
 
     /// Returns how many shared connections are open.

@@ -151,7 +151,7 @@ impl Sharing {
         u64::try_from(now.saturating_duration_since(self.made).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Puts no further requests on the connections for which `is_worn` holds.
+    /// Puts no further requests on the connections for which `is_worn` holds. They are closed when those that wait have gone.
     pub(crate) fn retire(&self, is_worn: impl Fn(&SharedConnection) -> bool) {
         for place in &self.places {
             if let Some(connection) = place.connection.load_full().filter(|connection| is_worn(connection)) {
