@@ -29,6 +29,12 @@ pub(crate) trait Around {
         line: Line<'_>,
     ) -> (Block, Result<Unpacked<Self::Evidence>, Fault>);
 
+    /// Returns whether other callers may send on the same connection, as far as the additions are concerned.
+    #[inline]
+    fn may_share(&self) -> bool {
+        true
+    }
+
     /// Returns the reply if the evidence proves what is required; else the fault with the caller's error.
     fn verify(
         &self,

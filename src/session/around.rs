@@ -292,6 +292,12 @@ impl Around for SessionAround<'_> {
         }
     }
 
+    /// `WAIT` would keep all callers of the connection waiting for the replicas.
+    #[inline]
+    fn may_share(&self) -> bool {
+        self.replicas == 0
+    }
+
     #[inline]
     fn exchange(
         &self,
