@@ -1,6 +1,7 @@
 //! The two halves of an open connection: one sends, the other receives, at the same time.
 
 use std::io::{self, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -64,20 +65,21 @@ pub(super) fn separate(
     connection: OpenConnection,
     is_full: Arc<AtomicBool>,
 ) -> io::Result<Option<(SocketSender, SocketReceiver)>> {
-    let (sending, receiving) = match connection.into_wire() {
+    let (sending, receiving, parser) = match connection.into_wire() {
         Wire::Plain(stream) => {
-            let receiving = stream.into_inner()?;
-            (SendingWay::Plain(receiving.twin()?), ReceivingWay::Plain(receiving))
+            let (receiving, parser) = stream.into_parts()?;
+            (SendingWay::Plain(receiving.twin()?), ReceivingWay::Plain(receiving), parser)
         }
         Wire::Tls(stream) => {
-            let (sending, receiving) = stream.into_inner()?.separate()?;
-            (SendingWay::Tls(sending), ReceivingWay::Tls(receiving))
+            let (stream, parser) = stream.into_parts()?;
+            let (sending, receiving) = stream.separate()?;
+            (SendingWay::Tls(sending), ReceivingWay::Tls(receiving), parser)
         }
         Wire::Redis(_) => return Ok(None),
     };
     let stream = BufReader::with_capacity(READ_AT_ONCE, receiving);
     let source = Source { stream, may_wait: true, taken: 0, fresh: 0, is_full };
-    let receiver = SocketReceiver { parser: Parser::new(), source, received: Vec::new(), pushed: 0 };
+    let receiver = SocketReceiver { parser, source, received: Vec::new(), pushed: 0 };
     Ok(Some((SocketSender { bytes: Vec::new(), sent: 0, way: sending }, receiver)))
 }
 
@@ -115,7 +117,7 @@ impl Sender for SocketSender {
 
     fn shut(&mut self) {
         match &self.way {
-            SendingWay::Plain(transport) => transport.shut(),
+            SendingWay::Plain(transport) => transport.shut(Shutdown::Write),
             SendingWay::Tls(sender) => sender.shut(),
         }
     }
@@ -158,7 +160,7 @@ impl Receiver for SocketReceiver {
 
     fn shut(&mut self) {
         match self.source.stream.get_ref() {
-            ReceivingWay::Plain(transport) => transport.shut(),
+            ReceivingWay::Plain(transport) => transport.shut(Shutdown::Both),
             ReceivingWay::Tls(receiver) => receiver.shut(),
         }
     }

@@ -14,7 +14,7 @@ use crate::pool::access::Access;
 
 /// Calls no longer share after so many in a row that met fewer than half of the requests in flight with which they began to.
 const ENDS_AFTER: u32 = 200;
-/// How long calls do not share after a large reply: more of them may come.
+/// How long calls do not share after a large reply, of which more may come, or after a connection could not be opened.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The shared connections of one node.
@@ -131,7 +131,7 @@ impl Sharing {
             return Ok(Some(Share::new(connection, false)));
         }
         let Some(connecting) = access.begin(&mut access.state(), now) else { return Ok(None) };
-        let connection = connecting.open(&access.generations, end())?;
+        let connection = connecting.open(&access.generations, end()).inspect_err(|_| self.pause())?;
         let Some(connection) = SharedConnection::of(connection)? else {
             // The redis crate has opened it, and would open the next one.
             self.paused_until.store(u64::MAX, Ordering::Relaxed);
