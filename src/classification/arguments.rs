@@ -354,10 +354,15 @@ impl Rule {
         }
     }
 
-    /// Returns whether the command is known to leave its connection as it was, once it is answered.
+    /// Returns whether other callers may send on the same connection: the command leaves the connection as it was, and never
+    /// blocks it. Servers read numbers in more forms than [`block`](Self::block) does.
     #[inline]
-    pub(super) fn keeps_connection(self) -> bool {
-        !matches!(self, Self::Unknown | Self::Container | Self::Step(_))
+    pub(super) fn may_share(self, words: Words<'_>) -> bool {
+        match self {
+            Self::Unknown | Self::Container | Self::Step(_) | Self::BlockSeconds(_) | Self::BlockMillis(_) => false,
+            Self::BlockOption => words.before(b"STREAMS", b"BLOCK").is_none(),
+            _ => !runs_on_a_thread(words.name()),
+        }
     }
 
     /// Returns whether a failed command may have been applied in part.
@@ -365,6 +370,13 @@ impl Rule {
     pub(super) fn is_partial(self) -> bool {
         matches!(self, Self::Eval | Self::Partial | Self::Unknown)
     }
+}
+
+/// Returns whether the server runs the command on a thread of its own, and answers nothing else on the connection meanwhile.
+#[inline]
+fn runs_on_a_thread(name: &[u8]) -> bool {
+    let begins_with = |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+    begins_with(b"FT.") || begins_with(b"GRAPH.") || name.eq_ignore_ascii_case(b"VSIM")
 }
 
 /// Returns whether the first line of a script is `#!lua flags=…` with the flag `no-writes`.

@@ -95,6 +95,10 @@ impl Classifier {
         if !self.overrides.is_empty()
             && let Some(class) = self.overridden(name, second)
         {
+            if row.class == Classification::Connection {
+                // Whatever it is declared, it changes its connection.
+                row.rule = Rule::Unknown;
+            }
             row.class = class;
             // The override decides, not the first line of the script.
             row.rule = if matches!(row.rule, Rule::Eval) { Rule::Partial } else { row.rule };

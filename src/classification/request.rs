@@ -71,7 +71,7 @@ impl<'a> Request<'a> {
             opens: matches!(row.rule, Rule::Step(TransactionStep::Watch | TransactionStep::Multi)),
             partial: row.rule.is_partial() && class != Classification::Read,
             runs_script: row.rule.is_partial(),
-            may_share: class != Classification::Master && row.rule.keeps_connection(),
+            may_share: class != Classification::Master && row.rule.may_share(words),
             rule: row.rule,
             name: words.name(),
         }
@@ -123,7 +123,7 @@ impl<'a> Request<'a> {
             whole.runs_script |= last.runs_script;
             whole.may_share &= last.may_share;
             queued_may_share &= last.may_share_in_transaction();
-            nests |= last.step().is_some() && count < skipped;
+            nests |= last.step().is_some() && count <= skipped;
         }
         whole.replies = Replies::Many { skipped, kept };
         whole.partial = true;
@@ -143,9 +143,15 @@ impl<'a> Request<'a> {
         if skipped.checked_add(kept) == Some(count) { Ok(whole) } else { Err(Malformed) }
     }
 
-    /// Returns whether it may be shared inside a transaction that it does not end, or whether it is a step of one.
+    /// Returns whether it may be shared as a part of a transaction: should the server refuse `MULTI`, it is executed on its own.
     fn may_share_in_transaction(&self) -> bool {
         self.may_share || self.step().is_some()
+    }
+
+    /// Returns whether a command of the pipeline, in the form in which it is sent, opens a transaction.
+    pub(crate) fn has_multi(&self) -> bool {
+        let is_multi = |words: Words<'_>| words.name().eq_ignore_ascii_case(b"MULTI");
+        !self.is_single() && Frames::new(self.bytes).flatten().any(is_multi)
     }
 
     /// Returns whether it is one command rather than a pipeline.

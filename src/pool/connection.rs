@@ -27,9 +27,9 @@ impl Connection {
         }
     }
 
-    /// Returns whether other callers send on it, too.
+    /// Returns whether the requests of one write have in common what the server says of itself.
     #[inline]
-    pub(crate) fn is_shared(&self) -> bool {
+    pub(crate) fn shares_infos(&self) -> bool {
         matches!(self, Self::Shared(_))
     }
 
@@ -101,10 +101,10 @@ impl Connection {
     }
 
     /// Asks the server for its role. The answer proves that the connection works.
-    pub(crate) fn ask_role(&mut self, end: Instant) -> Result<(), Fault> {
+    pub(crate) fn ask_role(&mut self, wait: ReplyWait) -> Result<(), Fault> {
         match self {
-            Self::Leased(lease) => lease.ask_role(end),
-            Self::Shared(share) => share.ask_role(end),
+            Self::Leased(lease) => lease.ask_role(wait.end.unwrap_or(wait.now + wait.response)),
+            Self::Shared(share) => share.ask_role(wait),
         }
     }
 

@@ -29,7 +29,7 @@ impl Line<'_> {
     /// Returns whether the server says on this line before and after a request what it contains, for many callers at once.
     #[inline]
     pub(crate) fn shares_infos(&self) -> bool {
-        self.connection.is_shared()
+        self.connection.shares_infos()
     }
 
     /// Sends a request and returns what the server said before and after it. Only where it [says so](Self::shares_infos).

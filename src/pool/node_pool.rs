@@ -85,12 +85,13 @@ impl Pool {
 
     #[inline]
     fn share(&self, options: CheckoutOptions) -> Result<Option<Share>, Fault> {
-        if !self.sharing.is_wanted(options.in_flight) {
+        if !self.sharing.is_wanted(options.in_flight.saturating_sub(self.blocked())) {
             // Where the server accepts no more connections, the shared one serves as well.
             return Ok(if self.access.is_refused() { self.sharing.find_open() } else { None });
         }
         match self.sharing.share(&self.access, || self.end_of_connect(options.end)) {
-            Err(cause) if !self.waits_after(&cause) => Err(Fault::new(Stage::Connect, cause)),
+            // Where leases are open, they may do.
+            Err(cause) if !self.access.has_open() => Err(Fault::new(Stage::Connect, cause)),
             shared => Ok(shared.unwrap_or_default()),
         }
     }
@@ -230,9 +231,11 @@ impl Pool {
         self.sharing.retire(|connection| connection.last_used() <= last_used);
     }
 
-    /// Closes shared connections that have been idle for longer than the limit. r2d2 closes leases.
+    /// Closes shared connections that take no further requests, or have been idle for longer than the limit. r2d2 closes
+    /// leases.
     pub(crate) fn close_idle(&self, now: Instant) {
-        self.sharing.retire(|connection| connection.last_used() + self.limits.idle <= now);
+        let is_idle = |last_used: Instant| last_used + self.limits.idle <= now;
+        self.sharing.retire(|connection| !connection.is_open() || is_idle(connection.last_used()));
     }
 
     /// Returns how many shared connections are open.
@@ -245,6 +248,7 @@ impl Pool {
     pub(crate) fn end_generation(&self) {
         self.access.generations.end();
         self.distrust_until(Instant::now());
+        self.sharing.retire(|connection| !connection.is_open());
         for slots in [Some(&self.slots), self.blocking.get()].into_iter().flatten() {
             let idle: Vec<Lease> = from_fn(|| slots.try_get()).map(|slot| Lease::new(slot, false)).collect();
             idle.into_iter().filter(Lease::is_withdrawn).for_each(|mut lease| lease.discard());

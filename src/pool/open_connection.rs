@@ -244,10 +244,10 @@ impl RedisStream {
 }
 
 impl<S> Stream<S> {
-    /// Returns the stream, of which nothing may be left unread.
-    pub(super) fn into_inner(self) -> io::Result<S> {
+    /// Returns the stream, of which nothing may be left unread, and the parser, which may have the begin of a message.
+    pub(super) fn into_parts(self) -> io::Result<(S, Parser)> {
         if self.stream.buffer().is_empty() {
-            return Ok(self.stream.into_inner());
+            return Ok((self.stream.into_inner(), self.parser));
         }
         Err(io::Error::new(io::ErrorKind::InvalidData, "the server sent more than it was asked for"))
     }

@@ -83,9 +83,9 @@ impl Transport {
         Ok(Self::new(self.socket.try_clone()?, self.generation.clone()))
     }
 
-    /// Ends the connection, also for a system call that waits on it. An error means that it had ended.
-    pub(super) fn shut(&self) {
-        let _ = self.socket.shutdown(Shutdown::Both);
+    /// Ends the connection, or one direction of it, also for a system call that waits on it. An error means that it had ended.
+    pub(super) fn shut(&self, what: Shutdown) {
+        let _ = self.socket.shutdown(what);
     }
 
     /// Begins an exchange.

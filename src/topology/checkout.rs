@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::picture::Assigned;
 use crate::classification::Request;
 use crate::node::SyncState;
-use crate::pool::{CheckoutOptions, Connection};
+use crate::pool::{CheckoutOptions, Connection, ReplyWait};
 use crate::retry::{DEADLINE, Deadline, Fault, Stage, Waited};
 
 /// A connection idle for this long is validated with one round trip before a write goes out on it.
@@ -133,7 +133,7 @@ impl Assigned {
             let limit = now + response;
             let by = end.map_or(limit, |end| end.min(limit));
             let waited = Waited { setting: "response_timeout", time: response };
-            connection.ask_role(by).map_err(|fault| {
+            connection.ask_role(ReplyWait { now, end: Some(by), response }).map_err(|fault| {
                 self.distrust(&fault, last_used);
                 fault.after_waiting(waited, now, end.map(|end| (end, DEADLINE)))
             })?;

@@ -27,6 +27,8 @@ pub(crate) struct SharedConnection {
     generation: Generation,
     /// It takes no further requests. It is closed when the callers that wait for it have gone.
     is_retired: AtomicBool,
+    /// Its end was counted as a failure of the node.
+    is_counted: AtomicBool,
     /// A large reply has begun. It takes no further requests either.
     is_full: Arc<AtomicBool>,
 }
@@ -44,6 +46,7 @@ impl SharedConnection {
             knows_hello,
             generation,
             is_retired: AtomicBool::new(false),
+            is_counted: AtomicBool::new(false),
             is_full,
         }))
     }
@@ -91,12 +94,10 @@ impl SharedConnection {
         }
     }
 
-    /// Asks the server for its role, by `end`.
-    pub(crate) fn ask_role(&self, now: Instant, end: Instant) -> Result<(), Fault> {
+    /// Asks the server for its role.
+    pub(crate) fn ask_role(&self, wait: ReplyWait) -> Result<(), Fault> {
         let question = Request::question(role_question(self.knows_hello));
-        let times = Times { now, end: Some(end), due: Some(end) };
-        let has_served = self.has_served();
-        let answered = self.exchange(&question, false, times, has_served).map_err(|fault| {
+        let answered = self.send(&question, false, wait).map_err(|fault| {
             let is_stale = matches!(fault.stage, Stage::Stale | Stage::Idle);
             Fault { stage: if is_stale { Stage::Idle } else { Stage::Connect }, ..fault }
         })?;
@@ -110,24 +111,13 @@ impl SharedConnection {
     /// it what it contains.
     #[inline]
     pub(crate) fn send(&self, request: &Request<'_>, between_infos: bool, wait: ReplyWait) -> Result<Answered, Fault> {
-        let due = wait.now.checked_add(wait.response);
-        let times = Times { now: wait.now, end: wait.end, due };
-        self.exchange(request, between_infos, times, self.has_served())
-    }
-
-    fn exchange(
-        &self,
-        request: &Request<'_>,
-        between_infos: bool,
-        times: Times,
-        has_served: bool,
-    ) -> Result<Answered, Fault> {
-        self.roles.exchange(request, between_infos, times).map_err(|no_reply| self.fault(no_reply, has_served))
+        let times = Times { now: wait.now, end: wait.end, due: wait.now.checked_add(wait.response) };
+        self.roles.exchange(request, between_infos, times).map_err(|no_reply| self.fault(no_reply))
     }
 
     /// Returns the fault of a request without a reply, and takes no further ones if the connection is to blame.
     #[cold]
-    fn fault(&self, no_reply: NoReply, has_served: bool) -> Fault {
+    fn fault(&self, no_reply: NoReply) -> Fault {
         match no_reply {
             NoReply::NotTaken => {
                 self.retire();
@@ -140,10 +130,12 @@ impl SharedConnection {
                     // Nothing of it left this process.
                     false => Stage::Idle,
                     true if self.generation.is_over() => Stage::Withdrawn,
-                    true if has_served && fault.was_closed() => Stage::Stale,
+                    true if self.has_served() && fault.was_closed() => Stage::Stale,
                     true => Stage::Sent,
                 };
-                Fault { stage, ..fault }
+                // One connection is one failure of the node, however many callers it had.
+                let is_uncounted = stage == Stage::Sent && self.is_counted.swap(true, Ordering::Relaxed);
+                Fault { stage, is_uncounted, ..fault }
             }
             NoReply::TimeOver { is_overdue } => {
                 if is_overdue {

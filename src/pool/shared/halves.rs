@@ -1,6 +1,7 @@
 //! The two halves of an open connection: one sends, the other receives, at the same time.
 
 use std::io::{self, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -47,6 +48,8 @@ struct Source {
     may_wait: bool,
     /// Bytes of the value that is being parsed. It includes those of small replies beside it.
     taken: usize,
+    /// Bytes that the parser has taken since its caller began to receive.
+    fresh: usize,
     /// Set when a large reply begins: the connection takes no further requests.
     is_full: Arc<AtomicBool>,
 }
@@ -62,20 +65,21 @@ pub(super) fn separate(
     connection: OpenConnection,
     is_full: Arc<AtomicBool>,
 ) -> io::Result<Option<(SocketSender, SocketReceiver)>> {
-    let (sending, receiving) = match connection.into_wire() {
+    let (sending, receiving, parser) = match connection.into_wire() {
         Wire::Plain(stream) => {
-            let receiving = stream.into_inner()?;
-            (SendingWay::Plain(receiving.twin()?), ReceivingWay::Plain(receiving))
+            let (receiving, parser) = stream.into_parts()?;
+            (SendingWay::Plain(receiving.twin()?), ReceivingWay::Plain(receiving), parser)
         }
         Wire::Tls(stream) => {
-            let (sending, receiving) = stream.into_inner()?.separate()?;
-            (SendingWay::Tls(sending), ReceivingWay::Tls(receiving))
+            let (stream, parser) = stream.into_parts()?;
+            let (sending, receiving) = stream.separate()?;
+            (SendingWay::Tls(sending), ReceivingWay::Tls(receiving), parser)
         }
         Wire::Redis(_) => return Ok(None),
     };
     let stream = BufReader::with_capacity(READ_AT_ONCE, receiving);
-    let source = Source { stream, may_wait: true, taken: 0, is_full };
-    let receiver = SocketReceiver { parser: Parser::new(), source, received: Vec::new(), pushed: 0 };
+    let source = Source { stream, may_wait: true, taken: 0, fresh: 0, is_full };
+    let receiver = SocketReceiver { parser, source, received: Vec::new(), pushed: 0 };
     Ok(Some((SocketSender { bytes: Vec::new(), sent: 0, way: sending }, receiver)))
 }
 
@@ -113,7 +117,7 @@ impl Sender for SocketSender {
 
     fn shut(&mut self) {
         match &self.way {
-            SendingWay::Plain(transport) => transport.shut(),
+            SendingWay::Plain(transport) => transport.shut(Shutdown::Write),
             SendingWay::Tls(sender) => sender.shut(),
         }
     }
@@ -122,6 +126,7 @@ impl Sender for SocketSender {
 impl Receiver for SocketReceiver {
     fn receive(&mut self, end: Option<Instant>) -> RedisResult<()> {
         self.source.begin(TimeLimit::until(end, Instant::now()));
+        let mut parsed = Some(0);
         loop {
             match self.parser.parse_value(&mut self.source) {
                 // Messages belong to nobody.
@@ -133,8 +138,14 @@ impl Receiver for SocketReceiver {
                     }
                 }
                 Ok(value) => {
+                    parsed = parsed.zip(encoded_length(&value)).map(|(parsed, length)| parsed + length);
                     self.received.push(value);
                     (self.source.may_wait, self.source.taken, self.pushed) = (false, 0, 0);
+                    // The parser need not look for another reply, which would allocate an error. Should this be mistaken, the
+                    // rest is found with the next reply.
+                    if parsed == Some(self.source.fresh) && self.source.stream.buffer().is_empty() {
+                        return Ok(());
+                    }
                 }
                 // What has come is parsed.
                 Err(error) if !self.source.may_wait && error.is_timeout() => return Ok(()),
@@ -149,7 +160,7 @@ impl Receiver for SocketReceiver {
 
     fn shut(&mut self) {
         match self.source.stream.get_ref() {
-            ReceivingWay::Plain(transport) => transport.shut(),
+            ReceivingWay::Plain(transport) => transport.shut(Shutdown::Both),
             ReceivingWay::Tls(receiver) => receiver.shut(),
         }
     }
@@ -157,11 +168,27 @@ impl Receiver for SocketReceiver {
 
 impl Source {
     fn begin(&mut self, limit: TimeLimit) {
-        self.may_wait = true;
+        (self.may_wait, self.fresh) = (true, 0);
         match self.stream.get_mut() {
             ReceivingWay::Plain(transport) => transport.begin(limit),
             ReceivingWay::Tls(receiver) => receiver.begin(limit),
         }
+    }
+}
+
+/// Returns the length of the usual values in the protocol.
+fn encoded_length(value: &Value) -> Option<usize> {
+    let digits = |number: usize| number.checked_ilog10().unwrap_or(0) as usize + 1;
+    match value {
+        Value::BulkString(bytes) => Some(5 + digits(bytes.len()) + bytes.len()),
+        Value::SimpleString(text) => Some(3 + text.len()),
+        Value::Okay | Value::Nil => Some(5),
+        Value::Int(number) => Some(3 + usize::from(*number < 0) + digits(usize::try_from(number.unsigned_abs()).ok()?)),
+        Value::Array(values) => {
+            let inner: Option<usize> = values.iter().map(encoded_length).sum();
+            Some(3 + digits(values.len()) + inner?)
+        }
+        _ => None,
     }
 }
 
@@ -173,6 +200,7 @@ impl Read for Source {
         }
         let count = self.stream.read(buffer)?;
         self.taken += count;
+        self.fresh += count;
         if self.taken > LARGE {
             // Relaxed: a hint. Nothing else is passed on by it.
             self.is_full.store(true, Ordering::Relaxed);

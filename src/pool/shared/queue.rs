@@ -11,7 +11,7 @@ use redis::Value;
 
 use super::lock::GROUPS;
 use super::transaction;
-use crate::classification::{Replies, Request};
+use crate::classification::Request;
 use crate::replication::{INFO, InfoEvidence, NoEvidence, evidence_of};
 use crate::retry::{Reply, ReplyParts};
 
@@ -99,6 +99,14 @@ pub(crate) struct Infos {
     pub(crate) after: InfoEvidence,
 }
 
+/// What the queue has to know of a request beside its replies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// The server says before and after it what it contains.
+    pub(super) between_infos: bool,
+    pub(super) has_transaction: bool,
+}
+
 /// A request in the queue, for its caller.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket(usize);
@@ -125,7 +133,7 @@ impl Queue {
     pub(super) fn append(
         &mut self,
         request: &Request<'_>,
-        between_infos: bool,
+        Form { between_infos, has_transaction }: Form,
         due: Option<Instant>,
     ) -> Option<Ticket> {
         if self.expected.len() >= MOST_REQUESTS || self.pending.len() + request.bytes.len() > MOST_PENDING {
@@ -140,7 +148,7 @@ impl Queue {
             group: self.batch % GROUPS,
             due,
             parts: ReplyParts::new(request.replies),
-            has_transaction: request.replies != Replies::One && transaction::is_in(request.bytes),
+            has_transaction,
             is_between_infos: between_infos,
             is_asleep: false,
             progress: Progress::Waiting,
@@ -206,7 +214,8 @@ impl Queue {
     /// Returns whether the oldest request has waited for longer than its response limit.
     #[inline]
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
-        let oldest = self.expected.iter().find_map(|expected| self.slot_of(*expected));
+        let held = self.held.first().and_then(|index| self.slots.get(*index));
+        let oldest = held.or_else(|| self.expected.iter().find_map(|expected| self.slot_of(*expected)));
         oldest.is_some_and(|slot| slot.due.is_some_and(|due| due <= now))
     }
 
@@ -284,21 +293,30 @@ impl Queue {
         }
     }
 
-    /// Ends all requests, because the connection failed.
-    pub(super) fn fail(&mut self, wakes: &mut Wakes) {
-        let sent = self.expected.len() - self.unsent;
-        let expected = take(&mut self.expected);
-        let held = take(&mut self.held).into_iter().map(|index| (index, true));
-        let waiting = expected.into_iter().enumerate().filter_map(|(position, expected)| match expected {
-            Expected::Reply(index) => Some((index, position < sent)),
-            Expected::InfoBefore | Expected::InfoAfter => None,
-        });
-        for (index, was_sent) in held.chain(waiting) {
-            self.advance(index, Progress::Ended(Ended::Failed { was_sent }));
-            self.report(index, wakes);
+    /// Ends the requests that are not sent, because no more can be sent.
+    pub(super) fn fail_unsent(&mut self, wakes: &mut Wakes) {
+        let unsent = self.expected.split_off(self.expected.len() - self.unsent);
+        for expected in unsent {
+            if let Expected::Reply(index) = expected {
+                self.advance(index, Progress::Ended(Ended::Failed { was_sent: false }));
+                self.report(index, wakes);
+            }
         }
         (self.unsent, self.asks_infos) = (0, false);
         self.pending = Vec::new();
+    }
+
+    /// Ends all requests, because the connection failed.
+    pub(super) fn fail(&mut self, wakes: &mut Wakes) {
+        self.fail_unsent(wakes);
+        let sent = take(&mut self.expected).into_iter().filter_map(|expected| match expected {
+            Expected::Reply(index) => Some(index),
+            Expected::InfoBefore | Expected::InfoAfter => None,
+        });
+        for index in take(&mut self.held).into_iter().chain(sent) {
+            self.advance(index, Progress::Ended(Ended::Failed { was_sent: true }));
+            self.report(index, wakes);
+        }
     }
 
     /// Returns whether the request has ended and its caller may take what became of it.

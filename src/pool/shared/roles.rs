@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use redis::{RedisError, RedisResult, Value};
 
 use super::lock::Lock;
-use super::queue::{Answered, Disorder, Ended, Queue, Ticket, Wakes};
+use super::queue::{Answered, Disorder, Ended, Form, Queue, Ticket, Wakes};
 use crate::classification::Request;
 
 /// A caller that has waited in its role for this long looks whether the other role has work and nobody.
@@ -32,7 +32,7 @@ pub(super) trait Sender {
     /// Sends what is left, by `end`. When the time is over, a later call continues.
     fn send(&mut self, end: Option<Instant>) -> RedisResult<()>;
 
-    /// Ends the connection, for the other half too.
+    /// Sends nothing more. What the server has sent can still be received.
     fn shut(&mut self);
 }
 
@@ -127,11 +127,12 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
         times: Times,
     ) -> Result<Answered, NoReply> {
         let Times { now, end, due } = times;
+        let form = Form { between_infos, has_transaction: request.has_multi() };
         let mut state = self.state.lock();
         if state.failure.is_some() || state.queue.is_overdue(now) {
             return Err(NoReply::NotTaken);
         }
-        let Some(ticket) = state.queue.append(request, between_infos, due) else { return Err(NoReply::NotTaken) };
+        let Some(ticket) = state.queue.append(request, form, due) else { return Err(NoReply::NotTaken) };
         let mut wakes = Wakes::default();
         let mut is_over = false;
         loop {
@@ -204,15 +205,14 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
         loop {
             let mut state = self.state.lock();
             let Some(sender) = &mut held.sender else { return (state, false) };
-            if state.failure.is_some() {
+            let has_work = !sender.is_done() || state.queue.has_unsent();
+            let goes = state.queue.is_over(ticket) || has_passed(end);
+            if goes || !has_work || state.failure.is_some() {
+                // What is left is for the next writer.
                 state.sender = held.sender.take();
-                return (state, false);
+                return (state, has_passed(end));
             }
             if sender.is_done() {
-                if !state.queue.has_unsent() || state.queue.is_over(ticket) {
-                    state.sender = held.sender.take();
-                    return (state, false);
-                }
                 state.queue.give_batch(sender.room());
             }
             drop(state);
@@ -222,17 +222,15 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
                 Err(error) if error.is_timeout() && !has_passed(end) => {
                     wakes.one = self.state.lock().reader_to_wake();
                 }
+                Err(error) if error.is_timeout() => {}
                 Err(error) => {
-                    let is_over = error.is_timeout();
-                    if !is_over {
-                        sender.shut();
-                    }
+                    sender.shut();
+                    // Never put back: no caller writes any more. Those whose requests were sent read on.
+                    drop(held.sender.take());
                     let mut state = self.state.lock();
-                    if !is_over {
-                        state.fail(error, wakes);
-                    }
-                    state.sender = held.sender.take();
-                    return (state, is_over);
+                    state.queue.fail_unsent(wakes);
+                    state.failure.get_or_insert(error);
+                    return (state, false);
                 }
             }
         }
@@ -262,7 +260,7 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
             state = self.state.lock();
         }
         state.receiver = held.receiver.take();
-        (state, is_late && has_passed(end))
+        (state, has_passed(end))
     }
 }
 
@@ -275,10 +273,8 @@ enum Role {
 impl<S: Sender, R> State<S, R> {
     /// Returns a role that nobody has and that has work.
     fn idle_role(&self) -> Option<Role> {
-        if self.failure.is_some() {
-            return None;
-        }
-        if self.sender.as_ref().is_some_and(|sender| self.queue.has_unsent() || !sender.is_done()) {
+        let has_work = |sender: &S| self.queue.has_unsent() || !sender.is_done();
+        if self.failure.is_none() && self.sender.as_ref().is_some_and(has_work) {
             return Some(Role::Writer);
         }
         (self.receiver.is_some() && self.queue.has_unanswered()).then_some(Role::Reader)
@@ -336,6 +332,7 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Drop for Held<'_, S, R, L> {
         if self.sender.is_none() && self.receiver.is_none() {
             return;
         }
+        // The server closes a connection on which nothing more is sent.
         self.sender.iter_mut().for_each(Sender::shut);
         self.receiver.iter_mut().for_each(Receiver::shut);
         let mut wakes = Wakes::default();

@@ -1,9 +1,9 @@
 //! A share of a connection: the shared connection, for one exchange.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::connection::SharedConnection;
+use crate::pool::limits::ReplyWait;
 use crate::retry::Fault;
 
 /// A shared connection, for one exchange.
@@ -28,8 +28,8 @@ impl Share {
     }
 
     /// Asks the server for its role. The answer proves that the connection works.
-    pub(crate) fn ask_role(&mut self, end: Instant) -> Result<(), Fault> {
+    pub(crate) fn ask_role(&mut self, wait: ReplyWait) -> Result<(), Fault> {
         self.took_time = true;
-        self.connection.ask_role(Instant::now(), end)
+        self.connection.ask_role(wait)
     }
 }

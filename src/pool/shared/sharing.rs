@@ -12,7 +12,9 @@ use super::connection::SharedConnection;
 use super::share::Share;
 use crate::pool::access::Access;
 
-/// How long calls do not share after a large reply: more of them may come.
+/// Calls no longer share after so many in a row that met fewer than half of the requests in flight with which they began to.
+const ENDS_AFTER: u32 = 200;
+/// How long calls do not share after a large reply, of which more may come, or after a connection could not be opened.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The shared connections of one node.
@@ -22,8 +24,8 @@ pub(crate) struct Sharing {
     is_on: AtomicBool,
     /// Calls begin to share with so many requests in flight at the node.
     begins_at: u32,
-    /// With so many, they no longer share.
-    ends_at: u32,
+    /// Calls in a row that met fewer than half as many.
+    lonely: AtomicU32,
     /// Calls do not share before, in nanoseconds since `made`.
     paused_until: AtomicU64,
     made: Instant,
@@ -47,7 +49,7 @@ impl Sharing {
             places: (0..connections).map(|_| Place::default()).collect(),
             is_on: AtomicBool::new(false),
             begins_at,
-            ends_at: begins_at / 3,
+            lonely: AtomicU32::new(0),
             paused_until: AtomicU64::new(0),
             made: Instant::now(),
             turn: AtomicU32::new(0),
@@ -60,10 +62,29 @@ impl Sharing {
         if self.places.is_empty() {
             return false;
         }
-        let was_on = self.is_on.load(Ordering::Relaxed);
-        let is_on = if was_on { in_flight > self.ends_at } else { in_flight >= self.begins_at };
-        if is_on != was_on {
-            self.is_on.store(is_on, Ordering::Relaxed);
+        if !self.is_on.load(Ordering::Relaxed) {
+            if in_flight < self.begins_at {
+                return false;
+            }
+            self.is_on.store(true, Ordering::Relaxed);
+        }
+        self.stays_on(in_flight)
+    }
+
+    /// Returns whether calls still share. A batch that ends leaves few in flight for a moment, which says nothing.
+    #[inline]
+    fn stays_on(&self, in_flight: u32) -> bool {
+        if in_flight >= self.begins_at / 2 {
+            // Written only where it changes: all callers read it.
+            if self.lonely.load(Ordering::Relaxed) != 0 {
+                self.lonely.store(0, Ordering::Relaxed);
+            }
+            return true;
+        }
+        let is_on = self.lonely.fetch_add(1, Ordering::Relaxed) < ENDS_AFTER;
+        if !is_on {
+            self.is_on.store(false, Ordering::Relaxed);
+            self.lonely.store(0, Ordering::Relaxed);
         }
         is_on
     }
@@ -110,7 +131,7 @@ impl Sharing {
             return Ok(Some(Share::new(connection, false)));
         }
         let Some(connecting) = access.begin(&mut access.state(), now) else { return Ok(None) };
-        let connection = connecting.open(&access.generations, end())?;
+        let connection = connecting.open(&access.generations, end()).inspect_err(|_| self.pause())?;
         let Some(connection) = SharedConnection::of(connection)? else {
             // The redis crate has opened it, and would open the next one.
             self.paused_until.store(u64::MAX, Ordering::Relaxed);
@@ -130,7 +151,7 @@ impl Sharing {
         u64::try_from(now.saturating_duration_since(self.made).as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Puts no further requests on the connections for which `is_worn` holds.
+    /// Puts no further requests on the connections for which `is_worn` holds. They are closed when those that wait have gone.
     pub(crate) fn retire(&self, is_worn: impl Fn(&SharedConnection) -> bool) {
         for place in &self.places {
             if let Some(connection) = place.connection.load_full().filter(|connection| is_worn(connection)) {
@@ -185,14 +206,16 @@ impl fmt::Debug for Sharing {
 
 #[cfg(test)]
 mod tests {
-    use super::Sharing;
+    use super::{ENDS_AFTER, Sharing};
 
     #[test]
     fn calls_begin_to_share_when_many_are_in_flight_and_stop_when_few_are() {
         let sharing = Sharing::new(1, 6);
         assert!(!sharing.is_wanted(5));
         assert!(sharing.is_wanted(6) && sharing.is_wanted(3));
-        assert!(!sharing.is_wanted(2) && !sharing.is_wanted(3));
+        assert!((0..ENDS_AFTER).all(|_| sharing.is_wanted(2)) && sharing.is_wanted(3), "it was not for long");
+        assert!((0..ENDS_AFTER).all(|_| sharing.is_wanted(2)));
+        assert!(!sharing.is_wanted(2) && !sharing.is_wanted(5) && sharing.is_wanted(6));
     }
 
     #[test]

@@ -7,13 +7,6 @@ use redis::Value;
 
 use crate::retry::Reply;
 
-const MULTI: &[u8] = b"\r\n$5\r\nMULTI\r\n";
-
-/// Returns whether a request opens a transaction. It may be mistaken where an argument looks like `MULTI`.
-pub(super) fn is_in(request: &[u8]) -> bool {
-    memchr::memmem::find(request, MULTI).is_some()
-}
-
 /// Returns whether the server may still be in the transaction of a request, after its whole reply.
 pub(super) fn may_be_open(reply: &Reply) -> bool {
     let Reply::Many { kept, not_queued } = reply else { return false };
@@ -41,7 +34,7 @@ fn ends(reply: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_in, may_be_open};
+    use super::may_be_open;
     use crate::retry::Reply;
     use redis::{Value, parse_redis_value};
 
@@ -51,13 +44,6 @@ mod tests {
 
     fn many(replies: &[&str]) -> Reply {
         Reply::Many { kept: parse(replies), not_queued: Vec::new() }
-    }
-
-    #[test]
-    fn a_transaction_is_found_in_its_request() {
-        let packed = redis::pipe().atomic().cmd("GET").arg("k").get_packed_pipeline();
-        assert!(is_in(&packed));
-        assert!(!is_in(&redis::pipe().cmd("GET").arg("MULTI").get_packed_pipeline()[..18]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! They share the session behind a lock, which neither holds while it waits for the socket.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -71,7 +72,7 @@ impl TlsSender {
     }
 
     pub(crate) fn shut(&self) {
-        self.transport.shut();
+        self.transport.shut(Shutdown::Write);
     }
 }
 
@@ -81,7 +82,7 @@ impl TlsReceiver {
     }
 
     pub(crate) fn shut(&self) {
-        self.transport.get_ref().shut();
+        self.transport.get_ref().shut(Shutdown::Both);
     }
 }
 

@@ -11,6 +11,7 @@ fn narrow(servers: &redis_replicated::testing::ReplicaSet) -> ReplicatedClient {
         .client_builder()
         .monitor_interval(std::time::Duration::ZERO)
         .pool_size(1)
+        .shared_connections(0)
         .checkout_timeout(std::time::Duration::from_millis(50))
         .build()
         .unwrap()

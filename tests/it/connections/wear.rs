@@ -109,7 +109,7 @@ fn a_proof_after_a_long_wait_for_a_connection_has_its_time() {
 #[test]
 fn what_a_call_waited_for_is_named() {
     let servers = set_with_key(0);
-    let builder = servers.client_builder().pool_size(1).deadline(Duration::from_millis(600));
+    let builder = servers.client_builder().pool_size(1).shared_connections(0).deadline(Duration::from_millis(600));
     let client = builder.monitor_interval(Duration::ZERO).build().unwrap();
     let mut held = client.connection();
     redis::cmd("WATCH").arg("x").exec(&mut held).unwrap();

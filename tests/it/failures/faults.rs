@@ -262,7 +262,7 @@ fn a_busy_pool_sends_reads_to_the_other_replica() {
     let servers = set_with_key(2);
     let script = "#!lua flags=no-writes\nlocal n = 0 for i = 1, 3e7 do n = n + i end return n";
     let builder = servers.client_builder().response_timeout(Duration::from_secs(30)).pool_size(1);
-    let client = builder.checkout_timeout(SHORT).build().unwrap();
+    let client = builder.checkout_timeout(SHORT).shared_connections(0).build().unwrap();
     let work = || client.deadline(Duration::from_secs(60)).query::<u64>(redis::cmd("EVAL").arg(script).arg(0));
     thread::scope(|scope| {
         scope.spawn(|| work().unwrap());

@@ -87,6 +87,8 @@ fn shortage(replicas: usize, set_up: impl Fn(Builder) -> Builder) -> Shortage {
     let master = SlowMaster::start();
     let dead = (0..replicas).map(|_| ("127.0.0.1", free_port().unwrap()));
     let builder = ReplicatedClient::builder().master(master.fake.url()).replicas(dead).pool_size(10);
+    // The master answers the requests of one connection one after the other.
+    let builder = builder.shared_connections(0);
     let client = set_up(builder).build().unwrap();
     wait_until("the replicas are known to be out", || {
         client.get::<String>("k").unwrap();

@@ -61,7 +61,8 @@ fn a_session_sends_each_call_in_one_piece() {
     let servers = set_with_key(1);
     let (master, replica) = (Relay::start(servers.master()), Relay::start(servers.replica(0)));
     let builder = ReplicatedClient::builder().master(master.front.url()).replica(replica.front.url());
-    let client = builder.monitor_interval(Duration::ZERO).response_timeout(LONG).deadline(LONG).build().unwrap();
+    let builder = builder.shared_connections(0).monitor_interval(Duration::ZERO);
+    let client = builder.response_timeout(LONG).deadline(LONG).build().unwrap();
     let session = client.session();
     let value = "x".repeat(4096);
     // Connections are open, and known to lead where they should.

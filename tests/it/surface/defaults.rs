@@ -150,7 +150,7 @@ fn limits_of_time_are_as_documented() {
 #[test]
 fn a_pool_has_ten_connections_and_their_names_are_empty() {
     let servers = set_with_key(0);
-    let client = servers.client_builder().deadline(Duration::from_millis(300)).build().unwrap();
+    let client = servers.client_builder().shared_connections(0).deadline(Duration::from_millis(300)).build().unwrap();
     assert_eq!(client.snapshot().nodes[0].pool_size, 10);
     let mut dedicated = client.dedicated(Target::Master).unwrap();
     let name: Option<String> = redis::cmd("CLIENT").arg("GETNAME").query(&mut dedicated).unwrap();

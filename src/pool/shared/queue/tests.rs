@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Value, parse_redis_value};
 
-use super::{Answered, Disorder, Ended, Queue, Ticket, Wakes};
+use super::{Answered, Disorder, Ended, Form, Queue, Ticket, Wakes};
 use crate::classification::{Classifier, Request};
 use crate::replication::INFO;
 use crate::retry::Reply;
@@ -15,7 +15,7 @@ fn append(queue: &mut Queue, bytes: &[u8], between_infos: bool, due: Option<Inst
         Ok(request) => request,
         Err(_) => Request::pipeline(bytes, 0, 2, &classifier).unwrap(),
     };
-    queue.append(&request, between_infos, due).unwrap()
+    queue.append(&request, Form { between_infos, has_transaction: request.has_multi() }, due).unwrap()
 }
 
 fn get(queue: &mut Queue) -> Ticket {
@@ -146,7 +146,8 @@ fn an_exec_that_was_refused_ends_the_order() {
     let classifier = Classifier::new();
     let request = Request::pipeline(&multi, 2, 1, &classifier).unwrap();
     assert!(request.may_share);
-    let own = queue.append(&request, false, None).unwrap();
+    let form = Form { between_infos: false, has_transaction: request.has_multi() };
+    let own = queue.append(&request, form, None).unwrap();
     get(&mut queue);
     send(&mut queue);
     assert_eq!(deliver(&mut queue, &["+OK", "+QUEUED", "-NOPERM exec", "+QUEUED"]), Err(Disorder::OpenTransaction));

@@ -120,7 +120,7 @@ fn storm(clients: usize, set_up: impl Fn(Builder) -> Builder) -> HashMap<String,
 #[test]
 fn a_client_whose_connections_are_killed_logs_in_twice_at_a_time() {
     for clients in [1, 8] {
-        let seen = storm(clients, |builder| builder);
+        let seen = storm(clients, |builder| builder.shared_connections(0));
         println!("{clients} clients: {seen:?}");
         assert_eq!(seen.len(), clients);
         for (name, handshakes) in seen {

@@ -32,7 +32,7 @@ fn accepted(connection: &mut Connection) -> u64 {
 fn open_connections_go_on_after_the_password_was_changed() {
     let servers = set_with_key(2);
     let mut administrators = administrators(&servers);
-    let client = as_user(&servers, &["~*", "&*", "+@all"]).pool_size(24).build().unwrap();
+    let client = as_user(&servers, &["~*", "&*", "+@all"]).pool_size(24).shared_connections(0).build().unwrap();
     let change = |connection: &mut Connection| {
         redis::cmd("ACL").arg("SETUSER").arg("app").arg("resetpass").arg(">changed").exec(connection).unwrap();
     };

@@ -70,7 +70,8 @@ fn a_reader_without_a_turn_has_waited_as_long_as_for_a_connection() {
     let (master, most) = slow_master(Duration::from_millis(500));
     let dead = (0..2).map(|_| ("127.0.0.1", free_port().unwrap()));
     let builder = ReplicatedClient::builder().master(master.url()).replicas(dead);
-    let client = builder.deadline(40 * CHECKOUT).build().unwrap();
+    // The master answers the requests of one connection one after the other.
+    let client = builder.shared_connections(0).deadline(40 * CHECKOUT).build().unwrap();
     wait_until("the replicas are known to be out", || {
         client.get::<String>("k").unwrap();
         client.snapshot().nodes[1..].iter().all(|node| node.ejected)
