@@ -28,8 +28,6 @@ use crate::support::{Sleepers, wait_until};
 
 /// So many threads share.
 pub const MANY: usize = 16;
-/// With so many calls that block, others share.
-const BLOCKED: u32 = 8;
 /// No call fails because the machine is slow.
 pub const LONG: Duration = Duration::from_secs(20);
 
@@ -121,19 +119,11 @@ impl Crowd {
     }
 }
 
-/// Runs `act` while many calls block for so many seconds: they count, so that all others share, however few there are.
-pub fn among_blocked<T>(client: &ReplicatedClient, seconds: u32, act: impl FnOnce() -> T) -> T {
-    let block = || {
-        let mut command = redis::cmd("BLPOP");
-        let ended: Result<Option<(String, String)>> = client.query(command.arg("never").arg(seconds));
-        // A server that stands still or is killed meanwhile is no matter here.
-        drop(ended);
-    };
-    thread::scope(|scope| {
-        (0..BLOCKED).for_each(|_| _ = scope.spawn(block));
-        wait_until("calls block", || client.snapshot().nodes[0].in_flight >= BLOCKED);
-        act()
-    })
+/// Has many callers share a connection to a node. The next hundred calls share it as well, however few there are at a time.
+pub fn begin_to_share(client: &ReplicatedClient, addr: &NodeAddr) {
+    let call = |caller| client.get::<Option<String>>(own(caller)).map(drop);
+    let ((), failed, _) = Crowd::run(MANY, call, |crowd| crowd.share(client, addr));
+    assert_none_failed(&failed);
 }
 
 /// How late calls were after their deadlines.

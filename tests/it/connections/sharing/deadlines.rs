@@ -8,7 +8,7 @@ use redis_replicated::testing::{ReplicaSet, Server};
 use redis_replicated::{ErrorKind, ReplicatedClient};
 
 use super::{
-    Crowd, LONG, Lateness, MANY, among_blocked, assert_none_failed, clients, in_use, own, read_own, set_with_own_keys,
+    Crowd, LONG, Lateness, MANY, assert_none_failed, begin_to_share, clients, in_use, own, read_own, set_with_own_keys,
     shared,
 };
 use crate::support::{Sleepers, wait_until};
@@ -121,22 +121,19 @@ fn each_caller_waits_its_own_response_limit() {
         let start = Instant::now();
         (client.set(own(caller), own(caller)).err(), start.elapsed())
     };
-    let (early, late): (Vec<_>, Vec<_>) = among_blocked(&client, 5, || {
-        wait_until("calls share", || client.set("k", "v").is_ok() && shared(&client, &master.addr()) == 1);
-        thread::scope(|scope| {
-            master.pause().unwrap();
-            let write = &write;
-            let begin = |caller, delay| scope.spawn(move || write(caller, delay));
-            let early: Vec<_> = (0..2).map(|caller| begin(caller, Duration::ZERO)).collect();
-            let late: Vec<_> = (2..MANY).map(|caller| begin(caller, limit / 2)).collect();
-            wait_until("the first have gone", || early.iter().all(thread::ScopedJoinHandle::is_finished));
-            assert_eq!(shared(&client, &master.addr()), 0, "it takes nothing new");
-            master.resume().unwrap();
-            let ends = |calls: Vec<thread::ScopedJoinHandle<'_, _>>| {
-                calls.into_iter().map(|call| call.join().unwrap()).collect()
-            };
-            (ends(early), ends(late))
-        })
+    begin_to_share(&client, &master.addr());
+    let (early, late): (Vec<_>, Vec<_>) = thread::scope(|scope| {
+        master.pause().unwrap();
+        let write = &write;
+        let begin = |caller, delay| scope.spawn(move || write(caller, delay));
+        let early: Vec<_> = (0..2).map(|caller| begin(caller, Duration::ZERO)).collect();
+        let late: Vec<_> = (2..MANY).map(|caller| begin(caller, limit / 2)).collect();
+        wait_until("the first have gone", || early.iter().all(thread::ScopedJoinHandle::is_finished));
+        assert_eq!(shared(&client, &master.addr()), 0, "it takes nothing new");
+        master.resume().unwrap();
+        let ends =
+            |calls: Vec<thread::ScopedJoinHandle<'_, _>>| calls.into_iter().map(|call| call.join().unwrap()).collect();
+        (ends(early), ends(late))
     });
     let asleep = sleepers.finish();
     for (error, took) in &early {
