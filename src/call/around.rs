@@ -30,7 +30,6 @@ pub(crate) trait Around {
     ) -> (Block, Result<Unpacked<Self::Evidence>, Fault>);
 
     /// Returns whether other callers may send on the same connection, as far as the additions are concerned.
-    #[inline]
     fn may_share(&self) -> bool {
         true
     }

@@ -179,6 +179,7 @@ fn callers_of_a_name_of_several_processes_share_no_connection() {
         |crowd| {
             for _ in 0..20 {
                 crowd.flow();
+                // For a while, though no call begins to share.
                 thread::sleep(Duration::from_millis(10));
                 assert_eq!(shared(&client, &addr), 0);
             }

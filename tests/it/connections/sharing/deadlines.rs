@@ -67,6 +67,7 @@ fn callers_with_little_time_leave_a_stopped_server_and_the_others_get_their_repl
     let servers = set_with_own_keys(0, MANY);
     stand_still(&servers, |server| {
         server.pause().unwrap();
+        // For so long it stands still.
         thread::sleep(Duration::from_millis(350));
         server.resume().unwrap();
     });
@@ -78,6 +79,7 @@ fn callers_with_little_time_leave_a_paused_server_and_the_others_get_their_repli
     stand_still(&servers, |server| {
         let mut connection = server.connection().unwrap();
         redis::cmd("CLIENT").arg("PAUSE").arg(350).arg("ALL").exec(&mut connection).unwrap();
+        // For so long it stands still.
         thread::sleep(Duration::from_millis(350));
     });
 }
@@ -96,6 +98,7 @@ fn a_connection_without_replies_for_the_response_limit_takes_nothing_new_and_is_
             wait_until("few connections are in use", || in_use(master, &["get"]).len() == 1);
             let before = in_use(master, &["get"]);
             master.pause().unwrap();
+            // For so long it stands still.
             thread::sleep(Duration::from_millis(700));
             assert_eq!(shared(&client, &master.addr()), 0, "it takes nothing new");
             master.resume().unwrap();
@@ -117,6 +120,7 @@ fn each_caller_waits_its_own_response_limit() {
     let client = builder.deadline(LONG).build().unwrap();
     let sleepers = Sleepers::start();
     let write = |caller, delay| {
+        // When it begins is what is tested.
         thread::sleep(delay);
         let start = Instant::now();
         (client.set(own(caller), own(caller)).err(), start.elapsed())

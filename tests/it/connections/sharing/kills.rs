@@ -62,11 +62,13 @@ fn trouble(servers: &ReplicaSet) {
     let start = Instant::now();
     let mut has_stopped = false;
     while start.elapsed() < Duration::from_secs(4) {
+        // The pace of the kills.
         thread::sleep(Duration::from_millis(50));
         servers.servers().iter().for_each(|server| kill(server, &in_use(server, &["incr", "get"])));
         if !has_stopped && start.elapsed() > Duration::from_secs(2) {
             has_stopped = true;
             servers.master().pause().unwrap();
+            // For so long it stands still.
             thread::sleep(Duration::from_millis(700));
             servers.master().resume().unwrap();
         }
@@ -117,6 +119,7 @@ fn a_killed_shared_connection_fails_no_read_where_there_is_one_node() {
         |crowd| {
             crowd.share(&client, &master.addr());
             for _ in 0..20 {
+                // The pace of the kills.
                 thread::sleep(Duration::from_millis(50));
                 kill(master, &in_use(master, &["get"]));
             }

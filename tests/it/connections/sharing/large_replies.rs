@@ -108,6 +108,7 @@ fn a_reply_that_the_server_cannot_deliver_fails_no_other_call() {
             servers.servers().iter().for_each(|server| crowd.share(&client, &server.addr()));
             for _ in 0..5 {
                 assert!(client.lrange::<Vec<String>>("list", 0, -1).is_err());
+                // The pace of the large replies.
                 thread::sleep(Duration::from_millis(100));
                 crowd.flow();
             }

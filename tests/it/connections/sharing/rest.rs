@@ -45,6 +45,7 @@ fn a_shared_connection_that_has_rested_is_asked_before_the_next_write() {
             |crowd| (0..3).for_each(|_| crowd.share(&client, &addr)),
         );
         assert_none_failed(&failed);
+        // How long they rest is what is tested.
         thread::sleep(REST);
     }
     let mut last: HashMap<usize, Instant> = HashMap::new();
@@ -76,6 +77,7 @@ fn connections_closed_while_they_rest_put_no_write_in_doubt() {
             |crowd| servers.servers().iter().for_each(|server| crowd.share(&client, &server.addr())),
         );
         assert_none_failed(&failed);
+        // How long they rest is what is tested.
         thread::sleep(REST);
         for server in servers.servers() {
             kill(server, &clients(server).into_keys().collect::<Vec<_>>());

@@ -121,6 +121,7 @@ fn reads_leave_a_replica_that_loads_its_data() {
                 crowd.flow();
                 crowd.flow();
                 loads.store(false, Ordering::SeqCst);
+                // Longer than the replica is left out.
                 thread::sleep(Duration::from_millis(700));
             }
         },

@@ -101,6 +101,7 @@ fn sessions_that_share_never_read_from_a_replica_that_is_behind() {
                 crowd.share(&client, &set.servers.replica(0).addr());
                 for _ in 0..3 {
                     set.freeze(0);
+                    // So that the replica falls behind.
                     thread::sleep(Duration::from_millis(200));
                     crowd.flow();
                     set.proxies[0].set(redis_replicated::testing::NetworkFault::None).unwrap();

@@ -114,11 +114,13 @@ fn trouble(servers: &ReplicaSet) {
     let mut rng = StdRng::seed_from_u64(7);
     let start = Instant::now();
     while start.elapsed() < TIME {
+        // The pace of the trouble, and how long a server stands still.
         thread::sleep(Duration::from_millis(rng.random_range(10..150)));
         let server = &servers.servers()[rng.random_range(0..servers.servers().len())];
         match rng.random_range(0..4) {
             0 => {
                 server.pause().unwrap();
+                // The pace of the trouble, and how long a server stands still.
                 thread::sleep(Duration::from_millis(rng.random_range(1..150)));
                 server.resume().unwrap();
             }

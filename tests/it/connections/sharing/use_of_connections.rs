@@ -22,6 +22,7 @@ fn sixty_four_threads_use_two_connections_a_node() {
             // Where few happen to be at a node, they take other connections for a moment, and those count as used for a second.
             let mut samples: Vec<usize> = Vec::new();
             for _ in 0..40 {
+                // The pace of the samples.
                 thread::sleep(Duration::from_millis(100));
                 samples.extend(used());
             }
