@@ -25,10 +25,16 @@ impl<T> Lanes<T> {
         Self((0..LANES).map(value).map(Padded).collect())
     }
 
+    /// Makes one value that all threads share.
+    pub(crate) fn shared(value: T) -> Self {
+        Self(Box::new([Padded(value)]))
+    }
+
     /// Returns the value of this thread's lane.
     #[inline]
     pub(crate) fn own(&self) -> &T {
-        &self.0[lane() % LANES]
+        // Either number of values is a power of two, so this is the lane modulo their number.
+        &self.0[lane() & (self.0.len() - 1)]
     }
 
     /// Returns the values of all lanes.
@@ -86,6 +92,7 @@ mod tests {
         // Other tests start threads as well.
         let first = own();
         assert!((0..LANES).any(|_| own() != first));
+        assert_eq!(Lanes::shared(7).own(), &7);
     }
 
     #[test]
