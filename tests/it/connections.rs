@@ -2,6 +2,7 @@
 
 mod generations;
 mod shared_endpoint;
+pub mod sharing;
 mod transactions;
 mod wear;
 

@@ -25,11 +25,13 @@
 //!   `failures::field::slow::a_write_whose_reply_ends_after_its_first_byte_is_sent_once`
 //!   `topology::roles::a_pipeline_that_a_demotion_interrupts_is_sent_again_only_if_nothing_of_it_was_executed`
 //!   `topology::roles::more_writers_than_connections_outlast_a_black_holed_master`
+//!   `connections::sharing::kills::killed_connections_and_a_stopped_master_execute_no_write_twice_and_fail_no_read`
+//!   `connections::sharing::role_changes::writes_wait_for_the_new_master_and_none_is_executed_twice`
 //!   `lib::only_reads_are_sent_again_after_a_lost_reply`
 //!   `lib::a_write_pipeline_is_sent_again_only_if_all_of_it_was_refused`
 //! * 3: a call is back by its deadline, whatever the nodes do
 //!   `calls::time_limits::*` `calls::time_limits::unix_socket::*` `calls::time_limits::names::*` `calls::time_limits::signals::*`
-//!   `failures::faults::calls_return_by_their_deadline`
+//!   `failures::faults::calls_return_by_their_deadline` `connections::sharing::deadlines::*`
 //!   `failures::outage::calls_return_by_their_deadline_though_every_node_is_black_holed`
 //!   `failures::field::slow::*` `lib::there_is_no_time_left_at_the_deadline`
 //! * 3: so is `refresh`; no node keeps the monitor from finding a new master
@@ -60,6 +62,8 @@
 //!   `connections::transactions::a_watch_is_never_leaked_to_the_next_user`
 //!   `connections::transactions::an_open_transaction_is_never_leaked_to_the_next_user`
 //!   `connections::transactions::a_panic_closes_the_connection`
+//!   `connections::sharing::transactions::a_user_who_may_not_run_exec_spoils_no_reply_to_others`
+//!   `connections::sharing::peers::a_connection_that_brings_more_replies_than_requests_is_closed`
 //!   `failures::capacity::replies::a_client_serves_others_after_a_reply_that_was_too_large`
 //! * 6: errors of the application never touch health
 //!   `failures::survive::errors_of_the_application_speak_against_nobody`
@@ -85,6 +89,7 @@
 //! * 8: no extra round trip, but before a write on a connection idle for 1 s or more
 //!   `failures::faults::a_write_on_a_rested_connection_is_proven_first`
 //!   `failures::capacity::logins::open_connections_go_on_after_the_password_was_changed`
+//!   `connections::sharing::rest::a_shared_connection_that_has_rested_is_asked_before_the_next_write`
 //!   `sessions::cost::*`
 //! * 8: nothing is unbounded: connections, handshakes, retries, threads, what is remembered
 //!   `failures::hangs::callers_of_a_node_that_hangs_take_no_more_connections_than_the_settings_allow`
@@ -97,7 +102,7 @@
 //! * 9: a routed call allocates as often as a bare one
 //!   `allocations::a_routed_call_allocates_as_often_as_a_bare_one` `allocations::no_strategy_allocates`
 //! * 10: no panic on any input, from dependencies neither
-//!   `failures::panics::*` `calls::classification::random_bytes_are_never_a_read`
+//!   `failures::panics::*` `connections::sharing::peers::*` `calls::classification::random_bytes_are_never_a_read`
 //!   `lib::pieces_do_not_change_what_is_read` `lib::replies_nested_deep_are_refused_or_read_but_never_overflow`
 //! * 10: nothing secret in `Debug`, logs or errors, and no value of a reply
 //!   `calls::errors::every_mistake_with_a_connection_has_its_reason_in_words`
@@ -223,6 +228,14 @@
 //!   `calls::errors::every_limit_is_named_with_its_setting_and_its_time`
 //!   `calls::errors::a_full_pool_says_how_large_it_is_and_how_long_was_waited`
 //!   `connections::wear::what_a_call_waited_for_is_named`
+//!
+//! * many callers share a connection, and each gets its own replies
+//!   `connections::sharing::use_of_connections::*` `connections::sharing::stress::*` `connections::sharing::transactions::*`
+//!   `connections::sharing::peers::*` `tls::sharing::*`
+//! * what blocks, watches, waits for replicas, is large or unknown takes a connection of its own
+//!   `connections::sharing::apart::*`
+//! * large replies delay no small ones
+//!   `connections::sharing::large_replies::*`
 //!
 //! # The README: reading your own writes
 //!

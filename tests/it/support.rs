@@ -313,3 +313,39 @@ pub fn check_that_nobody_is_blamed(client: &ReplicatedClient) {
         assert!(!node.ejected && node.role == node.assigned_role, "{}", client.snapshot());
     }
 }
+
+/// How late threads wake up at worst that do nothing but sleep, while others use the processors, too.
+///
+/// What is late by a few times of that says nothing about a call.
+pub struct Sleepers {
+    stop: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<Duration>>,
+}
+
+impl Sleepers {
+    pub fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let sleep = |stop: Arc<AtomicBool>| {
+            let (mut latest, time) = (Duration::ZERO, Duration::from_millis(5));
+            while !stop.load(Ordering::SeqCst) {
+                let start = Instant::now();
+                // How long a sleep takes is what is measured.
+                thread::sleep(time);
+                latest = latest.max(start.elapsed().saturating_sub(time));
+            }
+            latest
+        };
+        let start = |_| {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || sleep(stop))
+        };
+        let threads = (0..4).map(start).collect();
+        Self { stop, threads }
+    }
+
+    /// Returns how late the latest of them was.
+    pub fn finish(self) -> Duration {
+        self.stop.store(true, Ordering::SeqCst);
+        self.threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
+    }
+}

@@ -5,6 +5,7 @@ mod basics;
 mod certificates;
 mod sentinel;
 mod settings;
+mod sharing;
 mod time;
 
 use redis_replicated::testing::{ReplicaSet, Server};

@@ -14,7 +14,7 @@ use crate::support::{Fake, wait_until};
 const KEYS: usize = 3_000;
 
 /// Leads each new connection to the next of the replicas.
-fn service(servers: &ReplicaSet) -> Fake {
+pub fn service(servers: &ReplicaSet) -> Fake {
     let ports: Vec<u16> = servers.replicas().iter().map(|replica| replica.addr().port().unwrap()).collect();
     let turn = AtomicUsize::new(0);
     Fake::raw(move |near| {

@@ -1,11 +1,12 @@
 //! How late calls come back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use redis_replicated::{Error, ReplicatedClient, Result};
+
+use crate::support::Sleepers;
 
 /// How late a call may be in a test: other tests use the same processors. A bench has the strict figures.
 pub const SLACK: Duration = Duration::from_millis(250);
@@ -25,42 +26,6 @@ impl Calls {
 
     fn longest(self) -> Duration {
         (self.deadline + SLACK) * u32::try_from(self.each).unwrap()
-    }
-}
-
-/// How late threads wake up at worst that do nothing but sleep, while others use the processors, too.
-///
-/// What is late by a few times of that says nothing about a call.
-struct Sleepers {
-    stop: Arc<AtomicBool>,
-    threads: Vec<thread::JoinHandle<Duration>>,
-}
-
-impl Sleepers {
-    fn start() -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let sleep = |stop: Arc<AtomicBool>| {
-            let (mut latest, time) = (Duration::ZERO, Duration::from_millis(5));
-            while !stop.load(Ordering::SeqCst) {
-                let start = Instant::now();
-                // How long a sleep takes is what is measured.
-                thread::sleep(time);
-                latest = latest.max(start.elapsed().saturating_sub(time));
-            }
-            latest
-        };
-        let start = |_| {
-            let stop = Arc::clone(&stop);
-            thread::spawn(move || sleep(stop))
-        };
-        let threads = (0..4).map(start).collect();
-        Self { stop, threads }
-    }
-
-    /// Returns how late the latest of them was.
-    fn finish(self) -> Duration {
-        self.stop.store(true, Ordering::SeqCst);
-        self.threads.into_iter().map(|thread| thread.join().unwrap()).max().unwrap()
     }
 }
 
