@@ -30,14 +30,14 @@ fn classify(c: &mut Criterion) {
 fn pick(c: &mut Criterion) {
     let window = Duration::from_millis(1);
     pick_with(c, "round_robin", &RoundRobin::seeded(1));
-    pick_with(c, "random", &Random::seeded(1));
-    pick_with(c, "least_outstanding", &LeastOutstanding::seeded(1));
-    pick_with(c, "power_of_two_choices", &PowerOfTwoChoices::seeded(1));
-    pick_with(c, "peak_ewma", &PeakEwma::seeded(1));
+    pick_with(c, "random", &Random::new());
+    pick_with(c, "least_outstanding", &LeastOutstanding::new());
+    pick_with(c, "power_of_two_choices", &PowerOfTwoChoices::new());
+    pick_with(c, "peak_ewma", &PeakEwma::new());
     pick_with(c, "weighted_round_robin", &WeightedRoundRobin::seeded(1));
-    pick_with(c, "rendezvous", &Rendezvous::seeded(1));
-    pick_with(c, "latency_window_random", &LatencyWindow::new(Random::seeded(1)).within(window));
-    pick_with(c, "zone_affinity_random", &ZoneAffinity::new("zone-1", Random::seeded(1)));
+    pick_with(c, "rendezvous", &Rendezvous::new());
+    pick_with(c, "latency_window_random", &LatencyWindow::new(Random::new()).within(window));
+    pick_with(c, "zone_affinity_random", &ZoneAffinity::new("zone-1", Random::new()));
 }
 
 fn pick_with(c: &mut Criterion, name: &str, strategy: &impl Strategy) {

@@ -57,6 +57,8 @@ pub struct ReplicatedClient {
 
 /// What all handles of a client share.
 #[derive(Debug)]
+// Handles that are made for single calls change the count of the `Arc`: on another cache line than what each call reads.
+#[repr(align(128))]
 pub(crate) struct Shared {
     pub(crate) router: Router,
     pub(crate) session_mode: SessionMode,

@@ -84,6 +84,7 @@ mod error;
 mod events;
 pub mod guide;
 mod hash;
+mod lanes;
 mod node;
 mod replication;
 mod retry;

@@ -21,8 +21,7 @@ pub(super) fn attempt(
 ) -> Result<Reply, Fault> {
     let _claim = server.node.claim(deadline.now()).map_err(|_| Fault::new(Stage::Avoided, None))?;
     let end = deadline.attempt_end(has_more);
-    let mut purpose = Purpose::of(request, has_more);
-    purpose.may_share &= around.may_share();
+    let purpose = Purpose::of(request, around.may_share(), has_more);
     let mut connection = server.checkout(purpose, deadline, end)?;
     let reply = exchange(request, around, server, &mut connection, deadline, end);
     // A server that cannot prove its reply has answered all the same.

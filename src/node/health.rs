@@ -47,7 +47,7 @@ impl Node {
     /// Records a complete reply; an error of the application is one. Returns whether the node is ejected all the same.
     #[inline]
     pub(crate) fn record_answer(&self) -> bool {
-        if self.record.answered.fetch_add(1, Ordering::Relaxed) == 0 {
+        if self.traffic.answered.fetch_add(1, Ordering::Relaxed) == 0 {
             self.reached();
         }
         // Read before write: all threads share the cache line of a healthy node.
@@ -69,14 +69,14 @@ impl Node {
     #[cold]
     pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant, chance: f64) -> Option<Ejection> {
         self.count_failure();
-        self.latency.failed(now);
+        self.traffic.latency.failed(now);
         self.count_against(outcome, now, chance)
     }
 
     /// As [`record_failure`](Self::record_failure), for a loss that was counted when it happened.
     #[cold]
     pub(crate) fn record_loss(&self, now: Instant, chance: f64) -> Option<Ejection> {
-        self.latency.failed(now);
+        self.traffic.latency.failed(now);
         self.count_against(Outcome::Failed, now, chance)
     }
 
@@ -258,7 +258,7 @@ impl Node {
         if was_ejected {
             self.begin_slow_start(now);
             // Its latency after an outage is not known.
-            self.latency.forget();
+            self.traffic.latency.forget();
         }
         self.record.ejected_until.store(0, Ordering::Release);
         was_ejected

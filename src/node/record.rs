@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -43,12 +43,10 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// The results of the attempts on a node, and its ejection. A healthy call touches `answered`, `failures_in_a_row` and
-/// `ejected_until`.
+/// The failed attempts on a node, and its ejection. A healthy call only reads it, and no lock.
 #[derive(Debug)]
 pub(super) struct Record {
     epoch: Instant,
-    pub(super) answered: AtomicU64,
     pub(super) failed: AtomicU64,
     pub(super) failures_in_a_row: AtomicU32,
     /// When the cool-down ends, in nanoseconds since `epoch`; 0 while the node is not ejected.
@@ -82,7 +80,6 @@ impl Record {
     pub(super) fn new() -> Self {
         Self {
             epoch: Instant::now(),
-            answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
@@ -103,10 +100,6 @@ impl Record {
 
     pub(super) fn second(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.epoch).as_secs()
-    }
-
-    pub(super) fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A node: its address, its roles and its measurements.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::record::{Outcome, Record};
 use super::sync_state::SyncState;
 use crate::addr::NodeAddr;
 use crate::hash::Fnv;
+use crate::lanes::Padded;
 use crate::replication::{Report, Role};
 
 /// One server process of a replicated set, as strategies see it.
@@ -42,15 +43,24 @@ pub struct Node {
     pub(super) sync_state: AtomicU8,
     /// Several processes answer at this address: a shared endpoint.
     is_shared: AtomicBool,
-    in_flight: AtomicU32,
+    /// What every call changes, apart from what every call only reads.
+    pub(super) traffic: Padded<Traffic>,
     /// The results of attempts, from which health follows.
     pub(super) record: Record,
-    pub(super) latency: Latency,
     /// The strategy needs latencies.
     is_timed: bool,
     heartbeat: Heartbeat,
     /// The last report of the server, and when it came. Calls that are answered do not take this lock.
     pub(super) reported: Mutex<Option<(Instant, Arc<Report>)>>,
+}
+
+/// What calls that are answered change at their node: on one cache line, which each of them needs anyway.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    in_flight: AtomicU32,
+    /// Complete replies.
+    pub(super) answered: AtomicU64,
+    pub(super) latency: Latency,
 }
 
 /// One request that is in flight to a node; counted in [`Node::in_flight`] until dropped.
@@ -82,9 +92,12 @@ impl Node {
             is_master: AtomicBool::new(false),
             sync_state: AtomicU8::new(SyncState::InSync as u8),
             is_shared: AtomicBool::new(false),
-            in_flight: AtomicU32::new(0),
+            traffic: Padded(Traffic {
+                in_flight: AtomicU32::new(0),
+                answered: AtomicU64::new(0),
+                latency: Latency::new(),
+            }),
             record: Record::new(),
-            latency: Latency::new(),
             is_timed: true,
             heartbeat: Heartbeat::default(),
             reported: Mutex::new(None),
@@ -149,14 +162,14 @@ impl Node {
     #[must_use]
     #[inline]
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.traffic.in_flight.load(Ordering::Relaxed)
     }
 
     /// Counts one request as in flight until the returned guard is dropped, even by a panic.
     #[inline]
     pub fn begin(&self) -> InFlight<'_> {
         // Relaxed, here and below: strategies only compare counts.
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.traffic.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(self)
     }
 
@@ -166,8 +179,8 @@ impl Node {
     /// that belongs to no client.
     pub fn record_at(&self, outcome: Outcome, took: Duration, now: Instant) {
         match outcome {
-            Outcome::Answered => self.latency.answered(took, now),
-            Outcome::Failed | Outcome::Unreachable | Outcome::NotServing => self.latency.failed(now),
+            Outcome::Answered => self.traffic.latency.answered(took, now),
+            Outcome::Failed | Outcome::Unreachable | Outcome::NotServing => self.traffic.latency.failed(now),
         }
     }
 
@@ -202,12 +215,12 @@ impl Node {
     /// Returns the latency with the age of its last sample.
     #[inline]
     pub(crate) fn measured_at(&self, now: Moment) -> Option<Measured> {
-        self.latency.at(now)
+        self.traffic.latency.at(now)
     }
 
     /// Sets what a failure counts as, by the response limit.
     pub(crate) fn with_response_limit(mut self, limit: Duration) -> Self {
-        self.latency.set_penalty(limit.saturating_mul(2).max(Duration::from_millis(50)));
+        self.traffic.0.latency.set_penalty(limit.saturating_mul(2).max(Duration::from_millis(50)));
         self
     }
 
@@ -265,7 +278,7 @@ impl Node {
     }
 
     pub(crate) fn answered(&self) -> u64 {
-        self.record.answered()
+        self.traffic.answered.load(Ordering::Relaxed)
     }
 
     pub(crate) fn failed(&self) -> u64 {
@@ -275,7 +288,7 @@ impl Node {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.traffic.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -10,6 +10,8 @@ const EVENT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Counts and limits the fallback reads in flight.
 #[derive(Debug)]
+// On cache lines of its own: fallback reads change it, and every call reads what is beside it.
+#[repr(align(128))]
 pub(crate) struct Permits {
     /// `None`: no limit.
     limit: Option<u32>,

@@ -3,30 +3,30 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::hash::mix;
+use crate::lanes::Lanes;
 
-/// A SplitMix64 generator whose state is one atomic counter. The generators of `rand` need `&mut`, and so a lock.
+/// A SplitMix64 generator whose state is one atomic counter. The generators of `rand` need `&mut`, and so a lock. Each lane of
+/// threads has a counter; with a seed, all threads share one, and so one sequence.
 #[derive(Debug)]
-// On a cache line of its own: other threads change it while strategies around it read their settings.
-#[repr(align(64))]
-pub(super) struct Dice(AtomicU64);
+pub(super) struct Dice(Lanes<AtomicU64>);
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Default for Dice {
     /// Seeded at random.
     fn default() -> Self {
-        Self::seeded(rand::random())
+        Self(Lanes::new(|_| AtomicU64::new(rand::random())))
     }
 }
 
 impl Dice {
     pub(super) fn seeded(seed: u64) -> Self {
-        Self(AtomicU64::new(seed))
+        Self(Lanes::shared(AtomicU64::new(seed)))
     }
 
     /// Returns a number below `sides`, each with the same probability; 0 if there are no sides.
     pub(super) fn roll(&self, sides: usize) -> usize {
-        let bits = mix(self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP));
+        let bits = mix(self.0.own().fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP));
         // The high half of the product: even to one part in 2^52 for the 64 × 63 pairs of nodes.
         ((u128::from(bits) * sides as u128) >> 64) as usize
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Two counters: one for first attempts, one for further ones. So the share of a failing node is spread evenly over the others.
+/// All threads share them, because the shares are exact over all threads.
 #[derive(Debug)]
 // On a cache line of its own: other threads change it while strategies around it read their settings.
 #[repr(align(64))]

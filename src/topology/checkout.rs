@@ -30,11 +30,11 @@ pub(crate) struct Purpose {
 }
 
 impl Purpose {
-    /// Returns the purpose of an attempt for a request.
+    /// Returns the purpose of an attempt for a request. `may_share`: what is sent along with it leaves that open.
     #[inline]
-    pub(crate) fn of(request: &Request<'_>, has_more: bool) -> Self {
+    pub(crate) fn of(request: &Request<'_>, may_share: bool, has_more: bool) -> Self {
         let blocks = request.blocks();
-        let may_share = request.may_share && !blocks && request.bytes.len() <= LONGEST_SHARED;
+        let may_share = may_share && request.may_share && !blocks && request.bytes.len() <= LONGEST_SHARED;
         Self { must_be_alive: !request.is_read(), blocks, may_share, has_more }
     }
 }

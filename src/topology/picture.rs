@@ -18,7 +18,9 @@ pub(crate) struct Assigned {
 }
 
 /// The master and the replicas that a call works with. Each topology has a generation.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
+// The count of an `Arc` of it is on another cache line than what calls read, and than the counts of other lanes.
+#[repr(align(128))]
 pub(crate) struct Topology {
     servers: Vec<Assigned>,
     generation: u64,

@@ -1,9 +1,11 @@
 //! How far a node's data is, as far as it is known: a hint which node to ask, never a proof.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::lanes::Padded;
 use crate::replication::{Evidence, Position, Report, Role};
 
 /// After a reply that did not prove what was asked for, a node is asked after the others for this long. Doubles each time.
@@ -20,9 +22,13 @@ pub(crate) enum Hint {
     At(Position),
 }
 
-/// What a node proved lately. Only calls that have to prove something take this lock.
+/// What a node proved lately. Only calls that have to prove something take this lock, once each while the node keeps up.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(Mutex<State>);
+pub(crate) struct Progress {
+    /// It has lagged behind since it last proved anything.
+    has_missed: AtomicBool,
+    state: Padded<Mutex<State>>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,7 +43,7 @@ struct State {
 impl Progress {
     /// Records what the node said beside a reply, and takes away what cannot be believed of it.
     pub(crate) fn hears(&self, evidence: &mut Evidence) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.position = Some(evidence.position);
         if !state.believes(evidence.is_master(), evidence.source.holds_what_it_names()) {
             evidence.earlier = None;
@@ -46,7 +52,7 @@ impl Progress {
 
     /// Does the same with what the node said to the monitor.
     pub(super) fn hears_report(&self, report: &mut Report) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.position = report.position().or(state.position);
         if !state.believes(report.role == Some(Role::Master), report.holds_what_it_names()) {
             report.distrust();
@@ -55,25 +61,31 @@ impl Progress {
 
     /// Records that the node proved what was asked for.
     pub(crate) fn proved(&self) {
-        let mut state = self.0.lock();
-        (state.misses, state.lags_until) = (0, None);
+        // Read before write: all threads share the cache line of a node that keeps up.
+        if self.has_missed.load(Ordering::Relaxed) {
+            let mut state = self.state.lock();
+            (state.misses, state.lags_until) = (0, None);
+            self.has_missed.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Records that the node did not prove what was asked for.
     pub(crate) fn missed(&self, now: Instant) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.lags_until = now.checked_add(FIRST_PAUSE * (1 << state.misses.min(DOUBLINGS)));
         state.misses = state.misses.saturating_add(1);
+        self.has_missed.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether the node may well have this by now: unless it lagged behind a moment ago, it may have caught up.
     #[inline]
     pub(crate) fn may_have(&self, hint: Hint, now: Instant) -> bool {
-        hint == Hint::None || self.probably_has(hint, now)
+        hint == Hint::None || !self.has_missed.load(Ordering::Relaxed) || self.probably_has(hint, now)
     }
 
+    #[cold]
     fn probably_has(&self, hint: Hint, now: Instant) -> bool {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let has = |known: Position| match hint {
             Hint::At(position) => known.history == position.history && known.offset >= position.offset,
             Hint::None | Hint::InStep => false,

@@ -7,6 +7,7 @@
 //! follows with the answer to the monitor's next question. The store asks no node itself: the monitor does.
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use super::picture::{Assigned, Topology};
 use super::server::{Reported, Server, ServerSettings};
 use crate::endpoint::Manner;
 use crate::error::{Error, Result};
+use crate::lanes::Lanes;
 use crate::node::SyncState;
 use crate::pool::Silence;
 use crate::replication::{Report, Role};
@@ -34,7 +36,8 @@ const LONGEST_ROUND: Duration = Duration::from_millis(750);
 
 /// Holds the current topology.
 pub(crate) struct TopologyStore {
-    current: RwLock<Arc<Topology>>,
+    /// The same for all lanes. A call counts its use of the topology in its own lane only.
+    current: Lanes<RwLock<Arc<Topology>>>,
     membership: Mutex<Membership>,
     /// The generation of the current topology. A change wakes those who wait for another topology.
     generation: Mutex<u64>,
@@ -60,7 +63,7 @@ impl TopologyStore {
         interval: Duration,
     ) -> Result<Self> {
         let store = Self {
-            current: RwLock::new(Arc::new(Topology::new(Vec::new(), 0, false))),
+            current: Lanes::new(|_| RwLock::default()),
             membership: Mutex::default(),
             generation: Mutex::new(0),
             swapped: Condvar::new(),
@@ -76,14 +79,14 @@ impl TopologyStore {
         store.membership.lock().adopt(described, &store.server_settings)?;
         let Drawing { servers, .. } = store.membership.lock().draw(store.terms());
         let is_settled = !store.is_monitored() && !servers.is_empty();
-        *store.current.write() = Arc::new(Topology::new(servers, 0, is_settled));
+        store.publish(&Topology::new(servers, 0, is_settled));
         Ok(store)
     }
 
     /// Returns the present topology. A call takes it once and works with it until it has tried all of it.
     #[inline]
     pub(crate) fn current(&self) -> Arc<Topology> {
-        Arc::clone(&self.current.read())
+        Arc::clone(&self.current.own().read())
     }
 
     /// Waits until there is another topology than this one, at most for this long. Returns the present one.
@@ -236,12 +239,21 @@ impl TopologyStore {
         self.server_settings.lag_limit
     }
 
-    fn swap(&self, before: &Topology, servers: Vec<Assigned>, is_settled: bool) -> Arc<Topology> {
-        let next = Arc::new(Topology::new(servers, before.generation() + 1, is_settled));
-        *self.current.write() = Arc::clone(&next);
+    fn swap(&self, before: &Topology, servers: Vec<Assigned>, is_settled: bool) -> Topology {
+        let next = Topology::new(servers, before.generation() + 1, is_settled);
+        self.publish(&next);
         *self.generation.lock() = next.generation();
         self.swapped.notify_all();
         next
+    }
+
+    /// Replaces the topology in all lanes at once: no thread sees the old one after another thread has seen the new one.
+    fn publish(&self, next: &Topology) {
+        let mut topologies: Vec<_> = self.current.iter().map(|_| Arc::new(next.clone())).collect();
+        let mut lanes: Vec<_> = self.current.iter().map(RwLock::write).collect();
+        lanes.iter_mut().zip(&mut topologies).for_each(|(lane, next)| mem::swap(&mut **lane, next));
+        // The old topologies are dropped after the locks.
+        drop(lanes);
     }
 
     /// Returns whether the data of a node is not in sync with the master's.
@@ -274,7 +286,7 @@ impl TopologyStore {
 
     /// Returns whether this server belongs to the set in the same role, now.
     pub(crate) fn assigns(&self, server: &Assigned) -> bool {
-        self.current.read().assigns(server)
+        self.current.own().read().assigns(server)
     }
 
     /// Returns whether the monitor waits for an answer of the master.

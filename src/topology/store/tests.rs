@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::TopologyStore;
@@ -7,7 +9,7 @@ use crate::pool::Silence;
 use crate::replication::Report;
 use crate::replication::examples::digits;
 use crate::topology::fake::server_settings;
-use crate::topology::{Description, Server, Woken};
+use crate::topology::{Description, Server, Topology, Woken};
 
 /// A set of three, the first of which is the master, by what they say; nobody asks them.
 fn store() -> TopologyStore {
@@ -135,4 +137,25 @@ fn a_shared_endpoint_is_no_second_name_of_a_node() {
     }
     store.observe_shared_endpoint(&servers[2]);
     assert_eq!(store.current().servers().len(), 3);
+}
+
+#[test]
+fn no_thread_sees_a_topology_again_that_another_thread_has_seen_replaced() {
+    let store = store();
+    let (first, newest) = (store.current().generation(), AtomicU64::new(0));
+    let last = first + 500;
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut seen = 0;
+                while seen < last {
+                    let before = newest.load(Ordering::SeqCst);
+                    seen = store.current().generation();
+                    assert!(seen >= before, "{seen} after {before}");
+                    newest.fetch_max(seen, Ordering::SeqCst);
+                }
+            });
+        }
+        (first + 1..=last).for_each(|generation| store.publish(&Topology::new(Vec::new(), generation, true)));
+    });
 }

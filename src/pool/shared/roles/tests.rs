@@ -16,6 +16,7 @@ use crate::classification::{Classifier, Request};
 use crate::replication::INFO;
 use crate::retry::Reply;
 
+mod ends;
 mod panics;
 
 /// Of the check in which most can happen. The others take fewer.
