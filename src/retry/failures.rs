@@ -58,7 +58,13 @@ impl Failures {
             node.count_failure();
             let _ = self.unresponsive.try_push(node.addr().clone());
         }
-        (if self.losses < MAX_SENDS { verdict } else { Verdict::GiveUp }, None)
+        let verdict = match (self.losses, verdict) {
+            (MAX_SENDS.., _) => Verdict::GiveUp,
+            // The last time, another node is asked: this one lost it on several connections.
+            (2.., Verdict::SameNode) => Verdict::Elsewhere,
+            _ => verdict,
+        };
+        (verdict, None)
     }
 
     /// Ends a round, after all candidates were tried. Returns the error if waiting cannot help: each candidate refused the login
