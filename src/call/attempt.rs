@@ -57,9 +57,10 @@ pub(super) fn exchange<A: Around>(
         Err(fault) => {
             server.distrust(&fault, last_used);
             around.record_fault(request, &fault);
+            // The connection is of an earlier generation of the pool: its end says nothing about the node.
             let is_of_old = last_used.is_some_and(|last_used| server.pool.is_of_old(last_used));
-            let fault = fault.on_connection(is_of_old, deadline.must_validate());
-            Err(fault.after_reply_wait(response, block, deadline.now(), end))
+            let stage = if fault.stage == Stage::Sent && is_of_old { Stage::Stale } else { fault.stage };
+            Err(Fault { stage, ..fault }.after_reply_wait(response, block, deadline.now(), end))
         }
     }
 }

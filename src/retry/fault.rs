@@ -81,19 +81,6 @@ impl Fault {
         Self { error: Some(Box::new(error)), ..Self::new(stage, None) }
     }
 
-    /// Returns the fault as what is known of its connection has it. `is_of_old`: the connection is of an earlier generation of the
-    /// pool, so that its end says nothing about the node. `was_validated`: this call has lost a request before, so that the
-    /// connection did not die while it was idle.
-    #[cold]
-    pub(crate) fn on_connection(self, is_of_old: bool, was_validated: bool) -> Self {
-        let stage = match self.stage {
-            Stage::Sent | Stage::Stale if was_validated => Stage::Sent,
-            Stage::Sent if is_of_old => Stage::Stale,
-            stage => stage,
-        };
-        Self { stage, ..self }
-    }
-
     /// Records which limit ended the wait for a reply that began at `since`: `response_timeout`, or the attempt's `end`.
     #[cold]
     pub(crate) fn after_reply_wait(

@@ -134,8 +134,7 @@ impl SharedConnection {
                     true => Stage::Sent,
                 };
                 // One connection is one failure of the node, however many callers it had.
-                let is_end = matches!(stage, Stage::Sent | Stage::Stale);
-                let is_uncounted = is_end && self.is_counted.swap(true, Ordering::Relaxed);
+                let is_uncounted = stage == Stage::Sent && self.is_counted.swap(true, Ordering::Relaxed);
                 Fault { stage, is_uncounted, ..fault }
             }
             NoReply::TimeOver { is_overdue } => {
