@@ -16,6 +16,8 @@ mod counter;
 mod failure;
 #[path = "soak/gauge.rs"]
 mod gauge;
+#[path = "soak/lateness.rs"]
+mod lateness;
 #[path = "soak/load.rs"]
 mod load;
 #[path = "soak/plan.rs"]
@@ -30,6 +32,8 @@ mod run;
 mod sample;
 #[path = "soak/stage.rs"]
 mod stage;
+#[path = "soak/steps.rs"]
+mod steps;
 #[path = "soak/word.rs"]
 mod word;
 

@@ -9,9 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::failure::{COLUMNS, Failure};
+use super::lateness::{GRACE, Late, Lateness};
 
-/// How late a call may be back.
-const GRACE: Duration = Duration::from_millis(20);
 /// A call that is this late does not come back at all.
 const LOST: Duration = Duration::from_secs(15);
 /// A call that may take as long as it likes is over by then: what it waits for comes all the time.
@@ -32,19 +31,7 @@ pub(super) struct Gauge {
     wrong: Mutex<Vec<String>>,
     wrong_count: AtomicU64,
     names: Mutex<BTreeMap<String, u64>>,
-    late: Mutex<Vec<(Duration, String)>>,
-    /// How late calls were back, and how late without the time in which their thread waited for a processor.
-    pub(super) latest: Peak,
-    pub(super) latest_on_cpu: Peak,
-    /// How late a thread woke up that does nothing but sleep.
-    pub(super) asleep: Peak,
-}
-
-/// The longest time of all, and the longest since it was last taken, in nanoseconds.
-#[derive(Debug, Default)]
-pub(super) struct Peak {
-    all: AtomicU64,
-    recent: AtomicU64,
+    pub(super) lateness: Lateness,
 }
 
 /// What one thread counts.
@@ -56,9 +43,6 @@ struct Slot {
     errors: [AtomicU64; COLUMNS.len()],
     /// Those that ended at their limit or behind it.
     overdue: AtomicU64,
-    /// Later than the grace; of those, later than the grace even without the time in which the thread waited for a processor.
-    late: AtomicU64,
-    late_on_cpu: AtomicU64,
 }
 
 /// The sums over all threads.
@@ -67,8 +51,6 @@ pub(super) struct Sums {
     pub(super) calls: u64,
     pub(super) errors: [u64; COLUMNS.len()],
     pub(super) overdue: u64,
-    pub(super) late: u64,
-    pub(super) late_on_cpu: u64,
 }
 
 /// Makes the calls of one thread.
@@ -91,10 +73,7 @@ impl Gauge {
             wrong: Mutex::default(),
             wrong_count: AtomicU64::new(0),
             names: Mutex::default(),
-            late: Mutex::default(),
-            latest: Peak::default(),
-            latest_on_cpu: Peak::default(),
-            asleep: Peak::default(),
+            lateness: Lateness::default(),
         }
     }
 
@@ -135,19 +114,12 @@ impl Gauge {
         self.names.lock().unwrap().clone()
     }
 
-    /// Returns the calls that were latest, the latest first.
-    pub(super) fn late(&self) -> Vec<(Duration, String)> {
-        self.late.lock().unwrap().clone()
-    }
-
     pub(super) fn sums(&self) -> Sums {
         let mut sums = Sums::default();
         for slot in &self.slots {
             let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
             sums.calls += of(&slot.calls);
             sums.overdue += of(&slot.overdue);
-            sums.late += of(&slot.late);
-            sums.late_on_cpu += of(&slot.late_on_cpu);
             sums.errors.iter_mut().zip(&slot.errors).for_each(|(sum, errors)| *sum += of(errors));
         }
         sums
@@ -161,17 +133,15 @@ impl Gauge {
             if let Some(lost) = self.slots.iter().position(is_lost) {
                 let _ = self.hung.set(format!("a call of thread {lost} has not come back {LOST:?} after its limit"));
             }
+            self.lateness.judge(Instant::now() - Duration::from_secs(1));
             thread::sleep(Duration::from_millis(200));
         }
     }
 
     /// Sleeps again and again until the run is over, and records how late it wakes up.
     pub(super) fn sleep(&self) {
-        let time = Duration::from_millis(5);
         while !self.is_over.load(Ordering::SeqCst) {
-            let start = Instant::now();
-            thread::sleep(time);
-            self.asleep.record(start.elapsed().saturating_sub(time));
+            self.lateness.sleep();
         }
     }
 
@@ -185,21 +155,6 @@ impl Gauge {
         if failure.is_wrong() || self.is_calm.load(Ordering::SeqCst) {
             self.wrong(format!("{what} failed: {}", failure.text()));
         }
-    }
-}
-
-impl Peak {
-    fn record(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap();
-        [&self.all, &self.recent].into_iter().for_each(|most| _ = most.fetch_max(nanos, Ordering::SeqCst));
-    }
-
-    pub(super) fn of_all(&self) -> Duration {
-        Duration::from_nanos(self.all.load(Ordering::SeqCst))
-    }
-
-    pub(super) fn take(&self) -> Duration {
-        Duration::from_nanos(self.recent.swap(0, Ordering::SeqCst))
     }
 }
 
@@ -223,7 +178,8 @@ impl Caller<'_> {
         if let Some(limit) = limit.filter(|limit| took >= *limit) {
             self.slot.overdue.fetch_add(1, Ordering::Relaxed);
             if took > limit + GRACE {
-                self.late(what, limit, took);
+                let starved = waited(&self.waits).saturating_sub(self.waited.0);
+                self.gauge.lateness.record(Late { what: what.to_owned(), start, limit, took, starved });
             }
         }
         called.map_err(|error| {
@@ -232,26 +188,6 @@ impl Caller<'_> {
             self.gauge.failed(what, &failure);
             failure
         })
-    }
-
-    #[cold]
-    fn late(&mut self, what: &str, limit: Duration, took: Duration) {
-        let late = took - limit;
-        let starved = waited(&self.waits).saturating_sub(self.waited.0);
-        let on_cpu = late.saturating_sub(starved);
-        self.slot.late.fetch_add(1, Ordering::Relaxed);
-        self.gauge.latest.record(late);
-        self.gauge.latest_on_cpu.record(on_cpu);
-        if on_cpu > GRACE {
-            self.slot.late_on_cpu.fetch_add(1, Ordering::Relaxed);
-        }
-        let mut all = self.gauge.late.lock().unwrap();
-        let at = all.partition_point(|(other, _)| *other >= on_cpu);
-        let when = self.gauge.elapsed();
-        let text =
-            format!("{when:.1?}: {what} within {limit:?}: + {late:.1?}, {starved:.1?} of it without a processor");
-        all.insert(at, (on_cpu, text));
-        all.truncate(KEPT);
     }
 }
 

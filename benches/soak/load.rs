@@ -151,6 +151,13 @@ impl<'a> Load<'a> {
             let value: Option<u64> = redis::Cmd::get(&counter.key).query(&mut master).unwrap();
             counter.check_at_rest(value.unwrap_or(0)).unwrap_or_else(|what| self.gauge.wrong(what));
         }
+        for pair in &self.pairs {
+            let keys = pair.each_ref().map(|counter| counter.key.as_str());
+            let values: [Option<u64>; 2] = redis::Cmd::mget(&keys).query(&mut master).unwrap();
+            if values[0] != values[1] {
+                self.gauge.wrong(format!("transactions raised {keys:?} to {values:?}"));
+            }
+        }
         for word in self.words.iter().chain(&self.large) {
             let value: Option<Vec<u8>> = redis::Cmd::get(&word.key).query(&mut master).unwrap();
             word.check_present(value.as_deref()).unwrap_or_else(|what| self.gauge.wrong(what));

@@ -12,6 +12,7 @@ use super::counter::Counter;
 use super::failure::Failure;
 use super::gauge::Caller;
 use super::load::{LARGE, Load, WORDS};
+use super::steps::Seen;
 use super::word::Word;
 
 /// How long a write may wait for replicas.
@@ -31,12 +32,12 @@ pub(super) enum Role {
 
 /// One thread, which is the only one that writes its keys.
 pub(super) struct Player<'a> {
-    load: &'a Load<'a>,
-    thread: usize,
-    caller: Caller<'a>,
-    rng: StdRng,
+    pub(super) load: &'a Load<'a>,
+    pub(super) thread: usize,
+    pub(super) caller: Caller<'a>,
+    pub(super) rng: StdRng,
     pause: Duration,
-    value: Vec<u8>,
+    pub(super) value: Vec<u8>,
 }
 
 impl Role {
@@ -96,7 +97,7 @@ impl<'a> Player<'a> {
             self.set(0, 1000, limit);
             let word = &self.load.words[0];
             self.get(word, master, limit);
-            (0..8).for_each(|_| _ = self.get(word, replica, limit));
+            (0..8).for_each(|_| self.get(word, replica, limit));
             self.raise(&self.load.shared[0], limit);
             // The pace of the rest.
             thread::sleep(Duration::from_millis(2));
@@ -104,12 +105,12 @@ impl<'a> Player<'a> {
     }
 
     /// Returns a client with a time limit, short or long.
-    fn client(&mut self) -> (ReplicatedClient, Duration) {
+    pub(super) fn client(&mut self) -> (ReplicatedClient, Duration) {
         let limit = self.limit();
         (self.load.client.deadline(limit), limit)
     }
 
-    fn limit(&mut self) -> Duration {
+    pub(super) fn limit(&mut self) -> Duration {
         Duration::from_millis(match self.rng.random_range(0..100) {
             0..4 => 5,
             4..20 => 20,
@@ -120,12 +121,12 @@ impl<'a> Player<'a> {
     }
 
     /// Returns a length up to 64 KiB, more often a small one.
-    fn length(&mut self) -> usize {
+    pub(super) fn length(&mut self) -> usize {
         let part: f64 = self.rng.random();
         (10.0 * 6553.6_f64.powf(part * part)) as usize
     }
 
-    fn wrong(&self, checked: Result<(), String>) {
+    pub(super) fn wrong(&self, checked: Result<(), String>) {
         checked.unwrap_or_else(|what| self.load.gauge.wrong(what));
     }
 
@@ -248,145 +249,10 @@ impl<'a> Player<'a> {
 }
 
 /// Records what became of a write.
-fn ended<T>(word: &Word, number: u64, set: &Result<T, Failure>) {
+pub(super) fn ended<T>(word: &Word, number: u64, set: &Result<T, Failure>) {
     match set {
         Ok(_) => word.applied(number),
         Err(failure) if failure.in_doubt => word.in_doubt(number),
         Err(_) => {}
     }
-}
-
-/// What a session has seen, and has to see again.
-struct Seen {
-    is_strict: bool,
-    /// Of its own counter.
-    own: u64,
-    /// Of one that others raise too: only a strict session promises that.
-    shared: u64,
-}
-
-/// Calls that need more than one step, and those of sessions.
-impl Player<'_> {
-    fn follow(&mut self, session: &ReplicatedClient, seen: &mut Seen) {
-        let limit = self.limit();
-        let session = session.deadline(limit);
-        let (own, shared) = (&self.load.own[self.thread], &self.load.shared[0]);
-        match self.rng.random_range(0..10) {
-            0..2 => {
-                own.send();
-                let raised = self.caller.call("INCR of a session", limit, || session.incr(&own.key));
-                own.ended(&raised);
-                if let Ok(value) = raised {
-                    self.wrong(see(own, &mut seen.own, value.cast_unsigned(), true));
-                }
-            }
-            2..8 => {
-                let got = self.caller.call("GET of a session", limit, || session.get::<Option<u64>>(&own.key));
-                if let Ok(value) = got {
-                    // A raise in doubt may be applied late: then a session by counter may see it, and not again.
-                    self.wrong(see(own, &mut seen.own, value.unwrap_or(0), seen.is_strict));
-                }
-            }
-            _ => {
-                let mut pipeline = redis::pipe();
-                pipeline.get(&own.key).get(&shared.key);
-                let read = || session.query_pipeline::<[Option<u64>; 2]>(&pipeline);
-                let got = self.caller.call("pipeline of a session", limit, read);
-                if let Ok([value, other]) = got.map(|values| values.map(Option::unwrap_or_default)) {
-                    self.wrong(see(own, &mut seen.own, value, seen.is_strict));
-                    if seen.is_strict {
-                        self.wrong(see(shared, &mut seen.shared, other, true));
-                    }
-                }
-            }
-        }
-    }
-
-    fn transact(&mut self) {
-        let (client, limit) = self.client();
-        let pair = &self.load.pairs[self.thread];
-        let mut pipeline = redis::pipe();
-        match self.rng.random_range(0..10) {
-            0..4 => {
-                pipeline.atomic();
-                let values = self.raise_both("transaction", [&pair[0], &pair[1]], pipeline, client, limit);
-                if let Some([a, b]) = values.filter(|[a, b]| a != b) {
-                    self.wrong(Err(format!("one transaction raises a pair to {a} and {b}")));
-                }
-            }
-            4..6 => {
-                let shared = &self.load.shared;
-                self.raise_both("pipeline", [&shared[1], &shared[2]], pipeline, client, limit);
-            }
-            6..8 => {
-                let word = &self.load.words[self.thread * WORDS];
-                let length = self.length();
-                let number = word.next(length, &mut self.value);
-                pipeline.atomic().set(&word.key, &self.value[..]).ignore().get(&word.key);
-                let run = || client.query_pipeline::<(Vec<u8>,)>(&pipeline);
-                let set = self.caller.call("transaction of SET and GET", limit, run);
-                ended(word, number, &set);
-                if let Ok((value,)) = set
-                    && value != self.value
-                {
-                    self.wrong(Err(format!("{} is not what the same transaction set it to", word.key)));
-                }
-            }
-            _ => self.raise_watched(&client, limit),
-        }
-    }
-
-    fn raise_both(
-        &mut self,
-        what: &str,
-        counters: [&Counter; 2],
-        mut pipeline: redis::Pipeline,
-        client: ReplicatedClient,
-        limit: Duration,
-    ) -> Option<[u64; 2]> {
-        for counter in counters {
-            counter.send();
-            pipeline.incr(&counter.key, 1);
-        }
-        let raised = self.caller.call(what, limit, || client.query_pipeline::<[u64; 2]>(&pipeline));
-        counters.iter().for_each(|counter| counter.ended(&raised));
-        let values = raised.ok()?;
-        counters.iter().zip(values).for_each(|(counter, value)| self.wrong(counter.check(value)));
-        Some(values)
-    }
-
-    /// Reads a counter, and sets it to one more if nobody else has meanwhile.
-    fn raise_watched(&mut self, client: &ReplicatedClient, limit: Duration) {
-        let counter = &self.load.watched;
-        let mut connection = client.connection();
-        let watched = self.caller.call("WATCH", limit, || redis::cmd("WATCH").arg(&counter.key).exec(&mut connection));
-        if watched.is_err() {
-            return;
-        }
-        let get = || redis::Cmd::get(&counter.key).query::<Option<u64>>(&mut connection);
-        let Ok(value) = self.caller.call("GET behind WATCH", limit, get) else { return };
-        let value = value.unwrap_or(0);
-        self.wrong(counter.check(value));
-        let mut pipeline = redis::pipe();
-        pipeline.atomic().set(&counter.key, value + 1);
-        counter.send();
-        let set = || pipeline.query::<Option<(String,)>>(&mut connection);
-        let set = self.caller.call("EXEC behind WATCH", limit, set);
-        // Nothing: somebody else was faster.
-        if !matches!(set, Ok(None)) {
-            counter.ended(&set);
-        }
-    }
-}
-
-/// Checks a number that a session read, and records it if the session has to see it again.
-fn see(counter: &Counter, seen: &mut u64, value: u64, is_seen: bool) -> Result<(), String> {
-    let floor = *seen;
-    if is_seen {
-        *seen = value.max(floor);
-    }
-    if value < floor {
-        return Err(format!("a session reads {} = {value} after {floor}", counter.key));
-    }
-    counter.check(value)
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::COLUMNS;
 use super::gauge::{Gauge, Sums};
+use super::lateness::Report;
 use super::load::Load;
 
 const EVERY: Duration = Duration::from_secs(10);
@@ -45,19 +46,19 @@ impl Held {
 /// Prints a row.
 pub(super) struct Table<'a> {
     gauge: &'a Gauge,
-    last: (Sums, Instant),
+    last: (Sums, Report, Instant),
 }
 
 impl<'a> Table<'a> {
     pub(super) fn new(gauge: &'a Gauge) -> Self {
-        Self { gauge, last: (gauge.sums(), Instant::now()) }
+        Self { gauge, last: (gauge.sums(), Report::default(), Instant::now()) }
     }
 
     /// Prints a row every 10 s until the run is over.
     pub(super) fn print_regularly(&mut self, load: &Load<'_>) {
         let header: String = COLUMNS.iter().map(|column| format!("{column:>9}")).collect();
         println!(
-            "  time s  load       threads  descr  RSS MiB   calls/s{header}  late (waiting apart)  latest ms  sleeper ms"
+            "  time s  load       threads  descr  RSS MiB   calls/s{header}    late     net  latest ms  asleep ms"
         );
         let mut next = Instant::now() + EVERY;
         while !self.gauge.is_over.load(Ordering::SeqCst) {
@@ -70,20 +71,22 @@ impl<'a> Table<'a> {
     }
 
     fn print(&mut self, phase: &str) {
-        let (sums, now, held) = (self.gauge.sums(), Instant::now(), Held::now());
-        let (before, since) = std::mem::replace(&mut self.last, (sums, now));
+        let (sums, lateness, now) = (self.gauge.sums(), self.gauge.lateness.report(), Instant::now());
+        let (before, earlier, since) = std::mem::replace(&mut self.last, (sums, lateness.clone(), now));
         let per_second = (sums.calls - before.calls) as f64 / (now - since).as_secs_f64();
         let errors: String =
             sums.errors.iter().zip(before.errors).map(|(now, before)| format!("{:>9}", now - before)).collect();
-        let late = format!("{} ({})", sums.late - before.late, sums.late_on_cpu - before.late_on_cpu);
+        let held = Held::now();
         println!(
-            "  {:>6.0}  {phase:<10} {:>7}  {:>5}  {:>7.1}  {per_second:>8.0}{errors}  {late:>20}  {:>9.0}  {:>10.0}",
+            "  {:>6.0}  {phase:<10} {:>7}  {:>5}  {:>7.1}  {per_second:>8.0}{errors}  {:>6}  {:>6}  {:>9.0}  {:>9.0}",
             self.gauge.elapsed().as_secs_f64(),
             held.threads,
             held.descriptors,
             held.mebibytes(),
-            millis(self.gauge.latest.take()),
-            millis(self.gauge.asleep.take()),
+            lateness.late.count - earlier.late.count,
+            lateness.net.count - earlier.net.count,
+            millis(lateness.late.recent),
+            millis(lateness.asleep.recent),
         );
     }
 }
