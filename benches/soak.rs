@@ -26,6 +26,8 @@ mod plan;
 mod player;
 #[path = "soak/queue.rs"]
 mod queue;
+#[path = "soak/rests.rs"]
+mod rests;
 #[path = "soak/run.rs"]
 mod run;
 #[path = "soak/sample.rs"]

@@ -15,6 +15,8 @@ use super::lateness::{GRACE, Late, Lateness};
 const LOST: Duration = Duration::from_secs(15);
 /// A call that may take as long as it likes is over by then: what it waits for comes all the time.
 const LONGEST: Duration = Duration::from_secs(60);
+/// A machine that stands still for so long explains a failure.
+const LONG_STALL: Duration = Duration::from_millis(300);
 /// How much of what is wrong is kept as text.
 const KEPT: usize = 30;
 
@@ -23,7 +25,7 @@ const KEPT: usize = 30;
 pub(super) struct Gauge {
     start: Instant,
     slots: Vec<Slot>,
-    /// From now on no call may fail.
+    /// No call that begins now may fail, unless the machine stands still.
     pub(super) is_calm: AtomicBool,
     /// The run is over.
     pub(super) is_over: AtomicBool,
@@ -39,6 +41,7 @@ pub(super) struct Gauge {
 struct Slot {
     /// When its call has to be back, in milliseconds since the start; 0: it makes none.
     due: AtomicU64,
+    what: Mutex<&'static str>,
     calls: AtomicU64,
     errors: [AtomicU64; COLUMNS.len()],
     /// Those that ended at their limit or behind it.
@@ -131,7 +134,8 @@ impl Gauge {
             let now = self.millis(Duration::ZERO);
             let is_lost = |slot: &Slot| (1..now).contains(&slot.due.load(Ordering::SeqCst));
             if let Some(lost) = self.slots.iter().position(is_lost) {
-                let _ = self.hung.set(format!("a call of thread {lost} has not come back {LOST:?} after its limit"));
+                let what = self.slots[lost].what.lock().unwrap();
+                let _ = self.hung.set(format!("{what} of thread {lost} has not come back {LOST:?} after its limit"));
             }
             self.lateness.judge(Instant::now() - Duration::from_secs(1));
             thread::sleep(Duration::from_millis(200));
@@ -150,9 +154,11 @@ impl Gauge {
         u64::try_from((self.start.elapsed() + later).as_millis()).unwrap()
     }
 
-    fn failed(&self, what: &str, failure: &Failure) {
+    /// Counts a call that began then and failed.
+    fn failed(&self, what: &str, start: Instant, failure: &Failure) {
         *self.names.lock().unwrap().entry(failure.name()).or_default() += 1;
-        if failure.is_wrong() || self.is_calm.load(Ordering::SeqCst) {
+        let is_calm = self.is_calm.load(Ordering::SeqCst) && self.lateness.stalled_since(start) < LONG_STALL;
+        if failure.is_wrong() || is_calm {
             self.wrong(format!("{what} failed: {}", failure.text()));
         }
     }
@@ -162,7 +168,7 @@ impl Caller<'_> {
     /// Makes a call that has to be back within this time and its grace. `None`: it waits until what it waits for comes.
     pub(super) fn call<T, E: Into<Failure>>(
         &mut self,
-        what: &str,
+        what: &'static str,
         limit: impl Into<Option<Duration>>,
         call: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, Failure> {
@@ -170,6 +176,7 @@ impl Caller<'_> {
         if start - self.waited.1 > Duration::from_millis(1) {
             self.waited = (waited(&self.waits), start);
         }
+        *self.slot.what.lock().unwrap() = what;
         self.slot.due.store(self.gauge.millis(limit.unwrap_or(LONGEST) + LOST), Ordering::SeqCst);
         let called = call();
         let took = start.elapsed();
@@ -179,13 +186,13 @@ impl Caller<'_> {
             self.slot.overdue.fetch_add(1, Ordering::Relaxed);
             if took > limit + GRACE {
                 let starved = waited(&self.waits).saturating_sub(self.waited.0);
-                self.gauge.lateness.record(Late { what: what.to_owned(), start, limit, took, starved });
+                self.gauge.lateness.record(Late { what, start, limit, took, starved });
             }
         }
         called.map_err(|error| {
             let failure = error.into();
             self.slot.errors[failure.column()].fetch_add(1, Ordering::Relaxed);
-            self.gauge.failed(what, &failure);
+            self.gauge.failed(what, start, &failure);
             failure
         })
     }

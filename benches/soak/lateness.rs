@@ -17,7 +17,7 @@ const STALLS: usize = 10_000;
 /// A call that was late by more than the grace.
 #[derive(Clone, Debug)]
 pub(super) struct Late {
-    pub(super) what: String,
+    pub(super) what: &'static str,
     pub(super) start: Instant,
     pub(super) limit: Duration,
     pub(super) took: Duration,
@@ -114,6 +114,11 @@ impl Lateness {
             state.worst.insert(at, (net, late));
             state.worst.truncate(KEPT);
         }
+    }
+
+    /// Returns how long the sleeping thread was late since then.
+    pub(super) fn stalled_since(&self, start: Instant) -> Duration {
+        self.0.lock().unwrap().stalled(start, Instant::now())
     }
 
     /// Returns the figures, and takes the recent ones.

@@ -14,7 +14,8 @@ use super::gauge::Gauge;
 use super::lateness::{GRACE, Report};
 use super::load::{Load, SLOTS};
 use super::plan::{Mode, Plan, open};
-use super::sample::{Held, Rests, Table, millis};
+use super::rests::{Rest, Rests};
+use super::sample::{Held, Table, millis};
 use super::stage::Stage;
 
 /// A rest without failures begins so long after the last fault.
@@ -43,8 +44,7 @@ struct Run<'a> {
     client: &'a ReplicatedClient,
     load: &'a Load<'a>,
     gauge: &'a Gauge,
-    /// What was held before there was any load.
-    fresh: Option<Held>,
+    /// The first one is before any load.
     rests: Rests,
 }
 
@@ -62,16 +62,7 @@ pub(super) fn run(plan: &Plan, mode: Mode) -> bool {
         scope.spawn(|| gauge.watch());
         scope.spawn(|| gauge.sleep());
         scope.spawn(|| table.print_regularly(&load));
-        let mut run = Run {
-            plan,
-            mode,
-            stage,
-            client: &client,
-            load: &load,
-            gauge: &gauge,
-            fresh: None,
-            rests: Rests::default(),
-        };
+        let mut run = Run { plan, mode, stage, client: &client, load: &load, gauge: &gauge, rests: Rests::default() };
         run.rest();
         let end = Instant::now() + plan.length();
         while Instant::now() < end {
@@ -108,38 +99,36 @@ impl Run<'_> {
             self.gauge.is_calm.store(true, Ordering::SeqCst);
             thread::sleep(SHORTEST_REST);
             let end = Instant::now() + LONGEST_REST;
-            let mut held = Held::now();
-            while self.excess(held).is_some() && Instant::now() < end {
+            let mut rest = self.look();
+            while self.excess(rest).is_some() && Instant::now() < end {
                 thread::sleep(Duration::from_millis(100));
-                held = Held::now();
+                rest = self.look();
                 self.give_up_if_hung();
             }
-            if let Some(excess) = self.excess(held) {
+            if let Some(excess) = self.excess(rest) {
                 self.gauge.wrong(excess);
-                println!("{}", self.stage.connections());
+                println!("{}", self.stage.connections().join("\n"));
             }
-            match self.fresh {
-                None => self.fresh = Some(held),
-                Some(_) => self.rests.push(held),
-            }
+            self.rests.push(rest);
             stop.store(true, Ordering::SeqCst);
             self.join(calls);
             self.gauge.is_calm.store(false, Ordering::SeqCst);
         });
     }
 
+    fn look(&self) -> Rest {
+        Rest { connections: self.stage.connections().len(), held: Held::now() }
+    }
+
     /// Returns what is held that was not when the client was new.
-    fn excess(&self, held: Held) -> Option<String> {
-        let fresh = self.fresh?;
+    fn excess(&self, rest: Rest) -> Option<String> {
+        let fresh = self.rests.first()?;
         // When a pool closes idle connections, those in use are not the next ones to be taken: one more is opened.
-        let descriptors = fresh.descriptors + 3 * (1 + self.mode.shared_connections() as usize);
-        if held.threads == fresh.threads && held.descriptors <= descriptors {
-            return None;
-        }
-        Some(format!(
-            "at rest there are {} threads and {} descriptors; a new client needed {} and {}, and may now hold {descriptors}",
-            held.threads, held.descriptors, fresh.threads, fresh.descriptors
-        ))
+        let connections = fresh.connections + 3 * (1 + self.mode.shared_connections() as usize);
+        let is_excess = rest.held.threads != fresh.held.threads
+            || rest.other_descriptors() != fresh.other_descriptors()
+            || rest.connections > connections;
+        is_excess.then(|| format!("at rest there are {rest}; a new client needed {fresh}"))
     }
 
     /// Nobody calls: no request is in flight, and no connection is lent.

@@ -11,13 +11,6 @@ use super::lateness::Report;
 use super::load::Load;
 
 const EVERY: Duration = Duration::from_secs(10);
-/// Between the first and the last quarter of the rests, memory may grow by this part and so many bytes: what allocators keep
-/// depends on which threads met.
-const GROWTH: f64 = 0.1;
-const SLACK: u64 = 4 << 20;
-/// With fewer rests, nothing is said about growth.
-const FEWEST: usize = 4;
-
 /// What the process holds at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
@@ -38,7 +31,7 @@ impl Held {
         Self { threads, descriptors, memory: pages * 4096 }
     }
 
-    fn mebibytes(self) -> f64 {
+    pub(super) fn mebibytes(self) -> f64 {
         self.memory as f64 / f64::from(1 << 20)
     }
 }
@@ -93,62 +86,4 @@ impl<'a> Table<'a> {
 
 pub(super) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-/// What was held at each rest: always under the same load.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Rests(Vec<Held>);
-
-impl Rests {
-    pub(super) fn push(&mut self, held: Held) {
-        self.0.push(held);
-    }
-
-    /// Prints how much it grew; returns whether it is flat.
-    pub(super) fn print(&self) -> bool {
-        let span = |figure: fn(&Held) -> f64| {
-            let figures = self.0.iter().map(figure);
-            (figures.clone().fold(f64::MAX, f64::min), figures.fold(0.0, f64::max))
-        };
-        let (threads, descriptors) = (span(|held| held.threads as f64), span(|held| held.descriptors as f64));
-        let memory = span(|held| held.mebibytes());
-        println!(
-            "  {} rests: {} to {} threads, {} to {} descriptors, {:.1} to {:.1} MiB",
-            self.0.len(),
-            threads.0,
-            threads.1,
-            descriptors.0,
-            descriptors.1,
-            memory.0,
-            memory.1
-        );
-        if self.0.len() < FEWEST {
-            println!("  growth: too few rests to say");
-            return true;
-        }
-        let quarter = self.0.len() / 4;
-        let (first, last) = (&self.0[..quarter], &self.0[self.0.len() - quarter..]);
-        let before = [first, last].map(|rests| median(rests, |held| held.memory));
-        let of = |figure: fn(&Held) -> u64| [first, last].map(|rests| median(rests, figure));
-        let (threads, descriptors) = (of(|held| held.threads), of(|held| held.descriptors as u64));
-        let [was, is] = before;
-        println!(
-            "  growth from the first to the last quarter: threads {} to {}, descriptors {} to {}, RSS {:.1} to {:.1} MiB ({:+.1} %)",
-            threads[0],
-            threads[1],
-            descriptors[0],
-            descriptors[1],
-            was as f64 / f64::from(1 << 20),
-            is as f64 / f64::from(1 << 20),
-            100.0 * (is as f64 / was as f64 - 1.0)
-        );
-        let most = (was as f64 * (1.0 + GROWTH)) as u64 + SLACK;
-        threads[1] <= threads[0] && descriptors[1] <= descriptors[0] && is <= most
-    }
-}
-
-fn median(rests: &[Held], figure: impl Fn(&Held) -> u64) -> u64 {
-    let mut figures: Vec<u64> = rests.iter().map(figure).collect();
-    figures.sort_unstable();
-    figures[figures.len() / 2]
 }

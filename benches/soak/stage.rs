@@ -158,8 +158,8 @@ impl Stage {
     }
 
     /// Returns what all servers say of the connections of the client.
-    pub(super) fn connections(&self) -> String {
-        (0..3).flat_map(|server| self.connections_to(server)).collect::<Vec<_>>().join("\n")
+    pub(super) fn connections(&self) -> Vec<String> {
+        (0..3).flat_map(|server| self.connections_to(server)).collect()
     }
 
     fn kill_all(&mut self) -> bool {

@@ -90,7 +90,7 @@ impl Player<'_> {
 
     fn raise_both(
         &mut self,
-        what: &str,
+        what: &'static str,
         counters: [&Counter; 2],
         mut pipeline: redis::Pipeline,
         client: ReplicatedClient,
