@@ -166,7 +166,7 @@ impl Run<'_> {
     fn judge(&self) -> bool {
         let sums = self.gauge.sums();
         println!("{:?}: {} calls in {:.0?}", self.mode, sums.calls, self.gauge.elapsed());
-        println!("  events: {:?}", self.stage.counts());
+        println!("  events: {:?}", self.stage.counts);
         println!("  errors: {:?}", self.gauge.names());
         self.load.print();
         self.gauge.lateness.judge(Instant::now());

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,21 +61,16 @@ pub(super) struct Stage {
     master: usize,
     rng: StdRng,
     /// How often each thing happened.
-    counts: Mutex<BTreeMap<String, u64>>,
+    pub(super) counts: BTreeMap<String, u64>,
 }
 
 impl Stage {
     pub(super) fn start(rng: StdRng) -> Self {
-        Self { servers: ReplicaSet::start(2).unwrap(), master: 0, rng, counts: Mutex::default() }
+        Self { servers: ReplicaSet::start(2).unwrap(), master: 0, rng, counts: BTreeMap::new() }
     }
 
     pub(super) fn master(&self) -> &Server {
         self.server(self.master)
-    }
-
-    /// Returns how often each thing happened.
-    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
-        self.counts.lock().unwrap().clone()
     }
 
     /// Lets one thing happen, and another one a while later.
@@ -102,7 +96,7 @@ impl Stage {
             Fault::ByHand => self.fail_over_by_hand(),
         };
         let name = if happened { format!("{fault:?}") } else { format!("{fault:?}, in vain") };
-        *self.counts.lock().unwrap().entry(name).or_default() += 1;
+        *self.counts.entry(name).or_default() += 1;
         self.sleep(200..2000);
     }
 
@@ -197,9 +191,8 @@ impl Stage {
         command.arg("TO").arg("127.0.0.1").arg(port).arg("TIMEOUT").arg(5000);
         command.exec(&mut self.master().connection().unwrap()).unwrap();
         // When the time is over, the old one goes on.
-        wait_within(CAUGHT_UP_WITHIN, || {
-            self.field(self.master, "master_failover_state").as_deref() == Some("no-failover")
-        });
+        let has_ended = || self.field(self.master, "master_failover_state").as_deref() == Some("no-failover");
+        assert!(wait_within(SETTLED_WITHIN, has_ended), "a failover does not end");
         let is_master = self.field(heir, "role").as_deref() == Some("master");
         if is_master {
             self.take_over(heir);
