@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io::{Read, Seek};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
@@ -199,9 +199,10 @@ impl Caller<'_> {
 }
 
 /// Reads how long a thread has waited for a processor.
-fn waited(waits: &File) -> Duration {
+fn waited(mut waits: &File) -> Duration {
     let mut text = [0; 64];
-    let length = waits.read_at(&mut text, 0).unwrap();
+    waits.rewind().unwrap();
+    let length = waits.read(&mut text).unwrap();
     let text = std::str::from_utf8(&text[..length]).unwrap();
     Duration::from_nanos(text.split(' ').nth(1).unwrap().parse().unwrap())
 }

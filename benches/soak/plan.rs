@@ -22,13 +22,6 @@ pub(super) struct Plan {
 }
 
 impl Mode {
-    /// Sets the mode.
-    pub(super) fn set(self, builder: Builder) -> Builder {
-        // To be replaced by `builder.shared_connections(self.shared_connections())`.
-        let _ = self.shared_connections();
-        builder
-    }
-
     fn name(self) -> &'static str {
         match self {
             Self::Leases => "leases",
@@ -80,7 +73,7 @@ impl Plan {
 
     /// Returns how long load and faults last before each rest.
     pub(super) fn load_length(&self) -> Duration {
-        (self.length() / 8).clamp(Duration::from_secs(20), Duration::from_secs(100))
+        (self.length() / 12).clamp(Duration::from_secs(20), Duration::from_secs(100))
     }
 }
 
@@ -88,7 +81,7 @@ impl Plan {
 pub(super) fn open(nodes: Builder, mode: Mode) -> ReplicatedClient {
     // Short, so that a rest soon shows what is never closed: connections that are too many are looked for every 30 s.
     let builder = nodes.client_name(NAME).pool_size(16).idle_timeout(Duration::from_secs(2));
-    mode.set(builder).build().unwrap()
+    builder.shared_connections(mode.shared_connections()).build().unwrap()
 }
 
 /// By this name servers know the connections of the client.

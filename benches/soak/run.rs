@@ -109,6 +109,7 @@ impl Run<'_> {
                 self.gauge.wrong(excess);
                 println!("{}", self.stage.connections().join("\n"));
             }
+            println!("  {:>6.0}  at rest: {rest}", self.gauge.elapsed().as_secs_f64());
             self.rests.push(rest);
             stop.store(true, Ordering::SeqCst);
             self.join(calls);
