@@ -6,6 +6,9 @@ use redis_replicated::{Error, ErrorKind};
 /// The columns under which errors are counted.
 pub(super) const COLUMNS: [&str; 7] = ["unavail", "checkout", "interr", "server", "unack", "told", "other"];
 
+/// Which of them counts what sessions are told.
+pub(super) const TELLINGS: usize = 5;
+
 /// Answers of a server that did nothing: they come with a change of roles, or with a start.
 const REFUSALS: [&str; 8] =
     ["READONLY", "LOADING", "MASTERDOWN", "TRYAGAIN", "UNBLOCKED", "EXECABORT", "NOREPLICAS", "BUSY"];
@@ -51,7 +54,7 @@ impl Failure {
             ErrorKind::Interrupted => 2,
             ErrorKind::Server => 3,
             ErrorKind::Unacknowledged => 4,
-            ErrorKind::WriteLost | ErrorKind::HistoryLost | ErrorKind::Unproven => 5,
+            ErrorKind::WriteLost | ErrorKind::HistoryLost | ErrorKind::Unproven => TELLINGS,
             _ => 6,
         }
     }
@@ -61,11 +64,17 @@ impl Failure {
         match self.kind {
             ErrorKind::Unavailable | ErrorKind::Checkout | ErrorKind::Interrupted | ErrorKind::Unacknowledged => false,
             ErrorKind::Server => !self.code.as_deref().is_some_and(is_refusal),
-            // After a write in doubt it is no telling of a loss.
-            ErrorKind::Unproven => !self.in_doubt,
+            // For a session by counter that may be: after writes in doubt and another master, it cannot know.
+            ErrorKind::Unproven => false,
             // Nothing is ever lost.
             _ => true,
         }
+    }
+
+    /// Returns whether a session was told that something may be lost: its next reads need not contain what it saw.
+    pub(super) fn is_telling(&self) -> bool {
+        // After a write in doubt it is no telling.
+        self.kind == ErrorKind::Unproven && !self.in_doubt
     }
 
     /// Returns the kind, and the code of the server's answer.

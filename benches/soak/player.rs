@@ -68,7 +68,7 @@ impl<'a> Player<'a> {
             Role::Fence => client.resume(&fence),
             _ => client.session(),
         };
-        let mut seen = Seen { is_strict: matches!(role, Role::Strict), own: 0, shared: 0 };
+        let mut seen = Seen::nothing(matches!(role, Role::Strict));
         while !stop.load(Ordering::SeqCst) {
             match role {
                 Role::Writer => self.write(),

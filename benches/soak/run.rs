@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 use redis_replicated::ReplicatedClient;
 
 use super::PANICS;
+use super::failure::TELLINGS;
 use super::gauge::Gauge;
 use super::lateness::{GRACE, Report};
 use super::load::{Load, SLOTS};
@@ -26,6 +27,9 @@ const SHORTEST_REST: Duration = Duration::from_secs(5);
 const LONGEST_REST: Duration = Duration::from_secs(45);
 /// This share of the calls has to be back in time.
 const IN_TIME: f64 = 0.999;
+
+/// So many calls at most are told by a session that it does not know whether something is lost.
+const TOLD: f64 = 0.000_01;
 
 /// Ends the threads of a run, also when something panics: the scope would wait for ever.
 struct End<'a>(&'a AtomicBool);
@@ -186,13 +190,14 @@ impl Run<'_> {
         self.gauge.lateness.worst().iter().for_each(|(net, late)| println!("    net + {net:.1?}: {late}"));
         let is_flat = self.rests.print();
         let is_in_time = share(net.count) >= IN_TIME;
+        let has_told = sums.errors[TELLINGS] as f64 > TOLD * sums.calls as f64;
         let (count, wrongs) = self.gauge.wrongs();
         println!("  wrong: {count}");
         wrongs.iter().for_each(|wrong| println!("    {wrong}"));
         let panics = PANICS.load(Ordering::SeqCst);
-        let holds = is_flat && is_in_time && count == 0 && panics == 0;
+        let holds = is_flat && is_in_time && !has_told && count == 0 && panics == 0;
         println!(
-            "{:?}: {} ({panics} panics, flat: {is_flat}, in time: {is_in_time})",
+            "{:?}: {} ({panics} panics, flat: {is_flat}, in time: {is_in_time}, sessions are told too often: {has_told})",
             self.mode,
             if holds { "holds" } else { "FAILS" }
         );

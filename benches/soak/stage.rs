@@ -97,7 +97,9 @@ impl Stage {
         };
         let name = if happened { format!("{fault:?}") } else { format!("{fault:?}, in vain") };
         *self.counts.entry(name).or_default() += 1;
-        self.sleep(200..2000);
+        // The monitor asks every second: a session cannot know of a master that the client never saw.
+        let has_new_master = matches!(fault, Fault::Commanded | Fault::ByHand);
+        self.sleep(if has_new_master { 1500..2500 } else { 200..2000 });
     }
 
     /// Waits until every replica follows the master.

@@ -6,51 +6,67 @@ use rand::Rng;
 use redis_replicated::{ReplicatedClient, redis};
 
 use super::counter::Counter;
+use super::failure::Failure;
 use super::load::WORDS;
 use super::player::{Player, ended};
 
 /// What a session has seen, and has to see again.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    pub(super) is_strict: bool,
+    is_strict: bool,
     /// Of its own counter.
-    pub(super) own: u64,
+    own: u64,
     /// Of one that others raise too: only a strict session promises that.
-    pub(super) shared: u64,
+    shared: u64,
+}
+
+impl Seen {
+    pub(super) fn nothing(is_strict: bool) -> Self {
+        Self { is_strict, own: 0, shared: 0 }
+    }
 }
 
 impl Player<'_> {
+    /// Makes a call of a session.
     pub(super) fn follow(&mut self, session: &ReplicatedClient, seen: &mut Seen) {
         let limit = self.limit();
         let session = session.deadline(limit);
         let (own, shared) = (&self.load.own[self.thread], &self.load.shared[0]);
-        match self.rng.random_range(0..10) {
+        let failed = match self.rng.random_range(0..10) {
             0..2 => {
                 own.send();
-                let raised = self.caller.call("INCR of a session", limit, || session.incr(&own.key));
+                let what = if seen.is_strict { "INCR, strict" } else { "INCR, fence" };
+                let raised = self.caller.call(what, limit, || session.incr(&own.key));
                 own.ended(&raised);
-                if let Ok(value) = raised {
-                    self.wrong(see(own, &mut seen.own, value.cast_unsigned(), true));
-                }
+                raised.map(|value| self.wrong(see(own, &mut seen.own, value.cast_unsigned(), true))).err()
             }
             2..8 => {
-                let got = self.caller.call("GET of a session", limit, || session.get::<Option<u64>>(&own.key));
-                if let Ok(value) = got {
-                    // A raise in doubt may be applied late: then a session by counter may see it, and not again.
-                    self.wrong(see(own, &mut seen.own, value.unwrap_or(0), seen.is_strict));
-                }
+                let what = if seen.is_strict { "GET, strict" } else { "GET, fence" };
+                let got = self.caller.call(what, limit, || session.get::<Option<u64>>(&own.key));
+                // A raise in doubt may be applied late: then a session by counter may see it, and not again.
+                got.map(|value| self.wrong(see(own, &mut seen.own, value.unwrap_or(0), seen.is_strict))).err()
             }
             _ => {
+                let what = if seen.is_strict { "pipeline of GET, strict" } else { "pipeline of GET, fence" };
                 let mut pipeline = redis::pipe();
                 pipeline.get(&own.key).get(&shared.key);
                 let read = || session.query_pipeline::<[Option<u64>; 2]>(&pipeline);
-                let got = self.caller.call("pipeline of a session", limit, read);
-                if let Ok([value, other]) = got.map(|values| values.map(Option::unwrap_or_default)) {
+                let got = self.caller.call(what, limit, read).map(|values| values.map(Option::unwrap_or_default));
+                let see_both = |[value, other]: [u64; 2]| {
                     self.wrong(see(own, &mut seen.own, value, seen.is_strict));
                     if seen.is_strict {
                         self.wrong(see(shared, &mut seen.shared, other, true));
                     }
-                }
+                };
+                got.map(see_both).err()
             }
+        };
+        if let Some(failure) = failed.filter(Failure::is_telling) {
+            if seen.is_strict {
+                self.wrong(Err(format!("a strict session is told of a loss: {}", failure.text())));
+            }
+            // The session goes on with what the master has.
+            *seen = Seen::nothing(seen.is_strict);
         }
     }
 
