@@ -1,6 +1,6 @@
 //! What is counted of calls: how many there were, how they failed, and how late they were back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,6 +19,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 const LONG_STALL: Duration = Duration::from_millis(300);
 /// How much of what is wrong is kept as text.
 const KEPT: usize = 30;
+/// So many events are shown beside it.
+const EVENTS: usize = 3;
 
 /// All that is counted in a run. Each thread that calls has a slot of its own.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(super) struct Gauge {
     hung: OnceLock<String>,
     wrong: Mutex<Vec<String>>,
     wrong_count: AtomicU64,
+    /// What happened to the servers last.
+    events: Mutex<VecDeque<String>>,
     names: Mutex<BTreeMap<String, u64>>,
     pub(super) lateness: Lateness,
 }
@@ -75,6 +79,7 @@ impl Gauge {
             hung: OnceLock::new(),
             wrong: Mutex::default(),
             wrong_count: AtomicU64::new(0),
+            events: Mutex::default(),
             names: Mutex::default(),
             lateness: Lateness::default(),
         }
@@ -92,9 +97,18 @@ impl Gauge {
         let mut wrong = self.wrong.lock().unwrap();
         self.wrong_count.fetch_add(1, Ordering::SeqCst);
         if wrong.len() < KEPT {
-            let what = format!("{:.1?}: {}", self.start.elapsed(), what.into());
+            let what = format!("{:.3?}: {}; {:?}", self.start.elapsed(), what.into(), self.events.lock().unwrap());
             println!("WRONG {what}");
             wrong.push(what);
+        }
+    }
+
+    /// Records what begins to happen to the servers.
+    pub(super) fn happens(&self, event: String) {
+        let mut events = self.events.lock().unwrap();
+        events.push_back(format!("{:.3?} {event}", self.start.elapsed()));
+        if events.len() > EVENTS {
+            events.pop_front();
         }
     }
 

@@ -84,7 +84,9 @@ impl Run<'_> {
         thread::scope(|scope| {
             let calls = scope.spawn(move || load.run(rng, end));
             while Instant::now() < end {
-                self.stage.act();
+                let fault = self.stage.draw();
+                self.gauge.happens(format!("{fault:?}, master {}", self.stage.master().addr()));
+                self.stage.act(fault);
                 self.give_up_if_hung();
             }
             self.join(calls);

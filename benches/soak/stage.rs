@@ -22,7 +22,7 @@ const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(10);
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+pub(super) enum Fault {
     /// One connection of the client is closed by its server.
     KillOne,
     /// All connections of the client to one server are, those of its monitor too.
@@ -73,9 +73,13 @@ impl Stage {
         self.server(self.master)
     }
 
-    /// Lets one thing happen, and another one a while later.
-    pub(super) fn act(&mut self) {
-        let fault = FAULTS[self.rng.random_range(0..FAULTS.len())];
+    /// Returns what happens next.
+    pub(super) fn draw(&mut self) -> Fault {
+        FAULTS[self.rng.random_range(0..FAULTS.len())]
+    }
+
+    /// Lets it happen, and nothing else for a while.
+    pub(super) fn act(&mut self, fault: Fault) {
         let happened = match fault {
             Fault::KillOne => self.kill_one(),
             Fault::KillAll => self.kill_all(),
@@ -97,9 +101,10 @@ impl Stage {
         };
         let name = if happened { format!("{fault:?}") } else { format!("{fault:?}, in vain") };
         *self.counts.entry(name).or_default() += 1;
-        // The monitor asks every second: a session cannot know of a master that the client never saw.
-        let has_new_master = matches!(fault, Fault::Commanded | Fault::ByHand);
-        self.sleep(if has_new_master { 1500..2500 } else { 200..2000 });
+        // The monitor asks every second. A strict session is told that it does not know of a loss where the client never saw
+        // one of the masters between, or saw the present one last while it loaded its data as a replica.
+        let has_changed = matches!(fault, Fault::Restart | Fault::Commanded | Fault::ByHand);
+        self.sleep(if has_changed { 1500..2500 } else { 200..2000 });
     }
 
     /// Waits until every replica follows the master.
