@@ -18,10 +18,10 @@
 //! **At every reply**: a value belongs to the key that was asked for, is whole, and was sent before. On the master, the only
 //! thread that writes a key never reads less than was acknowledged; a write in doubt may be applied late, behind a younger
 //! one. Counters are never higher than they were raised. A session never reads its own counter below an acknowledged raise;
-//! a strict one never reads any counter below what it read before, nor is it told of a loss:
-//! the client has the time to see each master, and each replica in sync before it may be promoted. (A session by counter may be told,
-//! rarely, that it does not know: after writes in doubt and another master. Nobody is told of a proven loss.) A transaction raises two
-//! counters alike. What `BLPOP` returns was pushed, comes in order and once, pushes in doubt apart.
+//! a strict one never reads any counter below what it read before, nor is it told of a loss: the client has the time to see
+//! each master, and each replica in sync before it may be promoted. (A session by counter may be told, rarely, that it does
+//! not know: after writes in doubt and another master. Nobody is told of a proven loss.) A transaction raises two counters
+//! alike. What `BLPOP` returns was pushed, comes in order and once, pushes in doubt apart.
 //!
 //! **At every rest**, with no call under way: no request is in flight, and no connection is lent. Each counter is at least
 //! what was acknowledged, and at most that and what is in doubt: nothing was executed twice, nothing was lost. The same
