@@ -71,7 +71,8 @@ impl<'a> Request<'a> {
             opens: matches!(row.rule, Rule::Step(TransactionStep::Watch | TransactionStep::Multi)),
             partial: row.rule.is_partial() && class != Classification::Read,
             runs_script: row.rule.is_partial(),
-            may_share: class != Classification::Master && row.rule.may_share(words),
+            may_share: !matches!(class, Classification::Master | Classification::Connection)
+                && row.rule.may_share(words),
             rule: row.rule,
             name: words.name(),
         }
@@ -255,3 +256,6 @@ impl fmt::Display for Request<'_> {
         write!(f, "{}", shown.escape_ascii().to_string().to_ascii_uppercase())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Random numbers for many threads at once, without a lock: the same seed gives the same sequence.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::hash::mix;
@@ -7,7 +8,6 @@ use crate::lanes::Lanes;
 
 /// A SplitMix64 generator whose state is one atomic counter. The generators of `rand` need `&mut`, and so a lock. Each lane of
 /// threads has a counter; with a seed, all threads share one, and so one sequence.
-#[derive(Debug)]
 pub(super) struct Dice(Lanes<AtomicU64>);
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -16,6 +16,13 @@ impl Default for Dice {
     /// Seeded at random.
     fn default() -> Self {
         Self(Lanes::new(|_| AtomicU64::new(rand::random())))
+    }
+}
+
+impl fmt::Debug for Dice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Where a sequence is says nothing to a reader.
+        f.debug_struct("Dice").finish_non_exhaustive()
     }
 }
 

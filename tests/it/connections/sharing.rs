@@ -7,6 +7,7 @@ mod apart;
 mod deadlines;
 mod kills;
 mod large_replies;
+mod openings;
 mod peers;
 mod rest;
 mod role_changes;

@@ -111,3 +111,31 @@ fn a_transaction_with_a_bad_command_spoils_no_other_call() {
     assert_none_failed(&failed);
     assert_eq!(client.get::<Option<i64>>("n").unwrap(), None);
 }
+
+#[test]
+fn a_value_that_looks_like_a_command_spoils_no_call() {
+    let servers = set_with_own_keys(0, MANY);
+    let client = servers.client_builder().response_timeout(LONG).deadline(LONG).build().unwrap();
+    let session = client.session();
+    let client = client.read_from(ReadFrom::Master);
+    let (_, failed, _) = Crowd::run(
+        MANY,
+        |caller| {
+            if caller > 0 {
+                client.incr(format!("n:{caller}"))?;
+                return read_own(&client, caller);
+            }
+            session.set("x", "MULTI")?;
+            let mut pipeline = redis::pipe();
+            let (_, x): ((), String) = client.query_pipeline(pipeline.set("x", "MULTI").get("x"))?;
+            assert_eq!(x, "MULTI");
+            Ok(())
+        },
+        |crowd| {
+            crowd.share(&client, &servers.master().addr());
+            (0..10).for_each(|_| crowd.flow());
+        },
+    );
+    assert_none_failed(&failed);
+    assert_eq!(client.snapshot().nodes[0].failed, 0);
+}
