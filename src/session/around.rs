@@ -292,10 +292,11 @@ impl Around for SessionAround<'_> {
         }
     }
 
-    /// `WAIT` would keep all callers of the connection waiting for the replicas.
+    /// `WAIT` would keep all callers of the connection waiting for the replicas. What a fence says is not shared: the longer a
+    /// reply waits for its caller, the more can happen to the set before the caller verifies it.
     #[inline]
     fn may_share(&self) -> bool {
-        self.replicas == 0
+        self.replicas == 0 && !matches!(self.evidence_request, Some(EvidenceRequest::Fence(_)))
     }
 
     #[inline]

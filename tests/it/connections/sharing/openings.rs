@@ -56,6 +56,10 @@ fn answer(mut output: TcpStream) {
 
 #[test]
 fn calls_go_on_with_their_own_connections_where_no_shared_one_can_be_opened() {
+    if std::env::var_os("REDIS_REPLICATED_SHARES_FROM").is_some() {
+        println!("left out: with every call on a shared connection, the pool stays empty");
+        return;
+    }
     let aloof = Aloof::start();
     let builder = ReplicatedClient::builder().master(aloof.fake.url()).monitor_interval(Duration::ZERO);
     let builder = builder.pool_size(4).connect_timeout(Duration::from_millis(100)).response_timeout(LONG);
