@@ -315,12 +315,14 @@ impl Builder {
     ///
     /// While six or more calls are in flight at a node, they share a connection beside those of the pool: one caller writes for
     /// all that are ready, and one reads. That takes a fraction of the CPU time, and no caller waits for a free connection. After
-    /// 200 calls in a row with fewer than three in flight, each takes a connection of its own again. Commands that block, writes that wait for replicas, calls of
-    /// sessions with fences, transactions with `WATCH`,
-    /// requests of more than 16 KiB, unknown commands and those of class [`Master`](crate::Classification::Master) always do,
-    /// and so do all calls for a second after a reply of more than 256 KiB. Each call keeps its own deadline. If a shared
-    /// connection is closed, all writes that wait on it are in doubt, and the reads move on. Connections by native-tls are not
-    /// shared.
+    /// 200 calls in a row with fewer than three in flight, each takes a connection of its own again.
+    ///
+    /// These always do: commands that block, writes that wait for replicas, calls of sessions with fences, transactions with
+    /// `WATCH`, requests of more than 16 KiB, unknown commands and those of class [`Master`](crate::Classification::Master), and
+    /// all calls for a second after a reply of more than 256 KiB.
+    ///
+    /// Each call keeps its own deadline. If a shared connection is closed, all writes that wait on it are in doubt, and the reads
+    /// move on. Connections by native-tls are not shared.
     pub fn shared_connections(mut self, connections: u32) -> Self {
         self.limits.shared = connections;
         self
