@@ -37,7 +37,7 @@ fn read_own_writes(mode: SessionMode) {
             (0..30).for_each(|_| crowd.flow());
             if mode == SessionMode::Fence {
                 let shared = client.snapshot().nodes.iter().map(|node| node.shared_connections).sum::<u32>();
-                assert_eq!(shared, 0, "what a fence says is verified at once");
+                assert_eq!(shared, 0, "calls with a fence share nothing");
             }
         },
     );
