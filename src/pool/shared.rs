@@ -2,7 +2,7 @@
 //!
 //! A round trip costs the same for one request as for thirty. With many callers at a node, sharing makes a call several times
 //! cheaper than a connection for each of them, and its slowest calls several times faster. Each caller keeps its own deadline,
-//! and no request is sent twice.
+//! and nothing is sent a second time here.
 //!
 //! [`Queue`](queue::Queue) knows whose reply comes next. [`Roles`](roles::Roles) lets one caller write and one read for all.
 //! [`SharedConnection`] is what this is on a socket, and [`Sharing`] decides when calls share.

@@ -54,7 +54,7 @@ impl SharedConnection {
     /// Returns whether it takes further requests.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        // Relaxed: whoever sees it late is turned away by the connection itself.
+        // Relaxed: whoever sees it late is like one of those that wait already.
         !self.is_retired.load(Ordering::Relaxed) && !self.is_full.load(Ordering::Relaxed) && !self.generation.is_over()
     }
 

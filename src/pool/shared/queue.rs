@@ -141,7 +141,7 @@ impl Queue {
         }
         if between_infos && !replace(&mut self.asks_infos, true) {
             self.pending.extend_from_slice(INFO);
-            self.expect(Expected::InfoBefore);
+            self.push_expected(Expected::InfoBefore);
         }
         self.pending.extend_from_slice(request.bytes);
         let slot = Slot {
@@ -163,11 +163,11 @@ impl Queue {
                 self.slots.len() - 1
             }
         };
-        self.expect(Expected::Reply(index));
+        self.push_expected(Expected::Reply(index));
         Some(Ticket(index))
     }
 
-    fn expect(&mut self, expected: Expected) {
+    fn push_expected(&mut self, expected: Expected) {
         self.expected.push_back(expected);
         self.unsent += 1;
     }
@@ -176,7 +176,7 @@ impl Queue {
     pub(super) fn give_batch(&mut self, room: &mut Vec<u8>) {
         if take(&mut self.asks_infos) {
             self.pending.extend_from_slice(INFO);
-            self.expect(Expected::InfoAfter);
+            self.push_expected(Expected::InfoAfter);
         }
         room.clear();
         room.shrink_to(ROOM_KEPT);
