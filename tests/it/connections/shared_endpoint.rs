@@ -53,8 +53,8 @@ fn scan(client: &ReplicatedClient) -> usize {
     }
 }
 
-#[test]
-fn scans_behind_a_shared_endpoint_see_every_key() {
+/// Starts two replicas behind one name, filled with keys, and a client that reads from them. The name lasts as long as its fake.
+fn filled_behind_one_name() -> (ReplicaSet, Fake, ReplicatedClient) {
     let servers = ReplicaSet::start(2).unwrap();
     let mut fill = redis::pipe();
     (0..KEYS).for_each(|key| _ = fill.set(key, key).ignore());
@@ -68,6 +68,12 @@ fn scans_behind_a_shared_endpoint_see_every_key() {
         .build()
         .unwrap();
     wait_until("it is known that the endpoint is shared", || client.snapshot().nodes[1].shared);
+    (servers, service, client)
+}
+
+#[test]
+fn scans_behind_a_shared_endpoint_see_every_key() {
+    let (_servers, _service, client) = filled_behind_one_name();
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         // Others read meanwhile, so that the pool lends now this connection, now that.
@@ -87,19 +93,7 @@ fn scans_behind_a_shared_endpoint_see_every_key() {
 
 #[test]
 fn a_page_that_the_session_refuses_does_not_end_the_scan() {
-    let servers = ReplicaSet::start(2).unwrap();
-    let mut fill = redis::pipe();
-    (0..KEYS).for_each(|key| _ = fill.set(key, key).ignore());
-    fill.query::<()>(&mut servers.master().connection().unwrap()).unwrap();
-    servers.wait_until_in_sync().unwrap();
-    let service = service(&servers);
-    let client = ReplicatedClient::builder()
-        .master(servers.master().url())
-        .replica(service.url())
-        .read_from(ReadFrom::Replica)
-        .build()
-        .unwrap();
-    wait_until("it is known that the endpoint is shared", || client.snapshot().nodes[1].shared);
+    let (servers, _service, client) = filled_behind_one_name();
     let session = client.session();
     let mut connection = session.connection();
     let (cursor, _): (u64, Vec<usize>) = redis::cmd("SCAN").arg(0).query(&mut connection).unwrap();
