@@ -3,7 +3,9 @@
 //! A processor that changes memory takes the whole cache line from the other processors. What every call of every thread
 //! changes is therefore kept once per lane, and each thread uses the copy of its own lane.
 
+use std::array::from_fn;
 use std::cell::Cell;
+use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,35 +13,51 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) const LANES: usize = 32;
 
 /// A value that shares no cache line with its neighbours. Many processors fetch the lines of 64 bytes in pairs.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[repr(align(128))]
 pub(crate) struct Padded<T>(pub(crate) T);
 
 /// A value for each lane.
-#[derive(Debug)]
-pub(crate) struct Lanes<T>(Box<[Padded<T>]>);
+// Not boxed: each call would follow one more pointer.
+pub(crate) struct Lanes<T> {
+    values: [Padded<T>; LANES],
+    /// The bits of a thread's lane that count.
+    mask: usize,
+}
 
 impl<T> Lanes<T> {
     /// Makes the values of all lanes; `value` gets the number of the lane.
-    pub(crate) fn new(value: impl FnMut(usize) -> T) -> Self {
-        Self((0..LANES).map(value).map(Padded).collect())
+    pub(crate) fn new(mut value: impl FnMut(usize) -> T) -> Self {
+        Self { values: from_fn(|lane| Padded(value(lane))), mask: LANES - 1 }
     }
 
-    /// Makes one value that all threads share.
-    pub(crate) fn shared(value: T) -> Self {
-        Self(Box::new([Padded(value)]))
+    /// Has all threads share one lane.
+    pub(crate) fn shared(self) -> Self {
+        Self { mask: 0, ..self }
     }
 
     /// Returns the value of this thread's lane.
     #[inline]
     pub(crate) fn own(&self) -> &T {
-        // Either number of values is a power of two, so this is the lane modulo their number.
-        &self.0[lane() & (self.0.len() - 1)]
+        &self.values[(lane() & self.mask) % LANES]
     }
 
     /// Returns the values of all lanes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|value| &**value)
+        self.values.iter().map(|value| &**value)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Padded<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Shows the value of this thread's lane.
+impl<T: fmt::Debug> fmt::Debug for Lanes<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.own().fmt(f)
     }
 }
 
@@ -92,7 +110,7 @@ mod tests {
         // Other tests start threads as well.
         let first = own();
         assert!((0..LANES).any(|_| own() != first));
-        assert_eq!(Lanes::shared(7).own(), &7);
+        assert_eq!(Lanes::new(|lane| lane).shared().own(), &0);
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl fmt::Debug for Dice {
 
 impl Dice {
     pub(super) fn seeded(seed: u64) -> Self {
-        Self(Lanes::shared(AtomicU64::new(seed)))
+        Self(Lanes::new(|_| AtomicU64::new(seed)).shared())
     }
 
     /// Returns a number below `sides`, each with the same probability; 0 if there are no sides.
