@@ -8,7 +8,7 @@ use crate::node::Outcome;
 use crate::observe::CloseReason;
 use crate::pool::{Connection, Line};
 use crate::replication::Role;
-use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, refused_as_not_serving};
+use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, Timing, refused_as_not_serving};
 use crate::topology::{Assigned, Purpose};
 
 /// Tries one server once.
@@ -50,6 +50,9 @@ pub(super) fn exchange<A: Around>(
     let now = if connection.took_time() { Instant::now() } else { deadline.now() };
     let response = server.pool.limits().response;
     let (block, sent) = around.exchange(request, server, now, Line { connection, response, now, end });
+    if !connection.sending().is_zero() {
+        deadline.record_timing(Timing { sending: connection.sending(), ..Timing::default() });
+    }
     match sent {
         Ok(unpacked) => {
             keep_or_discard(request, server, connection, &unpacked, now);

@@ -70,11 +70,29 @@ impl Connection {
         }
     }
 
+    /// Returns how long the caller waited for a connection that another one had.
+    pub(crate) fn waiting(&self) -> Duration {
+        match self {
+            Self::Leased(lease) => lease.waiting(),
+            Self::Shared(_) => Duration::ZERO,
+        }
+    }
+
     /// Returns how long it took to open it for this caller. Zero: it was open.
     pub(crate) fn connecting(&self) -> Duration {
         match self {
             Self::Leased(lease) => lease.connecting(),
             Self::Shared(share) => share.connecting(),
+        }
+    }
+
+    /// Returns how long it took to send the last request. Zero: it was short.
+    #[inline]
+    pub(crate) fn sending(&self) -> Duration {
+        match self {
+            Self::Leased(lease) => lease.sending(),
+            // Only short requests share.
+            Self::Shared(_) => Duration::ZERO,
         }
     }
 

@@ -48,8 +48,12 @@ pub(crate) struct Lease {
     is_settled: bool,
     /// The caller waited for the connection: the clock is to be read again.
     took_time: bool,
+    /// How long the caller waited for a connection that another one had.
+    waiting: Duration,
     /// How long it took to open the connection, if that was for this caller.
     connecting: Duration,
+    /// How long it took to send the last request, if it was a long one.
+    sending: Duration,
 }
 
 impl r2d2::ManageConnection for Slots {
@@ -96,7 +100,8 @@ pub(super) fn reason_of(cause: &RedisError) -> CloseReason {
 impl Lease {
     #[inline]
     pub(super) fn new(slot: r2d2::PooledConnection<Slots>, took_time: bool) -> Self {
-        Self { slot: Some(slot), is_settled: true, took_time, connecting: Duration::ZERO }
+        let none = Duration::ZERO;
+        Self { slot: Some(slot), is_settled: true, took_time, waiting: none, connecting: none, sending: none }
     }
 
     /// Puts a connection into the slot, which was just opened and took so long. It may lie idle for `idle`.
@@ -140,9 +145,25 @@ impl Lease {
         self.took_time
     }
 
+    /// Records that the caller has waited since then, beside the time to open the connection.
+    pub(super) fn waited(&mut self, since: Instant) {
+        self.waiting += since.elapsed().saturating_sub(self.connecting);
+    }
+
+    /// Returns how long the caller waited for a connection that another one had.
+    pub(crate) fn waiting(&self) -> Duration {
+        self.waiting
+    }
+
     /// Returns how long it took to open the connection for this caller. Zero: it was open.
     pub(crate) fn connecting(&self) -> Duration {
         self.connecting
+    }
+
+    /// Returns how long it took to send the last request. Zero: it was short.
+    #[inline]
+    pub(crate) fn sending(&self) -> Duration {
+        self.sending
     }
 
     /// Closes the connection.
@@ -199,7 +220,10 @@ impl Lease {
     #[inline]
     pub(crate) fn send(&mut self, request: &Request<'_>, limit: TimeLimit) -> Result<Reply, Fault> {
         let has_served = self.has_served();
-        self.exchange(Stage::Sent, |connection| connection.send(request, limit)).map_err(|fault| {
+        let mut sending = Duration::ZERO;
+        let sent = self.exchange(Stage::Sent, |connection| connection.send(request, limit, &mut sending));
+        self.sending = sending;
+        sent.map_err(|fault| {
             let is_stale = fault.stage == Stage::Sent && has_served && fault.was_closed();
             if is_stale { Fault { stage: Stage::Stale, ..fault } } else { fault }
         })

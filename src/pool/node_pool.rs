@@ -141,14 +141,17 @@ impl Pool {
     fn wait_for_slot(&self, slots: &r2d2::Pool<Slots>, options: CheckoutOptions) -> Result<Lease, Fault> {
         let began = Instant::now();
         self.access.waiting_for_slot.fetch_add(1, Ordering::Relaxed);
-        let lease = self.slot_in_time(slots, options);
+        let mut lease = self.slot_in_time(slots, options);
         self.access.waiting_for_slot.fetch_sub(1, Ordering::Relaxed);
-        self.tell_waited(began, &lease);
+        self.record_wait(began, &mut lease);
         lease
     }
 
-    /// Tells how long a caller waited for a connection, and whether it got one.
-    fn tell_waited(&self, since: Instant, got: &Result<Lease, Fault>) {
+    /// Records how long a caller waited for a connection, and tells whether it got one.
+    fn record_wait(&self, since: Instant, got: &mut Result<Lease, Fault>) {
+        if let Ok(lease) = got {
+            lease.waited(since);
+        }
         let waited = ConnectionChange::Waited { took: since.elapsed(), got_one: got.is_ok() };
         self.access.tell(ConnectionKind::Pooled, waited);
     }
@@ -174,9 +177,9 @@ impl Pool {
     #[cold]
     fn fill(&self, slots: &r2d2::Pool<Slots>, empty: Lease, options: CheckoutOptions) -> Result<Lease, Fault> {
         let mut waited_since = None;
-        let lease = self.fill_or_wait(slots, empty, options, &mut waited_since);
+        let mut lease = self.fill_or_wait(slots, empty, options, &mut waited_since);
         if let Some(since) = waited_since {
-            self.tell_waited(since, &lease);
+            self.record_wait(since, &mut lease);
         }
         lease
     }

@@ -6,16 +6,13 @@ use super::picture::Assigned;
 use crate::classification::Request;
 use crate::node::SyncState;
 use crate::observe::CloseReason;
-use crate::pool::{CheckoutOptions, Connection, ReplyWait};
+use crate::pool::{CheckoutOptions, Connection, LONGEST_SHARED, ReplyWait};
 use crate::retry::{DEADLINE, Deadline, Fault, Stage, Timing, Waited};
 
 /// A connection idle for this long is validated with one round trip before a write goes out on it.
 const PROVEN_FOR: Duration = Duration::from_secs(1);
 /// How long a write tries to connect to a master that is ejected.
 const CONNECTS_WITHIN: Duration = Duration::from_millis(100);
-
-/// A longer request takes a connection of its own: those of other callers would wait while it is sent.
-const LONGEST_SHARED: usize = 16 << 10;
 
 /// What a connection is taken for.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +54,8 @@ impl Assigned {
         let mut connection =
             self.pool.connect(options).map_err(|fault| self.name_limit(fault, purpose, deadline, (end, by)))?;
         if connection.took_time() {
-            let (whole, connecting) = (deadline.now().elapsed(), connection.connecting());
-            deadline.record_timing(Timing {
-                waiting: whole.saturating_sub(connecting),
-                connecting,
-                ..Timing::default()
-            });
+            let (waiting, connecting) = (connection.waiting(), connection.connecting());
+            deadline.record_timing(Timing { waiting, connecting, ..Timing::default() });
         }
         let end = by;
         self.prepare(&mut connection, must_be_alive, deadline, end)?;
