@@ -6,9 +6,9 @@ use super::around::{Around, Unpacked};
 use crate::classification::Request;
 use crate::node::Outcome;
 use crate::observe::CloseReason;
-use crate::pool::{Connection, Line};
+use crate::pool::{Connection, LONGEST_SHARED, Line};
 use crate::replication::Role;
-use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, Timing, refused_as_not_serving};
+use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, refused_as_not_serving};
 use crate::topology::{Assigned, Purpose};
 
 /// Tries one server once.
@@ -50,8 +50,8 @@ pub(super) fn exchange<A: Around>(
     let now = if connection.took_time() { Instant::now() } else { deadline.now() };
     let response = server.pool.limits().response;
     let (block, sent) = around.exchange(request, server, now, Line { connection, response, now, end });
-    if !connection.sending().is_zero() {
-        deadline.record_timing(Timing { sending: connection.sending(), ..Timing::default() });
+    if request.bytes.len() > LONGEST_SHARED {
+        deadline.spend(connection.take_spent());
     }
     match sent {
         Ok(unpacked) => {

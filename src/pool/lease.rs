@@ -14,7 +14,7 @@ use super::transport::TimeLimit;
 use crate::classification::Request;
 use crate::observe::CloseReason;
 use crate::replication::Role;
-use crate::retry::{Fault, Reply, Stage};
+use crate::retry::{Fault, Reply, Spent, Stage};
 
 /// Makes empty slots; never connects, checks or rejects anything.
 #[derive(Debug)]
@@ -48,12 +48,8 @@ pub(crate) struct Lease {
     is_settled: bool,
     /// The caller waited for the connection: the clock is to be read again.
     took_time: bool,
-    /// How long the caller waited for a connection that another one had.
-    waiting: Duration,
-    /// How long it took to open the connection, if that was for this caller.
-    connecting: Duration,
-    /// How long it took to send the last request, if it was a long one.
-    sending: Duration,
+    /// Where the time of the caller went.
+    spent: Spent,
 }
 
 impl r2d2::ManageConnection for Slots {
@@ -100,8 +96,7 @@ pub(super) fn reason_of(cause: &RedisError) -> CloseReason {
 impl Lease {
     #[inline]
     pub(super) fn new(slot: r2d2::PooledConnection<Slots>, took_time: bool) -> Self {
-        let none = Duration::ZERO;
-        Self { slot: Some(slot), is_settled: true, took_time, waiting: none, connecting: none, sending: none }
+        Self { slot: Some(slot), is_settled: true, took_time, spent: Spent::default() }
     }
 
     /// Puts a connection into the slot, which was just opened and took so long. It may lie idle for `idle`.
@@ -109,7 +104,8 @@ impl Lease {
         if let Some(slot) = &mut self.slot {
             slot.pooled = Some(Box::new(Pooled { connection, counted: access.count(), idle }));
         }
-        (self.took_time, self.connecting) = (true, took);
+        self.took_time = true;
+        self.spent = self.spent.and(Spent::connecting(took));
     }
 
     /// Takes the connection of another slot.
@@ -145,25 +141,14 @@ impl Lease {
         self.took_time
     }
 
-    /// Records that the caller has waited since then, beside the time to open the connection.
-    pub(super) fn waited(&mut self, since: Instant) {
-        self.waiting += since.elapsed().saturating_sub(self.connecting);
+    /// Records that the caller waited so long for a connection that another one had.
+    pub(super) fn waited(&mut self, time: Duration) {
+        self.spent = self.spent.and(Spent::waiting(time));
     }
 
-    /// Returns how long the caller waited for a connection that another one had.
-    pub(crate) fn waiting(&self) -> Duration {
-        self.waiting
-    }
-
-    /// Returns how long it took to open the connection for this caller. Zero: it was open.
-    pub(crate) fn connecting(&self) -> Duration {
-        self.connecting
-    }
-
-    /// Returns how long it took to send the last request. Zero: it was short.
-    #[inline]
-    pub(crate) fn sending(&self) -> Duration {
-        self.sending
+    /// Returns where the time of the caller went since it was last asked.
+    pub(crate) fn take_spent(&mut self) -> Spent {
+        std::mem::take(&mut self.spent)
     }
 
     /// Closes the connection.
@@ -222,7 +207,9 @@ impl Lease {
         let has_served = self.has_served();
         let mut sending = Duration::ZERO;
         let sent = self.exchange(Stage::Sent, |connection| connection.send(request, limit, &mut sending));
-        self.sending = sending;
+        if !sending.is_zero() {
+            self.spent = self.spent.and(Spent::sending(sending));
+        }
         sent.map_err(|fault| {
             let is_stale = fault.stage == Stage::Sent && has_served && fault.was_closed();
             if is_stale { Fault { stage: Stage::Stale, ..fault } } else { fault }

@@ -210,19 +210,19 @@ fn each_part_of_the_time_of_a_call_is_told() {
     client.set("long", "v".repeat(8 << 20)).unwrap();
     assert!(!part(|timing| timing.sending).is_zero());
     // The only connection is in use for a while.
-    assert!(part(|timing| timing.waiting).is_zero());
+    let before = part(|timing| timing.waiting);
     thread::scope(|scope| {
         scope.spawn(|| client.query::<()>(redis::cmd("EVAL").arg("for i = 1, 3e7 do end").arg(0)).unwrap());
         wait_until("the connection is in use", || client.snapshot().nodes[0].connections_in_use == 1);
         let _: Option<String> = client.get("k").unwrap();
     });
-    assert!(!part(|timing| timing.waiting).is_zero());
+    assert!(part(|timing| timing.waiting) > before);
     // Nobody serves for a while.
-    assert!(part(|timing| timing.pausing).is_zero());
+    let before = part(|timing| timing.pausing);
     let mut servers = servers;
     servers.master_mut().stop();
     client.deadline(Duration::from_millis(300)).get::<String>("k").unwrap_err();
-    assert!(!part(|timing| timing.pausing).is_zero());
+    assert!(part(|timing| timing.pausing) > before);
 }
 
 #[test]
