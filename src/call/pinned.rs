@@ -56,7 +56,7 @@ impl Pinned {
         };
         let connection = taken.map_err(|fault| {
             if let Some(outcome) = judge_fault(request, &fault).1 {
-                router.record_failure(server, outcome, Instant::now());
+                router.record_failure(server, outcome, fault.cause.as_ref(), Instant::now());
             }
             fault.into_error(&server.node, server.pool.limits().size, request)
         })?;
@@ -97,7 +97,10 @@ impl Pinned {
         };
         match (verdict, outcome) {
             (Verdict::Answer, _) => server.record_answer(),
-            (_, Some(outcome)) => router.record_failure(server, outcome, Instant::now()),
+            (_, Some(outcome)) => {
+                let cause = attempt.as_ref().err().and_then(|fault| fault.cause.as_ref());
+                router.record_failure(server, outcome, cause, Instant::now());
+            }
             (_, None) => {}
         }
         if let Ok(reply) = &mut attempt {

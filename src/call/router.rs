@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use redis::RedisError;
+
 use crate::classification::Classifier;
 use crate::monitor::Monitor;
 use crate::node::Outcome;
@@ -38,13 +40,13 @@ impl CallOptions {
 impl Router {
     /// Records what a failed attempt says about its server, and requests a check of the set if it may have changed.
     #[cold]
-    pub(super) fn record_failure(&self, server: &Assigned, outcome: Outcome, now: Instant) {
+    pub(super) fn record_failure(&self, server: &Assigned, outcome: Outcome, cause: Option<&RedisError>, now: Instant) {
         let has_moved = server.node.role() != server.assigned_role;
         if has_moved {
             // Only its role is wrong: it ranks last as long as its role is not the assigned one.
             server.node.count_failure();
         } else {
-            server.record_failure(outcome, now);
+            server.record_failure(outcome, cause, now);
         }
         if has_moved || (server.assigned_role == Role::Master && server.node.is_ejected()) {
             self.monitor.suspect();

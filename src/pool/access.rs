@@ -46,6 +46,8 @@ pub(super) struct Access {
     handshake_ended: Condvar,
     /// Callers that wait for a connection to be given back.
     pub(super) waiting: AtomicU32,
+    /// Callers that wait for a slot.
+    pub(super) waiting_for_slot: AtomicU32,
 }
 
 /// Which handshakes are under way, and whether further ones may begin.
@@ -92,6 +94,7 @@ impl Access {
             changed: Condvar::new(),
             handshake_ended: Condvar::new(),
             waiting: AtomicU32::new(0),
+            waiting_for_slot: AtomicU32::new(0),
         }))
     }
 
@@ -118,6 +121,11 @@ impl Access {
     #[inline]
     pub(super) fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many connections of the pool are open.
+    pub(super) fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
     }
 
     /// Counts a connection among those of the pool.
@@ -153,6 +161,11 @@ impl Access {
         state.connecting += 1;
         drop(state);
         Connecting(self).open(&Generations::default(), end)
+    }
+
+    /// Returns how many callers wait for a connection.
+    pub(super) fn callers_waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed) + self.waiting_for_slot.load(Ordering::Relaxed)
     }
 
     /// Counts a caller that waits from now on: it is woken when a connection is given back.

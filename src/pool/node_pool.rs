@@ -15,9 +15,12 @@ use super::network::Network;
 use super::shared::{Share, Sharing};
 use super::status_connection::StatusConnection;
 use super::unpooled::Unpooled;
+use super::waits::Waits;
 use crate::error::Result;
 use crate::replication::Role;
 use crate::retry::{Fault, Obstacle, Stage};
+
+mod counts;
 
 /// How often a caller that waits for a slot checks whether the generation has ended.
 const CHECKS_EVERY: Duration = Duration::from_millis(250);
@@ -34,6 +37,7 @@ pub(crate) struct Pool {
     sharing: Sharing,
     access: Arc<Access>,
     unpooled: Unpooled,
+    waits: Waits,
     limits: Limits,
     housekeeping: Housekeeping,
     epoch: Instant,
@@ -65,6 +69,7 @@ impl Pool {
             sharing: Sharing::new(limits.shared, limits.shares_from),
             access: Access::new(login, network, limits.connecting)?,
             unpooled: Unpooled::default(),
+            waits: Waits::default(),
             limits,
             housekeeping: housekeeping.clone(),
             epoch: Instant::now(),
@@ -129,6 +134,20 @@ impl Pool {
 
     #[cold]
     fn wait_for_slot(&self, slots: &r2d2::Pool<Slots>, options: CheckoutOptions) -> Result<Lease, Fault> {
+        let began = Instant::now();
+        self.access.waiting_for_slot.fetch_add(1, Ordering::Relaxed);
+        let lease = self.slot_in_time(slots, options);
+        self.access.waiting_for_slot.fetch_sub(1, Ordering::Relaxed);
+        self.tell_waited(began, &lease);
+        lease
+    }
+
+    /// Records how long a caller waited for a connection, and whether it got one.
+    fn tell_waited(&self, since: Instant, got: &Result<Lease, Fault>) {
+        self.waits.record(since.elapsed(), got.is_ok());
+    }
+
+    fn slot_in_time(&self, slots: &r2d2::Pool<Slots>, options: CheckoutOptions) -> Result<Lease, Fault> {
         let (end, generation) = (self.end_of_wait(options), self.access.generations.present());
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -148,6 +167,22 @@ impl Pool {
     /// Opens a connection in an empty slot. Where none may be opened now, waits for one that is given back.
     #[cold]
     fn fill(&self, slots: &r2d2::Pool<Slots>, empty: Lease, options: CheckoutOptions) -> Result<Lease, Fault> {
+        let mut waited_since = None;
+        let lease = self.fill_or_wait(slots, empty, options, &mut waited_since);
+        if let Some(since) = waited_since {
+            self.tell_waited(since, &lease);
+        }
+        lease
+    }
+
+    /// `waited_since`: since when the caller has waited for a connection that is given back.
+    fn fill_or_wait(
+        &self,
+        slots: &r2d2::Pool<Slots>,
+        empty: Lease,
+        options: CheckoutOptions,
+        waited_since: &mut Option<Instant>,
+    ) -> Result<Lease, Fault> {
         // A command that blocks has a slot already. From here on no other command can delay it for ever.
         let end = self.end_of_wait(CheckoutOptions { blocks: false, ..options });
         let generation = self.access.generations.present();
@@ -194,6 +229,7 @@ impl Pool {
                 return Err(Fault::new(stage, refusal));
             }
             empty = slot;
+            waited_since.get_or_insert(now);
             self.access.wait(returned, end);
         }
     }
@@ -236,11 +272,6 @@ impl Pool {
     pub(crate) fn close_idle(&self, now: Instant) {
         let is_idle = |last_used: Instant| last_used + self.limits.idle <= now;
         self.sharing.retire(|connection| !connection.is_open() || is_idle(connection.last_used()));
-    }
-
-    /// Returns how many shared connections are open.
-    pub(crate) fn shared_connections(&self) -> u32 {
-        self.sharing.open_connections()
     }
 
     /// Ends a generation of connections, because the node is not what it was when they were opened. Idle ones are
@@ -292,12 +323,6 @@ impl Pool {
 
     pub(crate) fn database(&self) -> i64 {
         self.access.connector().database()
-    }
-
-    /// Returns how many connections are in use: those that are lent, of blocking commands as well, and shared ones on which
-    /// callers wait.
-    pub(crate) fn in_use(&self) -> u32 {
-        lent(&self.slots) + self.blocked() + self.sharing.in_use()
     }
 
     /// Returns when a caller stops waiting for a connection that another caller has. If there is no other candidate, it
