@@ -2,5 +2,6 @@
 
 mod defaults;
 mod events;
+mod snapshot;
 mod testing;
 mod typed_helpers;
