@@ -14,7 +14,7 @@ use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::SyncState;
 use crate::pool::Connection;
-use crate::retry::{Deadline, Reply, Setting, Stage, Verdict, judge, judge_fault};
+use crate::retry::{Deadline, Fault, Reply, Setting, Stage, Verdict, judge, judge_fault};
 use crate::selection::Affinity;
 use crate::topology::{Assigned, Purpose, Topology};
 
@@ -97,10 +97,7 @@ impl Pinned {
         };
         match (verdict, outcome) {
             (Verdict::Answer, _) => server.record_answer(),
-            (_, Some(outcome)) => {
-                let cause = attempt.as_ref().err().and_then(|fault| fault.cause.as_ref());
-                router.record_failure(server, outcome, cause, Instant::now());
-            }
+            (_, Some(outcome)) => router.record_failure(server, outcome, Fault::cause_of(&attempt), Instant::now()),
             (_, None) => {}
         }
         if let Ok(reply) = &mut attempt {

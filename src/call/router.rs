@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redis::RedisError;
-
 use crate::classification::Classifier;
 use crate::monitor::Monitor;
 use crate::node::Outcome;
 use crate::replication::Role;
-use crate::retry::Budget;
+use crate::retry::{Budget, Cause};
 use crate::selection::{ReadFrom, Selector};
 use crate::topology::{Assigned, TopologyStore};
 
@@ -40,7 +38,7 @@ impl CallOptions {
 impl Router {
     /// Records what a failed attempt says about its server, and requests a check of the set if it may have changed.
     #[cold]
-    pub(super) fn record_failure(&self, server: &Assigned, outcome: Outcome, cause: Option<&RedisError>, now: Instant) {
+    pub(super) fn record_failure(&self, server: &Assigned, outcome: Outcome, cause: Cause<'_>, now: Instant) {
         let has_moved = server.node.role() != server.assigned_role;
         if has_moved {
             // Only its role is wrong: it ranks last as long as its role is not the assigned one.

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use redis::RedisError;
 
 use super::progress::Progress;
 use super::refused::Refused;
@@ -20,6 +19,7 @@ use crate::events;
 use crate::node::{Ejection, Node, Outcome, SyncState};
 use crate::pool::{Housekeeping, Limits, Login, Network, Pool, Resolver, Silence};
 use crate::replication::{Report, Role};
+use crate::retry::Cause;
 
 /// A node that the monitor has not reached in this time is asked after others, until it is reached.
 const REACHED_WITHIN: Duration = Duration::from_millis(100);
@@ -115,7 +115,7 @@ impl Server {
 
     /// Records that an attempt failed in a way that speaks against the node. Its connections end if that ejects it.
     #[cold]
-    pub(crate) fn record_failure(&self, outcome: Outcome, cause: Option<&RedisError>, now: Instant) {
+    pub(crate) fn record_failure(&self, outcome: Outcome, cause: Cause<'_>, now: Instant) {
         self.explain(outcome, cause.map(words_of));
         self.conclude(outcome, self.node.record_failure(outcome, now, rand::random()));
     }

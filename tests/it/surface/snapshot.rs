@@ -193,7 +193,7 @@ fn json_has_numbers_and_units() {
         (&"available".into(), &"replica".into(), &"in_sync".into())
     );
     assert!(json["fallback"]["wait_time_ms"].is_number() && json["retries"].is_number(), "{json:#}");
-    let decision = serde_json::to_value(client.explain(&redis::cmd("GET").arg("k"))).unwrap();
+    let decision = serde_json::to_value(client.explain(redis::cmd("GET").arg("k"))).unwrap();
     assert_eq!((&decision["command"], &decision["classification"]), (&"GET".into(), &"read".into()));
     assert_eq!(decision["candidates"][0]["addr"], servers.replica(0).addr().to_string());
     assert!(decision["candidates"][0]["latency_ms"].is_number(), "{decision:#}");
