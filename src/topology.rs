@@ -8,11 +8,14 @@ mod description;
 mod election;
 #[cfg(test)]
 pub(crate) mod fake;
+mod first_write;
+mod gauges;
 mod history;
 mod membership;
 mod picture;
 mod progress;
 mod refused;
+mod rights;
 mod server;
 mod snapshot;
 mod store;

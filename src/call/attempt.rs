@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::around::{Around, Unpacked};
 use crate::classification::Request;
 use crate::node::Outcome;
+use crate::observe::CloseReason;
 use crate::pool::{Connection, Line};
 use crate::replication::Role;
-use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, refused_as_not_serving};
+use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, Timing, refused_as_not_serving};
 use crate::topology::{Assigned, Purpose};
 
 /// Tries one server once.
@@ -49,6 +50,9 @@ pub(super) fn exchange<A: Around>(
     let now = if connection.took_time() { Instant::now() } else { deadline.now() };
     let response = server.pool.limits().response;
     let (block, sent) = around.exchange(request, server, now, Line { connection, response, now, end });
+    if !connection.sending().is_zero() {
+        deadline.record_timing(Timing { sending: connection.sending(), ..Timing::default() });
+    }
     match sent {
         Ok(unpacked) => {
             keep_or_discard(request, server, connection, &unpacked, now);
@@ -76,14 +80,14 @@ fn keep_or_discard<E>(
 ) {
     if answer.is_transaction_refused {
         // The transaction may still be open.
-        connection.discard();
+        connection.discard(CloseReason::Application);
         server.refused.refuse_transactions(now);
         return;
     }
     match refused_as_not_serving(request, &answer.reply) {
         None => connection.served(now),
         Some(refusal) => {
-            connection.discard();
+            connection.discard(CloseReason::Unhealthy);
             if refusal == Refusal::ReadOnly {
                 // It is a replica: every connection to it is validated before the next write.
                 server.observe_role(Role::Replica);

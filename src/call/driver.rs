@@ -10,6 +10,8 @@ use super::machine::{Call, Next, Obtained, Stop, Wait};
 use super::router::{CallOptions, Router};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
+use crate::observe::Lack;
+use crate::replication::Role;
 use crate::retry::{Deadline, Fault, Reply};
 use crate::selection::Affinity;
 use crate::topology::{Assigned, Topology};
@@ -29,10 +31,18 @@ pub(crate) fn run(
     affinity: Affinity<'_>,
     around: &impl Around,
 ) -> Result<Served, Stop> {
-    let call = Call::new(router, request, options, affinity, Instant::now());
-    let (reply, topology, position) =
-        drive(call, around, |server, deadline, has_more| attempt(request, around, server, deadline, has_more))?;
-    Ok(Served { reply, topology, position })
+    let mut call = Call::new(router, request, options, affinity, Instant::now());
+    let attempt = |server: &_, deadline: &_, has_more| attempt(request, around, server, deadline, has_more);
+    let driven = drive(&mut call, around, attempt);
+    if let Some(trace) = call.trace.take() {
+        match &driven {
+            Ok((reply, _)) => trace.end(Ok(reply)),
+            Err(Stop::Error(error)) => trace.end(Err(error)),
+            // The call goes on, at the master.
+            Err(Stop::IsWrite { .. }) => {}
+        }
+    }
+    driven.map(|(reply, position)| Served { reply, topology: call.topology, position })
 }
 
 /// Obtains a connection, instead of a reply, from a server that may serve the request.
@@ -43,16 +53,17 @@ pub(crate) fn connect<T: Obtained>(
     affinity: Affinity<'_>,
     open: impl FnMut(&Assigned, &Deadline, bool) -> Result<T, Fault>,
 ) -> Result<(T, Arc<Topology>, usize), Stop> {
-    drive(Call::new(router, request, options, affinity, Instant::now()).connecting(), &Plain, open)
+    let mut call = Call::new(router, request, options, affinity, Instant::now()).connecting();
+    drive(&mut call, &Plain, open).map(|(obtained, position)| (obtained, call.topology, position))
 }
 
 /// Drives a call to its end.
 #[inline]
 fn drive<T: Obtained>(
-    mut call: Call<'_>,
+    call: &mut Call<'_>,
     around: &impl Around,
     mut attempt: impl FnMut(&Assigned, &Deadline, bool) -> Result<T, Fault>,
-) -> Result<(T, Arc<Topology>, usize), Stop> {
+) -> Result<(T, usize), Stop> {
     let mut now = call.deadline.now();
     loop {
         match call.next(around, now) {
@@ -60,7 +71,7 @@ fn drive<T: Obtained>(
                 let (position, has_more) = (selected.position, selected.has_more);
                 let attempted = attempt(call.server(&selected), &call.deadline, has_more);
                 if let Some(end) = call.record(selected, attempted, Instant::now) {
-                    return end.map(|obtained| (obtained, call.topology, position));
+                    return end.map(|obtained| (obtained, position));
                 }
             }
             Next::Wait(wait) => call.wait(wait),
@@ -75,18 +86,26 @@ impl Call<'_> {
     #[cold]
     fn wait(&mut self, wait: Wait) {
         let (store, permits) = (&self.router.store, &self.router.selector.permits);
-        match wait {
+        let lack = match wait {
             Wait::Topology(pause) => {
                 if !store.is_monitored() && (!self.topology.is_settled() || self.topology.master().is_none()) {
                     self.router.monitor.suspect();
                 }
                 self.resume(store.wait_for_change(&self.topology, pause));
+                Lack::Node
             }
             Wait::Permit(until) => {
                 permits.wait(until);
                 self.resume(store.current());
+                Lack::Permit
             }
-            Wait::Pause(pause) => thread::sleep(pause),
+            Wait::Pause(pause) => {
+                thread::sleep(pause);
+                Lack::Budget
+            }
+        };
+        if let Some(trace) = &mut self.trace {
+            trace.paused(lack, self.deadline.now());
         }
     }
 }
@@ -95,6 +114,11 @@ impl Served {
     /// Returns the node that served the request.
     pub(crate) fn node(&self) -> &NodeAddr {
         self.topology.servers()[self.position].node.addr()
+    }
+
+    /// Returns the role that the topology assigned to the node.
+    pub(crate) fn role(&self) -> Role {
+        self.topology.servers()[self.position].assigned_role
     }
 
     /// Returns whether the reply came from a shared endpoint.

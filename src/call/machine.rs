@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::around::Around;
-use super::message;
 use super::router::{CallOptions, Router};
 use crate::classification::Request;
 use crate::error::Error;
-use crate::events;
+use crate::observe::{Attempted, Trace, log};
 use crate::replication::Role;
 use crate::retry::{Deadline, Failures, Fault, Reply, Setting, Verdict, judge, judge_fault, refused};
-use crate::selection::{Affinity, AttemptContext, CallExclusions, Criteria, NoSelection, Selected};
+use crate::selection::{Affinity, AttemptContext, CallExclusions, Criteria, NoSelection, Selected, no_server};
 use crate::topology::{Assigned, Topology};
 
 /// A refused request is not sent again with less time left: it was certainly not executed, which would be in doubt if the next
@@ -41,6 +40,8 @@ pub(super) struct Call<'c> {
     is_last_chance: bool,
     /// It obtains a connection instead of a reply.
     is_connecting: bool,
+    /// What happened so far, if somebody wants to know.
+    pub(super) trace: Option<Trace<'c>>,
 }
 
 /// What a call does next.
@@ -121,12 +122,13 @@ impl<'c> Call<'c> {
             is_refused_for_now: false,
             is_last_chance: false,
             is_connecting: false,
+            trace: router.observers.trace(request, now),
         }
     }
 
     /// The same for a connection: trying other servers spends no retry budget, and a refused login ends the round.
     pub(super) fn connecting(self) -> Self {
-        Self { is_connecting: true, ..self }
+        Self { is_connecting: true, trace: None, ..self }
     }
 
     /// Returns what to do at this time.
@@ -177,7 +179,7 @@ impl<'c> Call<'c> {
         let now = self.deadline.now();
         let has_recent_failover = &|| self.router.store.has_recent_failover(now);
         let server = &self.topology.servers()[selected.position];
-        let is_second = self.failures.first_answer.is_some();
+        let (is_second, is_fallback) = (self.failures.first_answer.is_some(), selected.permit.is_some());
         let setting = Setting { assigned_role: server.assigned_role, is_second, has_recent_failover };
         let (verdict, outcome) = match &mut attempt {
             Ok(obtained) => match obtained.reply() {
@@ -194,6 +196,9 @@ impl<'c> Call<'c> {
                 if let Some(reply) = obtained.reply() {
                     self.record_answer(server, reply);
                 }
+                if let Some(trace) = &mut self.trace {
+                    trace.attempted(Attempted { is_fallback, ..server.attempted(&self.deadline) }, None);
+                }
                 Some(Ok(obtained))
             }
             (_, failed) => {
@@ -205,6 +210,11 @@ impl<'c> Call<'c> {
                         refused(self.request, reply).on(node.addr())
                     }
                 };
+                let is_last = matches!(verdict, Verdict::GiveUp | Verdict::Answer | Verdict::Write { .. });
+                if let Some(trace) = &mut self.trace {
+                    let attempted = Attempted { is_fallback, is_last, ..server.attempted(&self.deadline) };
+                    trace.attempted(attempted, Some(&error));
+                }
                 self.deadline.end_attempt();
                 self.deadline.advance(clock());
                 if let Some(outcome) = outcome {
@@ -222,9 +232,9 @@ impl<'c> Call<'c> {
         if !self.failures.unresponsive.is_empty() {
             self.blame_unresponsive();
         }
-        server.record_answer();
+        server.record_answer(self.request.is_read());
         if let Some(first) = &self.failures.first_answer {
-            message::compare_rights(&self.topology, first, reply, self.deadline.now());
+            self.topology.compare_rights(first, reply, self.deadline.now());
         }
         reply.hide_arguments(self.request);
     }
@@ -296,7 +306,7 @@ impl<'c> Call<'c> {
         let selected =
             selector.select(&set, criteria, self.affinity, self.exclusions.this_round, likelihood, context)?;
         if let Some(reads) = selected.permit.as_ref().and_then(|permit| permit.due) {
-            events::fallback(self.server(&selected).node.addr(), reads);
+            log::fallback(self.server(&selected).node.addr(), reads);
         }
         Ok(selected)
     }
@@ -304,7 +314,7 @@ impl<'c> Call<'c> {
     /// Decides whether a call without a candidate waits for one, or ends.
     #[cold]
     fn wait_or_end(&mut self, reason: NoSelection) -> Next<'c> {
-        let error = |call: &Self| message::no_server(reason, call.request, call.options.read_from, call.affinity);
+        let error = |call: &Self| no_server(reason, call.request, call.options.read_from, call.affinity);
         match reason {
             NoSelection::Later if self.lacks_master() => Next::Done(self.failures.or(error(self))),
             NoSelection::Later => match self.failures.end_round(self.topology.is_settled(), self.is_connecting) {
@@ -336,11 +346,11 @@ impl<'c> Call<'c> {
     #[cold]
     fn out_of_time(&mut self, around: &impl Around) -> Error {
         if self.waits_for_permit {
-            let error = message::no_server(NoSelection::NoPermit, self.request, self.options.read_from, self.affinity);
+            let error = no_server(NoSelection::NoPermit, self.request, self.options.read_from, self.affinity);
             return self.failures.or(error);
         }
         let why_master = around.why_master();
-        let no_time = || message::no_time(self.router, self.request, self.deadline.has_waited(), why_master);
+        let no_time = || self.router.no_time(self.request, self.deadline.has_waited(), why_master);
         self.failures.last().unwrap_or_else(no_time)
     }
 

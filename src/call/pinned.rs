@@ -87,6 +87,7 @@ impl Pinned {
         }
         let _in_flight = server.node.begin();
         let deadline = Deadline::start(options.deadline, Instant::now());
+        let trace = router.observers.trace(request, deadline.now());
         let mut attempt =
             exchange(request, around, server, &mut self.connection, &deadline, deadline.attempt_end(false));
         // A pinned request goes nowhere else: the settings keep the verdict from asking another node.
@@ -96,14 +97,19 @@ impl Pinned {
             Err(fault) => judge_fault(request, fault),
         };
         match (verdict, outcome) {
-            (Verdict::Answer, _) => server.record_answer(),
+            (Verdict::Answer, _) => server.record_answer(request.is_read()),
             (_, Some(outcome)) => router.record_failure(server, outcome, Fault::cause_of(&attempt), Instant::now()),
             (_, None) => {}
         }
         if let Ok(reply) = &mut attempt {
             reply.hide_arguments(request);
         }
-        attempt.map_err(|fault| fault.into_error(&server.node, server.pool.limits().size, request))
+        let ended = attempt.map_err(|fault| fault.into_error(&server.node, server.pool.limits().size, request));
+        if let Some(mut trace) = trace {
+            trace.attempted(server.attempted(&deadline), ended.as_ref().err());
+            trace.end(ended.as_ref());
+        }
+        ended
     }
 
     /// Returns the node to which the connection leads.

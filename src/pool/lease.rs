@@ -4,14 +4,15 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use redis::RedisResult;
+use redis::{RedisError, RedisResult};
 
 use super::access::{Access, Counted};
 use super::open_connection::OpenConnection;
 use super::transport::TimeLimit;
 use crate::classification::Request;
+use crate::observe::CloseReason;
 use crate::replication::Role;
 use crate::retry::{Fault, Reply, Stage};
 
@@ -31,6 +32,8 @@ pub(crate) struct Slot {
 struct Pooled {
     connection: OpenConnection,
     counted: Counted,
+    /// How long it may lie idle.
+    idle: Duration,
 }
 
 /// A lent connection.
@@ -45,6 +48,12 @@ pub(crate) struct Lease {
     is_settled: bool,
     /// The caller waited for the connection: the clock is to be read again.
     took_time: bool,
+    /// How long the caller waited for a connection that another one had.
+    waiting: Duration,
+    /// How long it took to open the connection, if that was for this caller.
+    connecting: Duration,
+    /// How long it took to send the last request, if it was a long one.
+    sending: Duration,
 }
 
 impl r2d2::ManageConnection for Slots {
@@ -65,18 +74,42 @@ impl r2d2::ManageConnection for Slots {
     }
 }
 
+impl Pooled {
+    /// Records why the connection is closed. The first reason counts.
+    fn ends_by(&self, reason: CloseReason) {
+        if let Some(life) = &self.counted.life {
+            life.ends_by(reason);
+        }
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        // The only ones without a reason are those that r2d2 closes, because they were idle, and those of a pool that ends.
+        if self.connection.last_used.elapsed() >= self.idle {
+            self.ends_by(CloseReason::Idle);
+        }
+    }
+}
+
+/// Returns why a connection is closed on which this happened.
+pub(super) fn reason_of(cause: &RedisError) -> CloseReason {
+    if cause.is_connection_dropped() { CloseReason::Server } else { CloseReason::Error }
+}
+
 impl Lease {
     #[inline]
     pub(super) fn new(slot: r2d2::PooledConnection<Slots>, took_time: bool) -> Self {
-        Self { slot: Some(slot), is_settled: true, took_time }
+        let none = Duration::ZERO;
+        Self { slot: Some(slot), is_settled: true, took_time, waiting: none, connecting: none, sending: none }
     }
 
-    /// Puts a connection that was just opened into the slot.
-    pub(super) fn fill(&mut self, connection: OpenConnection, access: &Arc<Access>) {
+    /// Puts a connection into the slot, which was just opened and took so long. It may lie idle for `idle`.
+    pub(super) fn fill(&mut self, connection: OpenConnection, access: &Arc<Access>, took: Duration, idle: Duration) {
         if let Some(slot) = &mut self.slot {
-            slot.pooled = Some(Box::new(Pooled { connection, counted: access.count() }));
+            slot.pooled = Some(Box::new(Pooled { connection, counted: access.count(), idle }));
         }
-        self.took_time = true;
+        (self.took_time, self.connecting) = (true, took);
     }
 
     /// Takes the connection of another slot.
@@ -112,10 +145,31 @@ impl Lease {
         self.took_time
     }
 
+    /// Records that the caller has waited since then, beside the time to open the connection.
+    pub(super) fn waited(&mut self, since: Instant) {
+        self.waiting += since.elapsed().saturating_sub(self.connecting);
+    }
+
+    /// Returns how long the caller waited for a connection that another one had.
+    pub(crate) fn waiting(&self) -> Duration {
+        self.waiting
+    }
+
+    /// Returns how long it took to open the connection for this caller. Zero: it was open.
+    pub(crate) fn connecting(&self) -> Duration {
+        self.connecting
+    }
+
+    /// Returns how long it took to send the last request. Zero: it was short.
+    #[inline]
+    pub(crate) fn sending(&self) -> Duration {
+        self.sending
+    }
+
     /// Closes the connection.
-    pub(crate) fn discard(&mut self) {
-        if let Some(slot) = &mut self.slot {
-            slot.pooled = None;
+    pub(crate) fn discard(&mut self, reason: CloseReason) {
+        if let Some(pooled) = self.slot.as_mut().and_then(|slot| slot.pooled.take()) {
+            pooled.ends_by(reason);
         }
     }
 
@@ -166,7 +220,10 @@ impl Lease {
     #[inline]
     pub(crate) fn send(&mut self, request: &Request<'_>, limit: TimeLimit) -> Result<Reply, Fault> {
         let has_served = self.has_served();
-        self.exchange(Stage::Sent, |connection| connection.send(request, limit)).map_err(|fault| {
+        let mut sending = Duration::ZERO;
+        let sent = self.exchange(Stage::Sent, |connection| connection.send(request, limit, &mut sending));
+        self.sending = sending;
+        sent.map_err(|fault| {
             let is_stale = fault.stage == Stage::Sent && has_served && fault.was_closed();
             if is_stale { Fault { stage: Stage::Stale, ..fault } } else { fault }
         })
@@ -195,8 +252,9 @@ impl Lease {
                 Ok(done)
             }
             Err(cause) => {
-                let is_withdrawn = stage == Stage::Sent && self.is_withdrawn();
-                self.discard();
+                let is_withdrawn = self.is_withdrawn();
+                self.discard(if is_withdrawn { CloseReason::Unhealthy } else { reason_of(&cause) });
+                let is_withdrawn = stage == Stage::Sent && is_withdrawn;
                 Err(Fault::new(if is_withdrawn { Stage::Withdrawn } else { stage }, cause))
             }
         }
@@ -207,9 +265,10 @@ impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
         if !self.is_settled {
-            self.discard();
+            // A reply is still expected, or a transaction is open.
+            self.discard(CloseReason::Application);
         }
-        let access = self.pooled().map(|pooled| &pooled.counted.0);
+        let access = self.pooled().map(|pooled| &pooled.counted.access);
         let awaited = access.filter(|access| access.waiting.load(Ordering::Relaxed) > 0).cloned();
         // Given back first: the caller that is woken has to find it.
         self.slot = None;

@@ -2,6 +2,8 @@
 
 mod defaults;
 mod events;
+mod observers;
 mod snapshot;
+mod spans;
 mod testing;
 mod typed_helpers;
