@@ -248,9 +248,9 @@ impl Node {
         self.record.is_probed.store(false, Ordering::Release);
     }
 
-    /// Ends an ejection: a probe found the node able to serve, or it became the master. Slow start begins. Returns whether it
-    /// was ejected.
-    pub(crate) fn come_back(&self, now: Instant) -> bool {
+    /// Ends an ejection: a probe found the node able to serve, or it became the master. Slow start begins. Returns how
+    /// long it was ejected; `None`: it was not.
+    pub(crate) fn come_back(&self, now: Instant) -> Option<Duration> {
         let mut outage = self.record.outage.lock();
         let was_ejected = self.is_ejected();
         outage.window.forget();
@@ -262,7 +262,12 @@ impl Node {
             self.traffic.latency.forget();
         }
         self.record.ejected_until.store(0, Ordering::Release);
-        was_ejected
+        was_ejected.then(|| outage.ejected.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)))
+    }
+
+    /// Returns since when the node has been ejected; `None`: it is not.
+    pub(crate) fn ejected_since(&self) -> Option<Instant> {
+        self.record.outage.lock().ejected.filter(|_| self.is_ejected())
     }
 
     /// Doubles the cool-down after a failed probe.

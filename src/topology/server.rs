@@ -43,8 +43,6 @@ pub(crate) struct Server {
     pub(crate) refused: Refused,
     pub(crate) observers: Observers,
     pub(super) first_write: FirstWrite,
-    /// Since when it has been ejected, or was when it came back last.
-    ejected_at: Mutex<Option<Instant>>,
 }
 
 /// When the monitor asked the node for its state, and whether the node answered.
@@ -120,7 +118,6 @@ impl ServerSettings {
             refused: Refused::default(),
             observers: self.observers.clone(),
             first_write: FirstWrite::default(),
-            ejected_at: Mutex::default(),
         }))
     }
 }
@@ -167,7 +164,6 @@ impl Server {
     /// Reports an ejection and ends the connections, if there is one.
     fn conclude(&self, outcome: Outcome, ejection: Option<Ejection>) {
         if let Some(Ejection { cool_down }) = ejection {
-            *self.ejected_at.lock() = Some(Instant::now());
             self.observers.ejected(self.node.addr(), outcome, cool_down, self.node.last_reason().as_deref());
             self.pool.end_generation();
         }
@@ -175,9 +171,8 @@ impl Server {
 
     /// Ends an ejection, if there is one: the node serves again.
     pub(super) fn come_back(&self, now: Instant) {
-        if self.node.come_back(now) {
-            let ejected_at = self.ejected_at.lock().unwrap_or(now);
-            self.observers.returned(self.node.addr(), now.saturating_duration_since(ejected_at));
+        if let Some(after) = self.node.come_back(now) {
+            self.observers.returned(self.node.addr(), after);
         }
     }
 
@@ -294,8 +289,7 @@ impl Server {
 
     /// Returns since when the node has been out: since the monitor got no answer, or since it was ejected. `None`: it is not out.
     pub(super) fn out_since(&self) -> Option<Instant> {
-        let ejected_at = self.ejected_at.lock().filter(|_| self.node.is_ejected());
-        self.asked().silent_since.into_iter().chain(ejected_at).min()
+        self.asked().silent_since.into_iter().chain(self.node.ejected_since()).min()
     }
 
     /// Returns whether the monitor gets no answer from the node.

@@ -63,6 +63,8 @@ pub(super) struct Roles<S: Sender, R: Receiver, L: Lock<State<S, R>>> {
 /// What the lock protects.
 pub(super) struct State<S, R> {
     queue: Queue,
+    /// When the first request of the open batch came.
+    opened_at: Option<Instant>,
     /// `None`: a caller has it.
     sender: Option<S>,
     /// `None`: a caller has it.
@@ -101,7 +103,7 @@ struct Held<'a, S: Sender, R: Receiver, L: Lock<State<S, R>>> {
 impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
     pub(super) fn new(sender: S, receiver: R, batches: Arc<Batches>) -> Self {
         let (queue, sender, receiver) = (Queue::default(), Some(sender), Some(receiver));
-        let state = State { queue, sender, receiver, failure: None };
+        let state = State { queue, opened_at: None, sender, receiver, failure: None };
         let (answered, made) = (AtomicU64::new(0), Instant::now());
         Self { state: L::new(state), made, answered, batches, halves: PhantomData }
     }
@@ -137,6 +139,7 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
             return Err(NoReply::NotTaken);
         }
         let Some(ticket) = state.queue.append(request, form, due) else { return Err(NoReply::NotTaken) };
+        state.opened_at.get_or_insert(now);
         let mut wakes = Wakes::default();
         let mut is_over = false;
         loop {
@@ -216,10 +219,10 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
                 state.sender = held.sender.take();
                 return (state, has_passed(end));
             }
-            let batch = sender.is_done().then(|| state.queue.give_batch(sender.room()));
+            let batch = sender.is_done().then(|| (state.queue.give_batch(sender.room()), state.opened_at.take()));
             drop(state);
-            if let Some(requests) = batch {
-                self.batches.record(requests);
+            if let Some((requests, opened_at)) = batch {
+                self.batches.record(requests, opened_at.map_or(Duration::ZERO, |at| at.elapsed()));
             }
             self.wake(wakes);
             match sender.send(soon(end)) {
