@@ -149,7 +149,9 @@ impl Pool {
 
     /// Tells how long a caller waited for a connection, and whether it got one.
     fn tell_waited(&self, since: Instant, got: &Result<Lease, Fault>) {
-        let waited = ConnectionChange::Waited { took: since.elapsed(), got_one: got.is_ok() };
+        let is_late = |fault: &Fault| matches!(fault.stage, Stage::Checkout | Stage::Connecting);
+        let timed_out = got.as_ref().err().is_some_and(is_late);
+        let waited = ConnectionChange::Waited { took: since.elapsed(), got_one: got.is_ok(), timed_out };
         self.access.tell(ConnectionKind::Pooled, waited);
     }
 
