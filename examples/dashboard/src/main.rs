@@ -1,0 +1,74 @@
+//! A live picture of a replica set in the browser. Break a node, and see what the application notices.
+//!
+//! `cargo run --release --manifest-path examples/dashboard/Cargo.toml [-- PORT]` starts a master with three replicas, three
+//! Sentinels, an application that reads and writes, and a web page on `127.0.0.1`. Port 0 takes a free one. Default: 7070.
+
+mod board;
+mod differences;
+mod history;
+mod journal;
+mod load;
+mod page;
+mod stage;
+mod tally;
+mod traffic;
+mod web;
+
+use std::error::Error;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tiny_http::Server;
+
+use self::board::Board;
+use self::differences::Differences;
+use self::load::Load;
+use self::stage::Stage;
+use self::web::Web;
+
+const PORT: u16 = 7070;
+const SECOND: Duration = Duration::from_secs(1);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let port = std::env::args().nth(1).map_or(Ok(PORT), |port| port.parse())?;
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let server = Server::http(("127.0.0.1", port)).map_err(|error| error.to_string())?;
+    let port = server.server_addr().to_ip().map_or(port, |addr| addr.port());
+    println!("Starting a master, three replicas and three Sentinels ...");
+    let stage = Stage::start()?;
+    let client = stage
+        .client_builder()
+        // How long a write may wait for the next master.
+        .deadline(Duration::from_secs(10))
+        .build()?;
+    Load::prepare(&client)?;
+    let board = Arc::new(Board::new(stage));
+    let web = Web::new(Arc::clone(&board), client.clone(), port, String::new);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| -> io::Result<()> {
+        board.load.start(scope, &client);
+        scope.spawn(|| web.serve(&server));
+        scope.spawn(|| {
+            let (mut differences, mut next) = (Differences::default(), Instant::now());
+            while !is_over.load(Ordering::Relaxed) {
+                next += SECOND;
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+                differences.record(&board, &client.snapshot());
+                board.tick();
+            }
+        });
+        println!("Open http://127.0.0.1:{port} in a browser. Metrics for Prometheus: http://127.0.0.1:{port}/metrics");
+        println!("Ctrl-C ends it, with all its servers.");
+        signals.forever().next();
+        is_over.store(true, Ordering::Relaxed);
+        board.load.end();
+        server.unblock();
+        Ok(())
+    })?;
+    Ok(())
+}
