@@ -60,7 +60,13 @@ impl Journal {
         self.write_with_mark(kind, node, text, None);
     }
 
-    pub fn write_with_mark(&self, kind: Kind, node: Option<usize>, text: impl Into<String>, mark: Option<&'static str>) {
+    pub fn write_with_mark(
+        &self,
+        kind: Kind,
+        node: Option<usize>,
+        text: impl Into<String>,
+        mark: Option<&'static str>,
+    ) {
         let (at, text) = (self.now(), text.into());
         let mut entries = self.entries.lock();
         entries.last += 1;

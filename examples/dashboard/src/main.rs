@@ -37,7 +37,9 @@ const SECOND: Duration = Duration::from_secs(1);
 fn main() -> Result<(), Box<dyn Error>> {
     let port = std::env::args().nth(1).map_or(Ok(PORT), |port| port.parse())?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let server = Server::http(("127.0.0.1", port)).map_err(|error| error.to_string())?;
+    // On a thread of that name, which those of the server inherit: so one sees what they cost.
+    let listen = thread::Builder::new().name("web".to_owned()).spawn(move || Server::http(("127.0.0.1", port)))?;
+    let server = listen.join().expect("does not panic").map_err(|error| error.to_string())?;
     let port = server.server_addr().to_ip().map_or(port, |addr| addr.port());
     println!("Starting a master, three replicas and three Sentinels ...");
     let stage = Stage::start()?;
@@ -52,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| -> io::Result<()> {
         board.load.start(scope, &client);
-        scope.spawn(|| web.serve(&server));
+        thread::Builder::new().name("web".to_owned()).spawn_scoped(scope, || web.serve(&server))?;
         scope.spawn(|| {
             let (mut differences, mut next) = (Differences::default(), Instant::now());
             while !is_over.load(Ordering::Relaxed) {

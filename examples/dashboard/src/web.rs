@@ -33,7 +33,12 @@ pub struct Web {
 type Answer = Result<(&'static str, String), (u16, String)>;
 
 impl Web {
-    pub fn new(board: Arc<Board>, client: ReplicatedClient, port: u16, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+    pub fn new(
+        board: Arc<Board>,
+        client: ReplicatedClient,
+        port: u16,
+        render: impl Fn() -> String + Send + Sync + 'static,
+    ) -> Self {
         let hosts = [format!("127.0.0.1:{port}"), format!("localhost:{port}")];
         Self { board, client, render_metrics: Box::new(render), hosts, page: page::whole() }
     }
@@ -59,7 +64,9 @@ impl Web {
                 serde_json::to_string(&state).map(|text| (JSON, text)).map_err(|error| (500, error.to_string()))
             }
             (Method::Get, "/metrics") => Ok((TEXT, (self.render_metrics)())),
-            (Method::Post, path) if header(request, "Origin").is_some_and(|origin| origin == format!("http://{host}")) => {
+            (Method::Post, path)
+                if header(request, "Origin").is_some_and(|origin| origin == format!("http://{host}")) =>
+            {
                 let action = action(path).ok_or((404, "there is no such action".to_owned()))?;
                 self.begin(action);
                 Ok((JSON, "{}".to_owned()))
@@ -89,9 +96,15 @@ fn describe(board: &Board, action: Action) -> (Option<usize>, &'static str, Stri
     let name = |index: usize| board.stage.nodes().get(index).map_or("?", |node| node.name);
     match action {
         Action::Kill(index) => (Some(index), "kill", format!("you killed node {}", name(index))),
-        Action::Stop(index) => (Some(index), "stop", format!("you stopped node {}: it hangs, its connections stay open", name(index))),
-        Action::Slow(index) => (Some(index), "slow", format!("you slowed node {}: each of its replies is late", name(index))),
-        Action::Restore(index) => (Some(index), "restore", format!("you asked for node {} to be restored", name(index))),
+        Action::Stop(index) => {
+            (Some(index), "stop", format!("you stopped node {}: it hangs, its connections stay open", name(index)))
+        }
+        Action::Slow(index) => {
+            (Some(index), "slow", format!("you slowed node {}: each of its replies is late", name(index)))
+        }
+        Action::Restore(index) => {
+            (Some(index), "restore", format!("you asked for node {} to be restored", name(index)))
+        }
         Action::FailOver => (None, "fail over", "you asked the Sentinels for a failover".to_owned()),
     }
 }
