@@ -2,6 +2,7 @@
 
 mod build;
 mod chosen;
+mod observe;
 mod settings;
 mod source;
 mod tls;

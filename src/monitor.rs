@@ -14,7 +14,6 @@ use parking_lot::Mutex;
 use self::pace::{BREATH, DESCRIBES_FOR, FOLLOWS_FOR, HURRY, INTERVAL, LAG, is_in_a_hurry, pause_of_suspicion};
 use self::turn::Turn;
 use crate::error::{Error, Result};
-use crate::events;
 use crate::topology::{Description, RefreshTrigger, TopologyProvider, TopologyStore, Wakeup, Woken};
 
 mod node_worker;
@@ -178,7 +177,7 @@ impl Monitor {
     fn keep_failure(&self, asked: &Result<()>) {
         let before = std::mem::replace(&mut self.state.lock().failure, asked.as_ref().err().cloned());
         if let (Err(error), None) = (asked, before) {
-            events::provider_failed(error);
+            self.store.observers().provider_failed(error);
         }
     }
 }

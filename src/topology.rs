@@ -8,6 +8,8 @@ mod description;
 mod election;
 #[cfg(test)]
 pub(crate) mod fake;
+mod first_write;
+mod gauges;
 mod history;
 mod membership;
 mod picture;

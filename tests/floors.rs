@@ -36,8 +36,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("2b: monitor and provider", &["monitor", "provider"]),
     ("2a: topology", &["topology"]),
     ("1: pool", &["pool"]),
-    // `events` is what `observe` is called until it moves.
-    ("0d: observe", &["observe", "events"]),
+    ("0d: observe", &["observe"]),
     ("0c: decisions", &["selection", "retry", "strategy"]),
     ("0b: node", &["node"]),
     ("0a: facts", &["replication", "classification", "addr", "endpoint", "error", "hash", "lanes", "spelling"]),

@@ -9,6 +9,7 @@ use crate::classification::Classifier;
 use crate::client::{Options, ReplicatedClient, Shared};
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, cannot_start};
+use crate::observe::Observers;
 use crate::pool::{Housekeeping, Limits, Network};
 use crate::retry::Budget;
 use crate::selection::{Permits, Selector};
@@ -39,6 +40,7 @@ impl Builder {
         let network = Network { resolver: self.resolver, tls: self.tls.read()? };
         let supply = self.source.supply(self.limits, &network)?;
         let strategy = self.narrowing.around(self.strategy.made()?, self.limits.size);
+        let observers = Observers::new(self.observers, self.slow_call);
         let server_settings = ServerSettings {
             limits: self.limits,
             client_name: self.client_name,
@@ -48,6 +50,7 @@ impl Builder {
             is_timed: strategy.needs_latency(),
             map: supply.map,
             lag_limit: self.lag_limit,
+            observers: observers.clone(),
         };
         let limit = match self.fallback_limit {
             FallbackLimit::HalfOfPool => Some((self.limits.size / 2).max(1)),
@@ -62,7 +65,8 @@ impl Builder {
         let permits = Permits::new(limit, self.limits.checkout);
         let (session_mode, fixed) = (self.session_mode, supply.fixed);
         let selector = Selector { strategy, permits };
-        let shared = Shared { router: Router { store, monitor, classifier, selector, budget }, session_mode, fixed };
+        let router = Router { store, monitor, classifier, selector, budget, observers };
+        let shared = Shared { router, session_mode, fixed };
         let call = CallOptions { read_from: self.read_from, deadline: self.deadline };
         let options = Options { call, guarantees: None };
         Ok(ReplicatedClient { shared: Arc::new(shared), options })
@@ -85,6 +89,7 @@ impl Builder {
             ("response_timeout", response),
             ("idle_timeout", idle),
             ("lag_limit", self.lag_limit.unwrap_or(LONGEST_TIME)),
+            ("slow_call", self.slow_call.unwrap_or(LONGEST_TIME)),
         ];
         let others = [("deadline", self.deadline), ("monitor_interval", self.monitor_interval)];
         if let Some((name, _)) = times.iter().chain(&others).find(|(_, time)| *time > LONGEST_TIME) {

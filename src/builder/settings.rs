@@ -12,6 +12,7 @@ use crate::addr::NodeAddr;
 use crate::classification::Classification;
 use crate::client::ReplicatedClient;
 use crate::endpoint::{AddressMap, Endpoint};
+use crate::observe::Observer;
 use crate::pool::{Limits, Resolver};
 use crate::selection::ReadFrom;
 use crate::session::SessionMode;
@@ -50,6 +51,9 @@ pub struct Builder {
     pub(super) session_mode: SessionMode,
     /// `None`: replicas may lag without limit.
     pub(super) lag_limit: Option<Duration>,
+    pub(super) observers: Vec<Arc<dyn Observer>>,
+    /// `None`: no call is slow.
+    pub(super) slow_call: Option<Duration>,
     /// Resolves the host names of the client.
     pub(crate) resolver: Resolver,
 }
@@ -92,6 +96,8 @@ impl ReplicatedClient {
             fallback_limit: FallbackLimit::HalfOfPool,
             session_mode: SessionMode::default(),
             lag_limit: Some(LAG_LIMIT),
+            observers: Vec::new(),
+            slow_call: None,
             resolver: Resolver::new(),
         }
     }

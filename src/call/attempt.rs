@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::around::{Around, Unpacked};
 use crate::classification::Request;
 use crate::node::Outcome;
+use crate::observe::CloseReason;
 use crate::pool::{Connection, Line};
 use crate::replication::Role;
 use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, refused_as_not_serving};
@@ -76,14 +77,14 @@ fn keep_or_discard<E>(
 ) {
     if answer.is_transaction_refused {
         // The transaction may still be open.
-        connection.discard();
+        connection.discard(CloseReason::Application);
         server.refused.refuse_transactions(now);
         return;
     }
     match refused_as_not_serving(request, &answer.reply) {
         None => connection.served(now),
         Some(refusal) => {
-            connection.discard();
+            connection.discard(CloseReason::Unhealthy);
             if refusal == Refusal::ReadOnly {
                 // It is a replica: every connection to it is validated before the next write.
                 server.observe_role(Role::Replica);

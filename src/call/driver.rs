@@ -10,6 +10,8 @@ use super::machine::{Call, Next, Obtained, Stop, Wait};
 use super::router::{CallOptions, Router};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
+use crate::observe::{Lack, Trace};
+use crate::replication::Role;
 use crate::retry::{Deadline, Fault, Reply};
 use crate::selection::Affinity;
 use crate::topology::{Assigned, Topology};
@@ -29,10 +31,13 @@ pub(crate) fn run(
     affinity: Affinity<'_>,
     around: &impl Around,
 ) -> Result<Served, Stop> {
-    let call = Call::new(router, request, options, affinity, Instant::now());
-    let (reply, topology, position) =
-        drive(call, around, |server, deadline, has_more| attempt(request, around, server, deadline, has_more))?;
-    Ok(Served { reply, topology, position })
+    let mut call = Call::new(router, request, options, affinity, Instant::now());
+    let attempt = |server: &_, deadline: &_, has_more| attempt(request, around, server, deadline, has_more);
+    let driven = drive(&mut call, around, attempt);
+    if let Some(trace) = call.trace.take() {
+        trace_end(trace, &call.topology, &driven);
+    }
+    driven.map(|(reply, position)| Served { reply, topology: call.topology, position })
 }
 
 /// Obtains a connection, instead of a reply, from a server that may serve the request.
@@ -43,16 +48,17 @@ pub(crate) fn connect<T: Obtained>(
     affinity: Affinity<'_>,
     open: impl FnMut(&Assigned, &Deadline, bool) -> Result<T, Fault>,
 ) -> Result<(T, Arc<Topology>, usize), Stop> {
-    drive(Call::new(router, request, options, affinity, Instant::now()).connecting(), &Plain, open)
+    let mut call = Call::new(router, request, options, affinity, Instant::now()).connecting();
+    drive(&mut call, &Plain, open).map(|(obtained, position)| (obtained, call.topology, position))
 }
 
 /// Drives a call to its end.
 #[inline]
 fn drive<T: Obtained>(
-    mut call: Call<'_>,
+    call: &mut Call<'_>,
     around: &impl Around,
     mut attempt: impl FnMut(&Assigned, &Deadline, bool) -> Result<T, Fault>,
-) -> Result<(T, Arc<Topology>, usize), Stop> {
+) -> Result<(T, usize), Stop> {
     let mut now = call.deadline.now();
     loop {
         match call.next(around, now) {
@@ -60,13 +66,26 @@ fn drive<T: Obtained>(
                 let (position, has_more) = (selected.position, selected.has_more);
                 let attempted = attempt(call.server(&selected), &call.deadline, has_more);
                 if let Some(end) = call.record(selected, attempted, Instant::now) {
-                    return end.map(|obtained| (obtained, call.topology, position));
+                    return end.map(|obtained| (obtained, position));
                 }
             }
             Next::Wait(wait) => call.wait(wait),
             Next::Done(error) => return Err(Stop::Error(error)),
         }
         now = Instant::now();
+    }
+}
+
+/// Tells how a call ended.
+#[cold]
+fn trace_end(trace: Trace<'_>, topology: &Topology, driven: &Result<(Reply, usize), Stop>) {
+    match driven {
+        Ok((reply, position)) => {
+            trace.end(Ok(reply), Some(topology.servers()[*position].node.addr()), topology.database());
+        }
+        Err(Stop::Error(error)) => trace.end(Err(error), None, topology.database()),
+        // The call goes on, at the master.
+        Err(Stop::IsWrite { .. }) => {}
     }
 }
 
@@ -88,6 +107,14 @@ impl Call<'_> {
             }
             Wait::Pause(pause) => thread::sleep(pause),
         }
+        if let Some(trace) = &mut self.trace {
+            let lack = match wait {
+                Wait::Topology(_) => Lack::Node,
+                Wait::Permit(_) => Lack::Permit,
+                Wait::Pause(_) => Lack::Budget,
+            };
+            trace.paused(lack, self.deadline.now());
+        }
     }
 }
 
@@ -95,6 +122,11 @@ impl Served {
     /// Returns the node that served the request.
     pub(crate) fn node(&self) -> &NodeAddr {
         self.topology.servers()[self.position].node.addr()
+    }
+
+    /// Returns the role that the topology assigned to the node.
+    pub(crate) fn role(&self) -> Role {
+        self.topology.servers()[self.position].assigned_role
     }
 
     /// Returns whether the reply came from a shared endpoint.

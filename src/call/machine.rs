@@ -8,7 +8,7 @@ use super::message;
 use super::router::{CallOptions, Router};
 use crate::classification::Request;
 use crate::error::Error;
-use crate::events;
+use crate::observe::{Attempted, Trace, log};
 use crate::replication::Role;
 use crate::retry::{Deadline, Failures, Fault, Reply, Setting, Verdict, judge, judge_fault, refused};
 use crate::selection::{Affinity, AttemptContext, CallExclusions, Criteria, NoSelection, Selected};
@@ -41,6 +41,8 @@ pub(super) struct Call<'c> {
     is_last_chance: bool,
     /// It obtains a connection instead of a reply.
     is_connecting: bool,
+    /// What happened so far, if somebody wants to know.
+    pub(super) trace: Option<Trace<'c>>,
 }
 
 /// What a call does next.
@@ -121,12 +123,13 @@ impl<'c> Call<'c> {
             is_refused_for_now: false,
             is_last_chance: false,
             is_connecting: false,
+            trace: router.observers.trace(request, now),
         }
     }
 
     /// The same for a connection: trying other servers spends no retry budget, and a refused login ends the round.
     pub(super) fn connecting(self) -> Self {
-        Self { is_connecting: true, ..self }
+        Self { is_connecting: true, trace: None, ..self }
     }
 
     /// Returns what to do at this time.
@@ -194,6 +197,7 @@ impl<'c> Call<'c> {
                 if let Some(reply) = obtained.reply() {
                     self.record_answer(server, reply);
                 }
+                self.trace_attempt(&selected, None, true, now);
                 Some(Ok(obtained))
             }
             (_, failed) => {
@@ -211,8 +215,21 @@ impl<'c> Call<'c> {
                     self.router.record_failure(server, outcome, self.deadline.now());
                 }
                 tracing::debug!(node = %server.node.addr(), command = %self.request, attempt = self.deadline.attempt(), ?verdict, %error, "attempt failed");
+                let is_last = matches!(verdict, Verdict::GiveUp | Verdict::Answer | Verdict::Write { .. });
+                self.trace_attempt(&selected, Some(&error), is_last, now);
                 self.apply_verdict(selected, verdict, error).map(Err)
             }
+        }
+    }
+
+    /// Records an attempt that began at `began`, if somebody wants to know.
+    #[inline]
+    fn trace_attempt(&mut self, selected: &Selected<'_>, error: Option<&Error>, is_last: bool, began: Instant) {
+        if let Some(trace) = &mut self.trace {
+            let server = &self.topology.servers()[selected.position];
+            let (node, role, timing) = (server.node.addr(), server.assigned_role, self.deadline.take_timing());
+            let is_fallback = selected.permit.is_some();
+            trace.attempted(Attempted { node, role, began, timing, is_fallback, is_last }, error);
         }
     }
 
@@ -222,7 +239,7 @@ impl<'c> Call<'c> {
         if !self.failures.unresponsive.is_empty() {
             self.blame_unresponsive();
         }
-        server.record_answer();
+        server.record_answer(self.request.is_read());
         if let Some(first) = &self.failures.first_answer {
             message::compare_rights(&self.topology, first, reply, self.deadline.now());
         }
@@ -295,7 +312,7 @@ impl<'c> Call<'c> {
         let selected =
             selector.select(&set, criteria, self.affinity, self.exclusions.this_round, likelihood, context)?;
         if let Some(reads) = selected.permit.as_ref().and_then(|permit| permit.due) {
-            events::fallback(self.server(&selected).node.addr(), reads);
+            log::fallback(self.server(&selected).node.addr(), reads);
         }
         Ok(selected)
     }

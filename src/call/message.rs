@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::router::Router;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind};
-use crate::events;
+use crate::observe::log;
 use crate::retry::{Refusal, Reply, missing_right};
 use crate::selection::{Affinity, NoSelection, ReadFrom};
 use crate::topology::Topology;
@@ -53,6 +53,6 @@ pub(super) fn compare_rights(topology: &Topology, first: &Error, second: &Reply,
     let server = &topology.servers()[position];
     let lacks_right = Refusal::of(refusal) == Some(Refusal::NoRights) && !second.has_error();
     if lacks_right && server.refused.may_announce_rights(now) {
-        events::node_lacks_rights(server.node.addr(), missing_right(refusal).as_deref());
+        log::node_lacks_rights(server.node.addr(), missing_right(refusal).as_deref());
     }
 }

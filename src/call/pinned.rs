@@ -13,6 +13,7 @@ use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::SyncState;
+use crate::observe::Attempted;
 use crate::pool::Connection;
 use crate::retry::{Deadline, Reply, Setting, Stage, Verdict, judge, judge_fault};
 use crate::selection::Affinity;
@@ -87,6 +88,7 @@ impl Pinned {
         }
         let _in_flight = server.node.begin();
         let deadline = Deadline::start(options.deadline, Instant::now());
+        let trace = router.observers.trace(request, deadline.now());
         let mut attempt =
             exchange(request, around, server, &mut self.connection, &deadline, deadline.attempt_end(false));
         // A pinned request goes nowhere else: the settings keep the verdict from asking another node.
@@ -96,14 +98,22 @@ impl Pinned {
             Err(fault) => judge_fault(request, fault),
         };
         match (verdict, outcome) {
-            (Verdict::Answer, _) => server.record_answer(),
+            (Verdict::Answer, _) => server.record_answer(request.is_read()),
             (_, Some(outcome)) => router.record_failure(server, outcome, Instant::now()),
             (_, None) => {}
         }
         if let Ok(reply) = &mut attempt {
             reply.hide_arguments(request);
         }
-        attempt.map_err(|fault| fault.into_error(&server.node, server.pool.limits().size, request))
+        let ended = attempt.map_err(|fault| fault.into_error(&server.node, server.pool.limits().size, request));
+        if let Some(mut trace) = trace {
+            let (node, role, began) = (server.node.addr(), server.assigned_role, deadline.now());
+            let timing = deadline.take_timing();
+            let attempt = Attempted { node, role, began, timing, is_fallback: false, is_last: true };
+            trace.attempted(attempt, ended.as_ref().err());
+            trace.end(ended.as_ref(), Some(node), server.pool.database());
+        }
+        ended
     }
 
     /// Returns the node to which the connection leads.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::classification::Classifier;
 use crate::monitor::Monitor;
 use crate::node::Outcome;
+use crate::observe::Observers;
 use crate::replication::Role;
 use crate::retry::Budget;
 use crate::selection::{ReadFrom, Selector};
@@ -19,6 +20,7 @@ pub(crate) struct Router {
     pub(crate) classifier: Classifier,
     pub(crate) selector: Selector,
     pub(crate) budget: Budget,
+    pub(crate) observers: Observers,
 }
 
 /// What a handle sets for its calls.

@@ -13,6 +13,7 @@ use crate::classification::{Classifier, Request};
 use crate::endpoint::{Endpoint, Manner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::monitor::Monitor;
+use crate::observe::Observers;
 use crate::replication::{Report, Role};
 use crate::retry::{Budget, Fault, Reply, Stage};
 use crate::selection::{Affinity, Likelihood, Permits, ReadFrom, Selector};
@@ -51,6 +52,7 @@ fn router() -> Router {
             permits: Permits::new(Some(1), Duration::from_millis(250)),
         },
         budget: Budget::new(Instant::now()),
+        observers: Observers::default(),
     };
     observe(&router, &["master", "slave", "slave"]);
     router

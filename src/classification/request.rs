@@ -28,6 +28,8 @@ pub(crate) struct Request<'a> {
     pub(crate) may_share: bool,
     rule: Rule,
     name: &'a [u8],
+    /// The name in the table; empty for unknown commands.
+    known: &'static str,
 }
 
 /// Which replies a request gets.
@@ -75,6 +77,7 @@ impl<'a> Request<'a> {
                 && row.rule.may_share(words),
             rule: row.rule,
             name: words.name(),
+            known: row.name,
         }
     }
 
@@ -93,6 +96,7 @@ impl<'a> Request<'a> {
             may_share: false,
             rule: Rule::Plain,
             name: b"dedicated",
+            known: "",
         }
     }
 
@@ -165,6 +169,25 @@ impl<'a> Request<'a> {
         match self.replies {
             Replies::One => 1,
             Replies::Many { skipped, kept } => skipped + kept,
+        }
+    }
+
+    /// Returns the name of the command in the table, in upper case. The names are few: `OTHER` for unknown commands.
+    pub(crate) fn operation(&self) -> &'static str {
+        match self.replies {
+            Replies::Many { skipped: 0, .. } => "PIPELINE",
+            Replies::Many { .. } => "MULTI",
+            Replies::One if self.known.is_empty() => "OTHER",
+            Replies::One => self.known,
+        }
+    }
+
+    /// Returns the number of commands of a pipeline, or of those between `MULTI` and `EXEC`.
+    pub(crate) fn batch_size(&self) -> Option<usize> {
+        match self.replies {
+            Replies::One => None,
+            Replies::Many { skipped: 0, kept } => Some(kept),
+            Replies::Many { skipped, .. } => Some(skipped.saturating_sub(1)),
         }
     }
 

@@ -10,7 +10,7 @@ use super::ReplicatedClient;
 use crate::call::{Pinned, Plain, Router, Served, Stop, run};
 use crate::classification::{Classification, Classifier, Request};
 use crate::error::{Error, Result};
-use crate::events;
+use crate::observe::log;
 use crate::retry::{Reply, server_error};
 use crate::selection::Affinity;
 use crate::session::{SessionCall, Watermark};
@@ -106,7 +106,7 @@ impl ReplicatedClient {
                 if let (Some(command), Some(node)) =
                     (self.classifier().learn_write(request.bytes, position), refused.node())
                 {
-                    events::command_reclassified(&command, node);
+                    log::command_reclassified(&command, node);
                 }
                 let rest = self.deadline(left).call_with(&request.as_write(), Affinity::Any, None);
                 rest.map_err(|error| error.after(Some(&refused)))

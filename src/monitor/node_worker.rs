@@ -102,6 +102,7 @@ impl NodeWorker {
         } else {
             store.observe_answer(&self.server, answer, asked);
         }
+        store.tell_gauges(&self.server);
         drop(store);
         if answers
             && self.connection.is_shared()

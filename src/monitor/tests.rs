@@ -43,6 +43,7 @@ fn monitor(interval: Duration) -> (Arc<Monitor>, Arc<Counting>) {
         network: Network::from(Resolver::new()),
         map: AddressMap::default(),
         lag_limit: None,
+        observers: crate::observe::Observers::default(),
     };
     let store = TopologyStore::new(&Description::new(), Manner::default(), server_settings, interval).unwrap();
     let provider = Arc::new(Counting::default());

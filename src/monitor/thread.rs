@@ -10,7 +10,7 @@ use std::thread::{self, Builder};
 
 use crate::addr::NodeAddr;
 use crate::error::{Error, Result};
-use crate::events;
+use crate::observe::log;
 
 /// Starts a thread. A panic that `work` does not catch itself ends the thread, and becomes an event.
 pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -38,7 +38,7 @@ pub(crate) fn guarded<T>(node: Option<&NodeAddr>, work: impl FnOnce() -> T) -> O
 }
 
 fn announce(node: Option<&NodeAddr>, panic: Box<dyn Any + Send>) {
-    events::panicked(node, &*panic);
+    log::panicked(node, &*panic);
     // Dropping it runs code of the type that was thrown.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
 }

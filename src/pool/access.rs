@@ -18,7 +18,8 @@ use super::generation::Generations;
 use super::handshake::Login;
 use super::network::Network;
 use super::open_connection::OpenConnection;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::observe::{ConnectionChange, ConnectionKind, ConnectionLife, NodeObservers};
 use crate::retry::Obstacle;
 
 /// How long connecting pauses after a refusal; doubles with each refusal in a row.
@@ -46,6 +47,10 @@ pub(super) struct Access {
     handshake_ended: Condvar,
     /// Callers that wait for a connection to be given back.
     pub(super) waiting: AtomicU32,
+    /// Callers that wait for a slot.
+    pub(super) waiting_for_slot: AtomicU32,
+    /// `None`: the connections belong to no pool.
+    observers: Option<NodeObservers>,
 }
 
 /// Which handshakes are under way, and whether further ones may begin.
@@ -78,10 +83,19 @@ pub(super) struct Waiting<'a>(&'a Access);
 
 /// An open connection of the pool, counted until dropped.
 #[derive(Debug)]
-pub(super) struct Counted(pub(super) Arc<Access>);
+pub(super) struct Counted {
+    pub(super) access: Arc<Access>,
+    /// Dropped after the connection that this counts.
+    pub(super) life: Option<ConnectionLife>,
+}
 
 impl Access {
-    pub(super) fn new(login: Login, network: &Network, most_connecting: u32) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        login: Login,
+        network: &Network,
+        most_connecting: u32,
+        observers: Option<NodeObservers>,
+    ) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
             connector: RwLock::new(Arc::new(Connector::new(login, network.clone())?)),
             generations: Generations::default(),
@@ -92,6 +106,8 @@ impl Access {
             changed: Condvar::new(),
             handshake_ended: Condvar::new(),
             waiting: AtomicU32::new(0),
+            waiting_for_slot: AtomicU32::new(0),
+            observers,
         }))
     }
 
@@ -120,10 +136,42 @@ impl Access {
         self.is_refused.load(Ordering::Relaxed)
     }
 
+    /// Returns how many connections of the pool are open.
+    pub(super) fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Counts a connection among those of the pool.
     pub(super) fn count(self: &Arc<Self>) -> Counted {
         self.open.fetch_add(1, Ordering::Relaxed);
-        Counted(Arc::clone(self))
+        Counted { access: Arc::clone(self), life: self.life(ConnectionKind::Pooled) }
+    }
+
+    /// Begins the life of a connection, for the observers of the node.
+    pub(super) fn life(&self, kind: ConnectionKind) -> Option<ConnectionLife> {
+        self.observers.clone().map(|observers| ConnectionLife::begin(observers, kind))
+    }
+
+    /// Tells the observers of the node what happened to a connection.
+    #[cold]
+    pub(super) fn tell(&self, kind: ConnectionKind, change: ConnectionChange<'_>) {
+        if let Some(observers) = &self.observers {
+            observers.connection_changed(kind, change);
+        }
+    }
+
+    /// Tells whether a connection could be opened, which began at `began`.
+    pub(super) fn tell_opened<T>(&self, kind: ConnectionKind, opened: &RedisResult<T>, began: Instant) {
+        let Some(observers) = &self.observers else { return };
+        let took = began.elapsed();
+        match opened {
+            Ok(_) => observers.connection_changed(kind, ConnectionChange::Opened { took }),
+            Err(cause) => {
+                let error = Error::new(ErrorKind::Checkout, "could not connect");
+                let error = error.because(cause.clone()).on(observers.node());
+                observers.connection_changed(kind, ConnectionChange::Failed { error: &error, took });
+            }
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -152,7 +200,12 @@ impl Access {
         state.waiting_questions -= 1;
         state.connecting += 1;
         drop(state);
-        Connecting(self).open(&Generations::default(), end)
+        Connecting(self).open(None, &Generations::default(), end)
+    }
+
+    /// Returns how many callers wait for a connection.
+    pub(super) fn callers_waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed) + self.waiting_for_slot.load(Ordering::Relaxed)
     }
 
     /// Counts a caller that waits from now on: it is woken when a connection is given back.
@@ -199,10 +252,19 @@ impl State {
 }
 
 impl Connecting<'_> {
-    /// Opens a connection, by `end`. If the server refuses it, connecting pauses.
-    pub(super) fn open(self, generations: &Generations, end: Instant) -> RedisResult<OpenConnection> {
-        let connector = self.0.connector();
+    /// Opens a connection, by `end`. If the server refuses it, connecting pauses. `kind`: what observers are told; `None`: they
+    /// are told nothing.
+    pub(super) fn open(
+        self,
+        kind: Option<ConnectionKind>,
+        generations: &Generations,
+        end: Instant,
+    ) -> RedisResult<OpenConnection> {
+        let (connector, began) = (self.0.connector(), Instant::now());
         let opened = connector.connect(generations, end);
+        if let Some(kind) = kind {
+            self.0.tell_opened(kind, &opened, began);
+        }
         let mut state = self.0.state();
         match opened.as_ref().err().filter(|cause| Obstacle::of(cause).spares_the_node()) {
             // The refusal of an earlier login says nothing about the present one.
@@ -229,8 +291,8 @@ impl Drop for Connecting<'_> {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.wake_one();
+        self.access.open.fetch_sub(1, Ordering::Relaxed);
+        self.access.wake_one();
     }
 }
 

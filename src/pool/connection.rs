@@ -1,12 +1,13 @@
 //! A connection for one exchange: a lease, or a share of a connection on which many callers send.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::lease::Lease;
 use super::limits::ReplyWait;
 use super::shared::{Answered, Share};
 use super::transport::TimeLimit;
 use crate::classification::Request;
+use crate::observe::CloseReason;
 use crate::replication::{InfoEvidence, NoEvidence, Role};
 use crate::retry::{Fault, Reply};
 
@@ -69,11 +70,19 @@ impl Connection {
         }
     }
 
-    /// Closes it. A shared connection is closed when those that wait for a reply have gone.
-    pub(crate) fn discard(&mut self) {
+    /// Returns how long it took to open it for this caller. Zero: it was open.
+    pub(crate) fn connecting(&self) -> Duration {
         match self {
-            Self::Leased(lease) => lease.discard(),
-            Self::Shared(share) => share.connection().retire(),
+            Self::Leased(lease) => lease.connecting(),
+            Self::Shared(share) => share.connecting(),
+        }
+    }
+
+    /// Closes it. A shared connection is closed when those that wait for a reply have gone.
+    pub(crate) fn discard(&mut self, reason: CloseReason) {
+        match self {
+            Self::Leased(lease) => lease.discard(reason),
+            Self::Shared(share) => share.connection().retire(reason),
         }
     }
 

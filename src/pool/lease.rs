@@ -4,14 +4,15 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use redis::RedisResult;
+use redis::{RedisError, RedisResult};
 
 use super::access::{Access, Counted};
 use super::open_connection::OpenConnection;
 use super::transport::TimeLimit;
 use crate::classification::Request;
+use crate::observe::CloseReason;
 use crate::replication::Role;
 use crate::retry::{Fault, Reply, Stage};
 
@@ -31,6 +32,8 @@ pub(crate) struct Slot {
 struct Pooled {
     connection: OpenConnection,
     counted: Counted,
+    /// How long it may lie idle.
+    idle: Duration,
 }
 
 /// A lent connection.
@@ -45,6 +48,8 @@ pub(crate) struct Lease {
     is_settled: bool,
     /// The caller waited for the connection: the clock is to be read again.
     took_time: bool,
+    /// How long it took to open the connection, if that was for this caller.
+    connecting: Duration,
 }
 
 impl r2d2::ManageConnection for Slots {
@@ -65,18 +70,41 @@ impl r2d2::ManageConnection for Slots {
     }
 }
 
+impl Pooled {
+    /// Records why the connection is closed. The first reason counts.
+    fn ends_by(&self, reason: CloseReason) {
+        if let Some(life) = &self.counted.life {
+            life.ends_by(reason);
+        }
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        // The only ones without a reason are those that r2d2 closes, because they were idle, and those of a pool that ends.
+        if self.connection.last_used.elapsed() >= self.idle {
+            self.ends_by(CloseReason::Idle);
+        }
+    }
+}
+
+/// Returns why a connection is closed on which this happened.
+pub(super) fn reason_of(cause: &RedisError) -> CloseReason {
+    if cause.is_connection_dropped() { CloseReason::Server } else { CloseReason::Error }
+}
+
 impl Lease {
     #[inline]
     pub(super) fn new(slot: r2d2::PooledConnection<Slots>, took_time: bool) -> Self {
-        Self { slot: Some(slot), is_settled: true, took_time }
+        Self { slot: Some(slot), is_settled: true, took_time, connecting: Duration::ZERO }
     }
 
-    /// Puts a connection that was just opened into the slot.
-    pub(super) fn fill(&mut self, connection: OpenConnection, access: &Arc<Access>) {
+    /// Puts a connection into the slot, which was just opened and took so long. It may lie idle for `idle`.
+    pub(super) fn fill(&mut self, connection: OpenConnection, access: &Arc<Access>, took: Duration, idle: Duration) {
         if let Some(slot) = &mut self.slot {
-            slot.pooled = Some(Box::new(Pooled { connection, counted: access.count() }));
+            slot.pooled = Some(Box::new(Pooled { connection, counted: access.count(), idle }));
         }
-        self.took_time = true;
+        (self.took_time, self.connecting) = (true, took);
     }
 
     /// Takes the connection of another slot.
@@ -112,10 +140,15 @@ impl Lease {
         self.took_time
     }
 
+    /// Returns how long it took to open the connection for this caller. Zero: it was open.
+    pub(crate) fn connecting(&self) -> Duration {
+        self.connecting
+    }
+
     /// Closes the connection.
-    pub(crate) fn discard(&mut self) {
-        if let Some(slot) = &mut self.slot {
-            slot.pooled = None;
+    pub(crate) fn discard(&mut self, reason: CloseReason) {
+        if let Some(pooled) = self.slot.as_mut().and_then(|slot| slot.pooled.take()) {
+            pooled.ends_by(reason);
         }
     }
 
@@ -195,8 +228,9 @@ impl Lease {
                 Ok(done)
             }
             Err(cause) => {
-                let is_withdrawn = stage == Stage::Sent && self.is_withdrawn();
-                self.discard();
+                let is_withdrawn = self.is_withdrawn();
+                self.discard(if is_withdrawn { CloseReason::Unhealthy } else { reason_of(&cause) });
+                let is_withdrawn = stage == Stage::Sent && is_withdrawn;
                 Err(Fault::new(if is_withdrawn { Stage::Withdrawn } else { stage }, cause))
             }
         }
@@ -207,9 +241,10 @@ impl Drop for Lease {
     #[inline]
     fn drop(&mut self) {
         if !self.is_settled {
-            self.discard();
+            // A reply is still expected, or a transaction is open.
+            self.discard(CloseReason::Application);
         }
-        let access = self.pooled().map(|pooled| &pooled.counted.0);
+        let access = self.pooled().map(|pooled| &pooled.counted.access);
         let awaited = access.filter(|access| access.waiting.load(Ordering::Relaxed) > 0).cloned();
         // Given back first: the caller that is woken has to find it.
         self.slot = None;

@@ -16,6 +16,7 @@ use super::shared::{Share, Sharing};
 use super::status_connection::StatusConnection;
 use super::unpooled::Unpooled;
 use crate::error::Result;
+use crate::observe::{CloseReason, ConnectionChange, ConnectionKind, NodeObservers};
 use crate::replication::Role;
 use crate::retry::{Fault, Obstacle, Stage};
 
@@ -36,6 +37,7 @@ pub(crate) struct Pool {
     unpooled: Unpooled,
     limits: Limits,
     housekeeping: Housekeeping,
+    database: i64,
     epoch: Instant,
     /// Idle connections last used before this are not trusted; in nanoseconds since `epoch`.
     distrusted_until: AtomicU64,
@@ -58,12 +60,20 @@ pub(crate) struct CheckoutOptions {
 
 impl Pool {
     /// Makes an empty pool; nothing is connected.
-    pub(crate) fn new(login: Login, limits: Limits, network: &Network, housekeeping: &Housekeeping) -> Result<Self> {
+    pub(crate) fn new(
+        login: Login,
+        limits: Limits,
+        network: &Network,
+        housekeeping: &Housekeeping,
+        observers: NodeObservers,
+    ) -> Result<Self> {
+        let access = Access::new(login, network, limits.connecting, Some(observers))?;
         Ok(Self {
+            database: access.connector().database(),
             slots: slots(limits, housekeeping),
             blocking: OnceLock::new(),
             sharing: Sharing::new(limits.shared, limits.shares_from),
-            access: Access::new(login, network, limits.connecting)?,
+            access,
             unpooled: Unpooled::default(),
             limits,
             housekeeping: housekeeping.clone(),
@@ -107,7 +117,7 @@ impl Pool {
             None => self.wait_for_slot(slots, options)?,
         };
         if self.is_worn(&lease) {
-            lease.discard();
+            lease.discard(CloseReason::Unhealthy);
         }
         if lease.is_live() { Ok(lease) } else { self.fill(slots, lease, options) }
     }
@@ -129,6 +139,21 @@ impl Pool {
 
     #[cold]
     fn wait_for_slot(&self, slots: &r2d2::Pool<Slots>, options: CheckoutOptions) -> Result<Lease, Fault> {
+        let began = Instant::now();
+        self.access.waiting_for_slot.fetch_add(1, Ordering::Relaxed);
+        let lease = self.slot_in_time(slots, options);
+        self.access.waiting_for_slot.fetch_sub(1, Ordering::Relaxed);
+        self.tell_waited(began, &lease);
+        lease
+    }
+
+    /// Tells how long a caller waited for a connection, and whether it got one.
+    fn tell_waited(&self, since: Instant, got: &Result<Lease, Fault>) {
+        let waited = ConnectionChange::Waited { took: since.elapsed(), got_one: got.is_ok() };
+        self.access.tell(ConnectionKind::Pooled, waited);
+    }
+
+    fn slot_in_time(&self, slots: &r2d2::Pool<Slots>, options: CheckoutOptions) -> Result<Lease, Fault> {
         let (end, generation) = (self.end_of_wait(options), self.access.generations.present());
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -148,6 +173,22 @@ impl Pool {
     /// Opens a connection in an empty slot. Where none may be opened now, waits for one that is given back.
     #[cold]
     fn fill(&self, slots: &r2d2::Pool<Slots>, empty: Lease, options: CheckoutOptions) -> Result<Lease, Fault> {
+        let mut waited_since = None;
+        let lease = self.fill_or_wait(slots, empty, options, &mut waited_since);
+        if let Some(since) = waited_since {
+            self.tell_waited(since, &lease);
+        }
+        lease
+    }
+
+    /// `waited_since`: since when the caller has waited for a connection that is given back.
+    fn fill_or_wait(
+        &self,
+        slots: &r2d2::Pool<Slots>,
+        empty: Lease,
+        options: CheckoutOptions,
+        waited_since: &mut Option<Instant>,
+    ) -> Result<Lease, Fault> {
         // A command that blocks has a slot already. From here on no other command can delay it for ever.
         let end = self.end_of_wait(CheckoutOptions { blocks: false, ..options });
         let generation = self.access.generations.present();
@@ -159,9 +200,10 @@ impl Pool {
             let connecting = empty.as_ref().and_then(|_| self.access.begin(&mut state, now));
             drop(state);
             if let Some((connecting, mut lease)) = connecting.and_then(|connecting| Some((connecting, empty.take()?))) {
-                match connecting.open(&self.access.generations, self.end_of_connect(options.end)) {
+                let (kind, end) = (Some(ConnectionKind::Pooled), self.end_of_connect(options.end));
+                match connecting.open(kind, &self.access.generations, end) {
                     Ok(connection) => {
-                        lease.fill(connection, &self.access);
+                        lease.fill(connection, &self.access, now.elapsed(), self.limits.idle);
                         return Ok(lease);
                     }
                     Err(cause) if !self.waits_after(&cause) => return Err(Fault::new(Stage::Connect, cause)),
@@ -194,6 +236,7 @@ impl Pool {
                 return Err(Fault::new(stage, refusal));
             }
             empty = slot;
+            waited_since.get_or_insert(now);
             self.access.wait(returned, end);
         }
     }
@@ -215,7 +258,7 @@ impl Pool {
         }
         let mut one = empty.pop();
         if let Some(lease) = &mut one {
-            lease.discard();
+            lease.discard(CloseReason::Unhealthy);
         }
         (None, one)
     }
@@ -228,14 +271,15 @@ impl Pool {
     /// Stops lending connections that have been idle for as long as one that turned out to be dead.
     pub(crate) fn distrust_until(&self, last_used: Instant) {
         self.distrusted_until.fetch_max(self.since_epoch(last_used), Ordering::Relaxed);
-        self.sharing.retire(|connection| connection.last_used() <= last_used);
+        self.sharing.retire(CloseReason::Unhealthy, |connection| connection.last_used() <= last_used);
     }
 
     /// Closes shared connections that take no further requests, or have been idle for longer than the limit. r2d2 closes
     /// leases.
     pub(crate) fn close_idle(&self, now: Instant) {
         let is_idle = |last_used: Instant| last_used + self.limits.idle <= now;
-        self.sharing.retire(|connection| !connection.is_open() || is_idle(connection.last_used()));
+        self.sharing.retire(CloseReason::Unhealthy, |connection| !connection.is_open());
+        self.sharing.retire(CloseReason::Idle, |connection| is_idle(connection.last_used()));
     }
 
     /// Returns how many shared connections are open.
@@ -248,10 +292,10 @@ impl Pool {
     pub(crate) fn end_generation(&self) {
         self.access.generations.end();
         self.distrust_until(Instant::now());
-        self.sharing.retire(|connection| !connection.is_open());
+        self.sharing.retire(CloseReason::Unhealthy, |connection| !connection.is_open());
         for slots in [Some(&self.slots), self.blocking.get()].into_iter().flatten() {
             let idle: Vec<Lease> = from_fn(|| slots.try_get()).map(|slot| Lease::new(slot, false)).collect();
-            idle.into_iter().filter(Lease::is_withdrawn).for_each(|mut lease| lease.discard());
+            idle.into_iter().filter(Lease::is_withdrawn).for_each(|mut lease| lease.discard(CloseReason::Unhealthy));
         }
     }
 
@@ -277,7 +321,9 @@ impl Pool {
 
     /// Opens a connection that belongs to no pool, and returns it with the role of the node.
     pub(crate) fn connect_unpooled(&self, end: Option<Instant>) -> Result<(redis::Connection, Option<Role>), Fault> {
+        let began = Instant::now();
         let connected = self.unpooled.connect(self.access.connector(), self.end_of_connect(end));
+        self.access.tell_opened(ConnectionKind::Dedicated, &connected, began);
         connected.map_err(|cause| Fault::new(Stage::Connect, cause))
     }
 
@@ -291,7 +337,17 @@ impl Pool {
     }
 
     pub(crate) fn database(&self) -> i64 {
-        self.access.connector().database()
+        self.database
+    }
+
+    /// Returns how many open connections are not in use, those that callers may share included.
+    pub(crate) fn idle(&self) -> u32 {
+        (self.access.open() + self.sharing.open_connections()).saturating_sub(self.in_use())
+    }
+
+    /// Returns how many callers wait for a connection.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.access.callers_waiting()
     }
 
     /// Returns how many connections are in use: those that are lent, of blocking commands as well, and shared ones on which

@@ -73,7 +73,7 @@ const LONGEST_RESPONSE: Duration = Duration::from_secs(2);
 impl StatusConnection {
     /// Makes a connection to a node that has no pool; nothing is connected yet.
     pub(crate) fn without_pool(login: Login, limits: &Limits, network: &Network) -> crate::error::Result<Self> {
-        Ok(Self::new(Access::new(login, network, limits.connecting)?, limits))
+        Ok(Self::new(Access::new(login, network, limits.connecting, None)?, limits))
     }
 
     pub(super) fn new(access: Arc<Access>, limits: &Limits) -> Self {

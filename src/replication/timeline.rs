@@ -1,7 +1,7 @@
 //! How far the master had written when: staleness without any server's clock.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -57,6 +57,29 @@ impl Timeline {
         samples.get(first).map(|sample| sample.position)
     }
 
+    /// Returns how old a node's data is at most that has reached this position: the age of the latest known position of the
+    /// master that it contains. `None`: it contains none that is known.
+    pub(crate) fn age_of(&self, position: Position, now: Instant) -> Option<Duration> {
+        let samples = self.0.lock();
+        let is_reached =
+            |sample: &&Sample| sample.position.history == position.history && sample.position.offset <= position.offset;
+        samples.iter().rev().find(is_reached).map(|sample| now.saturating_duration_since(sample.asked))
+    }
+
+    /// Returns whether this is a position in the history that is recorded.
+    pub(crate) fn is_of(&self, position: Position) -> bool {
+        self.0.lock().back().is_some_and(|last| last.position.history == position.history)
+    }
+
+    /// Returns when the master had gone beyond this position, by the first answer that says so. `None`: it had not, as far as it
+    /// was asked.
+    pub(crate) fn left_at(&self, position: Position) -> Option<Instant> {
+        let samples = self.0.lock();
+        let is_beyond =
+            |sample: &&Sample| sample.position.history == position.history && sample.position.offset > position.offset;
+        samples.iter().find(is_beyond).map(|sample| sample.answered)
+    }
+
     /// Returns whether the master had gone beyond this position by `moment`, as far as it was asked.
     pub(crate) fn had_left(&self, position: Position, moment: Instant) -> bool {
         let samples = self.0.lock();
@@ -107,6 +130,11 @@ mod tests {
         }
         assert!(!timeline.had_left(at(1, 10), after(204)), "it stood still");
         assert!(timeline.had_left(at(1, 10), after(205)) && timeline.had_left(at(1, 9), after(5)));
+        let ages = [19, 20, 25].map(|offset| timeline.age_of(at(1, offset), after(300)));
+        assert_eq!(ages, [200, 100, 100].map(|millis| Some(Duration::from_millis(millis))));
+        assert_eq!(timeline.age_of(at(1, 9), after(300)), None);
+        assert_eq!(timeline.left_at(at(1, 10)), Some(after(205)), "the first answer that says more");
+        assert_eq!((timeline.left_at(at(1, 20)), timeline.left_at(at(2, 1))), (None, None));
         assert!(!timeline.had_left(at(1, 9), after(4)), "not known yet");
         assert!(!timeline.had_left(at(1, 20), after(9999)) && !timeline.had_left(at(2, 1), after(9999)));
         timeline.record(after(300), after(305), at(1, 5));

@@ -1,7 +1,9 @@
 //! The deadline of one call, the time limit of each attempt, and the pauses between rounds of attempts.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use super::timing::Timing;
 use crate::classification::Block;
 
 /// The setting that errors name where the call's deadline ended an attempt.
@@ -23,12 +25,35 @@ pub(crate) struct Deadline {
     losses: u32,
     /// When the call stops waiting for a permit, once it waits.
     permit_end: Option<Instant>,
+    /// Where the time of the present attempt went, as far as it was not the wait for the reply.
+    timing: Cell<Timing>,
 }
 
 impl Deadline {
     /// Returns the deadline of a call that begins `now`.
     pub(crate) fn start(deadline: Duration, now: Instant) -> Self {
-        Self { now, end: now.checked_add(deadline), attempt: 0, rounds: 0, losses: 0, permit_end: None }
+        Self {
+            now,
+            end: now.checked_add(deadline),
+            attempt: 0,
+            rounds: 0,
+            losses: 0,
+            permit_end: None,
+            timing: Cell::default(),
+        }
+    }
+
+    /// Records where a part of the time of this attempt went.
+    #[cold]
+    pub(crate) fn record_timing(&self, timing: Timing) {
+        let mut sum = self.timing.get();
+        sum.add(timing);
+        self.timing.set(sum);
+    }
+
+    /// Returns where the time of this attempt went, and begins the next one.
+    pub(crate) fn take_timing(&self) -> Timing {
+        self.timing.take()
     }
 
     /// Counts an attempt that is over.

@@ -20,6 +20,7 @@ use super::verification::Verification;
 use crate::call::{Around, CallOptions, Pinned, Router, Served, Stop, Unpacked, run};
 use crate::classification::{Block, Classification, Request, TransactionStep};
 use crate::error::{Error, ErrorKind, Result};
+use crate::observe::{Interest, ProvenBy};
 use crate::pool::Line;
 use crate::replication::Role;
 use crate::retry::{Fault, Reply, is_answer};
@@ -49,6 +50,8 @@ pub(crate) struct SessionAround<'a> {
     why_master: Option<&'static str>,
     /// How many replicas have to acknowledge a write.
     replicas: u32,
+    /// How many servers were sent the request.
+    asked: Cell<u32>,
 }
 
 /// A write that raises its session's fence. Dropping it ends the write.
@@ -76,6 +79,7 @@ impl<'a> SessionCall<'a> {
         let options = self.renew_fence(request);
         let around = self.around(request, false).map_err(Stop::Error)?;
         let served = run(self.router, request, options, affinity, &around)?;
+        around.tell_proven(&served);
         Ok((served, around.watermark()))
     }
 
@@ -180,7 +184,8 @@ impl<'a> SessionAround<'a> {
             (_, None) => {}
         }
         let store = &*call.router.store;
-        let verification = Verification { session, requirement, staleness, store, began: Instant::now() };
+        let (began, proven_staleness) = (Instant::now(), Cell::default());
+        let verification = Verification { session, requirement, staleness, store, began, proven_staleness };
         let checks = request.is_read() && (session.is_some() || staleness.is_some());
         let why_master = if checks { verification.why_master(request) } else { None };
         Self {
@@ -191,6 +196,7 @@ impl<'a> SessionAround<'a> {
             verification: Some(verification).filter(|_| checks || session.is_some()),
             why_master,
             replicas: 0,
+            asked: Cell::new(0),
         }
     }
 
@@ -231,6 +237,21 @@ impl<'a> SessionAround<'a> {
     fn without_transaction(&self, usual: &EvidenceRequest) -> Option<&EvidenceRequest> {
         let other = || usual.without_transaction(self.request, &self.requirement());
         self.without_transaction.get_or_init(other).as_ref()
+    }
+
+    /// Tells the observers which server has proven the reply to a read.
+    fn tell_proven(&self, served: &Served) {
+        let Some(verification) = self.verification.as_ref().filter(|_| self.evidence_request.is_some()) else { return };
+        let observers = verification.store.observers();
+        if !self.request.is_read() || !observers.want(Interest::SESSIONS) {
+            return;
+        }
+        let by = match (served.role(), self.asked.get()) {
+            (Role::Master, _) => ProvenBy::Master,
+            (Role::Replica, 0 | 1) => ProvenBy::First,
+            (Role::Replica, _) => ProvenBy::Another,
+        };
+        observers.session_proven(served.node(), by, verification.proven_staleness.get());
     }
 
     fn is_spent(&self) -> bool {
@@ -309,6 +330,7 @@ impl Around for SessionAround<'_> {
         now: Instant,
         line: Line<'_>,
     ) -> (Block, Result<Unpacked<Self::Evidence>, Fault>) {
+        self.asked.set(self.asked.get() + 1);
         let alone = |reply, evidence| Unpacked { reply, evidence: (evidence, None), is_transaction_refused: false };
         match self.evidence_request(server, now) {
             None => (request.block, line.send(request).map(|reply| alone(reply, ReplyEvidence::Nothing))),

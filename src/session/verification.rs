@@ -2,6 +2,7 @@
 //!
 //! The session's own state decides about losses, in [`state`](super::state).
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::evidence_request::ReplyEvidence;
@@ -10,7 +11,7 @@ use super::message::Answer;
 use super::state::{Acceptance, FenceReading, RaiseReply, Requirement, Session};
 use super::token::Loss;
 use crate::classification::{Classification, Request};
-use crate::events;
+use crate::observe::{Interest, SessionChange};
 use crate::replication::{Evidence, EvidenceSource, InfoEvidence, Position, Role};
 use crate::retry::{Fault, Stage};
 use crate::topology::{Assigned, Hint, TopologyStore};
@@ -44,6 +45,8 @@ pub(super) struct Verification<'a> {
     pub(super) staleness: Option<Duration>,
     pub(super) store: &'a TopologyStore,
     pub(super) began: Instant,
+    /// How stale the reply is at most, where that was asked and proven.
+    pub(super) proven_staleness: Cell<Option<Duration>>,
 }
 
 impl Verification<'_> {
@@ -217,7 +220,13 @@ impl Verification<'_> {
             return true;
         }
         match self.freshest_at(now) {
-            Some(fresh) => evidence.is_linked() && evidence.contains(fresh, &self.store.history().ancestry),
+            Some(fresh) => {
+                let is_fresh = evidence.is_linked() && evidence.contains(fresh, &self.store.history().ancestry);
+                if is_fresh && self.store.observers().want(Interest::SESSIONS) {
+                    self.proven_staleness.set(self.store.history().timeline.age_of(evidence.position, now));
+                }
+                is_fresh
+            }
             // The monitor has no position of the master that is young enough. The master itself is always fresh.
             None => evidence.is_master(),
         }
@@ -338,10 +347,10 @@ fn evidence_or_fault(answer: Answer<'_>, evidence: InfoEvidence) -> Result<Evide
 fn emit_loss(server: &Assigned, loss: Option<Loss>) {
     if let Some(loss) = loss {
         let loss = match loss {
-            Loss::Lost => "write_lost",
-            Loss::History => "history_lost",
-            Loss::Unproven => "unproven",
+            Loss::Lost => SessionChange::WriteLost,
+            Loss::History => SessionChange::HistoryLost,
+            Loss::Unproven => SessionChange::Unproven,
         };
-        events::session_lost(server.node.addr(), loss);
+        server.observers.session_lost(server.node.addr(), loss);
     }
 }

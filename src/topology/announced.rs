@@ -9,8 +9,8 @@ use super::membership::Succession;
 use super::picture::Topology;
 use super::server::Server;
 use crate::addr::NodeAddr;
-use crate::events;
 use crate::node::SyncState;
+use crate::observe::Observers;
 use crate::replication::Role;
 
 /// A sync state becomes an event when it has lasted this long: links go down and up while replicas turn to a new master.
@@ -39,7 +39,7 @@ struct Observed {
 
 impl Announced {
     /// Announces a new topology, unless it has the nodes and roles that were announced last: then only the certainty is new.
-    pub(super) fn topology_changed(&self, topology: &Topology) {
+    pub(super) fn topology_changed(&self, topology: &Topology, observers: &Observers) {
         let nodes = topology.servers().iter().map(|server| (server.node.addr().clone(), server.assigned_role));
         let mut nodes: Vec<_> = nodes.collect();
         nodes.sort_by(|one, other| one.0.cmp(&other.0));
@@ -53,19 +53,23 @@ impl Announced {
         let of = |role| topology.servers().iter().filter(move |server| server.assigned_role == role);
         let replicas: Vec<_> = of(Role::Replica).map(|server| server.node.addr()).collect();
         let master = of(Role::Master).map(|server| server.node.addr()).next();
-        events::topology_changed(topology.generation(), master, &replicas);
+        observers.topology_changed(topology.generation(), master, &replicas);
     }
 
-    /// Announces that writes go to another master.
-    pub(super) fn failover(succession: &Succession) {
-        events::failover(succession.from.node.addr(), succession.to.node.addr());
+    /// Announces that writes go to another master since `now`.
+    pub(super) fn failover(succession: &Succession, now: Instant, observers: &Observers) {
+        let Succession { from, to } = succession;
+        observers.failover(from.node.addr(), to.node.addr());
+        from.first_write.forget();
+        to.first_write.expect(from.out_since().unwrap_or(now));
     }
 
     /// Announces sync states that have lasted. Without a monitor at once, because the next look may be late.
     pub(super) fn sync_states(&self, states: &[(Arc<Server>, SyncState)], now: Instant, is_monitored: bool) {
         let news = self.news(states, now, is_monitored);
         // Not under the lock: a subscriber may use the client.
-        news.iter().for_each(|(server, sync_state)| events::sync_state_changed(server.node.addr(), sync_state));
+        news.iter()
+            .for_each(|(server, sync_state)| server.observers.sync_state_changed(server.node.addr(), *sync_state));
     }
 
     /// Records the states, and returns those to announce.

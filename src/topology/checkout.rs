@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use super::picture::Assigned;
 use crate::classification::Request;
 use crate::node::SyncState;
+use crate::observe::CloseReason;
 use crate::pool::{CheckoutOptions, Connection, ReplyWait};
-use crate::retry::{DEADLINE, Deadline, Fault, Stage, Waited};
+use crate::retry::{DEADLINE, Deadline, Fault, Stage, Timing, Waited};
 
 /// A connection idle for this long is validated with one round trip before a write goes out on it.
 const PROVEN_FOR: Duration = Duration::from_secs(1);
@@ -55,6 +56,14 @@ impl Assigned {
         let options = CheckoutOptions { blocks, may_share, has_more, in_flight: self.node.in_flight(), end: by };
         let mut connection =
             self.pool.connect(options).map_err(|fault| self.name_limit(fault, purpose, deadline, (end, by)))?;
+        if connection.took_time() {
+            let (whole, connecting) = (deadline.now().elapsed(), connection.connecting());
+            deadline.record_timing(Timing {
+                waiting: whole.saturating_sub(connecting),
+                connecting,
+                ..Timing::default()
+            });
+        }
         let end = by;
         self.prepare(&mut connection, must_be_alive, deadline, end)?;
         Ok(connection)
@@ -78,6 +87,10 @@ impl Assigned {
         deadline: &Deadline,
         (end, by): (Option<Instant>, Option<Instant>),
     ) -> Fault {
+        deadline.record_timing(match (fault.stage, deadline.now().elapsed()) {
+            (Stage::Connect, connecting) => Timing { connecting, ..Timing::default() },
+            (_, waiting) => Timing { waiting, ..Timing::default() },
+        });
         let limits = self.pool.limits();
         let is_checkout = matches!(fault.stage, Stage::Checkout | Stage::Connecting);
         let limit = match is_checkout {
@@ -133,7 +146,9 @@ impl Assigned {
             let limit = now + response;
             let by = end.map_or(limit, |end| end.min(limit));
             let waited = Waited { setting: "response_timeout", time: response };
-            connection.ask_role(ReplyWait { now, end: Some(by), response }).map_err(|fault| {
+            let asked = connection.ask_role(ReplyWait { now, end: Some(by), response });
+            deadline.record_timing(Timing { connecting: now.elapsed(), ..Timing::default() });
+            asked.map_err(|fault| {
                 self.distrust(&fault, last_used);
                 fault.after_waiting(waited, now, end.map(|end| (end, DEADLINE)))
             })?;
@@ -144,7 +159,7 @@ impl Assigned {
             return Ok(());
         }
         // The next attempt is made on a fresh connection: news ended the generation of this one.
-        connection.discard();
+        connection.discard(CloseReason::Unhealthy);
         Err(Fault::new(if role == self.assigned_role { Stage::Idle } else { Stage::WrongRole }, None))
     }
 

@@ -2,6 +2,7 @@
 
 use super::server::ServerSettings;
 use crate::endpoint::AddressMap;
+use crate::observe::Observers;
 use crate::pool::{Housekeeping, Limits, Network, Resolver};
 
 /// Makes servers whose names nobody can look up.
@@ -19,5 +20,6 @@ pub(crate) fn server_settings() -> ServerSettings {
         })),
         map: AddressMap::default(),
         lag_limit: None,
+        observers: Observers::default(),
     }
 }

@@ -105,6 +105,11 @@ impl Topology {
             && self.servers.iter().zip(servers).all(|(one, other)| one.is_same_as(other))
     }
 
+    /// Returns the number of the database, which all nodes have in common; 0 without a node.
+    pub(crate) fn database(&self) -> i64 {
+        self.servers.first().map_or(0, |server| server.pool.database())
+    }
+
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }

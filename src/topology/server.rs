@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::first_write::FirstWrite;
 use super::progress::Progress;
 use super::refused::Refused;
 use super::wakeup::Wakeup;
 use crate::addr::NodeAddr;
 use crate::endpoint::{AddressMap, Place};
 use crate::error::{Error, Result, words_of};
-use crate::events;
 use crate::node::{Ejection, Node, Outcome, SyncState};
+use crate::observe::{NodeObservers, Observers};
 use crate::pool::{Housekeeping, Limits, Login, Network, Pool, Resolver, Silence};
 use crate::replication::{Report, Role};
 
@@ -39,6 +40,10 @@ pub(crate) struct Server {
     map: AddressMap,
     resolver: Resolver,
     pub(crate) refused: Refused,
+    pub(crate) observers: Observers,
+    pub(super) first_write: FirstWrite,
+    /// Since when it has been ejected, or was when it came back last.
+    ejected_at: Mutex<Option<Instant>>,
 }
 
 /// When the monitor asked the node for its state, and whether the node answered.
@@ -75,6 +80,7 @@ pub(crate) struct ServerSettings {
     pub(crate) map: AddressMap,
     /// How far a replica may lag behind; `None`: as far as it likes.
     pub(crate) lag_limit: Option<Duration>,
+    pub(crate) observers: Observers,
 }
 
 impl ServerSettings {
@@ -83,7 +89,9 @@ impl ServerSettings {
         let described = Mutex::new(place.clone());
         let Place { addr, info, weight, zone } = place;
         let login = Login { info, client_name: self.client_name.clone() };
-        let pool = Pool::new(login, self.limits, &self.network, &self.housekeeping).map_err(|error| error.on(&addr))?;
+        let observers = NodeObservers::new(self.observers.clone(), addr.clone());
+        let pool = Pool::new(login, self.limits, &self.network, &self.housekeeping, observers);
+        let pool = pool.map_err(|error| error.on(&addr))?;
         let node = Node::new(addr).with_role(role).with_weight(weight);
         let mut node = node.with_response_limit(self.limits.response).with_timing(self.is_timed);
         if let Some(zone) = zone {
@@ -98,17 +106,40 @@ impl ServerSettings {
         let wakeup = self.is_monitored.then(Wakeup::default);
         let (has_worker, asked, progress) = (AtomicBool::new(false), Mutex::default(), Progress::default());
         let (map, resolver) = (self.map.clone(), self.network.resolver.clone());
-        let refused = Refused::default();
-        Ok(Arc::new(Server { node, pool, wakeup, has_worker, asked, progress, refused, described, map, resolver }))
+        Ok(Arc::new(Server {
+            node,
+            pool,
+            wakeup,
+            has_worker,
+            asked,
+            progress,
+            described,
+            map,
+            resolver,
+            refused: Refused::default(),
+            observers: self.observers.clone(),
+            first_write: FirstWrite::default(),
+            ejected_at: Mutex::default(),
+        }))
     }
 }
 
 impl Server {
     /// Records that the node gave a complete reply to a call.
     #[inline]
-    pub(crate) fn record_answer(&self) {
+    pub(crate) fn record_answer(&self, is_read: bool) {
         if self.node.record_answer() {
             self.answered_though_ejected();
+        }
+        if !is_read && self.first_write.is_awaited() {
+            self.answered_first_write();
+        }
+    }
+
+    #[cold]
+    fn answered_first_write(&self) {
+        if let Some(after) = self.first_write.answered(Instant::now()) {
+            self.observers.writes_resumed(self.node.addr(), after);
         }
     }
 
@@ -134,7 +165,8 @@ impl Server {
     /// Reports an ejection and ends the connections, if there is one.
     fn conclude(&self, outcome: Outcome, ejection: Option<Ejection>) {
         if let Some(Ejection { cool_down }) = ejection {
-            events::ejected(self.node.addr(), outcome, cool_down, self.node.last_reason().as_deref());
+            *self.ejected_at.lock() = Some(Instant::now());
+            self.observers.ejected(self.node.addr(), outcome, cool_down, self.node.last_reason().as_deref());
             self.pool.end_generation();
         }
     }
@@ -142,7 +174,8 @@ impl Server {
     /// Ends an ejection, if there is one: the node serves again.
     pub(super) fn come_back(&self, now: Instant) {
         if self.node.come_back(now) {
-            events::returned(self.node.addr());
+            let ejected_at = self.ejected_at.lock().unwrap_or(now);
+            self.observers.returned(self.node.addr(), now.saturating_duration_since(ejected_at));
         }
     }
 
@@ -152,6 +185,7 @@ impl Server {
         let (node, now, chance) = (&self.node, Instant::now(), rand::random());
         let is_loading = node.report().is_some_and(|report| report.loading);
         let is_fit = !is_loading && matches!(node.sync_state(), SyncState::InSync | SyncState::Lagging);
+        self.observers.probed(node.addr(), answers && is_fit);
         match (answers, is_fit) {
             (true, true) => self.come_back(now),
             (true, false) => node.probe_came_early(now, chance),
@@ -181,7 +215,7 @@ impl Server {
         let news = self.node.observe_role(role);
         if news {
             self.pool.end_generation();
-            events::role_changed(self.node.addr(), role);
+            self.observers.role_changed(self.node.addr(), role);
         }
         news
     }
@@ -253,6 +287,12 @@ impl Server {
         let asked = *self.asked.lock();
         let serves = self.node.answered() > asked.answered;
         Asked { silent_since: asked.silent_since.filter(|_| !serves), ..asked }
+    }
+
+    /// Returns since when the node has been out: since the monitor got no answer, or since it was ejected. `None`: it is not out.
+    pub(super) fn out_since(&self) -> Option<Instant> {
+        let ejected_at = self.ejected_at.lock().filter(|_| self.node.is_ejected());
+        self.asked().silent_since.into_iter().chain(ejected_at).min()
     }
 
     /// Returns whether the monitor gets no answer from the node.

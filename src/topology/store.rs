@@ -15,6 +15,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::announced::Announced;
 use super::description::Description;
+use super::gauges::gauges;
 use super::history::MasterHistory;
 use super::membership::{Described, Drawing, Membership, Terms};
 use super::picture::{Assigned, Topology};
@@ -23,6 +24,7 @@ use crate::endpoint::Manner;
 use crate::error::{Error, Result};
 use crate::lanes::Lanes;
 use crate::node::SyncState;
+use crate::observe::{Interest, Observers};
 use crate::pool::Silence;
 use crate::replication::{Report, Role};
 
@@ -154,6 +156,18 @@ impl TopologyStore {
         server.end_probe(answers);
     }
 
+    /// Tells the observers the gauges of a node.
+    pub(crate) fn tell_gauges(&self, server: &Server) {
+        let observers = &self.server_settings.observers;
+        if observers.want(Interest::NODES) {
+            observers.gauges(server.node.addr(), gauges(server, &self.current(), &self.history.timeline));
+        }
+    }
+
+    pub(crate) fn observers(&self) -> &Observers {
+        &self.server_settings.observers
+    }
+
     /// Takes in the role that a node gave when a connection was opened, before it was asked for more. It may be all that is
     /// needed to know who the master is. `None`: it gave no role.
     pub(crate) fn observe_greeting(&self, server: &Server, role: Option<Role>) {
@@ -216,13 +230,13 @@ impl TopologyStore {
         ended.iter().map(|(server, _)| server).chain(deposed).for_each(|server| server.pool.end_generation());
         self.announced.sync_states(&sync_states, now, self.is_monitored());
         if let Some(next) = next {
-            self.announced.topology_changed(&next);
+            self.announced.topology_changed(&next, &self.server_settings.observers);
         }
         if has_questions {
             self.request_check();
         }
         if let Some(succession) = succession {
-            Announced::failover(&succession);
+            Announced::failover(&succession, now, &self.server_settings.observers);
             // It was seen to answer, as the master.
             succession.to.come_back(now);
         }

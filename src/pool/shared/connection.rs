@@ -11,7 +11,9 @@ use super::lock::SystemLock;
 use super::queue::Answered;
 use super::roles::{NoReply, Roles, State, Times};
 use crate::classification::Request;
+use crate::observe::{CloseReason, ConnectionLife};
 use crate::pool::generation::Generation;
+use crate::pool::lease::reason_of;
 use crate::pool::limits::ReplyWait;
 use crate::pool::open_connection::{OpenConnection, role_in_answer, role_question};
 use crate::replication::Role;
@@ -31,11 +33,12 @@ pub(crate) struct SharedConnection {
     is_counted: AtomicBool,
     /// A large reply has begun. It takes no further requests either.
     is_full: Arc<AtomicBool>,
+    life: Option<ConnectionLife>,
 }
 
 impl SharedConnection {
     /// Makes an open connection a shared one. Returns `None` for connections of the redis crate.
-    pub(super) fn of(connection: OpenConnection) -> io::Result<Option<Self>> {
+    pub(super) fn of(connection: OpenConnection, life: Option<ConnectionLife>) -> io::Result<Option<Self>> {
         let (role, knows_hello) = (connection.role, connection.knows_hello());
         let generation = connection.generation().clone();
         let is_full = Arc::new(AtomicBool::new(false));
@@ -48,6 +51,7 @@ impl SharedConnection {
             is_retired: AtomicBool::new(false),
             is_counted: AtomicBool::new(false),
             is_full,
+            life,
         }))
     }
 
@@ -68,8 +72,11 @@ impl SharedConnection {
         self.roles.is_in_use()
     }
 
-    /// Takes no further requests from now on.
-    pub(crate) fn retire(&self) {
+    /// Takes no further requests from now on. `reason`: why; the first one counts.
+    pub(crate) fn retire(&self, reason: CloseReason) {
+        if let Some(life) = &self.life {
+            life.ends_by(reason);
+        }
         self.is_retired.store(true, Ordering::Relaxed);
     }
 
@@ -120,11 +127,12 @@ impl SharedConnection {
     fn fault(&self, no_reply: NoReply) -> Fault {
         match no_reply {
             NoReply::NotTaken => {
-                self.retire();
+                self.retire(CloseReason::Error);
                 Fault::new(Stage::Idle, None)
             }
             NoReply::Failed { was_sent, cause } => {
-                self.retire();
+                let is_over = self.generation.is_over();
+                self.retire(if is_over { CloseReason::Unhealthy } else { reason_of(&cause) });
                 let fault = Fault::new(Stage::Sent, cause);
                 let stage = match was_sent {
                     // Nothing of it left this process.
@@ -139,7 +147,7 @@ impl SharedConnection {
             }
             NoReply::TimeOver { is_overdue } => {
                 if is_overdue {
-                    self.retire();
+                    self.retire(CloseReason::Error);
                 }
                 Fault::new(Stage::Sent, redis::RedisError::from(io::Error::from(io::ErrorKind::TimedOut)))
             }

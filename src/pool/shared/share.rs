@@ -1,6 +1,7 @@
 //! A share of a connection: the shared connection, for one exchange.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection::SharedConnection;
 use crate::pool::limits::ReplyWait;
@@ -12,11 +13,22 @@ pub(crate) struct Share {
     connection: Arc<SharedConnection>,
     /// The caller waited for it to be opened, or for its validation: the clock is to be read again.
     took_time: bool,
+    connecting: Duration,
 }
 
 impl Share {
-    pub(super) fn new(connection: Arc<SharedConnection>, took_time: bool) -> Self {
-        Self { connection, took_time }
+    pub(super) fn new(connection: Arc<SharedConnection>) -> Self {
+        Self { connection, took_time: false, connecting: Duration::ZERO }
+    }
+
+    /// Returns a share of a connection that was opened for this caller, which took so long.
+    pub(super) fn opened(connection: Arc<SharedConnection>, connecting: Duration) -> Self {
+        Self { connection, took_time: true, connecting }
+    }
+
+    /// Returns how long it took to open the connection for this caller. Zero: it was open.
+    pub(crate) fn connecting(&self) -> Duration {
+        self.connecting
     }
 
     pub(crate) fn took_time(&self) -> bool {

@@ -10,6 +10,7 @@ use redis::RedisResult;
 
 use super::connection::SharedConnection;
 use super::share::Share;
+use crate::observe::{CloseReason, ConnectionKind};
 use crate::pool::access::Access;
 
 /// Calls no longer share after so many in a row that met fewer than half of the requests in flight with which they began to.
@@ -96,7 +97,7 @@ impl Sharing {
         let turn = if self.places.len() > 1 { self.turn.fetch_add(1, Ordering::Relaxed) as usize } else { 0 };
         let Some(place) = self.places.get(turn % self.places.len().max(1)) else { return Ok(None) };
         match place.connection.load_full() {
-            Some(connection) if connection.is_open() => Ok(Some(Share::new(connection, false))),
+            Some(connection) if connection.is_open() => Ok(Some(Share::new(connection))),
             other => self.open(place, other, access, end),
         }
     }
@@ -104,7 +105,7 @@ impl Sharing {
     /// Returns a shared connection that is open, if there is one.
     pub(crate) fn find_open(&self) -> Option<Share> {
         let mut open = self.places.iter().filter_map(|place| place.connection.load_full());
-        open.find(|connection| connection.is_open()).map(|connection| Share::new(connection, false))
+        open.find(|connection| connection.is_open()).map(Share::new)
     }
 
     #[cold]
@@ -128,18 +129,19 @@ impl Sharing {
         let Some(_opening) = place.begin() else { return Ok(None) };
         if let Some(connection) = place.connection.load_full() {
             // Another call has opened it meanwhile.
-            return Ok(Some(Share::new(connection, false)));
+            return Ok(Some(Share::new(connection)));
         }
         let Some(connecting) = access.begin(&mut access.state(), now) else { return Ok(None) };
-        let connection = connecting.open(&access.generations, end()).inspect_err(|_| self.pause())?;
-        let Some(connection) = SharedConnection::of(connection)? else {
+        let kind = Some(ConnectionKind::Shared);
+        let connection = connecting.open(kind, &access.generations, end()).inspect_err(|_| self.pause())?;
+        let Some(connection) = SharedConnection::of(connection, access.life(ConnectionKind::Shared))? else {
             // The redis crate has opened it, and would open the next one.
             self.paused_until.store(u64::MAX, Ordering::Relaxed);
             return Ok(None);
         };
         let connection = Arc::new(connection);
         place.connection.store(Some(Arc::clone(&connection)));
-        Ok(Some(Share::new(connection, true)))
+        Ok(Some(Share::opened(connection, now.elapsed())))
     }
 
     fn pause(&self) {
@@ -152,10 +154,10 @@ impl Sharing {
     }
 
     /// Puts no further requests on the connections for which `is_worn` holds. They are closed when those that wait have gone.
-    pub(crate) fn retire(&self, is_worn: impl Fn(&SharedConnection) -> bool) {
+    pub(crate) fn retire(&self, reason: CloseReason, is_worn: impl Fn(&SharedConnection) -> bool) {
         for place in &self.places {
             if let Some(connection) = place.connection.load_full().filter(|connection| is_worn(connection)) {
-                connection.retire();
+                connection.retire(reason);
                 place.clear();
             }
         }

@@ -180,7 +180,7 @@ fn nodes_that_nobody_has_reached_come_after_those_of_their_rank() {
     assert_eq!(candidates(later), nodes[1..], "none of them was reached");
     membership.servers().nth(1).unwrap().record_greeting(None);
     assert_eq!(candidates(later), nodes[1..2]);
-    membership.servers().nth(3).unwrap().record_answer();
+    membership.servers().nth(3).unwrap().record_answer(true);
     assert_eq!(candidates(later), [nodes[1], nodes[3]]);
     // Before the master all the same, which is another rank.
     let reached = membership.servers().skip(1).step_by(2);

@@ -1,23 +1,4 @@
-//! The events that this crate emits through `tracing`.
-//!
-//! All events have the target `redis_replicated::events` and their name in the field `event`. Values are plain: addresses, words
-//! in snake case, numbers, times such as `513 ms`, lists such as `127.0.0.1:6380,127.0.0.1:6381`, and `none`. Each event is one
-//! fact, and is not repeated while nothing changes.
-//!
-//! | event | level | fields | when |
-//! |---|---|---|---|
-//! | `node_ejected` | WARN | `node` `outcome` `reason` `cool_down` | a healthy node failed (`failed`, `unreachable` and why no connection could be made, `not_serving`); not again while it stays out |
-//! | `node_returned` | INFO | `node` | a probe found that it serves again |
-//! | `sync_state_changed` | INFO | `node` `sync_state` | a replica is `syncing`, `lagging`, its link is down (`link_down`), it holds other data (`diverged`), or is `in_sync` again |
-//! | `role_changed` | WARN | `node` `role` | a server reported that it is a `replica`, or a `master`, now |
-//! | `topology_changed` | INFO | `generation` `master` `replicas` | nodes joined, left or changed their roles |
-//! | `failover` | WARN | `from` `to` | writes go to another master |
-//! | `fallback` | WARN | `node` `reads` | reads went to the master because no replica could serve; at most one event in 10 s |
-//! | `command_reclassified` | WARN | `command` `node` | a replica refused a command that was classified as a read: it is a write from now on |
-//! | `node_lacks_rights` | WARN | `node` `right` | a replica refused a read for lack of rights, and another node served it; at most one event in 10 s for each node |
-//! | `provider_failed` | WARN | `error` | the provider could not describe the set; once, until it can again |
-//! | `session_lost` | WARN | `node` `loss` | a master does not contain what a session wrote (`write_lost`) or only read (`history_lost`), or this is not known (`unproven`) |
-//! | `monitor_panicked` | ERROR | `thread` `node` `reason` | code of a provider, a subscriber or a dependency panicked on a thread of the monitor, or a subscriber while it received an event; the client continues; at most once a minute for each place |
+//! What is written to `tracing`: the table in [`observe`](crate::observe) lists the events.
 
 use std::any::Any;
 use std::fmt::Display;
@@ -27,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::call::CallEnded;
+use super::session::SessionChange;
 use crate::addr::NodeAddr;
 use crate::error::Time;
 
@@ -59,35 +42,35 @@ macro_rules! emit {
 }
 
 #[cold]
-pub(crate) fn ejected(node: &NodeAddr, outcome: impl Display, cool_down: Duration, reason: Option<&str>) {
+pub(super) fn ejected(node: &NodeAddr, outcome: impl Display, cool_down: Duration, reason: Option<&str>) {
     let (cool_down, reason) = (Time(cool_down), reason.unwrap_or("none"));
     write_event!(warn, "node_ejected", "node ejected", %node, %outcome, %reason, %cool_down);
 }
 
 #[cold]
-pub(crate) fn returned(node: &NodeAddr) {
+pub(super) fn returned(node: &NodeAddr) {
     write_event!(info, "node_returned", "node returned", %node);
 }
 
 #[cold]
-pub(crate) fn sync_state_changed(node: &NodeAddr, sync_state: impl Display) {
+pub(super) fn sync_state_changed(node: &NodeAddr, sync_state: impl Display) {
     let sync_state = sync_state.to_string().replace(' ', "_");
     write_event!(info, "sync_state_changed", "sync state changed", %node, %sync_state);
 }
 
 #[cold]
-pub(crate) fn role_changed(node: &NodeAddr, role: impl Display) {
+pub(super) fn role_changed(node: &NodeAddr, role: impl Display) {
     write_event!(warn, "role_changed", "node changed its role", %node, %role);
 }
 
 #[cold]
-pub(crate) fn topology_changed(generation: u64, master: Option<&NodeAddr>, replicas: &[&NodeAddr]) {
+pub(super) fn topology_changed(generation: u64, master: Option<&NodeAddr>, replicas: &[&NodeAddr]) {
     let (master, replicas) = (list(master), list(replicas.iter().copied()));
     write_event!(info, "topology_changed", "topology changed", generation, %master, %replicas);
 }
 
 #[cold]
-pub(crate) fn failover(from: &NodeAddr, to: &NodeAddr) {
+pub(super) fn failover(from: &NodeAddr, to: &NodeAddr) {
     write_event!(warn, "failover", "writes go to another master", %from, %to);
 }
 
@@ -96,9 +79,33 @@ pub(crate) fn fallback(node: &NodeAddr, reads: u64) {
     write_event!(warn, "fallback", "reads go to the master because no replica can serve", %node, reads);
 }
 
-/// `loss`: the kind of loss, in snake case.
 #[cold]
-pub(crate) fn session_lost(node: &NodeAddr, loss: &str) {
+pub(super) fn writes_resumed(master: &NodeAddr, after: Duration) {
+    let after = Time(after);
+    write_event!(info, "writes_resumed", "the new master answers writes", %master, %after);
+}
+
+#[cold]
+pub(super) fn slow_call(call: &CallEnded<'_>) {
+    let (command, timing) = (call.command(), call.timing());
+    let node = call.node().map_or_else(|| "none".to_owned(), ToString::to_string);
+    let [took, waiting, connecting, sending, replying, pausing] =
+        [call.took(), timing.waiting, timing.connecting, timing.sending, timing.replying, timing.pausing].map(Time);
+    let error = call.error_kind().map_or_else(|| "none".to_owned(), |kind| format!("{kind:?}"));
+    let attempts = call.attempts();
+    write_event!(
+        warn, "slow_call", "a call took longer than slow_call",
+        %command, %node, %took, attempts, %waiting, %connecting, %sending, %replying, %pausing, %error
+    );
+}
+
+#[cold]
+pub(super) fn session_lost(node: &NodeAddr, loss: SessionChange) {
+    let loss = match loss {
+        SessionChange::WriteLost => "write_lost",
+        SessionChange::HistoryLost => "history_lost",
+        SessionChange::Unproven | SessionChange::Proven { .. } => "unproven",
+    };
     write_event!(warn, "session_lost", "a master lacks, or may lack, what a session has seen", %node, %loss);
 }
 
@@ -114,7 +121,7 @@ pub(crate) fn node_lacks_rights(node: &NodeAddr, right: Option<&str>) {
 }
 
 #[cold]
-pub(crate) fn provider_failed(error: &dyn Display) {
+pub(super) fn provider_failed(error: &dyn Display) {
     write_event!(warn, "provider_failed", "the set could not be described", %error);
 }
 
@@ -127,10 +134,26 @@ pub(crate) fn panicked(node: Option<&NodeAddr>, panic: &(dyn Any + Send)) {
     if !is_due(format!("{thread} {node}"), Instant::now()) {
         return;
     }
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let reason = text.unwrap_or("unknown");
+    let reason = text_of(panic);
     // If a subscriber panics here too, the panic is ignored.
     let _ = emit!(error, "monitor_panicked", "a panic was caught, and the client continues", %thread, %node, %reason);
+}
+
+/// Emits an event for a panic of an observer.
+#[cold]
+pub(super) fn observer_panicked(panic: &(dyn Any + Send)) {
+    let current = thread::current();
+    let thread = current.name().unwrap_or("none");
+    if is_due(format!("observer {thread}"), Instant::now()) {
+        let reason = text_of(panic);
+        let _ = emit!(error, "observer_panicked", "an observer panicked, and the client continues", %thread, %reason);
+    }
+}
+
+/// Returns the text of a panic.
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("unknown")
 }
 
 /// Returns whether a panic from that place is to be reported now.

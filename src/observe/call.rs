@@ -1,0 +1,218 @@
+//! Calls and attempts that ended.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use crate::addr::NodeAddr;
+use crate::classification::Request;
+use crate::error::{Error, ErrorKind};
+use crate::replication::Role;
+use crate::retry::Timing;
+
+/// A call that ended, from the caller's view: all attempts, waits and pauses included.
+///
+/// Commands, pipelines and transactions are one call each. So is each page of a scan.
+#[derive(Clone, Copy, Debug)]
+pub struct CallEnded<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) database: i64,
+    pub(super) node: Option<&'a NodeAddr>,
+    pub(super) role: Option<Role>,
+    pub(super) error: Option<&'a Error>,
+    pub(super) code: Option<&'a str>,
+    pub(super) attempts: u32,
+    pub(super) took: Duration,
+    pub(super) timing: Timing,
+    pub(super) fallback: bool,
+    pub(super) permit_waits: u32,
+    pub(super) budget_pauses: u32,
+    pub(super) is_slow: bool,
+}
+
+impl CallEnded<'_> {
+    /// Returns the name of the command in upper case (`OBJECT ENCODING` for subcommands), `PIPELINE` for a pipeline, `MULTI` for
+    /// a transaction, or `OTHER` for a command that the crate does not know: anyone can invent names, and a metric needs few.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.request.operation()
+    }
+
+    /// Returns the name of the command as it was sent, in upper case; for pipelines, that of the first command. For people.
+    #[must_use]
+    pub fn command(&self) -> impl Display {
+        *self.request
+    }
+
+    /// Returns the number of commands of a pipeline or a transaction; `None` for a single command.
+    #[must_use]
+    pub fn batch_size(&self) -> Option<usize> {
+        self.request.batch_size()
+    }
+
+    /// Returns whether the request went where reads go.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.request.is_read()
+    }
+
+    /// Returns the number of the database.
+    #[must_use]
+    pub fn database(&self) -> i64 {
+        self.database
+    }
+
+    /// Returns the node that served the call, or that the error is about; `None` if there was none.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeAddr> {
+        self.node
+    }
+
+    /// Returns the role that the topology assigned to the node of the last attempt; `None` if there was no attempt.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        self.role
+    }
+
+    /// Returns the error of a call without an answer. An error reply is an answer: see [`code`](Self::code).
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        self.error
+    }
+
+    /// Returns the kind of the failure, [`ErrorKind::Server`] for error replies; `None` if the call succeeded.
+    #[must_use]
+    pub fn error_kind(&self) -> Option<ErrorKind> {
+        self.error.map(Error::kind).or_else(|| self.code.map(|_| ErrorKind::Server))
+    }
+
+    /// Returns the first word of the server's error, such as `WRONGTYPE`. Scripts may invent such words.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        self.code
+    }
+
+    /// Returns how many attempts there were. 0: the call found no node, or its deadline was over.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Returns how many attempts there were beyond the first.
+    #[must_use]
+    pub fn retries(&self) -> u32 {
+        self.attempts.saturating_sub(1)
+    }
+
+    /// Returns how long the call took.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// Returns where the time went.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// Returns whether the master served the read because no replica could.
+    #[must_use]
+    pub fn is_fallback(&self) -> bool {
+        self.fallback
+    }
+
+    /// Returns how often the call had to wait because the master served as many fallback reads as it may
+    /// ([`Builder::fallback_limit`](crate::Builder::fallback_limit)).
+    #[must_use]
+    pub fn permit_waits(&self) -> u32 {
+        self.permit_waits
+    }
+
+    /// Returns how often the call paused because the retry budget was empty.
+    #[must_use]
+    pub fn budget_pauses(&self) -> u32 {
+        self.budget_pauses
+    }
+
+    /// Returns whether the call took longer than [`Builder::slow_call`](crate::Builder::slow_call).
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.is_slow
+    }
+}
+
+/// One attempt of a call on one node that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptEnded<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) node: &'a NodeAddr,
+    pub(super) role: Role,
+    pub(super) error: Option<&'a Error>,
+    pub(super) number: u32,
+    pub(super) took: Duration,
+    pub(super) timing: Timing,
+    pub(super) fallback: bool,
+    pub(super) is_last: bool,
+}
+
+impl AttemptEnded<'_> {
+    /// Returns the name of the command: see [`CallEnded::operation`].
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.request.operation()
+    }
+
+    /// Returns the name of the command as it was sent: see [`CallEnded::command`].
+    #[must_use]
+    pub fn command(&self) -> impl Display {
+        *self.request
+    }
+
+    /// Returns the node.
+    #[must_use]
+    pub fn node(&self) -> &NodeAddr {
+        self.node
+    }
+
+    /// Returns the role that the topology assigned to the node.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns why the attempt failed; `None` if its reply went to the caller. An error of the application is a reply.
+    #[must_use]
+    pub fn error(&self) -> Option<&Error> {
+        self.error
+    }
+
+    /// Returns the number of the attempt in its call; the first one is 1.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Returns how long the attempt took.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// Returns where the time went.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// Returns whether the master was asked because no replica could serve.
+    #[must_use]
+    pub fn is_fallback(&self) -> bool {
+        self.fallback
+    }
+
+    /// Returns whether the call ended with this attempt. If not, it goes on: elsewhere, or on this node again.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        self.is_last
+    }
+}

@@ -1,0 +1,175 @@
+//! What happens in one call, collected for observers, spans and the log of slow calls.
+
+use std::fmt;
+use std::time::Instant;
+
+use redis::{ServerError, Value};
+use tracing::span::EnteredSpan;
+
+use super::call::{AttemptEnded, CallEnded};
+use super::event::Event;
+use super::interest::Interest;
+use super::observers::Observers;
+use super::{log, span};
+use crate::addr::NodeAddr;
+use crate::classification::Request;
+use crate::error::Error;
+use crate::replication::Role;
+use crate::retry::{Reply, Timing};
+
+/// What happened in one call so far.
+pub(crate) struct Trace<'c> {
+    observers: &'c Observers,
+    request: &'c Request<'c>,
+    began: Instant,
+    attempts: u32,
+    /// The role of the node of the last attempt.
+    role: Option<Role>,
+    timing: Timing,
+    is_fallback: bool,
+    permit_waits: u32,
+    budget_pauses: u32,
+    span: Option<EnteredSpan>,
+}
+
+/// One attempt, as the call records it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempted<'a> {
+    pub(crate) node: &'a NodeAddr,
+    /// The role that the topology assigned to the node.
+    pub(crate) role: Role,
+    /// When the attempt began.
+    pub(crate) began: Instant,
+    /// What it took beside the wait for the reply.
+    pub(crate) timing: Timing,
+    pub(crate) is_fallback: bool,
+    /// The call ends with this attempt.
+    pub(crate) is_last: bool,
+}
+
+/// What a call lacked when it paused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lack {
+    /// A node that may serve.
+    Node,
+    /// A permit for a fallback read.
+    Permit,
+    /// A retry in the budget.
+    Budget,
+}
+
+impl Observers {
+    /// Begins to trace a call, if somebody wants to know.
+    #[inline]
+    pub(crate) fn trace<'c>(&'c self, request: &'c Request<'c>, began: Instant) -> Option<Trace<'c>> {
+        let reads_spans = span::is_enabled();
+        (self.traces_calls || reads_spans).then(|| Trace::begin(self, request, began, reads_spans))
+    }
+}
+
+impl<'c> Trace<'c> {
+    #[cold]
+    fn begin(observers: &'c Observers, request: &'c Request<'c>, began: Instant, reads_spans: bool) -> Self {
+        Self {
+            observers,
+            request,
+            began,
+            attempts: 0,
+            role: None,
+            timing: Timing::default(),
+            is_fallback: false,
+            permit_waits: 0,
+            budget_pauses: 0,
+            span: reads_spans.then(|| span::begin(request)),
+        }
+    }
+
+    /// Records an attempt that has just ended; `error`: why it failed.
+    pub(crate) fn attempted(&mut self, attempt: Attempted<'_>, error: Option<&Error>) {
+        let took = attempt.began.elapsed();
+        // What is left was the wait for the reply, unless the attempt got no connection.
+        let replying = took.saturating_sub(attempt.timing.total());
+        let timing = Timing { replying, ..attempt.timing };
+        self.attempts += 1;
+        self.role = Some(attempt.role);
+        self.timing.add(timing);
+        self.is_fallback = attempt.is_fallback;
+        if self.observers.want(Interest::ATTEMPTS) {
+            self.observers.tell(&Event::Attempt(AttemptEnded {
+                request: self.request,
+                node: attempt.node,
+                role: attempt.role,
+                error,
+                number: self.attempts,
+                took,
+                timing,
+                fallback: attempt.is_fallback,
+                is_last: attempt.is_last,
+            }));
+        }
+    }
+
+    /// Records a pause that began at `since` and has just ended.
+    pub(crate) fn paused(&mut self, lack: Lack, since: Instant) {
+        self.timing.pausing += since.elapsed();
+        match lack {
+            Lack::Node => {}
+            Lack::Permit => self.permit_waits += 1,
+            Lack::Budget => self.budget_pauses += 1,
+        }
+    }
+
+    /// Tells how the call ended. `node`: the one that served it.
+    pub(crate) fn end(self, ended: Result<&Reply, &Error>, node: Option<&NodeAddr>, database: i64) {
+        let (error, code) = match ended {
+            Ok(reply) => (None, error_in(reply).map(ServerError::code)),
+            Err(error) => (Some(error), error.as_redis().and_then(redis::RedisError::code)),
+        };
+        let took = self.began.elapsed();
+        let call = CallEnded {
+            request: self.request,
+            database,
+            node: node.or_else(|| error.and_then(Error::node)),
+            role: self.role,
+            error,
+            code,
+            attempts: self.attempts,
+            took,
+            timing: self.timing,
+            fallback: self.is_fallback && error.is_none(),
+            permit_waits: self.permit_waits,
+            budget_pauses: self.budget_pauses,
+            is_slow: self.observers.slow_call.is_some_and(|slow| took > slow),
+        };
+        if let Some(span) = &self.span {
+            span::end(span, &call);
+        }
+        if call.is_slow {
+            log::slow_call(&call);
+        }
+        if self.observers.want(Interest::CALLS) {
+            self.observers.tell(&Event::Call(call));
+        }
+    }
+}
+
+/// Returns the first error reply.
+fn error_in(reply: &Reply) -> Option<&ServerError> {
+    match reply {
+        Reply::One(Value::ServerError(error)) => Some(error),
+        Reply::One(_) => None,
+        Reply::Many { kept, not_queued } => {
+            let errors = kept.iter().find_map(|value| match value {
+                Value::ServerError(error) => Some(error),
+                _ => None,
+            });
+            errors.or_else(|| not_queued.first().map(|(_, error)| error))
+        }
+    }
+}
+
+impl fmt::Debug for Trace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trace").field("attempts", &self.attempts).finish_non_exhaustive()
+    }
+}

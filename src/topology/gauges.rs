@@ -1,0 +1,48 @@
+//! The gauges of a node, as observers are told them.
+
+use std::time::{Duration, Instant};
+
+use super::picture::Topology;
+use super::server::Server;
+use crate::observe::NodeGauges;
+use crate::replication::{Report, Role, Timeline};
+
+/// Reads the gauges of a node.
+pub(super) fn gauges(server: &Server, topology: &Topology, timeline: &Timeline) -> NodeGauges {
+    let Server { node, pool, .. } = server;
+    let find = || topology.servers().iter().find(|own| std::ptr::eq(&*own.server, server));
+    let assigned_role = find().map(|own| own.assigned_role);
+    let report = node.report().filter(|_| assigned_role == Some(Role::Replica));
+    let master = topology.master().and_then(|master| topology.servers()[master].node.report());
+    NodeGauges {
+        assigned_role,
+        sync_state: node.sync_state(),
+        ejected: node.is_ejected(),
+        in_flight: node.in_flight(),
+        used: pool.in_use(),
+        idle: pool.idle(),
+        waiting: pool.waiting(),
+        pool_size: pool.limits().size,
+        shared: pool.shared_connections(),
+        lag_bytes: report.as_deref().zip(master.as_deref()).and_then(|(own, master)| lag_bytes(own, master)),
+        lag_time: report.as_deref().and_then(|own| lag_time(own, node.reported_at()?, timeline)),
+        heartbeat: node.heartbeat(),
+        shared_requests: 0,
+        shared_batches: 0,
+    }
+}
+
+/// Returns how many bytes a replica is behind the master. 0 if the master was asked earlier. `None` without a common history.
+fn lag_bytes(own: &Report, master: &Report) -> Option<u64> {
+    let both = master.offset.zip(own.offset).filter(|_| master.shares_history_with(own));
+    both.map(|(master, own)| master.saturating_sub(own))
+}
+
+/// Returns how long before a replica's report the master had gone beyond it.
+fn lag_time(own: &Report, reported_at: Instant, timeline: &Timeline) -> Option<Duration> {
+    let position = own.position()?;
+    if !timeline.is_of(position) {
+        return None;
+    }
+    Some(timeline.left_at(position).map_or(Duration::ZERO, |left| reported_at.saturating_duration_since(left)))
+}
