@@ -45,6 +45,8 @@ struct NodeState {
     reads: u64,
     writes: u64,
     p99: f64,
+    /// For how long it has been behind the master.
+    lag_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -119,6 +121,7 @@ impl Board {
             reads: last.reads[index],
             writes: last.writes[index],
             p99: last.p99[index],
+            lag_ms: self.traffic[index].lag(),
         };
         let promises = &self.load.promises;
         State {

@@ -4,7 +4,6 @@
 //! Sentinels, an application that reads and writes, and a web page on `127.0.0.1`. Port 0 takes a free one. Default: 7070.
 
 mod board;
-mod differences;
 mod history;
 mod journal;
 mod load;
@@ -13,6 +12,7 @@ mod stage;
 mod tally;
 mod traffic;
 mod web;
+mod witness;
 
 use std::error::Error;
 use std::io;
@@ -26,10 +26,10 @@ use signal_hook::iterator::Signals;
 use tiny_http::Server;
 
 use self::board::Board;
-use self::differences::Differences;
 use self::load::Load;
 use self::stage::Stage;
 use self::web::Web;
+use self::witness::{SLOW, Witness};
 
 const PORT: u16 = 7070;
 const SECOND: Duration = Duration::from_secs(1);
@@ -42,25 +42,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     let server = listen.join().expect("does not panic").map_err(|error| error.to_string())?;
     let port = server.server_addr().to_ip().map_or(port, |addr| addr.port());
     println!("Starting a master, three replicas and three Sentinels ...");
-    let stage = Stage::start()?;
-    let client = stage
+    let board = Arc::new(Board::new(Stage::start()?));
+    let client = board
+        .stage
         .client_builder()
         // How long a write may wait for the next master.
         .deadline(Duration::from_secs(10))
+        .slow_call(SLOW)
+        .observer(Witness::new(Arc::clone(&board)))
         .build()?;
     Load::prepare(&client)?;
-    let board = Arc::new(Board::new(stage));
     let web = Web::new(Arc::clone(&board), client.clone(), port, String::new);
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| -> io::Result<()> {
         board.load.start(scope, &client);
         thread::Builder::new().name("web".to_owned()).spawn_scoped(scope, || web.serve(&server))?;
         scope.spawn(|| {
-            let (mut differences, mut next) = (Differences::default(), Instant::now());
+            let mut next = Instant::now();
             while !is_over.load(Ordering::Relaxed) {
                 next += SECOND;
                 thread::sleep(next.saturating_duration_since(Instant::now()));
-                differences.record(&board, &client.snapshot());
                 board.tick();
             }
         });

@@ -22,7 +22,6 @@ pub struct Times(Mutex<Histogram<u32>>);
 /// The times of a second.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Percentiles {
-    pub count: u64,
     /// In milliseconds; 0 if there was no call.
     pub p50: f64,
     pub p99: f64,
@@ -106,7 +105,7 @@ impl Times {
     pub fn take(&self) -> Percentiles {
         let mut times = self.0.lock();
         let at = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
-        let taken = Percentiles { count: times.len(), p50: at(0.5), p99: at(0.99) };
+        let taken = Percentiles { p50: at(0.5), p99: at(0.99) };
         times.reset();
         taken
     }

@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use crate::tally::{Percentiles, Times};
 
+/// The lag of a node that has none: the master, or one of which nothing is known.
+const NO_LAG: u64 = u64::MAX;
+
 /// The traffic of one node.
 pub struct Traffic {
     reads: AtomicU64,
     writes: AtomicU64,
     times: Times,
+    /// In milliseconds.
+    lag: AtomicU64,
 }
 
 /// The traffic of one node in one second.
@@ -22,14 +27,29 @@ pub struct Second {
 
 impl Traffic {
     pub fn new() -> Self {
-        Self { reads: AtomicU64::new(0), writes: AtomicU64::new(0), times: Times::new() }
+        let zero = AtomicU64::default;
+        Self { reads: zero(), writes: zero(), times: Times::new(), lag: AtomicU64::new(NO_LAG) }
     }
 
     /// Counts a call that the node answered.
-    pub fn count(&self, is_read: bool, took: Duration) {
+    pub fn count(&self, is_read: bool) {
         let counter = if is_read { &self.reads } else { &self.writes };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records how long an attempt took there.
+    pub fn record(&self, took: Duration) {
         self.times.record(took);
+    }
+
+    pub fn set_lag(&self, lag: Option<Duration>) {
+        let millis = lag.map_or(NO_LAG, |lag| u64::try_from(lag.as_millis()).unwrap_or(NO_LAG));
+        self.lag.store(millis, Ordering::Relaxed);
+    }
+
+    /// Returns for how long it has been behind the master, in milliseconds.
+    pub fn lag(&self) -> Option<u64> {
+        Some(self.lag.load(Ordering::Relaxed)).filter(|lag| *lag != NO_LAG)
     }
 
     pub fn take(&self) -> Second {

@@ -10,7 +10,7 @@ function makeRow(index, node) {
   row.style.setProperty("--node", color(index));
   row.innerHTML = `<div class="badge"></div>
     <div><div class="who"><span class="role"></span><small class="addr"></small><span class="pill health"></span><span class="pill sync"></span><span class="pill warn fault" hidden></span></div>
-    <div class="figures"><span><b class="reads"></b>reads/s</span><span><b class="writes"></b>writes/s</span><span><b class="p99"></b>p99</span><span><b class="lag"></b>lag</span></div></div>
+    <div class="figures"><span><b class="reads"></b> reads/s</span><span><b class="writes"></b> writes/s</span><span><b class="p99"></b> p99</span><span><b class="lag"></b> lag</span></div></div>
     <div class="acts"></div><div class="why" hidden></div>`;
   const part = {};
   for (const name of ["badge", "role", "addr", "health", "sync", "fault", "reads", "writes", "p99", "lag", "acts", "why"])
@@ -74,7 +74,8 @@ function showNodes(nodes) {
     put(part.reads, whole(node.reads));
     put(part.writes, whole(node.writes));
     put(part.p99, time(node.p99));
-    put(part.lag, isMaster ? "–" : bytes(seen ? seen.lag_bytes : null));
+    put(part.lag, node.lag_ms === null || isMaster ? "–" : node.lag_ms < 1000 ? `${node.lag_ms} ms` : `${(node.lag_ms / 1000).toFixed(1)} s`);
+    part.lag.parentNode.title = seen && seen.lag_bytes !== null ? `${bytes(seen.lag_bytes)} of changes not applied yet` : "";
     part.why.hidden = !(isEjected && seen.reason);
     put(part.why, seen && seen.reason || "");
     part.kill.disabled = condition === "killed" || condition === "restoring";
