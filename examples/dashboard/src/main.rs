@@ -15,7 +15,7 @@ mod web;
 mod witness;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let listen = thread::Builder::new().name("web".to_owned()).spawn(move || Server::http(("127.0.0.1", port)))?;
     let server = listen.join().expect("does not panic").map_err(|error| error.to_string())?;
     let port = server.server_addr().to_ip().map_or(port, |addr| addr.port());
-    println!("Starting a master, three replicas and three Sentinels ...");
+    say("Starting a master, three replicas and three Sentinels ...");
     let board = Arc::new(Board::new(Stage::start()?));
     let client = board
         .stage
@@ -54,24 +54,36 @@ fn main() -> Result<(), Box<dyn Error>> {
     Load::prepare(&client)?;
     let web = Web::new(Arc::clone(&board), client.clone(), port, String::new);
     let is_over = AtomicBool::new(false);
-    thread::scope(|scope| -> io::Result<()> {
+    thread::scope(|scope| {
         board.load.start(scope, &client);
-        thread::Builder::new().name("web".to_owned()).spawn_scoped(scope, || web.serve(&server))?;
-        scope.spawn(|| {
-            let mut next = Instant::now();
-            while !is_over.load(Ordering::Relaxed) {
-                next += SECOND;
-                thread::sleep(next.saturating_duration_since(Instant::now()));
-                board.tick();
-            }
-        });
-        println!("Open http://127.0.0.1:{port} in a browser. Metrics for Prometheus: http://127.0.0.1:{port}/metrics");
-        println!("Ctrl-C ends it, with all its servers.");
-        signals.forever().next();
+        let serving = thread::Builder::new().name("web".to_owned()).spawn_scoped(scope, || web.serve(&server));
+        scope.spawn(|| tick(&board, &is_over));
+        if serving.is_ok() {
+            say(&format!(
+                "Open http://127.0.0.1:{port} in a browser. Metrics for Prometheus: http://127.0.0.1:{port}/metrics"
+            ));
+            say("Ctrl-C ends it, with all its servers.");
+            signals.forever().next();
+        }
         is_over.store(true, Ordering::Relaxed);
         board.load.end();
         server.unblock();
-        Ok(())
+        serving.map(drop)
     })?;
     Ok(())
+}
+
+/// Ends each second of the board.
+fn tick(board: &Board, is_over: &AtomicBool) {
+    let mut next = Instant::now();
+    while !is_over.load(Ordering::Relaxed) {
+        next += SECOND;
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+        board.tick();
+    }
+}
+
+/// Prints a line. Where nobody reads it, the dashboard runs all the same.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }

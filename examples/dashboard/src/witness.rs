@@ -44,8 +44,8 @@ impl Witness {
         let (now, last) = (self.board.journal.now(), self.slow_at.load(Ordering::Relaxed));
         let is_due = last == 0 || now.saturating_sub(last) >= PAUSE_MS;
         if is_due && self.slow_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            let (took, attempts) = (seconds(call.took()), call.attempts());
-            let text = format!("slow call: {} took {took} s and {attempts} attempts", call.command());
+            let (took, attempts) = (told(call.took()), call.attempts());
+            let text = format!("slow call: {} took {took} and {attempts} attempts", call.command());
             self.board.journal.write(Kind::Change, index, text);
         }
     }
@@ -63,7 +63,7 @@ impl Witness {
                 (Kind::Trouble, format!("node {name} is ejected: {reason}"))
             }
             NodeChange::Returned { after, .. } => {
-                (Kind::Recovery, format!("node {name} is back after {} s, with a slow start", seconds(after)))
+                (Kind::Recovery, format!("node {name} is back after {}, with a slow start", told(after)))
             }
             NodeChange::SyncState(SyncState::InSync) => (Kind::Recovery, format!("node {name} is in sync")),
             NodeChange::SyncState(state) => (Kind::Trouble, format!("node {name} is not in sync: {state}")),
@@ -85,8 +85,7 @@ impl Witness {
                 journal.write_with_mark(Kind::Failover, stage.index_of(to), text, Some("master"));
             }
             TopologyChange::WritesResumed { master, after, .. } => {
-                let text =
-                    format!("the first write is answered again, {} s after the old master was out", seconds(after));
+                let text = format!("writes go on, {} after the old master was out", told(after));
                 journal.write(Kind::Recovery, stage.index_of(master), text);
             }
             TopologyChange::Changed { master, replicas, .. } => {
@@ -141,7 +140,10 @@ impl fmt::Debug for Witness {
     }
 }
 
-/// Writes a time in seconds.
-fn seconds(time: Duration) -> String {
-    format!("{:.1}", time.as_secs_f64())
+/// Writes a time as people do.
+fn told(time: Duration) -> String {
+    match time.as_millis() {
+        millis @ 0..1000 => format!("{millis} ms"),
+        _ => format!("{:.1} s", time.as_secs_f64()),
+    }
 }

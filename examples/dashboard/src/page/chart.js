@@ -98,9 +98,11 @@ class Chart {
       if (number < first) continue;
       const at = this.x(number);
       this.svg.append(svg("line", { class: "mark", x1: at, x2: at, y1: 12, y2: this.height - 20 }));
-      if (at - before < 34) continue;
-      before = at;
-      this.svg.append(svg("text", { x: Math.min(at, this.width - 60), y: 9, "text-anchor": "middle" }, text));
+      // A text of about this width, kept apart from the one before.
+      const half = text.length * 3.1, middle = Math.min(at, this.width - this.right - half);
+      if (middle - half < before + 6) continue;
+      before = middle + half;
+      this.svg.append(svg("text", { x: middle, y: 9, "text-anchor": "middle" }, text));
     }
     this.cross = svg("line", { class: "cross", y1: 12, y2: this.height - 20, visibility: "hidden" });
     this.svg.append(this.cross);

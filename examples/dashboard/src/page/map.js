@@ -10,10 +10,10 @@ function makeRow(index, node) {
   row.style.setProperty("--node", color(index));
   row.innerHTML = `<div class="badge"></div>
     <div><div class="who"><span class="role"></span><small class="addr"></small><span class="pill health"></span><span class="pill sync"></span><span class="pill warn fault" hidden></span></div>
-    <div class="figures"><span><b class="reads"></b> reads/s</span><span><b class="writes"></b> writes/s</span><span><b class="p99"></b> p99</span><span><b class="lag"></b> lag</span></div></div>
-    <div class="acts"></div><div class="why" hidden></div>`;
+    <div class="figures"><span><b class="reads"></b> reads/s</span><span><b class="writes"></b> writes/s</span><span><b class="p99"></b> p99</span><span><b class="lag"></b> lag</span></div><p class="why" hidden></p></div>
+    <div class="acts"></div>`;
   const part = {};
-  for (const name of ["badge", "role", "addr", "health", "sync", "fault", "reads", "writes", "p99", "lag", "acts", "why"])
+  for (const name of ["badge", "role", "addr", "health", "sync", "fault", "reads", "writes", "p99", "lag", "acts", "why", "figures"])
     part[name] = row.querySelector("." + name);
   part.badge.textContent = node.name;
   const button = (action, title) => {
@@ -46,7 +46,7 @@ function health(seen) {
 
 function sync(seen) {
   if (!seen || seen.is_master && !seen.claims) return ["", "pill"];
-  if (seen.claims) return [`says it is a ${seen.claims}`, "pill bad"];
+  if (seen.claims) return [`claims: ${seen.claims}`, "pill bad"];
   return [seen.sync_state === "in sync" ? "✓ in sync" : "! " + seen.sync_state, seen.sync_state === "in sync" ? "pill good" : "pill warn"];
 }
 
@@ -70,14 +70,16 @@ function showNodes(nodes) {
     put(part.sync, text, style + " sync");
     part.sync.hidden = !text;
     part.fault.hidden = condition === "running";
+    part.addr.hidden = !part.fault.hidden || !!seen && !!seen.claims;
     put(part.fault, FAULTS[condition] || "");
     put(part.reads, whole(node.reads));
     put(part.writes, whole(node.writes));
     put(part.p99, time(node.p99));
     put(part.lag, node.lag_ms === null || isMaster ? "–" : node.lag_ms < 1000 ? `${node.lag_ms} ms` : `${(node.lag_ms / 1000).toFixed(1)} s`);
     part.lag.parentNode.title = seen && seen.lag_bytes !== null ? `${bytes(seen.lag_bytes)} of changes not applied yet` : "";
-    part.why.hidden = !(isEjected && seen.reason);
-    put(part.why, seen && seen.reason || "");
+    part.why.hidden = !isEjected;
+    part.figures.hidden = isEjected;
+    put(part.why, `${seen && seen.reason || "It does not answer in time"}. It gets no calls, only probes.`);
     part.kill.disabled = condition === "killed" || condition === "restoring";
     part.stop.disabled = part.kill.disabled || condition === "stopped";
     part.slow.disabled = condition !== "running";

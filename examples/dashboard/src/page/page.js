@@ -55,7 +55,7 @@ function showTotals({ reads, writes, kept, broken, lost }) {
   const failed = reads.failed + writes.failed;
   id("failed").classList.toggle("some", failed > 0);
   put(id("failed-count"), whole(failed));
-  const doubt = writes.in_doubt ? `, ${whole(writes.in_doubt)} of them in doubt` : "";
+  const doubt = writes.in_doubt ? `, ${whole(writes.in_doubt)} in doubt` : "";
   put(id("failed-note"), `of ${whole(reads.done + writes.done + failed)}: ${whole(reads.failed)} reads, ${whole(writes.failed)} writes${doubt}`);
   const last = seconds[seconds.length - 1];
   if (last) {
@@ -66,7 +66,7 @@ function showTotals({ reads, writes, kept, broken, lost }) {
     put(id("write-p99"), time(last.write_p99));
   }
   put(id("broken"), whole(broken));
-  put(id("sessions-note"), `${whole(kept)} read their own write` + (lost ? `; ${whole(lost)} told of a lost one` : ""));
+  put(id("sessions-note"), `${whole(kept)} own writes seen` + (lost ? `, ${whole(lost)} lost and reported` : ""));
 }
 
 const SIGNS = { action: "▸", trouble: "✕", recovery: "✓", failover: "★", failure: "!", change: "·" };

@@ -39,13 +39,13 @@ impl Dashboard {
     pub fn cpu_time_of_web(&self) -> f64 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let time = |task: fs::DirEntry| {
-            let text = fs::read_to_string(task.path().join("stat")).ok()?;
-            let (name, rest) = text.split_once('(')?.1.rsplit_once(')')?;
-            let fields: Vec<f64> = rest.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
-            // utime and stime, in hundredths of a second.
-            (name == "web").then(|| (fields[10] + fields[11]) / 100.0)
+            let read = |file| fs::read_to_string(task.path().join(file)).ok();
+            let nanos = read("schedstat")?.split(' ').next()?.parse::<f64>().ok()?;
+            (read("comm")?.trim() == "web").then_some(nanos / 1e9)
         };
-        tasks.filter_map(Result::ok).filter_map(time).sum()
+        let times: Vec<f64> = tasks.filter_map(Result::ok).filter_map(time).collect();
+        assert!(!times.is_empty(), "the threads are found by their name");
+        times.into_iter().sum()
     }
 }
 

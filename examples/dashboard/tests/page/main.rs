@@ -30,9 +30,7 @@ fn a_visitor_kills_a_replica_and_sees_it_ejected() {
     browser.open(&dashboard.url());
     browser.wait_until("four nodes", "document.querySelectorAll('.node').length === 4");
     assert_eq!(browser.evaluate("document.title"), json!("redis-replicated: a replica set, live"));
-    let paint = browser.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime");
-    println!("first paint after {paint} ms");
-    assert!(paint.as_f64().unwrap() < 5000.0, "generous, for a busy machine: {paint} ms");
+    check_first_paint(&mut browser);
 
     browser.wait_until("traffic at all nodes", "nodes.every(node => node.reads + node.writes > 0)");
     browser.wait_until("some seconds in the chart", "seconds.length >= 10");
@@ -93,6 +91,21 @@ fn only_the_page_itself_may_act() {
     let state: Value = serde_json::from_str(&state).unwrap();
     assert_eq!((status, &state["nodes"][1]["condition"]), (200, &json!("running")), "nothing was done");
     assert_eq!(ask("POST /kill/1", &[&host, &own, nothing]), 200);
+}
+
+/// Loads the page again and again: the best of three, as other processes are busy too.
+fn check_first_paint(browser: &mut Browser) {
+    let paint = "performance.getEntriesByName('first-contentful-paint')[0]";
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        browser.call("Page.reload", json!({}));
+        browser.wait_until("a new document", "typeof nodes !== 'undefined' && nodes.length === 4");
+        browser.wait_until("the first paint", &format!("{paint} !== undefined"));
+        times.push(browser.evaluate(&format!("{paint}.startTime")).as_f64().unwrap());
+    }
+    println!("first paint after {times:.0?} ms");
+    let best = times.into_iter().fold(f64::INFINITY, f64::min);
+    assert!(best < 1000.0, "first paint after {best} ms");
 }
 
 /// Checks that the page wrote no error, and asked nobody but the dashboard.
