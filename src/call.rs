@@ -7,7 +7,6 @@ mod around;
 mod attempt;
 mod driver;
 mod machine;
-mod message;
 mod pinned;
 mod router;
 #[cfg(test)]

@@ -69,6 +69,7 @@ mod call;
 mod connection;
 mod event;
 mod interest;
+mod life;
 pub(crate) mod log;
 mod node;
 mod observer;
@@ -88,6 +89,6 @@ pub use self::session::{ProvenBy, SessionChange, SessionEvent};
 pub use self::topology::{TopologyChange, TopologyEvent};
 pub use crate::retry::Timing;
 
-pub(crate) use self::connection::ConnectionLife;
+pub(crate) use self::life::ConnectionLife;
 pub(crate) use self::observers::{NodeObservers, Observers};
 pub(crate) use self::trace::{Attempted, Lack, Trace};

@@ -4,6 +4,7 @@
 //! in [`retry`](crate::retry).
 
 mod decision;
+mod no_selection;
 mod permits;
 mod rank;
 mod read_from;
@@ -11,6 +12,7 @@ mod select;
 
 pub(crate) use self::decision::exclusion_reasons;
 pub use self::decision::{Decision, Measures};
+pub(crate) use self::no_selection::no_server;
 pub(crate) use self::permits::Permits;
 pub use self::rank::Exclusion;
 pub use self::read_from::{ParseReadFromError, ReadFrom};

@@ -15,6 +15,7 @@ mod membership;
 mod picture;
 mod progress;
 mod refused;
+mod rights;
 mod server;
 mod snapshot;
 mod store;

@@ -10,7 +10,7 @@ use super::machine::{Call, Next, Obtained, Stop, Wait};
 use super::router::{CallOptions, Router};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
-use crate::observe::{Lack, Trace};
+use crate::observe::Lack;
 use crate::replication::Role;
 use crate::retry::{Deadline, Fault, Reply};
 use crate::selection::Affinity;
@@ -35,7 +35,12 @@ pub(crate) fn run(
     let attempt = |server: &_, deadline: &_, has_more| attempt(request, around, server, deadline, has_more);
     let driven = drive(&mut call, around, attempt);
     if let Some(trace) = call.trace.take() {
-        trace_end(trace, &call.topology, &driven);
+        match &driven {
+            Ok((reply, _)) => trace.end(Ok(reply)),
+            Err(Stop::Error(error)) => trace.end(Err(error)),
+            // The call goes on, at the master.
+            Err(Stop::IsWrite { .. }) => {}
+        }
     }
     driven.map(|(reply, position)| Served { reply, topology: call.topology, position })
 }
@@ -76,43 +81,30 @@ fn drive<T: Obtained>(
     }
 }
 
-/// Tells how a call ended.
-#[cold]
-fn trace_end(trace: Trace<'_>, topology: &Topology, driven: &Result<(Reply, usize), Stop>) {
-    match driven {
-        Ok((reply, position)) => {
-            trace.end(Ok(reply), Some(topology.servers()[*position].node.addr()), topology.database());
-        }
-        Err(Stop::Error(error)) => trace.end(Err(error), None, topology.database()),
-        // The call goes on, at the master.
-        Err(Stop::IsWrite { .. }) => {}
-    }
-}
-
 impl Call<'_> {
     /// Waits, and continues with the topology at the end of the wait.
     #[cold]
     fn wait(&mut self, wait: Wait) {
         let (store, permits) = (&self.router.store, &self.router.selector.permits);
-        match wait {
+        let lack = match wait {
             Wait::Topology(pause) => {
                 if !store.is_monitored() && (!self.topology.is_settled() || self.topology.master().is_none()) {
                     self.router.monitor.suspect();
                 }
                 self.resume(store.wait_for_change(&self.topology, pause));
+                Lack::Node
             }
             Wait::Permit(until) => {
                 permits.wait(until);
                 self.resume(store.current());
+                Lack::Permit
             }
-            Wait::Pause(pause) => thread::sleep(pause),
-        }
+            Wait::Pause(pause) => {
+                thread::sleep(pause);
+                Lack::Budget
+            }
+        };
         if let Some(trace) = &mut self.trace {
-            let lack = match wait {
-                Wait::Topology(_) => Lack::Node,
-                Wait::Permit(_) => Lack::Permit,
-                Wait::Pause(_) => Lack::Budget,
-            };
             trace.paused(lack, self.deadline.now());
         }
     }

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::around::Around;
-use super::message;
 use super::router::{CallOptions, Router};
 use crate::classification::Request;
 use crate::error::Error;
 use crate::observe::{Attempted, Trace, log};
 use crate::replication::Role;
 use crate::retry::{Deadline, Failures, Fault, Reply, Setting, Verdict, judge, judge_fault, refused};
-use crate::selection::{Affinity, AttemptContext, CallExclusions, Criteria, NoSelection, Selected};
+use crate::selection::{Affinity, AttemptContext, CallExclusions, Criteria, NoSelection, Selected, no_server};
 use crate::topology::{Assigned, Topology};
 
 /// A refused request is not sent again with less time left: it was certainly not executed, which would be in doubt if the next
@@ -180,7 +179,7 @@ impl<'c> Call<'c> {
         let now = self.deadline.now();
         let has_recent_failover = &|| self.router.store.has_recent_failover(now);
         let server = &self.topology.servers()[selected.position];
-        let is_second = self.failures.first_answer.is_some();
+        let (is_second, is_fallback) = (self.failures.first_answer.is_some(), selected.permit.is_some());
         let setting = Setting { assigned_role: server.assigned_role, is_second, has_recent_failover };
         let (verdict, outcome) = match &mut attempt {
             Ok(obtained) => match obtained.reply() {
@@ -197,7 +196,9 @@ impl<'c> Call<'c> {
                 if let Some(reply) = obtained.reply() {
                     self.record_answer(server, reply);
                 }
-                self.trace_attempt(&selected, None, true, now);
+                if let Some(trace) = &mut self.trace {
+                    trace.attempted(Attempted { is_fallback, ..server.attempted(&self.deadline) }, None);
+                }
                 Some(Ok(obtained))
             }
             (_, failed) => {
@@ -209,27 +210,19 @@ impl<'c> Call<'c> {
                         refused(self.request, reply).on(node.addr())
                     }
                 };
+                let is_last = matches!(verdict, Verdict::GiveUp | Verdict::Answer | Verdict::Write { .. });
+                if let Some(trace) = &mut self.trace {
+                    let attempted = Attempted { is_fallback, is_last, ..server.attempted(&self.deadline) };
+                    trace.attempted(attempted, Some(&error));
+                }
                 self.deadline.end_attempt();
                 self.deadline.advance(clock());
                 if let Some(outcome) = outcome {
                     self.router.record_failure(server, outcome, self.deadline.now());
                 }
                 tracing::debug!(node = %server.node.addr(), command = %self.request, attempt = self.deadline.attempt(), ?verdict, %error, "attempt failed");
-                let is_last = matches!(verdict, Verdict::GiveUp | Verdict::Answer | Verdict::Write { .. });
-                self.trace_attempt(&selected, Some(&error), is_last, now);
                 self.apply_verdict(selected, verdict, error).map(Err)
             }
-        }
-    }
-
-    /// Records an attempt that began at `began`, if somebody wants to know.
-    #[inline]
-    fn trace_attempt(&mut self, selected: &Selected<'_>, error: Option<&Error>, is_last: bool, began: Instant) {
-        if let Some(trace) = &mut self.trace {
-            let server = &self.topology.servers()[selected.position];
-            let (node, role, timing) = (server.node.addr(), server.assigned_role, self.deadline.take_timing());
-            let is_fallback = selected.permit.is_some();
-            trace.attempted(Attempted { node, role, began, timing, is_fallback, is_last }, error);
         }
     }
 
@@ -241,7 +234,7 @@ impl<'c> Call<'c> {
         }
         server.record_answer(self.request.is_read());
         if let Some(first) = &self.failures.first_answer {
-            message::compare_rights(&self.topology, first, reply, self.deadline.now());
+            self.topology.compare_rights(first, reply, self.deadline.now());
         }
         reply.hide_arguments(self.request);
     }
@@ -320,7 +313,7 @@ impl<'c> Call<'c> {
     /// Decides whether a call without a candidate waits for one, or ends.
     #[cold]
     fn wait_or_end(&mut self, reason: NoSelection) -> Next<'c> {
-        let error = |call: &Self| message::no_server(reason, call.request, call.options.read_from, call.affinity);
+        let error = |call: &Self| no_server(reason, call.request, call.options.read_from, call.affinity);
         match reason {
             NoSelection::Later if self.lacks_master() => Next::Done(self.failures.or(error(self))),
             NoSelection::Later => match self.failures.end_round(self.topology.is_settled(), self.is_connecting) {
@@ -352,11 +345,11 @@ impl<'c> Call<'c> {
     #[cold]
     fn out_of_time(&mut self, around: &impl Around) -> Error {
         if self.waits_for_permit {
-            let error = message::no_server(NoSelection::NoPermit, self.request, self.options.read_from, self.affinity);
+            let error = no_server(NoSelection::NoPermit, self.request, self.options.read_from, self.affinity);
             return self.failures.or(error);
         }
         let why_master = around.why_master();
-        let no_time = || message::no_time(self.router, self.request, self.deadline.has_waited(), why_master);
+        let no_time = || self.router.no_time(self.request, self.deadline.has_waited(), why_master);
         self.failures.last().unwrap_or_else(no_time)
     }
 

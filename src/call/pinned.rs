@@ -13,7 +13,6 @@ use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::SyncState;
-use crate::observe::Attempted;
 use crate::pool::Connection;
 use crate::retry::{Deadline, Reply, Setting, Stage, Verdict, judge, judge_fault};
 use crate::selection::Affinity;
@@ -107,11 +106,8 @@ impl Pinned {
         }
         let ended = attempt.map_err(|fault| fault.into_error(&server.node, server.pool.limits().size, request));
         if let Some(mut trace) = trace {
-            let (node, role, began) = (server.node.addr(), server.assigned_role, deadline.now());
-            let timing = deadline.take_timing();
-            let attempt = Attempted { node, role, began, timing, is_fallback: false, is_last: true };
-            trace.attempted(attempt, ended.as_ref().err());
-            trace.end(ended.as_ref(), Some(node), server.pool.database());
+            trace.attempted(server.attempted(&deadline), ended.as_ref().err());
+            trace.end(ended.as_ref());
         }
         ended
     }

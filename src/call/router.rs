@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::classification::Classifier;
+use crate::classification::{Classifier, Request};
+use crate::error::{Error, ErrorKind};
 use crate::monitor::Monitor;
 use crate::node::Outcome;
 use crate::observe::Observers;
@@ -54,5 +55,19 @@ impl Router {
             // The time for which it has not answered decides when another node may replace it.
             server.request_check();
         }
+    }
+
+    /// Returns the error of a call whose deadline left no time for an attempt. `why`: why only the master can serve it.
+    #[cold]
+    pub(super) fn no_time(&self, request: &Request<'_>, has_waited: bool, why: Option<&'static str>) -> Error {
+        if !has_waited {
+            return Error::new(ErrorKind::Checkout, format!("the deadline leaves no time for {request}"));
+        }
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        // Why the set could not be described, if it could not.
+        let failure = self.monitor.failure();
+        let reason = failure.as_ref().map(|failure| format!(" ({failure})")).unwrap_or_default();
+        let text = format!("no node that may serve {request} was found before its deadline{why}{reason}");
+        Error::new(ErrorKind::Unavailable, text).caused_by(failure.and_then(|failure| failure.as_redis().cloned()))
     }
 }

@@ -1,10 +1,8 @@
 //! Connections that are opened, closed and waited for.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use super::observers::NodeObservers;
 use crate::addr::NodeAddr;
 use crate::error::Error;
 
@@ -100,7 +98,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    fn of(number: u8) -> Option<Self> {
+    pub(super) fn of(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::Application),
             2 => Some(Self::Idle),
@@ -133,33 +131,5 @@ impl fmt::Display for ConnectionKind {
             Self::Shared => "shared",
             Self::Dedicated => "dedicated",
         })
-    }
-}
-
-/// The life of one connection: its end is told when this is dropped.
-#[derive(Debug)]
-pub(crate) struct ConnectionLife {
-    observers: NodeObservers,
-    kind: ConnectionKind,
-    /// 0 until a reason is known.
-    reason: AtomicU8,
-}
-
-impl ConnectionLife {
-    pub(crate) fn begin(observers: NodeObservers, kind: ConnectionKind) -> Self {
-        Self { observers, kind, reason: AtomicU8::new(0) }
-    }
-
-    /// Records why the connection will be closed. The first reason counts.
-    pub(crate) fn ends_by(&self, reason: CloseReason) {
-        // Relaxed: of two threads that close it, either is right.
-        let _ = self.reason.compare_exchange(0, reason as u8, Ordering::Relaxed, Ordering::Relaxed);
-    }
-}
-
-impl Drop for ConnectionLife {
-    fn drop(&mut self) {
-        let reason = CloseReason::of(*self.reason.get_mut()).unwrap_or(CloseReason::Application);
-        self.observers.connection_changed(self.kind, ConnectionChange::Closed { reason });
     }
 }

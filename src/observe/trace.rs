@@ -23,8 +23,8 @@ pub(crate) struct Trace<'c> {
     request: &'c Request<'c>,
     began: Instant,
     attempts: u32,
-    /// The role of the node of the last attempt.
-    role: Option<Role>,
+    /// The node of the last attempt, its role and its database.
+    last: Option<(NodeAddr, Role, i64)>,
     timing: Timing,
     is_fallback: bool,
     permit_waits: u32,
@@ -38,6 +38,7 @@ pub(crate) struct Attempted<'a> {
     pub(crate) node: &'a NodeAddr,
     /// The role that the topology assigned to the node.
     pub(crate) role: Role,
+    pub(crate) database: i64,
     /// When the attempt began.
     pub(crate) began: Instant,
     /// What it took beside the wait for the reply.
@@ -75,7 +76,7 @@ impl<'c> Trace<'c> {
             request,
             began,
             attempts: 0,
-            role: None,
+            last: None,
             timing: Timing::default(),
             is_fallback: false,
             permit_waits: 0,
@@ -91,7 +92,7 @@ impl<'c> Trace<'c> {
         let replying = took.saturating_sub(attempt.timing.total());
         let timing = Timing { replying, ..attempt.timing };
         self.attempts += 1;
-        self.role = Some(attempt.role);
+        self.last = Some((attempt.node.clone(), attempt.role, attempt.database));
         self.timing.add(timing);
         self.is_fallback = attempt.is_fallback;
         if self.observers.want(Interest::ATTEMPTS) {
@@ -119,18 +120,21 @@ impl<'c> Trace<'c> {
         }
     }
 
-    /// Tells how the call ended. `node`: the one that served it.
-    pub(crate) fn end(self, ended: Result<&Reply, &Error>, node: Option<&NodeAddr>, database: i64) {
+    /// Tells how the call ended.
+    pub(crate) fn end(self, ended: Result<&Reply, &Error>) {
         let (error, code) = match ended {
             Ok(reply) => (None, error_in(reply).map(ServerError::code)),
             Err(error) => (Some(error), error.as_redis().and_then(redis::RedisError::code)),
         };
         let took = self.began.elapsed();
+        let (last, role, database) =
+            self.last.as_ref().map_or((None, None, 0), |(node, role, database)| (Some(node), Some(*role), *database));
         let call = CallEnded {
             request: self.request,
             database,
-            node: node.or_else(|| error.and_then(Error::node)),
-            role: self.role,
+            // The error may be that of an earlier attempt.
+            node: error.and_then(Error::node).or(last),
+            role,
             error,
             code,
             attempts: self.attempts,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::server::Server;
 use crate::addr::NodeAddr;
 use crate::node::Node;
+use crate::observe::Attempted;
 use crate::replication::Role;
+use crate::retry::Deadline;
 use crate::selection::{Contender, Contenders};
 
 /// A server with the role that this topology assigns to it.
@@ -34,6 +36,19 @@ impl Assigned {
     #[inline]
     pub(crate) fn is_in_place(&self, proven: Option<Role>) -> bool {
         self.node.role() == self.assigned_role && proven.is_none_or(|role| role == self.assigned_role)
+    }
+
+    /// Returns the attempt on this server that began when the deadline's time was last set, as the last one of its call.
+    pub(crate) fn attempted(&self, deadline: &Deadline) -> Attempted<'_> {
+        Attempted {
+            node: self.node.addr(),
+            role: self.assigned_role,
+            database: self.pool.database(),
+            began: deadline.now(),
+            timing: deadline.take_timing(),
+            is_fallback: false,
+            is_last: true,
+        }
     }
 
     /// Returns whether both are the same server in the same role.
@@ -103,11 +118,6 @@ impl Topology {
         self.is_settled == is_settled
             && self.servers.len() == servers.len()
             && self.servers.iter().zip(servers).all(|(one, other)| one.is_same_as(other))
-    }
-
-    /// Returns the number of the database, which all nodes have in common; 0 without a node.
-    pub(crate) fn database(&self) -> i64 {
-        self.servers.first().map_or(0, |server| server.pool.database())
     }
 
     pub(crate) fn generation(&self) -> u64 {
