@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tiny_http::Server;
@@ -32,6 +33,9 @@ use self::web::Web;
 use self::witness::{SLOW, Witness};
 
 const PORT: u16 = 7070;
+/// The upper bounds of the buckets of histograms, in seconds. A call takes some 100 µs.
+const BUCKETS: [f64; 14] =
+    [0.000_05, 0.000_1, 0.000_2, 0.000_3, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 const SECOND: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -41,6 +45,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let listen = thread::Builder::new().name("web".to_owned()).spawn(move || Server::http(("127.0.0.1", port)))?;
     let server = listen.join().expect("does not panic").map_err(|error| error.to_string())?;
     let port = server.server_addr().to_ip().map_or(port, |addr| addr.port());
+    // The client's observer counts through the recorder of the process.
+    let metrics = PrometheusBuilder::new().set_buckets(&BUCKETS)?.install_recorder()?;
     say("Starting a master, three replicas and three Sentinels ...");
     let board = Arc::new(Board::new(Stage::start()?));
     let client = board
@@ -52,12 +58,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         .observer(Witness::new(Arc::clone(&board)))
         .build()?;
     Load::prepare(&client)?;
-    let web = Web::new(Arc::clone(&board), client.clone(), port, String::new);
+    let upkeep = metrics.clone();
+    let web = Web::new(Arc::clone(&board), client.clone(), port, move || metrics.render());
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         board.load.start(scope, &client);
         let serving = thread::Builder::new().name("web".to_owned()).spawn_scoped(scope, || web.serve(&server));
-        scope.spawn(|| tick(&board, &is_over));
+        scope.spawn(|| tick(&board, &is_over, || upkeep.run_upkeep()));
         if serving.is_ok() {
             say(&format!(
                 "Open http://127.0.0.1:{port} in a browser. Metrics for Prometheus: http://127.0.0.1:{port}/metrics"
@@ -73,13 +80,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Ends each second of the board.
-fn tick(board: &Board, is_over: &AtomicBool) {
+/// Ends each second of the board, and has the recorder of metrics make room.
+fn tick(board: &Board, is_over: &AtomicBool, upkeep: impl Fn()) {
     let mut next = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
         next += SECOND;
         thread::sleep(next.saturating_duration_since(Instant::now()));
         board.tick();
+        upkeep();
     }
 }
 

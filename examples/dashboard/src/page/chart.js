@@ -44,7 +44,7 @@ class Chart {
     this.seconds = seconds;
     const last = seconds.length ? seconds[seconds.length - 1].number : 0;
     this.x = number => this.left + (this.width - this.left - this.right) * (1 - (last - number) / (SPAN - 1));
-    this.y = value => this.height - 20 - (this.height - 34) * Math.max(0, Math.min(1, y(value)));
+    this.y = value => this.height - 20 - (this.height - 45) * Math.max(0, Math.min(1, y(value)));
     const parts = [];
     for (const [value, text] of ticks) {
       const at = this.y(value);
@@ -93,18 +93,18 @@ class Chart {
   // Draws the marks of events above everything.
   end() {
     const first = this.seconds.length ? this.seconds[0].number : 0;
-    let before = -Infinity;
-    for (const { number, text } of this.marks) {
+    const free = [Infinity, Infinity];
+    // The newest first: there is room for two lines of texts.
+    for (const { number, text } of [...this.marks].reverse()) {
       if (number < first) continue;
-      const at = this.x(number);
-      this.svg.append(svg("line", { class: "mark", x1: at, x2: at, y1: 12, y2: this.height - 20 }));
-      // A text of about this width, kept apart from the one before.
-      const half = text.length * 3.1, middle = Math.min(at, this.width - this.right - half);
-      if (middle - half < before + 6) continue;
-      before = middle + half;
-      this.svg.append(svg("text", { x: middle, y: 9, "text-anchor": "middle" }, text));
+      const at = this.x(number), half = text.length * 3.1;
+      this.svg.append(svg("line", { class: "mark", x1: at, x2: at, y1: 23, y2: this.height - 20 }));
+      const middle = Math.min(at, this.width - this.right - half), line = free.findIndex(left => middle + half < left);
+      if (line < 0) continue;
+      free[line] = middle - half - 6;
+      this.svg.append(svg("text", { x: middle, y: 20 - 11 * line, "text-anchor": "middle" }, text));
     }
-    this.cross = svg("line", { class: "cross", y1: 12, y2: this.height - 20, visibility: "hidden" });
+    this.cross = svg("line", { class: "cross", y1: 23, y2: this.height - 20, visibility: "hidden" });
     this.svg.append(this.cross);
     this.point(this.describe);
   }

@@ -70,7 +70,8 @@ function showNodes(nodes) {
     put(part.sync, text, style + " sync");
     part.sync.hidden = !text;
     part.fault.hidden = condition === "running";
-    part.addr.hidden = !part.fault.hidden || !!seen && !!seen.claims;
+    // Beside more than two words there is no room for it.
+    part.addr.hidden = !part.fault.hidden || !!seen && (!!seen.claims || isEjected || seen.share < 0.995);
     put(part.fault, FAULTS[condition] || "");
     put(part.reads, whole(node.reads));
     put(part.writes, whole(node.writes));
