@@ -45,7 +45,8 @@ impl Witness {
         let is_due = last == 0 || now.saturating_sub(last) >= PAUSE_MS;
         if is_due && self.slow_at.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             let (took, attempts) = (told(call.took()), call.attempts());
-            let text = format!("slow call: {} took {took} and {attempts} attempts", call.command());
+            let plural = if attempts == 1 { "" } else { "s" };
+            let text = format!("slow call: {} took {took}, with {attempts} attempt{plural}", call.command());
             self.board.journal.write(Kind::Change, index, text);
         }
     }

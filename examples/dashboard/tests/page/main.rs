@@ -93,6 +93,33 @@ fn only_the_page_itself_may_act() {
     assert_eq!(ask("POST /kill/1", &[&host, &own, nothing]), 200);
 }
 
+#[test]
+fn a_killed_master_is_replaced_and_comes_back_as_a_replica() {
+    let dashboard = Dashboard::start();
+    let host = format!("Host: {}", dashboard.host);
+    let own = format!("Origin: http://{}", dashboard.host);
+    let press = |action: &str| {
+        let answer = dashboard.request(&format!("POST /{action}"), &[&host, &own, "Content-Length: 0"]);
+        assert_eq!(answer.0, 200, "{action}: {}", answer.1);
+    };
+    let first = || -> Value {
+        let state: Value = serde_json::from_str(&dashboard.request("GET /state", &[&host]).1).unwrap();
+        state["nodes"][0].clone()
+    };
+    assert_eq!(first()["seen"]["is_master"], json!(true));
+    press("kill/0");
+    browser::wait_for("the end of the master", || (first()["condition"] == "killed").then_some(()));
+    press("restore/0");
+    browser::wait_for("its return as a replica in sync", || {
+        let node = first();
+        let seen = &node["seen"];
+        let is_back =
+            node["condition"] == "running" && seen["is_master"] == json!(false) && seen["ejected"] == json!(false);
+        (is_back && seen["claims"].is_null() && seen["sync_state"] == "in sync").then_some(())
+    });
+    browser::wait_for("reads there", || first()["reads"].as_u64().filter(|reads| *reads > 0));
+}
+
 /// Loads the page again and again: the best of three, as other processes are busy too.
 fn check_first_paint(browser: &mut Browser) {
     let paint = "performance.getEntriesByName('first-contentful-paint')[0]";
@@ -139,7 +166,7 @@ fn print_cost(browser: &mut Browser, dashboard: &Dashboard) {
     let (renderer_then, all_then) = browser.cpu_times();
     let percent = |time: f64| 100.0 * time / began.elapsed().as_secs_f64();
     println!(
-        "the open page: renderer {:.1} %, whole browser {:.1} %, web server {:.1} % of a core",
+        "the open page: renderer {:.1} %, whole browser {:.1} %, web server {:.2} % of a core",
         percent(renderer_then - renderer),
         percent(all_then - all),
         percent(dashboard.cpu_time_of_web() - web)
