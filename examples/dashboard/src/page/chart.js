@@ -33,7 +33,7 @@ class Chart {
     place.addEventListener("pointermove", event => { this.pointer = event.offsetX; this.point(describe); });
     place.addEventListener("pointerleave", () => { this.pointer = undefined; this.point(describe); });
     this.describe = describe;
-    this.left = 40;
+    this.left = 46;
     this.right = 22;
   }
 

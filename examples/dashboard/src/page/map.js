@@ -119,8 +119,7 @@ function drawLines(nodes) {
     parts.push(svg("path", { d, stroke, "stroke-width": width, opacity: rate > 0 ? 1 : 0.35, "stroke-dasharray": rate > 0 ? "none" : "2 6" }));
     if (rate <= 0) return;
     const dot = svg("path", { d, stroke: "var(--dash)", "stroke-width": Math.max(1.4, width * 0.32), "stroke-dasharray": "0.1 17.9", opacity: 0.85 });
-    parts.push(dot);
-    dots.push({ dot, speed: 2 + Math.min(7, Math.sqrt(rate) / 3.4) });
+    dots.push({ dot, speed: 3 + Math.min(6, Math.sqrt(rate) / 4) });
   };
   const center = (app.top + app.bottom) / 2 - frame.top, spread = Math.min(app.height * 0.7, 90) / nodes.length;
   const top = at => center + (at - (nodes.length - 1) / 2) * spread;
@@ -138,6 +137,12 @@ function drawLines(nodes) {
     parts.push(svg("path", { d: `M${to.right + 9} ${to.middle - 4}L${to.right + 3} ${to.middle}L${to.right + 9} ${to.middle + 4}`, stroke, "stroke-width": 1.6 }));
   });
   lines.replaceChildren(...parts);
+  const left = app.right - frame.left, width = Math.max(1, rows.offsetLeft - left);
+  const layer = document.getElementById("dots");
+  layer.style.left = left + "px";
+  layer.setAttribute("width", width);
+  layer.setAttribute("viewBox", `${left} 0 ${width} ${frame.height}`);
+  layer.replaceChildren(...dots.map(({ dot }) => dot));
   flows = dots;
   step();
 }
@@ -154,4 +159,4 @@ setInterval(() => {
   if (document.hidden || isCalm.matches || !flows.length) return;
   offset += 1;
   step();
-}, 125);
+}, 250);

@@ -114,7 +114,7 @@ function showCharts() {
   readsChart.names(names);
   readsChart.end();
   const log = value => (Math.log10(value) + 1) / 5;
-  timesChart.begin(seconds, marks, [0.1, 1, 10, 100, 1000, 10000].map(value => [value, value < 1000 ? `${value}` : `${value / 1000} s`]), log);
+  timesChart.begin(seconds, marks, [0.1, 1, 10, 100, 1000, 10000].map(value => [value, value < 1000 ? `${value} ms` : `${value / 1000} s`]), log);
   timesChart.names([
     timesChart.line(seconds.map(second => second.write_p99), "var(--write)", "W"),
     timesChart.line(seconds.map(second => second.read_p99), "var(--n0)", "R")]);
