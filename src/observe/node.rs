@@ -36,7 +36,7 @@ pub enum NodeChange<'a> {
     Ejected {
         /// What the last attempt or question showed.
         outcome: Outcome,
-        /// Why no connection could be made, if that is why.
+        /// Why the last attempt failed, in words: why no connection could be made, or what the server said.
         reason: Option<&'a str>,
         /// When it is probed for the first time.
         cool_down: Duration,

@@ -20,6 +20,7 @@ use crate::node::{Ejection, Node, Outcome, SyncState};
 use crate::observe::{NodeObservers, Observers};
 use crate::pool::{Housekeeping, Limits, Login, Network, Pool, Resolver, Silence};
 use crate::replication::{Report, Role};
+use crate::retry::Cause;
 
 /// A node that the monitor has not reached in this time is asked after others, until it is reached.
 const REACHED_WITHIN: Duration = Duration::from_millis(100);
@@ -145,20 +146,21 @@ impl Server {
 
     /// Records that an attempt failed in a way that speaks against the node. Its connections end if that ejects it.
     #[cold]
-    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant) {
-        self.explain(outcome);
+    pub(crate) fn record_failure(&self, outcome: Outcome, cause: Cause<'_>, now: Instant) {
+        self.explain(outcome, cause.map(words_of));
         self.conclude(outcome, self.node.record_failure(outcome, now, rand::random()));
     }
 
     /// As [`record_failure`](Self::record_failure), for a request that got no reply here and one in another attempt.
     #[cold]
     pub(crate) fn record_loss(&self, now: Instant) {
+        self.explain(Outcome::Failed, Some("no reply to a request that another node answered".to_owned()));
         self.conclude(Outcome::Failed, self.node.record_loss(now, rand::random()));
     }
 
     /// As [`record_failure`](Self::record_failure), for what the monitor found out.
-    fn blame(&self, outcome: Outcome, now: Instant) {
-        self.explain(outcome);
+    fn blame(&self, outcome: Outcome, reason: &str, now: Instant) {
+        self.explain(outcome, Some(reason.to_owned()));
         self.conclude(outcome, self.node.count_against(outcome, now, rand::random()));
     }
 
@@ -194,9 +196,10 @@ impl Server {
         node.end_probe();
     }
 
-    fn explain(&self, outcome: Outcome) {
+    /// Records why an attempt failed: why no connection could be made, if that is so, or else `reason`.
+    fn explain(&self, outcome: Outcome, reason: Option<String>) {
         let failure = self.pool.failure().filter(|_| outcome == Outcome::Unreachable);
-        self.node.record_reason(failure.map(|failure| words_of(&failure)));
+        self.node.record_reason(failure.map(|failure| words_of(&failure)).or(reason));
     }
 
     #[cold]
@@ -243,7 +246,7 @@ impl Server {
         self.pool.close_idle(now);
         *self.asked.lock() = Asked { last: Some(asked), greeting: report.role, ..Asked::default() };
         if is_loading {
-            self.blame(Outcome::NotServing, now);
+            self.blame(Outcome::NotServing, "the server is loading its data", now);
         }
         Some(Reported { before, now: report })
     }
@@ -279,7 +282,7 @@ impl Server {
             Silence::Unreachable => Outcome::Unreachable,
             Silence::Failed | Silence::TurnedAway => Outcome::Failed,
         };
-        self.blame(outcome, Instant::now());
+        self.blame(outcome, "no answer to the monitor", Instant::now());
     }
 
     /// Returns when the node was asked. A node that answers calls is not silent.

@@ -3,6 +3,7 @@
 mod defaults;
 mod events;
 mod observers;
+mod snapshot;
 mod spans;
 mod testing;
 mod typed_helpers;

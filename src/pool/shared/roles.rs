@@ -9,11 +9,13 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::{RedisError, RedisResult, Value};
 
+use super::batches::Batches;
 use super::lock::Lock;
 use super::queue::{Answered, Disorder, Ended, Form, Queue, Ticket, Wakes};
 use crate::classification::Request;
@@ -54,6 +56,7 @@ pub(super) struct Roles<S: Sender, R: Receiver, L: Lock<State<S, R>>> {
     made: Instant,
     /// When the last reply came, in nanoseconds since `made`; 0 before the first one.
     answered: AtomicU64,
+    batches: Arc<Batches>,
     halves: PhantomData<fn() -> (S, R)>,
 }
 
@@ -96,10 +99,11 @@ struct Held<'a, S: Sender, R: Receiver, L: Lock<State<S, R>>> {
 }
 
 impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
-    pub(super) fn new(sender: S, receiver: R) -> Self {
+    pub(super) fn new(sender: S, receiver: R, batches: Arc<Batches>) -> Self {
         let (queue, sender, receiver) = (Queue::default(), Some(sender), Some(receiver));
         let state = State { queue, sender, receiver, failure: None };
-        Self { state: L::new(state), made: Instant::now(), answered: AtomicU64::new(0), halves: PhantomData }
+        let (answered, made) = (AtomicU64::new(0), Instant::now());
+        Self { state: L::new(state), made, answered, batches, halves: PhantomData }
     }
 
     /// Returns whether callers wait for replies.
@@ -212,10 +216,11 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
                 state.sender = held.sender.take();
                 return (state, has_passed(end));
             }
-            if sender.is_done() {
-                state.queue.give_batch(sender.room());
-            }
+            let batch = sender.is_done().then(|| state.queue.give_batch(sender.room()));
             drop(state);
+            if let Some(requests) = batch {
+                self.batches.record(requests);
+            }
             self.wake(wakes);
             match sender.send(soon(end)) {
                 Ok(()) => {}
