@@ -219,7 +219,8 @@ fn a_client_that_meets_every_trouble_has_every_metric() {
     servers.master().pause_writes(Duration::from_secs(2)).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| client.set("a", 1));
-        scope.spawn(|| client.set("b", 1));
+        wait_until("the connection is in use", || client.snapshot().nodes[0].connections_in_use == 1);
+        scope.spawn(|| client.deadline(Duration::from_millis(200)).set("b", 1));
         wait_until("a wait is too long", || seen.count(TIMEOUTS, &[]) > 0);
         servers.master().unpause().unwrap();
     });
