@@ -48,11 +48,14 @@
 //! | feature | adds |
 //! |---|---|
 //! | `json` | [`get_json` and `set_json`](ReplicatedClient): values as JSON, with serde |
+//! | `metrics` | [`observe::MetricsObserver`][metrics-observer]: metrics by the names of the specification for Redis clients, through the facade `metrics` |
 //! | `testing` | the module [`testing`][module-testing]: real replica sets, Sentinels and network faults for tests |
 //! | `tls-rustls-ring`, `tls-rustls-aws-lc-rs`, `tls-rustls`, `tls-rustls-webpki-roots`, `tls-rustls-insecure`, `tls-native-tls` | TLS, see [`guide::tls`] |
 //!
 #![cfg_attr(feature = "testing", doc = "", doc = "[module-testing]: crate::testing")]
 #![cfg_attr(not(feature = "testing"), doc = "", doc = "[module-testing]: https://docs.rs/redis-replicated")]
+#![cfg_attr(feature = "metrics", doc = "", doc = "[metrics-observer]: crate::observe::MetricsObserver")]
+#![cfg_attr(not(feature = "metrics"), doc = "", doc = "[metrics-observer]: https://docs.rs/redis-replicated")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 // Imports point down this list only. Its order is also that of the methods on the page of `ReplicatedClient`.

@@ -71,6 +71,8 @@ mod event;
 mod interest;
 mod life;
 pub(crate) mod log;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod node;
 mod observer;
 mod observers;
@@ -83,6 +85,8 @@ pub use self::call::{AttemptEnded, CallEnded};
 pub use self::connection::{CloseReason, ConnectionChange, ConnectionEvent, ConnectionKind};
 pub use self::event::Event;
 pub use self::interest::Interest;
+#[cfg(feature = "metrics")]
+pub use self::metrics::{MetricsGroups, MetricsObserver};
 pub use self::node::{NodeChange, NodeEvent, NodeGauges};
 pub use self::observer::Observer;
 pub use self::session::{ProvenBy, SessionChange, SessionEvent};

@@ -2,6 +2,7 @@
 
 mod defaults;
 mod events;
+mod metrics;
 mod observers;
 mod snapshot;
 mod spans;
