@@ -4,6 +4,8 @@ mod defaults;
 mod events;
 mod metrics;
 mod observers;
+mod outcomes;
+mod reentry;
 mod snapshot;
 mod spans;
 mod testing;
