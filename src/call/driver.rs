@@ -31,13 +31,14 @@ pub(crate) fn run(
     affinity: Affinity<'_>,
     around: &impl Around,
 ) -> Result<Served, Stop> {
-    let mut call = Call::new(router, request, options, affinity, Instant::now());
+    let now = Instant::now();
+    let mut call = Call::new(router, request, options, affinity, now, router.observers.trace(request, now));
     let attempt = |server: &_, deadline: &_, has_more| attempt(request, around, server, deadline, has_more);
     let driven = drive(&mut call, around, attempt);
     if let Some(trace) = call.trace.take() {
         match &driven {
-            Ok((reply, _)) => trace.end(Ok(reply)),
-            Err(Stop::Error(error)) => trace.end(Err(error)),
+            Ok((reply, _)) => trace.end(Ok(reply), false),
+            Err(Stop::Error(error)) => trace.end(Err(error), call.waits_for_permit),
             // The call goes on, at the master.
             Err(Stop::IsWrite { .. }) => {}
         }
@@ -53,7 +54,7 @@ pub(crate) fn connect<T: Obtained>(
     affinity: Affinity<'_>,
     open: impl FnMut(&Assigned, &Deadline, bool) -> Result<T, Fault>,
 ) -> Result<(T, Arc<Topology>, usize), Stop> {
-    let mut call = Call::new(router, request, options, affinity, Instant::now()).connecting();
+    let mut call = Call::new(router, request, options, affinity, Instant::now(), None).connecting();
     drive(&mut call, &Plain, open).map(|(obtained, position)| (obtained, call.topology, position))
 }
 
@@ -114,6 +115,11 @@ impl Served {
     /// Returns the node that served the request.
     pub(crate) fn node(&self) -> &NodeAddr {
         self.topology.servers()[self.position].node.addr()
+    }
+
+    /// Returns the hash of that node.
+    pub(crate) fn hash(&self) -> u64 {
+        self.topology.servers()[self.position].node.hash()
     }
 
     /// Returns the role that the topology assigned to the node.

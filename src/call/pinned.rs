@@ -34,9 +34,17 @@ impl Pinned {
     pub(crate) fn take(router: &Router, request: &Request<'_>, options: CallOptions) -> Result<Self> {
         let take =
             |server: &Assigned, deadline: &Deadline, _| server.checkout(PINNED, deadline, deadline.attempt_end(false));
-        let (connection, topology, position) =
-            connect(router, request, options, Affinity::Any, take).map_err(Stop::into_error)?;
-        Ok(Self::of(topology, position, connection))
+        let began = Instant::now();
+        match connect(router, request, options, Affinity::Any, take).map_err(Stop::into_error) {
+            Ok((connection, topology, position)) => Ok(Self::of(topology, position, connection)),
+            Err(error) => {
+                // The call ends here: it will not be sent.
+                if let Some(trace) = router.observers.trace(request, began) {
+                    trace.end(Err(&error), false);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Takes a connection to the server that has just served the first page of a scan.
@@ -79,7 +87,11 @@ impl Pinned {
         let server = &self.topology.servers()[self.position];
         if server.node.sync_state() == SyncState::Diverged {
             let text = format!("cannot serve {request} on its pinned connection: another node is the master now");
-            return Err(Error::new(ErrorKind::Unavailable, text).about(server.node.addr()));
+            let error = Error::new(ErrorKind::Unavailable, text).about(server.node.addr());
+            if let Some(trace) = router.observers.trace(request, Instant::now()) {
+                trace.end(Err(&error), false);
+            }
+            return Err(error);
         }
         let _in_flight = server.node.begin();
         let deadline = Deadline::start(options.deadline, Instant::now());
@@ -103,7 +115,7 @@ impl Pinned {
         let ended = attempt.map_err(|fault| fault.into_error(&server.node, server.pool.limits().size, request));
         if let Some(mut trace) = trace {
             trace.attempted(server.attempted(&deadline), ended.as_ref().err());
-            trace.end(ended.as_ref());
+            trace.end(ended.as_ref(), false);
         }
         ended
     }

@@ -1,5 +1,6 @@
 //! Metrics: an observer that counts through the facade of the crate `metrics`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use ::metrics::{Label, SharedString};
@@ -89,13 +90,14 @@ pub use self::groups::MetricsGroups;
 /// | routing | `redis.client.routing.session.losses` | counter | `redis.client.routing.loss` (`write_lost`, `history_lost`, `unproven`) |
 /// | routing | `redis.client.routing.staleness` | histogram, s | |
 /// | routing | `redis.client.routing.shared.batch_size` | gauge | node |
+/// | routing | `redis.client.routing.shared.wait` | gauge, s | node |
 ///
 /// An error that the caller got is counted once, with `redis.client.errors.internal` `false`; each failed attempt after which
 /// the call went on is counted with `true`. `error.type` is the code of the server's error, else the name of the
 /// [`ErrorKind`](crate::ErrorKind). `redis.client.errors.category` is `network`, `tls`, `auth`, `server` or `other`.
 ///
 /// Gauges are set in each round of the monitor ([`Builder::monitor_interval`](crate::Builder::monitor_interval)). Those of a
-/// node that left the set are set to 0. While a replica has no history in common with the master, its lag and delay keep their
+/// node that left the set, or of all nodes when the client ends, are set to 0. While a replica has no history in common with the master, its lag and delay keep their
 /// last values.
 ///
 /// # How many series there are
@@ -185,6 +187,13 @@ impl Observer for MetricsObserver {
 
     fn interest(&self) -> Interest {
         self.groups.interest()
+    }
+}
+
+impl Drop for Series {
+    fn drop(&mut self) {
+        // The observer ends with the client, and nobody would set its gauges any more. A recorder may panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.nodes.leave(self.groups)));
     }
 }
 

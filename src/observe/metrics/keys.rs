@@ -2,10 +2,11 @@
 
 use metrics::{Counter, Histogram, Label};
 
-use super::failure::{Failure, OTHER};
+use super::failure::Failure;
 use super::family::SeriesKey;
 use super::labels::Labels;
 use super::metric::{DURATION, ERRORS, READS};
+use crate::observe::code::OTHER;
 use crate::replication::Role;
 
 /// Numbers of retries, as attributes. More of them count as the last one.

@@ -40,12 +40,13 @@ impl Uses {
 impl Observer for Uses {
     fn observe(&self, event: &Event<'_>) {
         let Some(client) = self.client.get() else { return };
+        let (text, began) = (format!("{event:?}"), Instant::now());
         if IS_BUSY.replace(true) {
+            self.uses.lock().unwrap().push((text, Duration::ZERO, None));
             return;
         }
-        let began = Instant::now();
-        let (text, client) = (format!("{event:?}"), client.deadline(Duration::from_secs(4)));
-        client.snapshot();
+        let client = client.deadline(Duration::from_secs(4));
+        let _ = client.snapshot();
         let mut error = client.set("by an observer", 1).err().map(|error| error.to_string());
         error = error.or(client.get::<String>("k").err().map(|error| error.to_string()));
         self.uses.lock().unwrap().push((text, began.elapsed(), error));
