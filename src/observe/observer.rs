@@ -17,8 +17,8 @@ use super::interest::Interest;
 /// - A call that it makes is an event as well. One that makes a call in each [`Event::Call`] would never end.
 /// - In events of connections and attempts, the caller on the same thread may have a connection already. If the pool has no other
 ///   one, the observer's call waits in vain, until its deadline.
-/// - In events of nodes and of the topology, the set is being described. There, `refresh`, `add_replica` and the like would wait in
-///   vain, until their deadline.
+/// - In events of nodes and of the topology, the set is being described. There, `refresh`, `add_replica` and the like wait in vain,
+///   and so may a write: for the master that this thread is about to find. Their deadlines delay what the client learns.
 /// - The client keeps its observers, so an observer that keeps a handle keeps the client for ever: take it away when you are done.
 ///
 /// `Arc<O>` is an observer too: keep a clone of it to read what it has counted.
