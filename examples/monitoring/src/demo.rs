@@ -189,8 +189,8 @@ pub fn lose_a_write() -> Result {
     let mut servers = ReplicaSet::start(1)?;
     // The replica hears its master through a proxy, which is cut.
     let proxy = FaultProxy::start(&servers.master().addr())?;
-    let follow = |host: &str, port: &str| cmd("REPLICAOF").arg(host).arg(port).exec(&mut servers.replica(0).connection()?);
-    follow("127.0.0.1", &proxy.addr().port().unwrap_or_default().to_string())?;
+    let port = proxy.addr().port().ok_or("a proxy listens on a port")?;
+    follow(servers.replica(0), "127.0.0.1", &port.to_string())?;
     let is_up = || Ok(servers.replica(0).info("replication", "master_link_status")?.as_deref() == Some("up"));
     wait_until("the replica follows the proxy", is_up)?;
     let client = servers.client_builder().observer(MetricsObserver::new().label("client", "baskets")).build()?;
@@ -199,11 +199,15 @@ pub fn lose_a_write() -> Result {
     servers.wait_until_in_sync()?;
     proxy.set(NetworkFault::BlackHole)?;
     session.set("name", "lost")?;
-    follow("NO", "ONE")?;
+    follow(servers.replica(0), "NO", "ONE")?;
     servers.master_mut().stop();
     let patient = session.deadline(Duration::from_secs(20));
     let is_told = || Ok(patient.get::<Option<String>>("name").is_err_and(|error| error.kind() == ErrorKind::WriteLost));
     wait_until("the session learns of its loss", is_told)
+}
+
+fn follow(server: &Server, host: &str, port: &str) -> Result {
+    Ok(cmd("REPLICAOF").arg(host).arg(port).exec(&mut server.connection()?)?)
 }
 
 /// Waits until something is so.
@@ -211,7 +215,7 @@ pub fn lose_a_write() -> Result {
 /// # Errors
 ///
 /// If it is not so after a minute.
-pub fn wait_until(what: &str, is_so: impl Fn() -> Result<bool>) -> Result {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result {
     let end = Instant::now() + LONGEST_WAIT;
     while !is_so()? {
         if Instant::now() > end {

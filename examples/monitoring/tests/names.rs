@@ -156,7 +156,9 @@ fn the_expressions_are_balanced() {
     for Expression { place, text, .. } in expressions() {
         assert!(promql::is_balanced(&text), "{place}: {text}");
     }
-    assert!(!promql::is_balanced("sum(rate(a[5m])") && !promql::is_balanced("a{b=\"c}") && !promql::is_balanced("(a[)]"));
+    assert!(
+        !promql::is_balanced("sum(rate(a[5m])") && !promql::is_balanced("a{b=\"c}") && !promql::is_balanced("(a[)]")
+    );
 }
 
 #[test]

@@ -96,13 +96,15 @@ pub fn selectors(expression: &str) -> Vec<Selector> {
 /// Returns the labels of `by`, `on` and the like. `le` belongs to buckets.
 pub fn labels_of_clauses(expression: &str) -> Vec<String> {
     let tokens = tokens(expression).unwrap();
-    let clauses = tokens.iter().enumerate().filter(
-        |(_, token)| matches!(token, Token::Word(word) if CLAUSES.contains(&word.as_str())),
-    );
-    let labels = clauses.flat_map(|(at, _)| &tokens[at + 1..end_of_clause(&tokens, at)]).filter_map(|token| match token {
-        Token::Word(label) => Some(label.clone()),
-        Token::Text(_) | Token::Sign(_) => None,
-    });
+    let clauses = tokens
+        .iter()
+        .enumerate()
+        .filter(|(_, token)| matches!(token, Token::Word(word) if CLAUSES.contains(&word.as_str())));
+    let labels =
+        clauses.flat_map(|(at, _)| &tokens[at + 1..end_of_clause(&tokens, at)]).filter_map(|token| match token {
+            Token::Word(label) => Some(label.clone()),
+            Token::Text(_) | Token::Sign(_) => None,
+        });
     labels.collect()
 }
 
