@@ -49,6 +49,7 @@ mod nodes;
 ///     fallback_limit = 8                 # or "off"; half of pool_size (default)
 ///     session_mode = "strict"            # strict (default), fence
 ///     lag_limit = "10s"                  # or "off"
+///     slow_call = "100ms"                # calls that take longer are logged; default: none
 ///
 ///     [classify]                         # commands of your own modules
 ///     "MY.LOOKUP" = "read"
@@ -124,6 +125,8 @@ pub struct Config {
     session_mode: Option<SessionMode>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lag_limit: Option<TimeOrOff>,
+    #[serde(default, with = "limits", skip_serializing_if = "Option::is_none")]
+    slow_call: Option<Duration>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     classify: BTreeMap<String, Classification>,
 }
@@ -151,6 +154,7 @@ impl Config {
         builder = set(builder, self.fallback_limit, |builder, limit| builder.fallback_limit(limit.reads()));
         builder = set(builder, self.session_mode, Builder::session_mode);
         builder = set(builder, self.lag_limit, |builder, limit| builder.lag_limit(limit.0));
+        builder = set(builder, self.slow_call, Builder::slow_call);
         self.classify.iter().fold(builder, |builder, (command, class)| builder.classify(command, *class))
     }
 
@@ -234,6 +238,7 @@ mod tests {
             fallback_limit = 2
             session_mode = "fence"
             lag_limit = "4s"
+            slow_call = "80ms"
             [classify]
             "MY.READ" = "read"
         "#;
@@ -321,6 +326,7 @@ mod tests {
             ("master = '127.0.0.1:1'\nfallback_limit = 0", "fallback_limit is 0"),
             ("master = '127.0.0.1:1'\nmax_connecting = 0", "max_connecting is 0"),
             ("master = '127.0.0.1:1'\nlag_limit = '0s'", "lag_limit is 0"),
+            ("master = '127.0.0.1:1'\nslow_call = '0s'", "slow_call is 0"),
             ("master = '127.0.0.1:1'\nmonitor_interval = '1ms'", "monitor_interval is less"),
             ("master = '127.0.0.1:1'\ntls = { ca_file = '/none/ca.pem' }", "tls"),
             ("master = '127.0.0.1:1'\nlogin = { password = 'x' }", "login"),

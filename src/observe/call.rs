@@ -1,6 +1,6 @@
 //! Calls and attempts that ended.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use crate::addr::NodeAddr;
@@ -12,7 +12,7 @@ use crate::retry::Timing;
 /// A call that ended, from the caller's view: all attempts, waits and pauses included.
 ///
 /// Commands, pipelines and transactions are one call each. So is each page of a scan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct CallEnded<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) database: i64,
@@ -142,7 +142,7 @@ impl CallEnded<'_> {
 }
 
 /// One attempt of a call on one node that ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct AttemptEnded<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) node: &'a NodeAddr,
@@ -214,5 +214,25 @@ impl AttemptEnded<'_> {
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.is_last
+    }
+}
+
+// By hand, because a request contains keys and values.
+
+impl fmt::Debug for CallEnded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("CallEnded");
+        out.field("operation", &self.operation()).field("node", &self.node).field("role", &self.role);
+        out.field("error", &self.error).field("code", &self.code).field("attempts", &self.attempts);
+        out.field("took", &self.took).field("timing", &self.timing).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for AttemptEnded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("AttemptEnded");
+        out.field("operation", &self.operation()).field("node", &self.node).field("role", &self.role);
+        out.field("error", &self.error).field("number", &self.number);
+        out.field("took", &self.took).field("timing", &self.timing).finish_non_exhaustive()
     }
 }

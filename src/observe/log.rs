@@ -1,7 +1,7 @@
 //! What is written to `tracing`: the table in [`observe`](crate::observe) lists the events.
 
 use std::any::Any;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -90,7 +90,7 @@ pub(super) fn slow_call(call: &CallEnded<'_>) {
     let (command, timing) = (call.command(), call.timing());
     let node = call.node().map_or_else(|| "none".to_owned(), ToString::to_string);
     let [took, waiting, connecting, sending, replying, pausing] =
-        [call.took(), timing.waiting, timing.connecting, timing.sending, timing.replying, timing.pausing].map(Time);
+        [call.took(), timing.waiting, timing.connecting, timing.sending, timing.replying, timing.pausing].map(Short);
     let error = call.error_kind().map_or_else(|| "none".to_owned(), |kind| format!("{kind:?}"));
     let attempts = call.attempts();
     write_event!(
@@ -137,6 +137,16 @@ pub(crate) fn panicked(node: Option<&NodeAddr>, panic: &(dyn Any + Send)) {
     let reason = text_of(panic);
     // If a subscriber panics here too, the panic is ignored.
     let _ = emit!(error, "monitor_panicked", "a panic was caught, and the client continues", %thread, %node, %reason);
+}
+
+/// A time that may be less than a millisecond: `0.3 ms`, `12 ms`.
+struct Short(Duration);
+
+impl Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_secs_f64() * 1000.0;
+        if millis < 9.95 { write!(f, "{millis:.1} ms") } else { write!(f, "{millis:.0} ms") }
+    }
 }
 
 /// Emits an event for a panic of an observer.

@@ -141,15 +141,18 @@ impl Pool {
     fn wait_for_slot(&self, slots: &r2d2::Pool<Slots>, options: CheckoutOptions) -> Result<Lease, Fault> {
         let began = Instant::now();
         self.access.waiting_for_slot.fetch_add(1, Ordering::Relaxed);
-        let lease = self.slot_in_time(slots, options);
+        let mut lease = self.slot_in_time(slots, options);
         self.access.waiting_for_slot.fetch_sub(1, Ordering::Relaxed);
-        self.tell_waited(began, &lease);
+        self.record_wait(began.elapsed(), &mut lease);
         lease
     }
 
-    /// Tells how long a caller waited for a connection, and whether it got one.
-    fn tell_waited(&self, since: Instant, got: &Result<Lease, Fault>) {
-        let waited = ConnectionChange::Waited { took: since.elapsed(), got_one: got.is_ok() };
+    /// Records how long a caller waited for a connection, and tells whether it got one.
+    fn record_wait(&self, took: Duration, got: &mut Result<Lease, Fault>) {
+        if let Ok(lease) = got {
+            lease.waited(took);
+        }
+        let waited = ConnectionChange::Waited { took, got_one: got.is_ok() };
         self.access.tell(ConnectionKind::Pooled, waited);
     }
 
@@ -173,21 +176,21 @@ impl Pool {
     /// Opens a connection in an empty slot. Where none may be opened now, waits for one that is given back.
     #[cold]
     fn fill(&self, slots: &r2d2::Pool<Slots>, empty: Lease, options: CheckoutOptions) -> Result<Lease, Fault> {
-        let mut waited_since = None;
-        let lease = self.fill_or_wait(slots, empty, options, &mut waited_since);
-        if let Some(since) = waited_since {
-            self.tell_waited(since, &lease);
+        let mut waited = Duration::ZERO;
+        let mut lease = self.fill_or_wait(slots, empty, options, &mut waited);
+        if !waited.is_zero() {
+            self.record_wait(waited, &mut lease);
         }
         lease
     }
 
-    /// `waited_since`: since when the caller has waited for a connection that is given back.
+    /// `waited`: how long the caller has waited for a connection that is given back.
     fn fill_or_wait(
         &self,
         slots: &r2d2::Pool<Slots>,
         empty: Lease,
         options: CheckoutOptions,
-        waited_since: &mut Option<Instant>,
+        waited: &mut Duration,
     ) -> Result<Lease, Fault> {
         // A command that blocks has a slot already. From here on no other command can delay it for ever.
         let end = self.end_of_wait(CheckoutOptions { blocks: false, ..options });
@@ -236,8 +239,8 @@ impl Pool {
                 return Err(Fault::new(stage, refusal));
             }
             empty = slot;
-            waited_since.get_or_insert(now);
             self.access.wait(returned, end);
+            *waited += now.elapsed();
         }
     }
 

@@ -2,5 +2,7 @@
 
 mod defaults;
 mod events;
+mod observers;
+mod spans;
 mod testing;
 mod typed_helpers;

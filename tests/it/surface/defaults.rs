@@ -24,6 +24,8 @@ const OF_BUILDER: &[(&str, &str, &str)] = &[
     ("monitor_interval", "1 s", "monitor_interval: 1s"),
     ("fallback_limit", "half of the pool size", "fallback_limit: HalfOfPool"),
     ("lag_limit", "10 s", "lag_limit: Some(10s)"),
+    ("observer", "none", "observers: []"),
+    ("slow_call", "no call is slow", "slow_call: None"),
     ("session_mode", "[`SessionMode::Strict`]", "session_mode: Strict"),
     ("strategy", "[`PeakEwma`]", "strategy: Made(PeakEwma("),
     ("read_from", "[`ReadFrom::ReplicaPreferred`]", "read_from: ReplicaPreferred"),
@@ -44,6 +46,7 @@ const OF_BUILDER: &[(&str, &str, &str)] = &[
 /// What the docs of everything else call its default; each is checked below.
 const OF_OTHERS: &[(&str, &str)] = &[
     ("acknowledged_by", "0 replicas, no wait"),
+    ("interest", "all"),
     ("interval", "10 s"),
     ("max_staleness", "no bound"),
     ("needs_latency", "`true`"),
