@@ -96,8 +96,8 @@ impl Demo {
             .build()?;
         small.set("key", "value")?;
         master.pause_writes(Duration::from_secs(30))?;
+        let hasty = small.deadline(Duration::from_millis(300));
         let results: Vec<_> = thread::scope(|scope| {
-            let hasty = small.deadline(Duration::from_millis(300));
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| hasty.set("key", "late"))).collect();
             threads.into_iter().flat_map(|thread| thread.join().ok()).collect()
         });

@@ -77,13 +77,13 @@ fn each_metric_and_label_of_the_dashboard_and_the_alerts_is_reported() {
 fn lacks(expression: &Expression, rendered: &Rendered) -> Vec<String> {
     let mut missing = Vec::new();
     let used = selectors(&expression.text);
-    let mut known: BTreeSet<&str> = SCRAPED.into_iter().collect();
+    let mut known: BTreeSet<String> = SCRAPED.into_iter().map(str::to_owned).collect();
     for Selector { metric, matchers } in &used {
         let Some(labels) = rendered.labels(metric) else {
             missing.push(format!("{}: no metric {metric}", expression.place));
             continue;
         };
-        known.extend(labels.iter().map(String::as_str));
+        known.extend(labels.iter().cloned());
         for (label, _) in matchers.iter().filter(|(label, _)| !SCRAPED.contains(&label.as_str())) {
             if !labels.contains(label) {
                 missing.push(format!("{}: {metric} has no label {label}", expression.place));
@@ -91,7 +91,7 @@ fn lacks(expression: &Expression, rendered: &Rendered) -> Vec<String> {
         }
     }
     for label in labels_of_clauses(&expression.text).into_iter().chain(expression.labels_of_texts()) {
-        if !known.contains(label.as_str()) {
+        if !known.contains(&label) {
             missing.push(format!("{}: no metric has the label {label}", expression.place));
         }
     }

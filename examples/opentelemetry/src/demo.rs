@@ -18,8 +18,20 @@ pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 /// How long something may take to happen.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Reads and writes, loses a replica, and moves the master. Returns the client.
-pub fn run(meter: &Meter) -> Result<ReplicatedClient> {
+/// A client with the servers that are left.
+#[derive(Debug)]
+pub struct Demo {
+    /// The client.
+    pub client: ReplicatedClient,
+    _servers: ReplicaSet,
+}
+
+/// Reads and writes, loses a replica, and moves the master.
+///
+/// # Errors
+///
+/// If the servers do not start, or what is expected does not happen within a minute.
+pub fn run(meter: &Meter) -> Result<Demo> {
     let mut servers = ReplicaSet::start(2)?;
     let client = servers
         .client_builder()
@@ -49,7 +61,7 @@ pub fn run(meter: &Meter) -> Result<ReplicatedClient> {
     let heir = servers.replica(0);
     cmd("REPLICAOF").arg("NO").arg("ONE").exec(&mut heir.connection()?)?;
     wait_until("writes go to the new master", || Ok(client.set("key", "new").is_ok()))?;
-    Ok(client)
+    Ok(Demo { client, _servers: servers })
 }
 
 /// Waits until something is so.

@@ -4,7 +4,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use redis_replicated::{NodeSnapshot, ReplicatedClient};
 
-use crate::observer::{name_of, node_attributes};
+use crate::observer::node_attributes;
 
 /// Registers the gauges of a client. `snapshot()` sends nothing, so collecting costs no round trip.
 ///
@@ -18,7 +18,7 @@ pub fn register(meter: &Meter, client: &ReplicatedClient) {
         .with_callback(move |gauge| {
             for node in owner.snapshot().nodes {
                 let mut attributes = node_attributes(&node.addr);
-                attributes.push(KeyValue::new("redis.client.routing.role", name_of(node.assigned_role)));
+                attributes.push(KeyValue::new("redis.client.routing.role", node.assigned_role.to_string()));
                 gauge.observe(u64::from(!node.ejected), &attributes);
             }
         })

@@ -19,8 +19,8 @@ fn main() -> Result {
         Err(_) => telemetry::stdout(SAMPLED),
     };
     tracing_subscriber::registry().with(telemetry::layer(&tracers)).init();
-    let client = demo::run(&meters.meter("redis-replicated"))?;
-    println!("{}", client.snapshot());
+    let demo = demo::run(&meters.meter("redis-replicated"))?;
+    println!("{}", demo.client.snapshot());
     // Sends what is left.
     tracers.shutdown()?;
     meters.shutdown()?;

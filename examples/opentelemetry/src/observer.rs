@@ -7,7 +7,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter};
 use redis_replicated::observe::{
     AttemptEnded, CallEnded, Event, Interest, NodeChange, NodeEvent, Observer, SessionChange, TopologyChange,
 };
-use redis_replicated::{Error, ErrorKind, NodeAddr, Outcome, Role};
+use redis_replicated::{Error, ErrorKind, NodeAddr, Outcome};
 
 /// Upper bounds of the buckets, in seconds. A GET takes 20 to 500 µs; 3 s is the default deadline.
 const CALLS: [f64; 16] =
@@ -67,7 +67,7 @@ impl OpenTelemetryObserver {
             self.retries.add(call.retries().into(), &[]);
         }
         if let Some(role) = call.role().filter(|_| call.is_read() && call.error().is_none()) {
-            self.reads.add(1, &with(node, KeyValue::new("redis.client.routing.role", name_of(role))));
+            self.reads.add(1, &with(node, KeyValue::new("redis.client.routing.role", role.to_string())));
         }
     }
 
@@ -144,13 +144,6 @@ pub(crate) fn node_attributes(node: &NodeAddr) -> Vec<KeyValue> {
             vec![KeyValue::new("server.address", host.to_owned()), KeyValue::new("server.port", i64::from(port))]
         }
         None => vec![KeyValue::new("server.address", node.to_string())],
-    }
-}
-
-pub(crate) fn name_of(role: Role) -> &'static str {
-    match role {
-        Role::Master => "master",
-        Role::Replica => "replica",
     }
 }
 

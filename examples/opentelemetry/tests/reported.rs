@@ -30,8 +30,8 @@ fn metrics_and_spans_are_exported() {
         SdkTracerProvider::builder().with_sampler(telemetry::sampler(1.0)).with_simple_exporter(spans.clone()).build();
     tracing_subscriber::registry().with(telemetry::layer(&tracers)).init();
 
-    let client = demo::run(&meters.meter("redis-replicated")).unwrap();
-    tracing::info_span!("request").in_scope(|| client.get::<Option<String>>("key").unwrap());
+    let demo = demo::run(&meters.meter("redis-replicated")).unwrap();
+    tracing::info_span!("request").in_scope(|| demo.client.get::<Option<String>>("key").unwrap());
     meters.force_flush().unwrap();
 
     let all = metrics.get_finished_metrics().unwrap();
