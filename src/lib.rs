@@ -48,11 +48,14 @@
 //! | feature | adds |
 //! |---|---|
 //! | `json` | [`get_json` and `set_json`](ReplicatedClient): values as JSON, with serde |
+//! | `metrics` | [`observe::MetricsObserver`][metrics-observer]: metrics by the names of the specification for Redis clients, through the facade `metrics` |
 //! | `testing` | the module [`testing`][module-testing]: real replica sets, Sentinels and network faults for tests |
 //! | `tls-rustls-ring`, `tls-rustls-aws-lc-rs`, `tls-rustls`, `tls-rustls-webpki-roots`, `tls-rustls-insecure`, `tls-native-tls` | TLS, see [`guide::tls`] |
 //!
 #![cfg_attr(feature = "testing", doc = "", doc = "[module-testing]: crate::testing")]
 #![cfg_attr(not(feature = "testing"), doc = "", doc = "[module-testing]: https://docs.rs/redis-replicated")]
+#![cfg_attr(feature = "metrics", doc = "", doc = "[metrics-observer]: crate::observe::MetricsObserver")]
+#![cfg_attr(not(feature = "metrics"), doc = "", doc = "[metrics-observer]: https://docs.rs/redis-replicated")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 // Imports point down this list only. Its order is also that of the methods on the page of `ReplicatedClient`.
@@ -84,6 +87,7 @@ mod error;
 pub mod guide;
 mod hash;
 mod lanes;
+mod millis;
 mod node;
 pub mod observe;
 mod replication;
@@ -105,11 +109,13 @@ pub use self::config::Config;
 pub use self::connection::RoutedConnection;
 pub use self::endpoint::Endpoint;
 pub use self::error::{Error, ErrorKind, Result};
-pub use self::node::{InFlight, Node, Outcome, SyncState};
+pub use self::node::{Health, InFlight, Node, Outcome, Percentiles, SyncState};
 pub use self::replication::Role;
 pub use self::selection::{Decision, Exclusion, Measures, ParseReadFromError, ReadFrom};
 pub use self::session::{ParseTokenError, SessionMode, Token};
-pub use self::topology::{Description, NodeSnapshot, RefreshTrigger, ReplicationSnapshot, Snapshot, TopologyProvider};
+pub use self::topology::{
+    Description, FallbackSnapshot, NodeSnapshot, RefreshTrigger, ReplicationSnapshot, Snapshot, TopologyProvider,
+};
 
 /// Checks at compile time which types may be sent to, or shared between, threads, as the docs say.
 const _: () = {

@@ -29,6 +29,7 @@ mod status_connection;
 mod tls;
 mod transport;
 mod unpooled;
+mod waits;
 
 pub(crate) use self::connection::Connection;
 pub(crate) use self::handshake::{Login, replicates_without_order, role_in_hello};

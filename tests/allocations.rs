@@ -4,13 +4,20 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use allocation_counter::{AllocationInfo, measure};
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
+use redis_replicated::observe::MetricsObserver;
 use redis_replicated::strategy::{
     Candidates, LatencyWindow, LeastOutstanding, PeakEwma, PowerOfTwoChoices, Random, Rendezvous, RoundRobin, Strategy,
     WeightedRoundRobin, ZoneAffinity,
 };
 use redis_replicated::testing::{ReplicaSet, strategy_allocates_nothing};
-use redis_replicated::{Classifier, Node, redis};
+use redis_replicated::{Classifier, Node, ReplicatedClient, redis};
 
 /// Counts the allocations of one call, after the buffers of its connection have grown.
 fn count(mut call: impl FnMut()) -> AllocationInfo {
@@ -67,6 +74,58 @@ fn a_routed_call_allocates_as_often_as_a_bare_one() {
     let classifier = Classifier::new();
     let command = redis::cmd("OBJECT").arg("ENCODING").arg("k").to_owned();
     assert_eq!(measure(|| _ = classifier.classify(&command)).count_total, 0);
+}
+
+/// A recorder that only adds.
+#[derive(Debug, Default)]
+struct Adding(AtomicU64);
+
+impl CounterFn for Adding {
+    fn increment(&self, value: u64) {
+        self.0.fetch_add(value, Ordering::Relaxed);
+    }
+
+    fn absolute(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+impl HistogramFn for Adding {
+    fn record(&self, value: f64) {
+        self.0.fetch_add(value.to_bits() >> 60, Ordering::Relaxed);
+    }
+}
+
+impl Recorder for Adding {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::new(Self::default()))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(Arc::new(Self::default()))
+    }
+}
+
+#[test]
+fn metrics_of_a_call_allocate_nothing() {
+    metrics::set_global_recorder(Adding::default()).unwrap();
+    let servers = ReplicaSet::start(1).unwrap();
+    let without = servers.client_builder().build().unwrap();
+    let with = servers.client_builder().observer(MetricsObserver::new()).build().unwrap();
+    without.set("key", "value").unwrap();
+    servers.wait_until_in_sync().unwrap();
+    let get = |client: &ReplicatedClient| count(|| drop(client.get::<String>("key").unwrap())).count_total;
+    let set = |client: &ReplicatedClient| count(|| client.set("key", "value").unwrap()).count_total;
+    assert_eq!(get(&with), get(&without));
+    assert_eq!(set(&with), set(&without));
 }
 
 fn count_of(picks: &mut dyn FnMut()) -> u64 {

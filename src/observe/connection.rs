@@ -75,8 +75,10 @@ pub enum ConnectionChange<'a> {
     Waited {
         /// How long.
         took: Duration,
-        /// Whether it got one. If not, its time was over, or the node was not wanted any more.
+        /// Whether it got one. If not, its time was over, the node was not wanted any more, or could not be reached.
         got_one: bool,
+        /// Whether it got none because its time was over.
+        timed_out: bool,
     },
 }
 

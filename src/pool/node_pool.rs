@@ -15,10 +15,13 @@ use super::network::Network;
 use super::shared::{Share, Sharing};
 use super::status_connection::StatusConnection;
 use super::unpooled::Unpooled;
+use super::waits::Waits;
 use crate::error::Result;
 use crate::observe::{CloseReason, ConnectionChange, ConnectionKind, NodeObservers};
 use crate::replication::Role;
 use crate::retry::{Fault, Obstacle, Stage};
+
+mod counts;
 
 /// How often a caller that waits for a slot checks whether the generation has ended.
 const CHECKS_EVERY: Duration = Duration::from_millis(250);
@@ -35,6 +38,7 @@ pub(crate) struct Pool {
     sharing: Sharing,
     access: Arc<Access>,
     unpooled: Unpooled,
+    waits: Waits,
     limits: Limits,
     housekeeping: Housekeeping,
     database: i64,
@@ -75,6 +79,7 @@ impl Pool {
             sharing: Sharing::new(limits.shared, limits.shares_from),
             access,
             unpooled: Unpooled::default(),
+            waits: Waits::default(),
             limits,
             housekeeping: housekeeping.clone(),
             epoch: Instant::now(),
@@ -152,8 +157,10 @@ impl Pool {
         if let Ok(lease) = got {
             lease.waited(took);
         }
-        let waited = ConnectionChange::Waited { took, got_one: got.is_ok() };
-        self.access.tell(ConnectionKind::Pooled, waited);
+        let is_late = |fault: &Fault| matches!(fault.stage, Stage::Checkout | Stage::Connecting);
+        let (got_one, timed_out) = (got.is_ok(), got.as_ref().err().is_some_and(is_late));
+        self.waits.record(took, got_one);
+        self.access.tell(ConnectionKind::Pooled, ConnectionChange::Waited { took, got_one, timed_out });
     }
 
     fn slot_in_time(&self, slots: &r2d2::Pool<Slots>, options: CheckoutOptions) -> Result<Lease, Fault> {
@@ -285,11 +292,6 @@ impl Pool {
         self.sharing.retire(CloseReason::Idle, |connection| is_idle(connection.last_used()));
     }
 
-    /// Returns how many shared connections are open.
-    pub(crate) fn shared_connections(&self) -> u32 {
-        self.sharing.open_connections()
-    }
-
     /// Ends a generation of connections, because the node is not what it was when they were opened. Idle ones are
     /// closed. Calls that wait on others end within half a second, and their faults do not count against the node.
     pub(crate) fn end_generation(&self) {
@@ -341,22 +343,6 @@ impl Pool {
 
     pub(crate) fn database(&self) -> i64 {
         self.database
-    }
-
-    /// Returns how many open connections are not in use, those that callers may share included.
-    pub(crate) fn idle(&self) -> u32 {
-        (self.access.open() + self.sharing.open_connections()).saturating_sub(self.in_use())
-    }
-
-    /// Returns how many callers wait for a connection.
-    pub(crate) fn waiting(&self) -> u32 {
-        self.access.callers_waiting()
-    }
-
-    /// Returns how many connections are in use: those that are lent, of blocking commands as well, and shared ones on which
-    /// callers wait.
-    pub(crate) fn in_use(&self) -> u32 {
-        lent(&self.slots) + self.blocked() + self.sharing.in_use()
     }
 
     /// Returns when a caller stops waiting for a connection that another caller has. If there is no other candidate, it

@@ -211,10 +211,12 @@ fn each_part_of_the_time_of_a_call_is_told() {
     assert!(!part(|timing| timing.sending).is_zero());
     // The only connection is in use for a while.
     let before = part(|timing| timing.waiting);
+    let mut pinned = client.connection();
+    redis::cmd("WATCH").arg("k").exec(&mut pinned).unwrap();
     thread::scope(|scope| {
-        scope.spawn(|| client.query::<()>(redis::cmd("EVAL").arg("for i = 1, 3e7 do end").arg(0)).unwrap());
-        wait_until("the connection is in use", || client.snapshot().nodes[0].connections_in_use == 1);
-        let _: Option<String> = client.get("k").unwrap();
+        scope.spawn(|| client.get::<String>("k").unwrap());
+        wait_until("the other call waits", || client.snapshot().nodes[0].connection_waiters == 1);
+        drop(pinned);
     });
     assert!(part(|timing| timing.waiting) > before);
     // Nobody serves for a while.

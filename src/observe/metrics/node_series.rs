@@ -1,0 +1,193 @@
+//! The series of one node.
+
+use std::time::Duration;
+
+use metrics::Histogram;
+use parking_lot::Mutex;
+
+use super::family::{Family, SeriesKey};
+use super::groups::MetricsGroups as Groups;
+use super::keys::{CallKey, ErrorKey, ReadKey, role};
+use super::labels::Labels;
+use super::metric::{AVAILABLE, BATCH_SIZE, BATCH_WAIT, CONNECTIONS, DELAY, LAG, Metric, PENDING, WAIT_TIME};
+use crate::addr::NodeAddr;
+use crate::observe::node::NodeGauges;
+use crate::replication::Role;
+
+/// The series of one node. Those that each call changes are kept.
+#[derive(Debug)]
+pub(super) struct NodeSeries {
+    /// `None`: these are the calls that reached no node, and those of nodes that are too many.
+    pub(super) node: Option<NodeAddr>,
+    pub(super) calls: Family<CallKey>,
+    pub(super) errors: Family<ErrorKey>,
+    pub(super) reads: Family<ReadKey>,
+    pub(super) waits: Family<WaitKey>,
+    labels: Labels,
+    pool: Labels,
+    shown: Mutex<Shown>,
+}
+
+/// All attempts of a node.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct WaitKey;
+
+/// What the gauges show.
+#[derive(Debug, Default)]
+struct Shown {
+    role: Option<Role>,
+    is_ejected: bool,
+    has_connections: bool,
+    has_lag: bool,
+    has_delay: bool,
+    has_batches: bool,
+    /// The requests and the batches of the shared connections, and the waits of these, one round of the monitor ago.
+    shared: (u64, u64, Duration),
+    /// The node left the set.
+    has_left: bool,
+}
+
+impl SeriesKey for WaitKey {
+    type Handle = Histogram;
+    const MOST: usize = 1;
+
+    fn shortened(self) -> Self {
+        self
+    }
+
+    fn register(self, pool: &Labels) -> Histogram {
+        WAIT_TIME.histogram(pool.alone())
+    }
+}
+
+impl NodeSeries {
+    pub(super) fn new(node: Option<NodeAddr>, common: &Labels) -> Self {
+        let (labels, pool) = match &node {
+            Some(node) => (common.at(node), common.of_pool(node)),
+            None => (common.clone(), common.clone()),
+        };
+        Self {
+            node,
+            calls: Family::new(labels.clone()),
+            errors: Family::new(labels.clone()),
+            reads: Family::new(labels.clone()),
+            waits: Family::new(pool.clone()),
+            labels,
+            pool,
+            shown: Mutex::default(),
+        }
+    }
+
+    /// Shows the role that the topology assigned to the node.
+    pub(super) fn assign(&self, role: Role, groups: Groups) {
+        let before = self.change(|shown| shown.role.replace(role)).flatten();
+        if before != Some(role) {
+            self.show_role(before, groups);
+        }
+    }
+
+    /// Shows whether the node is ejected.
+    pub(super) fn eject(&self, is_ejected: bool, groups: Groups) {
+        self.change(|shown| shown.is_ejected = is_ejected);
+        self.show_role(None, groups);
+    }
+
+    /// Shows the gauges of a node of the set.
+    pub(super) fn show(&self, gauges: &NodeGauges, groups: Groups) {
+        let Some(role) = gauges.assigned_role else { return };
+        let shared = (gauges.shared_requests, gauges.shared_batches, gauges.shared_waited);
+        let changed = self.change(|shown| {
+            shown.is_ejected = gauges.ejected;
+            shown.has_connections = true;
+            let had = (shown.has_lag, shown.has_delay);
+            shown.has_lag |= gauges.lag_bytes.is_some();
+            shown.has_delay |= gauges.lag_time.is_some();
+            let before = std::mem::replace(&mut shown.shared, shared);
+            let batches = shared.1.saturating_sub(before.1);
+            shown.has_batches |= batches > 0;
+            let (requests, waited) = (shared.0.saturating_sub(before.0), shared.2.saturating_sub(before.2));
+            (shown.role.replace(role), had, (requests, batches, waited))
+        });
+        let Some((before, had, (requests, batches, waited))) = changed else { return };
+        self.show_role(before.filter(|before| *before != role), groups);
+        if groups.contains(CONNECTIONS.group) {
+            self.show_connections(gauges.idle, gauges.used);
+        }
+        if groups.contains(PENDING.group) {
+            self.show_pool(PENDING, f64::from(gauges.waiting));
+        }
+        if groups.contains(LAG.group) {
+            let is_replica = role == Role::Replica;
+            // Of a replica without a common history it is not known: the last value stays.
+            let lag = gauges.lag_bytes.map(|bytes| bytes as f64).or((had.0 && !is_replica).then_some(0.0));
+            lag.into_iter().for_each(|lag| self.show_node(LAG, lag));
+            let delay = gauges.lag_time.or((had.1 && !is_replica).then_some(Duration::ZERO));
+            delay.into_iter().for_each(|delay| self.show_node(DELAY, delay.as_secs_f64()));
+        }
+        if groups.contains(BATCH_SIZE.group) && batches > 0 {
+            self.show_node(BATCH_SIZE, requests as f64 / batches as f64);
+            self.show_node(BATCH_WAIT, waited.as_secs_f64() / batches as f64);
+        }
+    }
+
+    /// Sets all gauges to 0: the node left the set.
+    pub(super) fn leave(&self, groups: Groups) {
+        let shown = std::mem::replace(&mut *self.shown.lock(), Shown { has_left: true, ..Shown::default() });
+        if let Some(role) = shown.role.filter(|_| groups.contains(AVAILABLE.group)) {
+            self.show_available(role, 0.0);
+        }
+        if shown.has_connections && groups.contains(CONNECTIONS.group) {
+            self.show_connections(0, 0);
+        }
+        if shown.has_connections && groups.contains(PENDING.group) {
+            self.show_pool(PENDING, 0.0);
+        }
+        for (metric, is_shown) in [
+            (LAG, shown.has_lag),
+            (DELAY, shown.has_delay),
+            (BATCH_SIZE, shown.has_batches),
+            (BATCH_WAIT, shown.has_batches),
+        ] {
+            if is_shown && groups.contains(metric.group) {
+                self.show_node(metric, 0.0);
+            }
+        }
+    }
+
+    /// Changes what is shown, of a node that has not left.
+    // The lock is not held while values are set: a recorder may use the client.
+    fn change<T>(&self, change: impl FnOnce(&mut Shown) -> T) -> Option<T> {
+        let mut shown = self.shown.lock();
+        (!shown.has_left).then(|| change(&mut shown))
+    }
+
+    /// Shows whether the node is available in its role, and that it is not in its role of `before`.
+    fn show_role(&self, before: Option<Role>, groups: Groups) {
+        if !groups.contains(AVAILABLE.group) {
+            return;
+        }
+        before.into_iter().for_each(|before| self.show_available(before, 0.0));
+        if let Some((Some(role), is_ejected)) = self.change(|shown| (shown.role, shown.is_ejected)) {
+            self.show_available(role, if is_ejected { 0.0 } else { 1.0 });
+        }
+    }
+
+    fn show_available(&self, of: Role, value: f64) {
+        AVAILABLE.gauge(self.labels.with([role(of)])).set(value);
+    }
+
+    fn show_connections(&self, idle: u32, used: u32) {
+        for (state, count) in [("idle", idle), ("used", used)] {
+            let labels = self.pool.with([("db.client.connection.state", state)]);
+            CONNECTIONS.gauge(labels).set(f64::from(count));
+        }
+    }
+
+    fn show_pool(&self, metric: Metric, value: f64) {
+        metric.gauge(self.pool.alone()).set(value);
+    }
+
+    fn show_node(&self, metric: Metric, value: f64) {
+        metric.gauge(self.labels.alone()).set(value);
+    }
+}
