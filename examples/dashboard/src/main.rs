@@ -22,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use redis_replicated::observe::MetricsObserver;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tiny_http::Server;
@@ -56,6 +57,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .deadline(Duration::from_secs(10))
         .slow_call(SLOW)
         .observer(Witness::new(Arc::clone(&board)))
+        .observer(MetricsObserver::new())
         .build()?;
     Load::prepare(&client)?;
     let upkeep = metrics.clone();

@@ -90,6 +90,8 @@ fn only_the_page_itself_may_act() {
     let (status, state) = dashboard.request("GET /state", &[&host]);
     let state: Value = serde_json::from_str(&state).unwrap();
     assert_eq!((status, &state["nodes"][1]["condition"]), (200, &json!("running")), "nothing was done");
+    let (status, metrics) = dashboard.request("GET /metrics", &[&host]);
+    assert!(status == 200 && metrics.contains("db_client_operation_duration"), "{metrics}");
     assert_eq!(ask("POST /kill/1", &[&host, &own, nothing]), 200);
 }
 
