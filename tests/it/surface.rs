@@ -5,6 +5,7 @@ mod events;
 mod metrics;
 mod observers;
 mod outcomes;
+mod rare_events;
 mod reentry;
 mod snapshot;
 mod spans;

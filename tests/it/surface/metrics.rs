@@ -28,6 +28,7 @@ const PROBES: &str = "redis.client.routing.probes";
 const AVAILABLE: &str = "redis.client.routing.available";
 const FAILOVERS: &str = "redis.client.routing.failovers";
 const FAILOVER_DURATION: &str = "redis.client.routing.failover.duration";
+const STALENESS: &str = "redis.client.routing.staleness";
 const LAG: &str = "redis.client.routing.replication.lag";
 
 /// A client whose monitor looks ten times a second.
@@ -214,7 +215,11 @@ fn a_client_that_meets_every_trouble_has_every_metric() {
     assert_eq!(session.get::<String>("k").unwrap(), "v");
     servers.wait_until_in_sync().unwrap();
     let bound = Duration::from_secs(60);
-    wait_until("a bound is proven", || client.max_staleness(bound).get::<String>("k").is_ok());
+    wait_until("a bound is proven", || {
+        // The master proves it without a time, until the monitor has asked often enough.
+        client.max_staleness(bound).get::<String>("k").is_ok() && seen.count(STALENESS, &[]) > 0
+    });
+    assert!(seen.values(STALENESS, &[]).iter().all(|seconds| *seconds < 60.0));
     // One write waits for the server, and another one for the only connection.
     servers.master().pause_writes(Duration::from_secs(2)).unwrap();
     thread::scope(|scope| {

@@ -150,7 +150,8 @@ fn a_slow_call_is_told_with_where_its_time_went() {
     let slow = Arc::new(Slow::default());
     let builder = ReplicatedClient::builder().master(servers.master().url()).replica(proxy.url());
     let builder = builder.slow_call(Duration::from_millis(60)).observer(Arc::clone(&slow)).read_from(ReadFrom::Replica);
-    let client = builder.monitor_interval(Duration::ZERO).build().unwrap();
+    // One slot, so that the second read finds the connection of the first one.
+    let client = builder.monitor_interval(Duration::ZERO).pool_size(1).build().unwrap();
     client.get::<String>("k").unwrap();
     let collector = Collector::default();
     subscriber::with_default(collector.clone(), || {
