@@ -32,7 +32,8 @@ pub(crate) fn run(
     around: &impl Around,
 ) -> Result<Served, Stop> {
     let now = Instant::now();
-    let mut call = Call::new(router, request, options, affinity, now, router.observers.trace(request, now));
+    let mut call = Call::new(router, request, options, affinity, now);
+    call.trace = router.observers.trace(request, now);
     let attempt = |server: &_, deadline: &_, has_more| attempt(request, around, server, deadline, has_more);
     let driven = drive(&mut call, around, attempt);
     if let Some(trace) = call.trace.take() {
@@ -54,7 +55,7 @@ pub(crate) fn connect<T: Obtained>(
     affinity: Affinity<'_>,
     open: impl FnMut(&Assigned, &Deadline, bool) -> Result<T, Fault>,
 ) -> Result<(T, Arc<Topology>, usize), Stop> {
-    let mut call = Call::new(router, request, options, affinity, Instant::now(), None).connecting();
+    let mut call = Call::new(router, request, options, affinity, Instant::now()).connecting();
     drive(&mut call, &Plain, open).map(|(obtained, position)| (obtained, call.topology, position))
 }
 

@@ -106,7 +106,6 @@ impl<'c> Call<'c> {
         options: CallOptions,
         affinity: Affinity<'c>,
         now: Instant,
-        trace: Option<Trace<'c>>,
     ) -> Self {
         Self {
             router,
@@ -123,7 +122,7 @@ impl<'c> Call<'c> {
             is_refused_for_now: false,
             is_last_chance: false,
             is_connecting: false,
-            trace,
+            trace: None,
         }
     }
 
