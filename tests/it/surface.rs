@@ -4,6 +4,7 @@ mod defaults;
 mod events;
 mod metrics;
 mod observers;
+mod ready;
 mod snapshot;
 mod spans;
 mod testing;
