@@ -206,7 +206,7 @@ fn a_client_that_meets_every_trouble_has_every_metric() {
     let mut servers = set_with_key(2);
     let (observer, seen) = observed("all");
     let builder = servers.client_builder().observer(observer).monitor_interval(Duration::from_millis(100));
-    let builder = builder.pool_size(1).shared_connections(0).checkout_timeout(Duration::from_millis(20));
+    let builder = builder.pool_size(1).shared_connections(0).response_timeout(Duration::from_secs(30));
     let client = builder.deadline(Duration::from_secs(5)).build().unwrap();
     wait_until_set_is(&client, &servers.master().addr(), &addrs(servers.replicas()));
     let session = client.session();
@@ -215,12 +215,12 @@ fn a_client_that_meets_every_trouble_has_every_metric() {
     servers.wait_until_in_sync().unwrap();
     let bound = Duration::from_secs(60);
     wait_until("a bound is proven", || client.max_staleness(bound).get::<String>("k").is_ok());
-    // One write waits for the server, and another one for the only connection.
-    servers.master().pause_writes(Duration::from_secs(2)).unwrap();
+    // One write waits for the server, and others for the only connection.
+    servers.master().pause_writes(Duration::from_secs(20)).unwrap();
     thread::scope(|scope| {
-        scope.spawn(|| client.set("a", 1));
-        scope.spawn(|| client.set("b", 1));
-        wait_until("a wait is too long", || seen.count(TIMEOUTS, &[]) > 0);
+        scope.spawn(|| client.deadline(Duration::from_secs(30)).set("a", 1));
+        let impatient = client.deadline(Duration::from_millis(50));
+        wait_until("a wait is too long", || impatient.set("b", 1).is_err() && seen.count(TIMEOUTS, &[]) > 0);
         servers.master().unpause().unwrap();
     });
     let replicas = addrs(servers.replicas());
