@@ -11,9 +11,11 @@ use self::reason::{Reason, without_values};
 use crate::addr::NodeAddr;
 
 mod cause;
+mod kind;
 mod reason;
 
 pub(crate) use self::cause::{Lasts, TlsError, io_error};
+pub use self::kind::ErrorKind;
 pub(crate) use self::reason::{Time, server_error_of, without_echo, words_of};
 
 /// The result of a call.
@@ -71,55 +73,6 @@ struct Report {
     was_sent: bool,
     /// How many replicas confirmed a write.
     acknowledged: Option<u32>,
-}
-
-/// The kind of a failure: how far the call got.
-///
-/// ```no_run
-/// use redis_replicated::ErrorKind;
-///
-/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
-/// match client.get::<String>("greeting") {
-///     Ok(greeting) => println!("{greeting}"),
-///     Err(error) if error.kind() == ErrorKind::Unavailable => println!("try later: {error}"),
-///     Err(error) => return Err(error),
-/// }
-/// # Ok::<(), redis_replicated::Error>(())
-/// ```
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum ErrorKind {
-    /// Settings that cannot work; from [`Builder::build`](crate::Builder::build).
-    Config,
-    /// No node may serve the call. Nothing was sent, or no node that answered a read could prove what
-    /// [`session`](crate::ReplicatedClient::session) or [`max_staleness`](crate::ReplicatedClient::max_staleness) require.
-    Unavailable,
-    /// No connection to a node within the limits. Nothing was sent, except for an earlier attempt of a read.
-    Checkout,
-    /// The command was sent, but no complete reply came back: a write may have been applied.
-    Interrupted,
-    /// The server answered with an error; [`Error::as_redis`] is that answer.
-    Server,
-    /// A command that a routed handle cannot serve, such as `SELECT` or the cursor of another connection. Nothing was sent.
-    Refused,
-    /// The reply cannot be converted into the requested type. The command was executed.
-    Conversion,
-    /// The master executed the write, but fewer replicas than required confirmed it in time ([`Error::acknowledged`]).
-    Unacknowledged,
-    /// A write of the session is not in the master's history any more; this is proven. A read reports it once. Then the session
-    /// continues with the data of the master: read again, and repeat the missing writes.
-    WriteLost,
-    /// Data that the session has read is not in the master's history any more; this is proven. The session's own writes still
-    /// are. It is reported once, as [`WriteLost`](Self::WriteLost) is: read again.
-    HistoryLost,
-    /// No node can prove what a session or a bound on staleness requires.
-    ///
-    /// It is reported once if the relation of the master's history to the session is not known; then the session continues, as
-    /// after [`WriteLost`](Self::WriteLost). It is reported each time if the servers do not provide the evidence. A write with
-    /// this error was not executed if [`Error::may_have_executed`] is `false`.
-    Unproven,
-    /// The provider could not describe the set, or the set cannot be changed in this way.
-    Topology,
 }
 
 impl Error {

@@ -87,6 +87,7 @@ mod error;
 pub mod guide;
 mod hash;
 mod lanes;
+mod millis;
 mod node;
 pub mod observe;
 mod replication;
@@ -108,11 +109,13 @@ pub use self::config::Config;
 pub use self::connection::RoutedConnection;
 pub use self::endpoint::Endpoint;
 pub use self::error::{Error, ErrorKind, Result};
-pub use self::node::{InFlight, Node, Outcome, SyncState};
+pub use self::node::{Health, InFlight, Node, Outcome, Percentiles, SyncState};
 pub use self::replication::Role;
 pub use self::selection::{Decision, Exclusion, Measures, ParseReadFromError, ReadFrom};
 pub use self::session::{ParseTokenError, SessionMode, Token};
-pub use self::topology::{Description, NodeSnapshot, RefreshTrigger, ReplicationSnapshot, Snapshot, TopologyProvider};
+pub use self::topology::{
+    Description, FallbackSnapshot, NodeSnapshot, RefreshTrigger, ReplicationSnapshot, Snapshot, TopologyProvider,
+};
 
 /// Checks at compile time which types may be sent to, or shared between, threads, as the docs say.
 const _: () = {

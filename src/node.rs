@@ -7,12 +7,15 @@
 mod health;
 mod heartbeat;
 mod latency;
+mod percentiles;
 mod record;
 mod state;
 mod sync_state;
 
 pub(crate) use self::health::Ejection;
+pub use self::health::Health;
 pub(crate) use self::latency::{Measured, Moment};
+pub use self::percentiles::Percentiles;
 pub use self::record::Outcome;
 pub use self::state::{InFlight, Node};
 pub use self::sync_state::SyncState;

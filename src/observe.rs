@@ -39,7 +39,7 @@
 //!
 //! | event | level | fields | when |
 //! |---|---|---|---|
-//! | `node_ejected` | WARN | `node` `outcome` `reason` `cool_down` | a healthy node failed (`failed`, `unreachable` and why no connection could be made, `not_serving`); not again while it stays out |
+//! | `node_ejected` | WARN | `node` `outcome` `reason` `cool_down` | a healthy node failed (`failed`, `unreachable`, `not_serving`), and why, in words; not again while it stays out |
 //! | `node_returned` | INFO | `node` | a probe found that it serves again |
 //! | `sync_state_changed` | INFO | `node` `sync_state` | a replica is `syncing`, `lagging`, its link is down (`link_down`), it holds other data (`diverged`), or is `in_sync` again |
 //! | `role_changed` | WARN | `node` `role` | a server reported that it is a `replica`, or a `master`, now |

@@ -29,11 +29,12 @@ mod status_connection;
 mod tls;
 mod transport;
 mod unpooled;
+mod waits;
 
 pub(crate) use self::connection::Connection;
 pub(crate) use self::handshake::{Login, replicates_without_order, role_in_hello};
 pub(crate) use self::housekeeping::Housekeeping;
-pub(crate) use self::limits::{Limits, ReplyWait};
+pub(crate) use self::limits::{LONGEST_SHARED, Limits, ReplyWait};
 pub(crate) use self::line::Line;
 pub(crate) use self::network::Network;
 pub(crate) use self::node_pool::{CheckoutOptions, Pool};

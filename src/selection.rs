@@ -13,7 +13,7 @@ mod select;
 pub(crate) use self::decision::exclusion_reasons;
 pub use self::decision::{Decision, Measures};
 pub(crate) use self::no_selection::no_server;
-pub(crate) use self::permits::Permits;
+pub(crate) use self::permits::{FallbackCounts, Permits};
 pub use self::rank::Exclusion;
 pub use self::read_from::{ParseReadFromError, ReadFrom};
 pub(crate) use self::select::{

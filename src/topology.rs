@@ -26,6 +26,6 @@ pub use self::description::{Description, RefreshTrigger, TopologyProvider};
 pub(crate) use self::picture::{Assigned, Topology};
 pub(crate) use self::progress::Hint;
 pub(crate) use self::server::{Server, ServerSettings};
-pub use self::snapshot::{NodeSnapshot, ReplicationSnapshot, Snapshot};
+pub use self::snapshot::{FallbackSnapshot, NodeSnapshot, ReplicationSnapshot, Snapshot};
 pub(crate) use self::store::TopologyStore;
 pub(crate) use self::wakeup::{Wakeup, Woken};

@@ -39,7 +39,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("0d: observe", &["observe"]),
     ("0c: decisions", &["selection", "retry", "strategy"]),
     ("0b: node", &["node"]),
-    ("0a: facts", &["replication", "classification", "addr", "endpoint", "error", "hash", "lanes", "spelling"]),
+    (
+        "0a: facts",
+        &["replication", "classification", "addr", "endpoint", "error", "hash", "lanes", "millis", "spelling"],
+    ),
 ];
 
 /// Who may import whom on one floor.

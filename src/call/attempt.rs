@@ -6,7 +6,7 @@ use super::around::{Around, Unpacked};
 use crate::classification::Request;
 use crate::node::Outcome;
 use crate::observe::CloseReason;
-use crate::pool::{Connection, Line};
+use crate::pool::{Connection, LONGEST_SHARED, Line};
 use crate::replication::Role;
 use crate::retry::{Deadline, Fault, Refusal, Reply, Stage, refused_as_not_serving};
 use crate::topology::{Assigned, Purpose};
@@ -50,6 +50,9 @@ pub(super) fn exchange<A: Around>(
     let now = if connection.took_time() { Instant::now() } else { deadline.now() };
     let response = server.pool.limits().response;
     let (block, sent) = around.exchange(request, server, now, Line { connection, response, now, end });
+    if request.bytes.len() > LONGEST_SHARED {
+        deadline.spend(connection.take_spent());
+    }
     match sent {
         Ok(unpacked) => {
             keep_or_discard(request, server, connection, &unpacked, now);

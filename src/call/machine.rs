@@ -218,7 +218,7 @@ impl<'c> Call<'c> {
                 self.deadline.end_attempt();
                 self.deadline.advance(clock());
                 if let Some(outcome) = outcome {
-                    self.router.record_failure(server, outcome, self.deadline.now());
+                    self.router.record_failure(server, outcome, error.as_redis(), self.deadline.now());
                 }
                 tracing::debug!(node = %server.node.addr(), command = %self.request, attempt = self.deadline.attempt(), ?verdict, %error, "attempt failed");
                 self.apply_verdict(selected, verdict, error).map(Err)
@@ -270,6 +270,7 @@ impl<'c> Call<'c> {
             Verdict::Behind => self.exclude_behind(position),
         }
         self.failures.error = Some(error);
+        self.router.budget.record_retry();
         None
     }
 

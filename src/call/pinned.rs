@@ -14,7 +14,7 @@ use crate::classification::Request;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::SyncState;
 use crate::pool::Connection;
-use crate::retry::{Deadline, Reply, Setting, Stage, Verdict, judge, judge_fault};
+use crate::retry::{Deadline, Fault, Reply, Setting, Stage, Verdict, judge, judge_fault};
 use crate::selection::Affinity;
 use crate::topology::{Assigned, Purpose, Topology};
 
@@ -56,7 +56,7 @@ impl Pinned {
         };
         let connection = taken.map_err(|fault| {
             if let Some(outcome) = judge_fault(request, &fault).1 {
-                router.record_failure(server, outcome, Instant::now());
+                router.record_failure(server, outcome, fault.cause.as_ref(), Instant::now());
             }
             fault.into_error(&server.node, server.pool.limits().size, request)
         })?;
@@ -98,7 +98,7 @@ impl Pinned {
         };
         match (verdict, outcome) {
             (Verdict::Answer, _) => server.record_answer(request.is_read()),
-            (_, Some(outcome)) => router.record_failure(server, outcome, Instant::now()),
+            (_, Some(outcome)) => router.record_failure(server, outcome, Fault::cause_of(&attempt), Instant::now()),
             (_, None) => {}
         }
         if let Ok(reply) = &mut attempt {

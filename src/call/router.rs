@@ -9,7 +9,7 @@ use crate::monitor::Monitor;
 use crate::node::Outcome;
 use crate::observe::Observers;
 use crate::replication::Role;
-use crate::retry::Budget;
+use crate::retry::{Budget, Cause};
 use crate::selection::{ReadFrom, Selector};
 use crate::topology::{Assigned, TopologyStore};
 
@@ -41,13 +41,13 @@ impl CallOptions {
 impl Router {
     /// Records what a failed attempt says about its server, and requests a check of the set if it may have changed.
     #[cold]
-    pub(super) fn record_failure(&self, server: &Assigned, outcome: Outcome, now: Instant) {
+    pub(super) fn record_failure(&self, server: &Assigned, outcome: Outcome, cause: Cause<'_>, now: Instant) {
         let has_moved = server.node.role() != server.assigned_role;
         if has_moved {
             // Only its role is wrong: it ranks last as long as its role is not the assigned one.
             server.node.count_failure();
         } else {
-            server.record_failure(outcome, now);
+            server.record_failure(outcome, cause, now);
         }
         if has_moved || (server.assigned_role == Role::Master && server.node.is_ejected()) {
             self.monitor.suspect();

@@ -74,7 +74,7 @@ impl ReplicatedClient {
         }
     }
 
-    /// Returns the state of all nodes. Sends nothing.
+    /// Returns the state of all nodes, and what the client counted. Sends nothing.
     ///
     /// ```no_run
     /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
@@ -85,6 +85,7 @@ impl ReplicatedClient {
     /// ```
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::take(&self.router().store.current(), Instant::now())
+        let router = self.router();
+        Snapshot::take(&router.store.current(), &router.budget, &router.selector.permits, Instant::now())
     }
 }

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+pub use self::kind::Health;
 use super::record::{Outage, Outcome};
 use super::state::{InFlight, Node};
 use super::sync_state::SyncState;
 use crate::replication::{Report, Role};
+
+mod kind;
 
 /// The cool-down of the first ejection. It doubles with each failed probe.
 const FIRST_COOL_DOWN: Duration = Duration::from_millis(500);
@@ -91,6 +94,7 @@ impl Node {
             return None;
         }
         let mut outage = self.record.outage.lock();
+        outage.outcome = Some(outcome);
         let failures = self.record.failures_in_a_row.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let too_many = outage.window.fail(self.record.second(now), self.answered());
         if outcome == Outcome::Failed && failures < FAILURES_IN_A_ROW && !too_many {
@@ -109,22 +113,19 @@ impl Node {
             Some(time) if time < SLOW_START => outage.doublings.saturating_add(1),
             _ => 0,
         };
+        outage.ejected = Some(now);
+        outage.ejections += 1;
         Some(Ejection { cool_down: self.cool_down(&outage, now, chance) })
     }
 
-    /// Records why no connection could be made; `None` if the last failure was another one.
+    /// Records in words why an attempt, or the monitor, failed; `None` if that is not known.
     pub(crate) fn record_reason(&self, reason: Option<String>) {
         *self.record.reason.lock() = reason.map(Into::into);
     }
 
-    /// Returns why no connection could be made, whether the node is ejected or not.
+    /// Returns why the last attempt failed, whether the node is ejected or not.
     pub(crate) fn last_reason(&self) -> Option<Arc<str>> {
         self.record.reason.lock().clone()
-    }
-
-    /// Returns why the node is ejected, if no connection to it could be made.
-    pub(crate) fn reason(&self) -> Option<String> {
-        self.last_reason().filter(|_| self.is_ejected()).map(|reason| reason.as_ref().to_owned())
     }
 
     /// Records the server's report. Returns the report before.
@@ -247,9 +248,9 @@ impl Node {
         self.record.is_probed.store(false, Ordering::Release);
     }
 
-    /// Ends an ejection: a probe found the node able to serve, or it became the master. Slow start begins. Returns whether it
-    /// was ejected.
-    pub(crate) fn come_back(&self, now: Instant) -> bool {
+    /// Ends an ejection: a probe found the node able to serve, or it became the master. Slow start begins. Returns how
+    /// long it was ejected; `None`: it was not.
+    pub(crate) fn come_back(&self, now: Instant) -> Option<Duration> {
         let mut outage = self.record.outage.lock();
         let was_ejected = self.is_ejected();
         outage.window.forget();
@@ -261,7 +262,12 @@ impl Node {
             self.traffic.latency.forget();
         }
         self.record.ejected_until.store(0, Ordering::Release);
-        was_ejected
+        was_ejected.then(|| outage.ejected.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)))
+    }
+
+    /// Returns since when the node has been ejected; `None`: it is not.
+    pub(crate) fn ejected_since(&self) -> Option<Instant> {
+        self.record.outage.lock().ejected.filter(|_| self.is_ejected())
     }
 
     /// Doubles the cool-down after a failed probe.

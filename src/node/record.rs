@@ -3,11 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde::Serialize;
 
 /// The outcome of an attempt, as far as it says something about the node.
+///
+/// `Display` and `Serialize` write one word in snake case: `not_serving`.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -18,7 +21,8 @@ use parking_lot::Mutex;
 /// # Ok::<(), redis_replicated::ParseNodeAddrError>(())
 /// ```
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A complete reply. Errors of the application are replies.
     Answered,
@@ -32,9 +36,8 @@ pub enum Outcome {
 }
 
 impl fmt::Display for Outcome {
-    /// One word, such as `not_serving`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Answered => "answered",
             Self::Failed => "failed",
             Self::Unreachable => "unreachable",
@@ -59,7 +62,7 @@ pub(super) struct Record {
     pub(super) is_probed: AtomicBool,
     /// There is no monitor: calls are the probes.
     pub(super) calls_probe: AtomicBool,
-    /// Why the last connection failed, if the last failure was that.
+    /// Why the last attempt failed, in words.
     pub(super) reason: Mutex<Option<Arc<str>>>,
     pub(super) outage: Mutex<Outage>,
 }
@@ -70,6 +73,12 @@ pub(super) struct Outage {
     pub(super) window: Window,
     /// How often the cool-down was doubled.
     pub(super) doublings: u32,
+    /// When the last ejection began.
+    pub(super) ejected: Option<Instant>,
+    /// How often the node was ejected.
+    pub(super) ejections: u64,
+    /// The outcome of the last failure that counted against the node.
+    pub(super) outcome: Option<Outcome>,
     /// When the last ejection ended.
     pub(super) returned: Option<Instant>,
     /// When an answer last ended a cool-down.
@@ -95,11 +104,16 @@ impl Record {
     /// Returns the time in nanoseconds since the node was made.
     pub(super) fn nanos(&self, now: Instant) -> u64 {
         // 584 years fit.
-        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.age_at(now).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Returns how long the node has been known.
+    pub(super) fn age_at(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch)
     }
 
     pub(super) fn second(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.epoch).as_secs()
+        self.age_at(now).as_secs()
     }
 }
 

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::heartbeat::Heartbeat;
 use super::latency::{Latency, Measured, Moment};
+use super::percentiles::{LatencyBuckets, Percentiles};
 use super::record::{Outcome, Record};
 use super::sync_state::SyncState;
 use crate::addr::NodeAddr;
@@ -50,6 +51,8 @@ pub struct Node {
     /// The strategy needs latencies.
     is_timed: bool,
     heartbeat: Heartbeat,
+    /// The latencies of the last minutes. Only answers that are timed change it.
+    buckets: LatencyBuckets,
     /// The last report of the server, and when it came. Calls that are answered do not take this lock.
     pub(super) reported: Mutex<Option<(Instant, Arc<Report>)>>,
 }
@@ -100,6 +103,7 @@ impl Node {
             record: Record::new(),
             is_timed: true,
             heartbeat: Heartbeat::default(),
+            buckets: LatencyBuckets::new(),
             reported: Mutex::new(None),
         }
     }
@@ -179,7 +183,10 @@ impl Node {
     /// that belongs to no client.
     pub fn record_at(&self, outcome: Outcome, took: Duration, now: Instant) {
         match outcome {
-            Outcome::Answered => self.traffic.latency.answered(took, now),
+            Outcome::Answered => {
+                self.traffic.latency.answered(took, now);
+                self.buckets.record(took, self.record.nanos(now));
+            }
             Outcome::Failed | Outcome::Unreachable | Outcome::NotServing => self.traffic.latency.failed(now),
         }
     }
@@ -192,6 +199,12 @@ impl Node {
     #[must_use]
     pub fn latency_at(&self, now: Instant) -> Option<Duration> {
         self.measured_at(now.into()).map(|measured| Duration::from_nanos(measured.nanos as u64))
+    }
+
+    /// Returns the distribution of the latencies of the last one to two minutes; `None` if no answer was timed in them.
+    #[must_use]
+    pub fn percentiles_at(&self, now: Instant) -> Option<Percentiles> {
+        self.buckets.percentiles(self.record.nanos(now))
     }
 
     /// Records the round-trip time of one of the monitor's questions, for [`heartbeat`](Self::heartbeat).

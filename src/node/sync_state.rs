@@ -6,6 +6,8 @@ use serde::Serialize;
 
 /// What the data of a node is worth, compared with the master's, as far as the monitor knows. Its health is another matter.
 ///
+/// `Display` writes plain words, such as `link down`. `Serialize` writes the same words in snake case: `link_down`.
+///
 /// ```no_run
 /// use redis_replicated::SyncState;
 ///
@@ -47,7 +49,7 @@ impl SyncState {
 
 impl fmt::Display for SyncState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::InSync => "in sync",
             Self::Syncing => "syncing",
             Self::LinkDown => "link down",

@@ -20,7 +20,6 @@ use super::interest::Interest;
 use super::node::{NodeChange, NodeEvent};
 use super::observer::Observer;
 use super::topology::TopologyChange;
-use crate::node::Outcome;
 use crate::replication::Role;
 
 mod failure;
@@ -89,9 +88,10 @@ pub use self::groups::MetricsGroups;
 /// | routing | `redis.client.routing.session.losses` | counter | `redis.client.routing.loss` (`write_lost`, `history_lost`, `unproven`) |
 /// | routing | `redis.client.routing.staleness` | histogram, s | |
 /// | routing | `redis.client.routing.shared.batch_size` | gauge | node |
+/// | routing | `redis.client.routing.shared.wait` | gauge, s | node |
 ///
 /// An error that the caller got is counted once, with `redis.client.errors.internal` `false`; each failed attempt after which
-/// the call went on is counted with `true`. `error.type` is the code of the server's error, else the name of the
+/// the call went on is counted with `true`. `error.type` is the code of the server's error, else the word of the
 /// [`ErrorKind`](crate::ErrorKind). `redis.client.errors.category` is `network`, `tls`, `auth`, `server` or `other`.
 ///
 /// Gauges are set in each round of the monitor ([`Builder::monitor_interval`](crate::Builder::monitor_interval)). Those of a
@@ -263,7 +263,7 @@ impl Series {
         let change = event.change();
         match change {
             NodeChange::Ejected { outcome, .. } if counts => {
-                EJECTIONS.counter(labels().with([("error.type", word(outcome))])).increment(1);
+                EJECTIONS.counter(labels().with([("error.type", outcome.to_string())])).increment(1);
             }
             NodeChange::Returned { after } if counts => EJECTION_DURATION.histogram(labels().alone()).record(after),
             NodeChange::Probed { serves } if counts => {
@@ -299,15 +299,5 @@ impl Series {
         if let Some(set) = &self.set {
             set.count_change(change);
         }
-    }
-}
-
-/// Returns the word for how a node failed.
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Answered => "answered",
-        Outcome::Failed => "failed",
-        Outcome::Unreachable => "unreachable",
-        Outcome::NotServing => "not_serving",
     }
 }

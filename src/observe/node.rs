@@ -36,7 +36,7 @@ pub enum NodeChange<'a> {
     Ejected {
         /// What the last attempt or question showed.
         outcome: Outcome,
-        /// Why no connection could be made, if that is why.
+        /// Why the last attempt failed, in words: why no connection could be made, or what the server said.
         reason: Option<&'a str>,
         /// When it is probed for the first time.
         cool_down: Duration,
@@ -86,8 +86,8 @@ pub struct NodeGauges {
     pub shared: u32,
     /// How many bytes of the replication stream it is behind the master; `None` for the master and without a common history.
     pub lag_bytes: Option<u64>,
-    /// For how long at most it has been behind the master: the age of the oldest known position of the master that it has not
-    /// reached. Zero if it has reached them all; `None` for the master and without a common history.
+    /// For how long it has been behind the master, as far as is known: how old the oldest known position of the master is that it
+    /// has not reached. Zero if it has reached them all; `None` for the master and without a common history.
     pub lag_time: Option<Duration>,
     /// The average round-trip time of the monitor's questions.
     pub heartbeat: Option<Duration>,
@@ -95,4 +95,6 @@ pub struct NodeGauges {
     pub shared_requests: u64,
     /// See [`shared_requests`](Self::shared_requests).
     pub shared_batches: u64,
+    /// How long the first request of each batch waited until it was sent, all together.
+    pub shared_waited: Duration,
 }

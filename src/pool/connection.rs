@@ -1,6 +1,6 @@
 //! A connection for one exchange: a lease, or a share of a connection on which many callers send.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::lease::Lease;
 use super::limits::ReplyWait;
@@ -9,7 +9,7 @@ use super::transport::TimeLimit;
 use crate::classification::Request;
 use crate::observe::CloseReason;
 use crate::replication::{InfoEvidence, NoEvidence, Role};
-use crate::retry::{Fault, Reply};
+use crate::retry::{Fault, Reply, Spent};
 
 /// A connection for one exchange.
 #[derive(Debug)]
@@ -70,11 +70,11 @@ impl Connection {
         }
     }
 
-    /// Returns how long it took to open it for this caller. Zero: it was open.
-    pub(crate) fn connecting(&self) -> Duration {
+    /// Returns where the time of the caller went on the way to this connection, or in sending the last long request.
+    pub(crate) fn take_spent(&mut self) -> Spent {
         match self {
-            Self::Leased(lease) => lease.connecting(),
-            Self::Shared(share) => share.connecting(),
+            Self::Leased(lease) => lease.take_spent(),
+            Self::Shared(share) => share.take_spent(),
         }
     }
 

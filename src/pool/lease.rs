@@ -14,7 +14,7 @@ use super::transport::TimeLimit;
 use crate::classification::Request;
 use crate::observe::CloseReason;
 use crate::replication::Role;
-use crate::retry::{Fault, Reply, Stage};
+use crate::retry::{Fault, Reply, Spent, Stage};
 
 /// Makes empty slots; never connects, checks or rejects anything.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ pub(crate) struct Lease {
     is_settled: bool,
     /// The caller waited for the connection: the clock is to be read again.
     took_time: bool,
-    /// How long it took to open the connection, if that was for this caller.
-    connecting: Duration,
+    /// Where the time of the caller went.
+    spent: Spent,
 }
 
 impl r2d2::ManageConnection for Slots {
@@ -96,7 +96,7 @@ pub(super) fn reason_of(cause: &RedisError) -> CloseReason {
 impl Lease {
     #[inline]
     pub(super) fn new(slot: r2d2::PooledConnection<Slots>, took_time: bool) -> Self {
-        Self { slot: Some(slot), is_settled: true, took_time, connecting: Duration::ZERO }
+        Self { slot: Some(slot), is_settled: true, took_time, spent: Spent::default() }
     }
 
     /// Puts a connection into the slot, which was just opened and took so long. It may lie idle for `idle`.
@@ -104,7 +104,8 @@ impl Lease {
         if let Some(slot) = &mut self.slot {
             slot.pooled = Some(Box::new(Pooled { connection, counted: access.count(), idle }));
         }
-        (self.took_time, self.connecting) = (true, took);
+        self.took_time = true;
+        self.spent = self.spent.and(Spent::connecting(took));
     }
 
     /// Takes the connection of another slot.
@@ -140,9 +141,14 @@ impl Lease {
         self.took_time
     }
 
-    /// Returns how long it took to open the connection for this caller. Zero: it was open.
-    pub(crate) fn connecting(&self) -> Duration {
-        self.connecting
+    /// Records that the caller waited so long for a connection that another one had.
+    pub(super) fn waited(&mut self, time: Duration) {
+        self.spent = self.spent.and(Spent::waiting(time));
+    }
+
+    /// Returns where the time of the caller went since it was last asked.
+    pub(crate) fn take_spent(&mut self) -> Spent {
+        std::mem::take(&mut self.spent)
     }
 
     /// Closes the connection.
@@ -199,7 +205,12 @@ impl Lease {
     #[inline]
     pub(crate) fn send(&mut self, request: &Request<'_>, limit: TimeLimit) -> Result<Reply, Fault> {
         let has_served = self.has_served();
-        self.exchange(Stage::Sent, |connection| connection.send(request, limit)).map_err(|fault| {
+        let mut sending = Duration::ZERO;
+        let sent = self.exchange(Stage::Sent, |connection| connection.send(request, limit, &mut sending));
+        if !sending.is_zero() {
+            self.spent = self.spent.and(Spent::sending(sending));
+        }
+        sent.map_err(|fault| {
             let is_stale = fault.stage == Stage::Sent && has_served && fault.was_closed();
             if is_stale { Fault { stage: Stage::Stale, ..fault } } else { fault }
         })

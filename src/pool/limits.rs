@@ -28,6 +28,10 @@ pub(crate) struct ReplyWait {
     pub(crate) response: Duration,
 }
 
+/// A longer request takes a connection of its own, because those of other callers would wait while it is sent; and how long that
+/// takes is measured.
+pub(crate) const LONGEST_SHARED: usize = 16 << 10;
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

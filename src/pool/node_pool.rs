@@ -15,10 +15,13 @@ use super::network::Network;
 use super::shared::{Share, Sharing};
 use super::status_connection::StatusConnection;
 use super::unpooled::Unpooled;
+use super::waits::Waits;
 use crate::error::Result;
 use crate::observe::{CloseReason, ConnectionChange, ConnectionKind, NodeObservers};
 use crate::replication::Role;
 use crate::retry::{Fault, Obstacle, Stage};
+
+mod counts;
 
 /// How often a caller that waits for a slot checks whether the generation has ended.
 const CHECKS_EVERY: Duration = Duration::from_millis(250);
@@ -35,6 +38,7 @@ pub(crate) struct Pool {
     sharing: Sharing,
     access: Arc<Access>,
     unpooled: Unpooled,
+    waits: Waits,
     limits: Limits,
     housekeeping: Housekeeping,
     database: i64,
@@ -75,6 +79,7 @@ impl Pool {
             sharing: Sharing::new(limits.shared, limits.shares_from),
             access,
             unpooled: Unpooled::default(),
+            waits: Waits::default(),
             limits,
             housekeeping: housekeeping.clone(),
             epoch: Instant::now(),
@@ -141,18 +146,22 @@ impl Pool {
     fn wait_for_slot(&self, slots: &r2d2::Pool<Slots>, options: CheckoutOptions) -> Result<Lease, Fault> {
         let began = Instant::now();
         self.access.waiting_for_slot.fetch_add(1, Ordering::Relaxed);
-        let lease = self.slot_in_time(slots, options);
+        let mut lease = self.slot_in_time(slots, options);
         self.access.waiting_for_slot.fetch_sub(1, Ordering::Relaxed);
-        self.tell_waited(began, &lease);
+        self.record_wait(began.elapsed(), &mut lease);
         lease
     }
 
-    /// Tells how long a caller waited for a connection, and whether it got one.
-    fn tell_waited(&self, since: Instant, got: &Result<Lease, Fault>) {
+    /// Records how long a caller waited for a connection, and tells whether it got one.
+    fn record_wait(&self, took: Duration, got: &mut Result<Lease, Fault>) {
+        if let Ok(lease) = got {
+            lease.waited(took);
+        }
+        let got_one = got.is_ok();
+        self.waits.record(took, got_one);
         let is_late = |fault: &Fault| matches!(fault.stage, Stage::Checkout | Stage::Connecting);
         let timed_out = got.as_ref().err().is_some_and(is_late);
-        let waited = ConnectionChange::Waited { took: since.elapsed(), got_one: got.is_ok(), timed_out };
-        self.access.tell(ConnectionKind::Pooled, waited);
+        self.access.tell(ConnectionKind::Pooled, ConnectionChange::Waited { took, got_one, timed_out });
     }
 
     fn slot_in_time(&self, slots: &r2d2::Pool<Slots>, options: CheckoutOptions) -> Result<Lease, Fault> {
@@ -175,21 +184,21 @@ impl Pool {
     /// Opens a connection in an empty slot. Where none may be opened now, waits for one that is given back.
     #[cold]
     fn fill(&self, slots: &r2d2::Pool<Slots>, empty: Lease, options: CheckoutOptions) -> Result<Lease, Fault> {
-        let mut waited_since = None;
-        let lease = self.fill_or_wait(slots, empty, options, &mut waited_since);
-        if let Some(since) = waited_since {
-            self.tell_waited(since, &lease);
+        let mut waited = Duration::ZERO;
+        let mut lease = self.fill_or_wait(slots, empty, options, &mut waited);
+        if !waited.is_zero() {
+            self.record_wait(waited, &mut lease);
         }
         lease
     }
 
-    /// `waited_since`: since when the caller has waited for a connection that is given back.
+    /// `waited`: how long the caller has waited for a connection that is given back.
     fn fill_or_wait(
         &self,
         slots: &r2d2::Pool<Slots>,
         empty: Lease,
         options: CheckoutOptions,
-        waited_since: &mut Option<Instant>,
+        waited: &mut Duration,
     ) -> Result<Lease, Fault> {
         // A command that blocks has a slot already. From here on no other command can delay it for ever.
         let end = self.end_of_wait(CheckoutOptions { blocks: false, ..options });
@@ -238,8 +247,8 @@ impl Pool {
                 return Err(Fault::new(stage, refusal));
             }
             empty = slot;
-            waited_since.get_or_insert(now);
             self.access.wait(returned, end);
+            *waited += now.elapsed();
         }
     }
 
@@ -282,11 +291,6 @@ impl Pool {
         let is_idle = |last_used: Instant| last_used + self.limits.idle <= now;
         self.sharing.retire(CloseReason::Unhealthy, |connection| !connection.is_open());
         self.sharing.retire(CloseReason::Idle, |connection| is_idle(connection.last_used()));
-    }
-
-    /// Returns how many shared connections are open.
-    pub(crate) fn shared_connections(&self) -> u32 {
-        self.sharing.open_connections()
     }
 
     /// Ends a generation of connections, because the node is not what it was when they were opened. Idle ones are
@@ -340,22 +344,6 @@ impl Pool {
 
     pub(crate) fn database(&self) -> i64 {
         self.database
-    }
-
-    /// Returns how many open connections are not in use, those that callers may share included.
-    pub(crate) fn idle(&self) -> u32 {
-        (self.access.open() + self.sharing.open_connections()).saturating_sub(self.in_use())
-    }
-
-    /// Returns how many callers wait for a connection.
-    pub(crate) fn waiting(&self) -> u32 {
-        self.access.callers_waiting()
-    }
-
-    /// Returns how many connections are in use: those that are lent, of blocking commands as well, and shared ones on which
-    /// callers wait.
-    pub(crate) fn in_use(&self) -> u32 {
-        lent(&self.slots) + self.blocked() + self.sharing.in_use()
     }
 
     /// Returns when a caller stops waiting for a connection that another caller has. If there is no other candidate, it

@@ -12,6 +12,7 @@ use redis::{Connection, Parser, RedisResult, Value};
 
 use super::generation::Generation;
 use super::handshake::role_in_hello;
+use super::limits::LONGEST_SHARED;
 use super::tls::TlsStream;
 use super::transport::{TimeLimit, Transport, next_timer};
 use crate::classification::{Replies, Request};
@@ -135,12 +136,29 @@ impl OpenConnection {
         self.wire.receive()
     }
 
-    /// Sends a request and reads its replies.
+    /// Sends a request and reads its replies. `sending`: gets how long it took to send a long one.
     #[inline]
-    pub(super) fn send(&mut self, request: &Request<'_>, limit: TimeLimit) -> RedisResult<Reply> {
+    pub(super) fn send(
+        &mut self,
+        request: &Request<'_>,
+        limit: TimeLimit,
+        sending: &mut Duration,
+    ) -> RedisResult<Reply> {
         self.wire.begin(limit);
-        self.wire.send(request.bytes)?;
+        if request.bytes.len() > LONGEST_SHARED {
+            self.send_long(request.bytes, sending)?;
+        } else {
+            self.wire.send(request.bytes)?;
+        }
         self.collect(request.replies)
+    }
+
+    #[cold]
+    fn send_long(&mut self, bytes: &[u8], sending: &mut Duration) -> RedisResult<()> {
+        let began = Instant::now();
+        let sent = self.wire.send(bytes);
+        *sending = began.elapsed();
+        sent
     }
 
     /// Reads the replies to a request, stopping at the first failure. The redis crate continues to read after one, so that a

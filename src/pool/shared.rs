@@ -7,6 +7,7 @@
 //! [`Queue`](queue::Queue) knows whose reply comes next. [`Roles`](roles::Roles) lets one caller write and one read for all.
 //! [`SharedConnection`] is what this is on a socket, and [`Sharing`] decides when calls share.
 
+mod batches;
 mod connection;
 mod halves;
 mod lock;
@@ -16,6 +17,7 @@ mod share;
 mod sharing;
 mod transaction;
 
+pub(crate) use self::batches::BatchCounts;
 pub(crate) use self::queue::Answered;
 pub(crate) use self::share::Share;
 pub(crate) use self::sharing::Sharing;

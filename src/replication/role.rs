@@ -6,6 +6,8 @@ use serde::Serialize;
 
 /// What a node is in the replication.
 ///
+/// `Display` and `Serialize` write one word: `master` or `replica`.
+///
 /// ```
 /// use redis_replicated::{Node, Role};
 ///
@@ -37,7 +39,7 @@ impl Role {
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Master => "master",
             Self::Replica => "replica",
         })

@@ -1,5 +1,6 @@
 //! The retry budget: how many attempts beyond the first the calls of a client may make, so that retries never add much load.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -18,7 +19,20 @@ const AT_FIRST: f64 = 10.0;
 /// What was earned is computed when a retry is withdrawn, from the count of answers that the nodes keep: a call without retries
 /// never takes the lock.
 #[derive(Debug)]
-pub(crate) struct Budget(Mutex<Balance>);
+pub(crate) struct Budget {
+    balance: Mutex<Balance>,
+    retries: AtomicU64,
+    denied: AtomicU64,
+}
+
+/// What calls did after failed attempts, since the client was built.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct RetryCounts {
+    /// Failed attempts after which the call went on. The budget grants those of reads, and not those of writes.
+    pub(crate) retries: u64,
+    /// How often the budget was empty, so that a read had to pause.
+    pub(crate) denied: u64,
+}
 
 #[derive(Debug)]
 struct Balance {
@@ -32,19 +46,31 @@ struct Balance {
 
 impl Budget {
     pub(crate) fn new(now: Instant) -> Self {
-        Self(Mutex::new(Balance { attempts: AT_FIRST, recent: 0.0, answered: 0, at: now }))
+        let balance = Balance { attempts: AT_FIRST, recent: 0.0, answered: 0, at: now };
+        Self { balance: Mutex::new(balance), retries: AtomicU64::new(0), denied: AtomicU64::new(0) }
     }
 
     /// Takes one attempt from the budget, and returns whether there was one. `answered` counts all answers so far.
     pub(crate) fn withdraw(&self, answered: impl FnOnce() -> u64, now: Instant) -> bool {
-        let mut balance = self.0.lock();
+        let mut balance = self.balance.lock();
         // Counted under the lock: an older count that came in after a newer one would be deposited twice.
         balance.deposit(answered(), now);
         let granted = balance.attempts >= 1.0;
         if granted {
             balance.attempts -= 1.0;
+        } else {
+            self.denied.fetch_add(1, Ordering::Relaxed);
         }
         granted
+    }
+
+    /// Counts a failed attempt after which the call goes on, whether that costs a part of the budget or not.
+    pub(crate) fn record_retry(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn counts(&self) -> RetryCounts {
+        RetryCounts { retries: self.retries.load(Ordering::Relaxed), denied: self.denied.load(Ordering::Relaxed) }
     }
 }
 
@@ -85,6 +111,7 @@ mod tests {
         assert_eq!(granted(&budget, 1000, start + Duration::from_secs(2)), 20);
         assert_eq!(granted(&budget, 1000, start + Duration::from_secs(2)), 0);
         assert_eq!(granted(&budget, 500, start + Duration::from_secs(2)), 0, "a node left");
+        assert_eq!(budget.counts().denied, 5, "each time it was empty");
     }
 
     #[test]

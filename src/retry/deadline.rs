@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use super::timing::Timing;
+use super::timing::Spent;
 use crate::classification::Block;
 
 /// The setting that errors name where the call's deadline ended an attempt.
@@ -26,7 +26,7 @@ pub(crate) struct Deadline {
     /// When the call stops waiting for a permit, once it waits.
     permit_end: Option<Instant>,
     /// Where the time of the present attempt went, as far as it was not the wait for the reply.
-    timing: Cell<Timing>,
+    spent: Cell<Spent>,
 }
 
 impl Deadline {
@@ -39,21 +39,19 @@ impl Deadline {
             rounds: 0,
             losses: 0,
             permit_end: None,
-            timing: Cell::default(),
+            spent: Cell::default(),
         }
     }
 
     /// Records where a part of the time of this attempt went.
     #[cold]
-    pub(crate) fn record_timing(&self, timing: Timing) {
-        let mut sum = self.timing.get();
-        sum.add(timing);
-        self.timing.set(sum);
+    pub(crate) fn spend(&self, spent: Spent) {
+        self.spent.set(self.spent.get().and(spent));
     }
 
     /// Returns where the time of this attempt went, and begins the next one.
-    pub(crate) fn take_timing(&self) -> Timing {
-        self.timing.take()
+    pub(crate) fn take_spent(&self) -> Spent {
+        self.spent.take()
     }
 
     /// Counts an attempt that is over.

@@ -13,6 +13,9 @@ use crate::error::{Error, ErrorKind, Time, TlsError};
 use crate::node::{Node, SyncState};
 use crate::replication::Role;
 
+/// The error of the redis crate, or of the server, behind a failed attempt, if there is one.
+pub(crate) type Cause<'a> = Option<&'a RedisError>;
+
 /// An attempt without a complete reply.
 #[derive(Debug)]
 pub(crate) struct Fault {
@@ -227,6 +230,11 @@ impl Fault {
             _ => Error::new(ErrorKind::Checkout, "could not connect").because(self.cause),
         };
         error.on(node.addr())
+    }
+
+    /// Returns why an attempt failed, if it did and that is known.
+    pub(crate) fn cause_of<T>(attempt: &Result<T, Self>) -> Cause<'_> {
+        attempt.as_ref().err()?.cause.as_ref()
     }
 
     /// Returns whether the server, or the network, closed the connection.

@@ -35,3 +35,45 @@ impl Timing {
         self.pausing += other.pausing;
     }
 }
+
+/// Where the time of an attempt went, beside the wait for the reply: in microseconds, as every call carries it. Each part is at
+/// most 71 minutes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    waiting: u32,
+    connecting: u32,
+    sending: u32,
+}
+
+impl Spent {
+    pub(crate) fn waiting(time: Duration) -> Self {
+        Self { waiting: micros(time), ..Self::default() }
+    }
+
+    pub(crate) fn connecting(time: Duration) -> Self {
+        Self { connecting: micros(time), ..Self::default() }
+    }
+
+    pub(crate) fn sending(time: Duration) -> Self {
+        Self { sending: micros(time), ..Self::default() }
+    }
+
+    /// Returns the sum of both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            waiting: self.waiting.saturating_add(other.waiting),
+            connecting: self.connecting.saturating_add(other.connecting),
+            sending: self.sending.saturating_add(other.sending),
+        }
+    }
+
+    pub(crate) fn timing(self) -> Timing {
+        let [waiting, connecting, sending] =
+            [self.waiting, self.connecting, self.sending].map(|micros| Duration::from_micros(micros.into()));
+        Timing { waiting, connecting, sending, ..Timing::default() }
+    }
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}

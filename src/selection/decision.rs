@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
 use super::rank::{Exclusion, Rank, rank};
 use super::read_from::ReadFrom;
 use super::select::{Contender, Contenders, Criteria, Likelihood};
@@ -12,7 +15,9 @@ use crate::node::Node;
 
 /// Where a command would go right now, and why: from [`ReplicatedClient::explain`](crate::ReplicatedClient::explain).
 ///
-/// Its `Display` is a readable sentence.
+/// Its `Display` is a readable sentence. `Serialize` is for dashboards: `command`, `classification`, `read_from`, `candidates`, each
+/// with its `addr` and its [`Measures`], and `excluded`, each with its `addr` and `reason`. Times are numbers of milliseconds, and
+/// their names end with `_ms`.
 ///
 /// ```no_run
 /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
@@ -21,7 +26,7 @@ use crate::node::Node;
 /// println!("candidates: {:?}", decision.candidates());
 /// # Ok::<(), redis_replicated::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     pub(crate) command: String,
     pub(crate) classification: Classification,
@@ -42,13 +47,15 @@ pub struct Decision {
 /// # Ok::<(), redis_replicated::Error>(())
 /// ```
 #[non_exhaustive]
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Measures {
     /// The number of this client's requests that wait for a reply of the node, or for a connection to it.
     pub in_flight: u32,
-    /// How long calls to the node take. `None`: not known yet.
+    /// How long calls to the node take. `None`: not known yet. In JSON: `latency_ms`.
+    #[serde(rename = "latency_ms", serialize_with = "crate::millis::serialize_option")]
     pub latency: Option<Duration>,
-    /// How long the monitor's requests to the node take. `None`: there is no monitor, or no reply yet.
+    /// How long the monitor's requests to the node take. `None`: there is no monitor, or no reply yet. In JSON: `heartbeat_ms`.
+    #[serde(rename = "heartbeat_ms", serialize_with = "crate::millis::serialize_option")]
     pub heartbeat: Option<Duration>,
     /// The share of the load that the node should get, compared with the other nodes.
     pub weight: u32,
@@ -132,6 +139,32 @@ impl fmt::Display for Decision {
     }
 }
 
+impl Serialize for Decision {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Candidate<'a> {
+            addr: &'a NodeAddr,
+            #[serde(flatten)]
+            measures: &'a Measures,
+        }
+        #[derive(Serialize)]
+        struct Excluded<'a> {
+            addr: &'a NodeAddr,
+            reason: Exclusion,
+        }
+        let both = self.candidates.iter().zip(&self.measures);
+        let candidates: Vec<_> = both.map(|(addr, measures)| Candidate { addr, measures }).collect();
+        let excluded: Vec<_> = self.excluded.iter().map(|(addr, reason)| Excluded { addr, reason: *reason }).collect();
+        let mut decision = serializer.serialize_struct("Decision", 5)?;
+        decision.serialize_field("command", &self.command)?;
+        decision.serialize_field("classification", &self.classification)?;
+        decision.serialize_field("read_from", &self.read_from)?;
+        decision.serialize_field("candidates", &candidates)?;
+        decision.serialize_field("excluded", &excluded)?;
+        decision.end()
+    }
+}
+
 /// Returns the reason for each server that is not a candidate.
 pub(crate) fn exclusion_reasons<S: Contender>(
     set: &Contenders<'_, S>,
@@ -153,4 +186,37 @@ pub(crate) fn exclusion_reasons<S: Contender>(
         };
     let others = set.servers.iter().filter(|server| !candidates.contains(server.node().addr()));
     others.map(|server| (server.node().addr().clone(), reason(server))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Decision, Exclusion, Measures};
+    use crate::classification::Classification;
+    use crate::node::{Node, Outcome};
+    use crate::selection::ReadFrom;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn json_has_all_parts_and_times_in_milliseconds() {
+        let (node, now) = (Node::new("a:1".parse().unwrap()), Instant::now());
+        node.record_at(Outcome::Answered, Duration::from_micros(213), now);
+        let decision = Decision {
+            command: "GET".to_owned(),
+            classification: Classification::Read,
+            read_from: ReadFrom::ReplicaPreferred,
+            candidates: vec![node.addr().clone()],
+            measures: vec![Measures::of(&node, now)],
+            excluded: vec![("b:1".parse().unwrap(), Exclusion::OutOfSync)],
+        };
+        let expected = serde_json::json!({
+            "command": "GET",
+            "classification": "read",
+            "read_from": "replica_preferred",
+            "candidates": [{
+                "addr": "a:1", "in_flight": 0, "latency_ms": 0.213, "heartbeat_ms": null, "weight": 1, "zone": null, "share": 1.0
+            }],
+            "excluded": [{ "addr": "b:1", "reason": "out_of_sync" }],
+        });
+        assert_eq!(serde_json::to_value(&decision).unwrap(), expected);
+    }
 }

@@ -25,6 +25,26 @@ pub(crate) struct Permits {
     /// The number of fallback reads since the last event.
     reads: AtomicU64,
     last_event: Mutex<Option<Instant>>,
+    served: AtomicU64,
+    waits: AtomicU64,
+    /// The time of all waits, in nanoseconds.
+    waited: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The fallback reads of a client since it was built.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct FallbackCounts {
+    /// Fallback reads that the master got.
+    pub(crate) served: u64,
+    /// Fallback reads in flight.
+    pub(crate) running: u32,
+    /// How often a call waited for a permit.
+    pub(crate) waits: u64,
+    /// The time of all waits together.
+    pub(crate) wait_time: Duration,
+    /// Waits that ended without a permit.
+    pub(crate) refused: u64,
 }
 
 /// The permit of one fallback read, which returns it when dropped.
@@ -47,6 +67,10 @@ impl Permits {
             running: AtomicU32::new(0),
             reads: AtomicU64::new(0),
             last_event: Mutex::new(None),
+            served: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         }
     }
 
@@ -60,8 +84,34 @@ impl Permits {
         self.longest_wait
     }
 
+    /// Returns how many fallback reads may be in flight; `None`: any number.
+    pub(crate) fn limit(&self) -> Option<u32> {
+        self.limit
+    }
+
+    pub(crate) fn counts(&self) -> FallbackCounts {
+        FallbackCounts {
+            served: self.served.load(Ordering::Relaxed),
+            running: self.running.load(Ordering::Relaxed),
+            waits: self.waits.load(Ordering::Relaxed),
+            wait_time: Duration::from_nanos(self.waited.load(Ordering::Relaxed)),
+            refused: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
     /// Waits until a permit is free, until `end` at the latest. Returns whether one is free.
     pub(crate) fn wait(&self, end: Instant) -> bool {
+        let began = Instant::now();
+        let has_permit = self.wait_uncounted(end);
+        self.waits.fetch_add(1, Ordering::Relaxed);
+        // 584 years fit.
+        let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(nanos, Ordering::Relaxed);
+        self.refused.fetch_add(u64::from(!has_permit), Ordering::Relaxed);
+        has_permit
+    }
+
+    fn wait_uncounted(&self, end: Instant) -> bool {
         // Counted before the check: a read that ends after the check sees the count and wakes this call. SeqCst puts the
         // four operations on both counters into one order.
         self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -86,6 +136,7 @@ impl Permits {
     pub(crate) fn take(&self, now: Instant) -> Option<Permit<'_>> {
         let more = |running: u32| self.limit.is_none_or(|limit| running < limit).then(|| running.saturating_add(1));
         self.running.fetch_update(Ordering::SeqCst, Ordering::Relaxed, more).ok()?;
+        self.served.fetch_add(1, Ordering::Relaxed);
         let reads = self.reads.fetch_add(1, Ordering::Relaxed) + 1;
         let mut due = None;
         if let Some(mut last_event) = self.last_event.try_lock()
@@ -136,5 +187,20 @@ mod tests {
         let unbounded = Permits::new(None, Duration::ZERO);
         let permits: Vec<_> = (0..100).map_while(|_| unbounded.take(now)).collect();
         assert_eq!(permits.len(), 100);
+        assert_eq!((unbounded.counts().served, unbounded.counts().running), (100, 100));
+    }
+
+    #[test]
+    fn waits_are_counted_and_those_in_vain_as_well() {
+        let (permits, now, ms) = (Permits::new(Some(1), Duration::ZERO), Instant::now(), Duration::from_millis(1));
+        let permit = permits.take(now).unwrap();
+        assert!(permits.take(now).is_none());
+        assert!(!permits.wait(Instant::now() + 5 * ms));
+        let counts = permits.counts();
+        assert_eq!((counts.served, counts.running, counts.waits, counts.refused), (1, 1, 1, 1));
+        assert!(counts.wait_time >= 5 * ms, "{counts:?}");
+        drop(permit);
+        assert!(permits.wait(Instant::now() + 5 * ms));
+        assert_eq!((permits.counts().waits, permits.counts().refused, permits.counts().running), (2, 1, 0));
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Instant;
 
+use serde::Serialize;
+
 use super::read_from::{Preference, ReadFrom};
 use crate::node::{Node, SyncState};
 use crate::replication::Role;
@@ -24,6 +26,8 @@ pub(super) enum Rank {
 
 /// Why a node is not a candidate: from [`Decision::excluded`](crate::Decision::excluded).
 ///
+/// `Display` is a reason in words. `Serialize` writes the name in snake case: `out_of_sync`.
+///
 /// ```no_run
 /// use redis_replicated::Exclusion;
 ///
@@ -36,7 +40,8 @@ pub(super) enum Rank {
 /// # Ok::<(), redis_replicated::Error>(())
 /// ```
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Exclusion {
     /// Its role may not serve the command: a replica for a write, or a role that the read preference rules out.
     Role,

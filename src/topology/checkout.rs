@@ -6,16 +6,13 @@ use super::picture::Assigned;
 use crate::classification::Request;
 use crate::node::SyncState;
 use crate::observe::CloseReason;
-use crate::pool::{CheckoutOptions, Connection, ReplyWait};
-use crate::retry::{DEADLINE, Deadline, Fault, Stage, Timing, Waited};
+use crate::pool::{CheckoutOptions, Connection, LONGEST_SHARED, ReplyWait};
+use crate::retry::{DEADLINE, Deadline, Fault, Spent, Stage, Waited};
 
 /// A connection idle for this long is validated with one round trip before a write goes out on it.
 const PROVEN_FOR: Duration = Duration::from_secs(1);
 /// How long a write tries to connect to a master that is ejected.
 const CONNECTS_WITHIN: Duration = Duration::from_millis(100);
-
-/// A longer request takes a connection of its own: those of other callers would wait while it is sent.
-const LONGEST_SHARED: usize = 16 << 10;
 
 /// What a connection is taken for.
 #[derive(Clone, Copy, Debug)]
@@ -57,12 +54,7 @@ impl Assigned {
         let mut connection =
             self.pool.connect(options).map_err(|fault| self.name_limit(fault, purpose, deadline, (end, by)))?;
         if connection.took_time() {
-            let (whole, connecting) = (deadline.now().elapsed(), connection.connecting());
-            deadline.record_timing(Timing {
-                waiting: whole.saturating_sub(connecting),
-                connecting,
-                ..Timing::default()
-            });
+            deadline.spend(connection.take_spent());
         }
         let end = by;
         self.prepare(&mut connection, must_be_alive, deadline, end)?;
@@ -87,10 +79,8 @@ impl Assigned {
         deadline: &Deadline,
         (end, by): (Option<Instant>, Option<Instant>),
     ) -> Fault {
-        deadline.record_timing(match (fault.stage, deadline.now().elapsed()) {
-            (Stage::Connect, connecting) => Timing { connecting, ..Timing::default() },
-            (_, waiting) => Timing { waiting, ..Timing::default() },
-        });
+        let took = deadline.now().elapsed();
+        deadline.spend(if fault.stage == Stage::Connect { Spent::connecting(took) } else { Spent::waiting(took) });
         let limits = self.pool.limits();
         let is_checkout = matches!(fault.stage, Stage::Checkout | Stage::Connecting);
         let limit = match is_checkout {
@@ -147,7 +137,7 @@ impl Assigned {
             let by = end.map_or(limit, |end| end.min(limit));
             let waited = Waited { setting: "response_timeout", time: response };
             let asked = connection.ask_role(ReplyWait { now, end: Some(by), response });
-            deadline.record_timing(Timing { connecting: now.elapsed(), ..Timing::default() });
+            deadline.spend(Spent::connecting(now.elapsed()));
             asked.map_err(|fault| {
                 self.distrust(&fault, last_used);
                 fault.after_waiting(waited, now, end.map(|end| (end, DEADLINE)))

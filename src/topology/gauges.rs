@@ -14,6 +14,7 @@ pub(super) fn gauges(server: &Server, topology: &Topology, timeline: &Timeline) 
     let assigned_role = find().map(|own| own.assigned_role);
     let report = node.report().filter(|_| assigned_role == Some(Role::Replica));
     let master = topology.master().and_then(|master| topology.servers()[master].node.report());
+    let batches = pool.batches();
     NodeGauges {
         assigned_role,
         sync_state: node.sync_state(),
@@ -27,8 +28,9 @@ pub(super) fn gauges(server: &Server, topology: &Topology, timeline: &Timeline) 
         lag_bytes: report.as_deref().zip(master.as_deref()).and_then(|(own, master)| lag_bytes(own, master)),
         lag_time: report.as_deref().and_then(|own| lag_time(own, node.reported_at()?, timeline)),
         heartbeat: node.heartbeat(),
-        shared_requests: 0,
-        shared_batches: 0,
+        shared_requests: batches.requests,
+        shared_batches: batches.batches,
+        shared_waited: batches.waited,
     }
 }
 

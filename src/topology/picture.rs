@@ -45,7 +45,7 @@ impl Assigned {
             role: self.assigned_role,
             database: self.pool.database(),
             began: deadline.now(),
-            timing: deadline.take_timing(),
+            timing: deadline.take_spent().timing(),
             is_fallback: false,
             is_last: true,
         }

@@ -20,6 +20,7 @@ use crate::node::{Ejection, Node, Outcome, SyncState};
 use crate::observe::{NodeObservers, Observers};
 use crate::pool::{Housekeeping, Limits, Login, Network, Pool, Resolver, Silence};
 use crate::replication::{Report, Role};
+use crate::retry::Cause;
 
 /// A node that the monitor has not reached in this time is asked after others, until it is reached.
 const REACHED_WITHIN: Duration = Duration::from_millis(100);
@@ -42,8 +43,6 @@ pub(crate) struct Server {
     pub(crate) refused: Refused,
     pub(crate) observers: Observers,
     pub(super) first_write: FirstWrite,
-    /// Since when it has been ejected, or was when it came back last.
-    ejected_at: Mutex<Option<Instant>>,
 }
 
 /// When the monitor asked the node for its state, and whether the node answered.
@@ -119,7 +118,6 @@ impl ServerSettings {
             refused: Refused::default(),
             observers: self.observers.clone(),
             first_write: FirstWrite::default(),
-            ejected_at: Mutex::default(),
         }))
     }
 }
@@ -145,27 +143,27 @@ impl Server {
 
     /// Records that an attempt failed in a way that speaks against the node. Its connections end if that ejects it.
     #[cold]
-    pub(crate) fn record_failure(&self, outcome: Outcome, now: Instant) {
-        self.explain(outcome);
+    pub(crate) fn record_failure(&self, outcome: Outcome, cause: Cause<'_>, now: Instant) {
+        self.explain(outcome, cause.map(words_of));
         self.conclude(outcome, self.node.record_failure(outcome, now, rand::random()));
     }
 
     /// As [`record_failure`](Self::record_failure), for a request that got no reply here and one in another attempt.
     #[cold]
     pub(crate) fn record_loss(&self, now: Instant) {
+        self.explain(Outcome::Failed, Some("no reply to a request that another node answered".to_owned()));
         self.conclude(Outcome::Failed, self.node.record_loss(now, rand::random()));
     }
 
     /// As [`record_failure`](Self::record_failure), for what the monitor found out.
-    fn blame(&self, outcome: Outcome, now: Instant) {
-        self.explain(outcome);
+    fn blame(&self, outcome: Outcome, reason: &str, now: Instant) {
+        self.explain(outcome, Some(reason.to_owned()));
         self.conclude(outcome, self.node.count_against(outcome, now, rand::random()));
     }
 
     /// Reports an ejection and ends the connections, if there is one.
     fn conclude(&self, outcome: Outcome, ejection: Option<Ejection>) {
         if let Some(Ejection { cool_down }) = ejection {
-            *self.ejected_at.lock() = Some(Instant::now());
             self.observers.ejected(self.node.addr(), outcome, cool_down, self.node.last_reason().as_deref());
             self.pool.end_generation();
         }
@@ -173,9 +171,8 @@ impl Server {
 
     /// Ends an ejection, if there is one: the node serves again.
     pub(super) fn come_back(&self, now: Instant) {
-        if self.node.come_back(now) {
-            let ejected_at = self.ejected_at.lock().unwrap_or(now);
-            self.observers.returned(self.node.addr(), now.saturating_duration_since(ejected_at));
+        if let Some(after) = self.node.come_back(now) {
+            self.observers.returned(self.node.addr(), after);
         }
     }
 
@@ -194,9 +191,10 @@ impl Server {
         node.end_probe();
     }
 
-    fn explain(&self, outcome: Outcome) {
+    /// Records why an attempt failed: why no connection could be made, if that is so, or else `reason`.
+    fn explain(&self, outcome: Outcome, reason: Option<String>) {
         let failure = self.pool.failure().filter(|_| outcome == Outcome::Unreachable);
-        self.node.record_reason(failure.map(|failure| words_of(&failure)));
+        self.node.record_reason(failure.map(|failure| words_of(&failure)).or(reason));
     }
 
     #[cold]
@@ -243,7 +241,7 @@ impl Server {
         self.pool.close_idle(now);
         *self.asked.lock() = Asked { last: Some(asked), greeting: report.role, ..Asked::default() };
         if is_loading {
-            self.blame(Outcome::NotServing, now);
+            self.blame(Outcome::NotServing, "the server is loading its data", now);
         }
         Some(Reported { before, now: report })
     }
@@ -279,7 +277,7 @@ impl Server {
             Silence::Unreachable => Outcome::Unreachable,
             Silence::Failed | Silence::TurnedAway => Outcome::Failed,
         };
-        self.blame(outcome, Instant::now());
+        self.blame(outcome, "no answer to the monitor", Instant::now());
     }
 
     /// Returns when the node was asked. A node that answers calls is not silent.
@@ -291,8 +289,7 @@ impl Server {
 
     /// Returns since when the node has been out: since the monitor got no answer, or since it was ejected. `None`: it is not out.
     pub(super) fn out_since(&self) -> Option<Instant> {
-        let ejected_at = self.ejected_at.lock().filter(|_| self.node.is_ejected());
-        self.asked().silent_since.into_iter().chain(ejected_at).min()
+        self.asked().silent_since.into_iter().chain(self.node.ejected_since()).min()
     }
 
     /// Returns whether the monitor gets no answer from the node.

@@ -1,6 +1,5 @@
 //! A picture of the set for people and dashboards.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -8,12 +7,18 @@ use serde::Serialize;
 use super::picture::{Assigned, Topology};
 use super::server::Server;
 use crate::addr::NodeAddr;
-use crate::node::{Node, SyncState};
+use crate::node::{Health, Node, Outcome, Percentiles, SyncState};
 use crate::replication::{Report, Role};
+use crate::retry::Budget;
+use crate::selection::{FallbackCounts, Permits};
+
+mod table;
 
 /// The state of all nodes at one moment: from [`ReplicatedClient::snapshot`](crate::ReplicatedClient::snapshot).
 ///
-/// Taking one sends nothing. `Serialize` is for dashboards, `Display` is a table for people.
+/// Taking one sends nothing. `Display` is a table for people, with a line for each node and two for the client as a whole.
+/// `Serialize` is for dashboards: times are numbers of milliseconds, to the microsecond, and their names end with `_ms`:
+/// `"latency_ms": 0.213`. All counts begin when the client is built; those of a node begin when it joins.
 ///
 /// ```no_run
 /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
@@ -21,7 +26,7 @@ use crate::replication::{Report, Role};
 /// # Ok::<(), redis_replicated::Error>(())
 /// ```
 #[non_exhaustive]
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Snapshot {
     /// Grows with each change of the set.
     pub generation: u64,
@@ -29,6 +34,38 @@ pub struct Snapshot {
     pub settled: bool,
     /// The nodes, in the order of configuration.
     pub nodes: Vec<NodeSnapshot>,
+    /// Failed attempts after which a call went on, on the same node or another one.
+    pub retries: u64,
+    /// How often the retry budget was empty, so that a read had to wait before its next attempt.
+    pub retries_denied: u64,
+    /// The reads that the master served because no replica could.
+    pub fallback: FallbackSnapshot,
+}
+
+/// The fallback reads of a client: those that the master serves because no replica can.
+///
+/// ```no_run
+/// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+/// let fallback = client.snapshot().fallback;
+/// println!("{} fallback reads, {} refused", fallback.served, fallback.refused);
+/// # Ok::<(), redis_replicated::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FallbackSnapshot {
+    /// Fallback reads that were sent to the master.
+    pub served: u64,
+    /// Fallback reads in flight.
+    pub in_flight: u32,
+    /// How many may be in flight, by [`Builder::fallback_limit`](crate::Builder::fallback_limit); `None`: any number.
+    pub limit: Option<u32>,
+    /// How often a read waited because the limit was reached.
+    pub waits: u64,
+    /// The time of all these waits together. In JSON: `wait_time_ms`.
+    #[serde(rename = "wait_time_ms", serialize_with = "crate::millis::serialize")]
+    pub wait_time: Duration,
+    /// How many of these waits ended without a permit: `checkout_timeout`, or the deadline, was over.
+    pub refused: u64,
 }
 
 /// The state of one node at one moment.
@@ -36,12 +73,12 @@ pub struct Snapshot {
 /// ```no_run
 /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
 /// for node in client.snapshot().nodes.iter().filter(|node| node.ejected) {
-///     println!("{} is ejected: {}", node.addr, node.reason.as_deref().unwrap_or("failures"));
+///     println!("{} is ejected for {:?}: {:?}", node.addr, node.health_for, node.reason);
 /// }
 /// # Ok::<(), redis_replicated::Error>(())
 /// ```
 #[non_exhaustive]
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NodeSnapshot {
     /// Where it listens.
     pub addr: NodeAddr,
@@ -57,25 +94,59 @@ pub struct NodeSnapshot {
     pub zone: Option<String>,
     /// The configured weight.
     pub weight: u32,
-    /// Whether it is avoided after failures.
+    /// What the calls on it say.
+    pub health: Health,
+    /// How long it has been so. An ejected node that is probed stays ejected; a node that came back is available from then on.
+    /// In JSON: `health_for_ms`.
+    #[serde(rename = "health_for_ms", serialize_with = "crate::millis::serialize")]
+    pub health_for: Duration,
+    /// Whether it is avoided after failures: its health is [`Ejected`](Health::Ejected) or [`Probing`](Health::Probing).
     pub ejected: bool,
-    /// Why no connection to it can be made, if that is why it is ejected: its certificate has expired, the port refuses.
+    /// The outcome of the last failure, if it is ejected.
+    pub outcome: Option<Outcome>,
+    /// Why the last attempt on it failed, in words, if it is ejected: `connection refused`, `no answer in time`, or what the
+    /// server said.
     pub reason: Option<String>,
+    /// How often it was ejected.
+    pub ejections: u64,
     /// The part of its load that it gets: 1, or less for 10 s after it came back.
     pub share: f64,
-    /// How long calls take there, by [`Node::latency_at`](crate::Node::latency_at); `None` if nothing is known.
+    /// How long calls take there, by [`Node::latency_at`](crate::Node::latency_at); `None` if nothing is known. In JSON:
+    /// `latency_ms`.
+    #[serde(rename = "latency_ms", serialize_with = "crate::millis::serialize_option")]
     pub latency: Option<Duration>,
-    /// How long the monitor's questions take there; `None` without a monitor.
+    /// How long calls took there in the last one to two minutes; `None` if none was timed.
+    pub percentiles: Option<Percentiles>,
+    /// How long the monitor's questions take there; `None` without a monitor. In JSON: `heartbeat_ms`.
+    #[serde(rename = "heartbeat_ms", serialize_with = "crate::millis::serialize_option")]
     pub heartbeat: Option<Duration>,
     /// Requests of this process that wait for it, or for a connection to it.
     pub in_flight: u32,
     /// Connections that calls use right now; those of blocking commands and shared ones, which come on top of its pool's size,
     /// included.
     pub connections_in_use: u32,
+    /// Connections that are open: in use or idle, those of blocking commands and shared ones included.
+    pub connections_open: u32,
+    /// Open connections that no call uses.
+    pub connections_idle: u32,
     /// The most connections its pool may have.
     pub pool_size: u32,
+    /// Calls that wait for a connection to it right now.
+    pub connection_waiters: u32,
+    /// How often a call waited for a connection to be given back, or to be opened by another call. A free slot that was found
+    /// within 10 µs is no wait.
+    pub connection_waits: u64,
+    /// The time of all these waits together. In JSON: `connection_wait_time_ms`.
+    #[serde(rename = "connection_wait_time_ms", serialize_with = "crate::millis::serialize")]
+    pub connection_wait_time: Duration,
+    /// How many of these waits ended without a connection.
+    pub connection_timeouts: u64,
     /// Connections beside its pool that are open for callers to share.
     pub shared_connections: u32,
+    /// Requests that were sent on shared connections.
+    pub shared_requests: u64,
+    /// The batches in which these were written: `shared_requests` divided by this is how many requests share a round trip.
+    pub shared_batches: u64,
     /// Attempts that got a complete reply since the client was built; errors of the application are replies.
     pub answered: u64,
     /// Attempts that failed since the client was built.
@@ -95,9 +166,10 @@ pub struct NodeSnapshot {
 /// # Ok::<(), redis_replicated::Error>(())
 /// ```
 #[non_exhaustive]
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReplicationSnapshot {
-    /// How long ago it said so.
+    /// How long ago it said so. In JSON: `age_ms`.
+    #[serde(rename = "age_ms", serialize_with = "crate::millis::serialize")]
     pub age: Duration,
     /// The name of the process.
     pub run_id: Option<String>,
@@ -113,15 +185,31 @@ pub struct ReplicationSnapshot {
     pub link_up: Option<bool>,
     /// Whether it takes over the whole data from its master.
     pub syncing: bool,
-    /// How long ago its master was heard last, in whole seconds.
+    /// How long ago its master was heard last, in whole seconds. In JSON: `master_silent_for_ms`.
+    #[serde(rename = "master_silent_for_ms", serialize_with = "crate::millis::serialize_option")]
     pub master_silent_for: Option<Duration>,
 }
 
 impl Snapshot {
-    pub(crate) fn take(topology: &Topology, now: Instant) -> Self {
+    pub(crate) fn take(topology: &Topology, budget: &Budget, permits: &Permits, now: Instant) -> Self {
         let master = topology.master().and_then(|master| topology.servers()[master].node.report());
         let nodes = topology.servers().iter().map(|server| NodeSnapshot::take(server, master.as_deref(), now));
-        Self { generation: topology.generation(), settled: topology.is_settled(), nodes: nodes.collect() }
+        let retries = budget.counts();
+        Self {
+            generation: topology.generation(),
+            settled: topology.is_settled(),
+            nodes: nodes.collect(),
+            retries: retries.retries,
+            retries_denied: retries.denied,
+            fallback: FallbackSnapshot::take(permits),
+        }
+    }
+}
+
+impl FallbackSnapshot {
+    fn take(permits: &Permits) -> Self {
+        let FallbackCounts { served, running, waits, wait_time, refused } = permits.counts();
+        Self { served, in_flight: running, limit: permits.limit(), waits, wait_time, refused }
     }
 }
 
@@ -148,6 +236,8 @@ impl ReplicationSnapshot {
 impl NodeSnapshot {
     fn take(server: &Assigned, master: Option<&Report>, now: Instant) -> Self {
         let Server { node, pool, .. } = &*server.server;
+        let (health, waits, batches) = (node.health_at(now), pool.waits(), pool.batches());
+        let ejected = matches!(health.health, Health::Ejected | Health::Probing);
         Self {
             addr: node.addr().clone(),
             role: node.role(),
@@ -156,46 +246,31 @@ impl NodeSnapshot {
             shared: node.is_shared(),
             zone: node.zone().map(str::to_owned),
             weight: node.weight(),
-            ejected: node.is_ejected(),
-            reason: node.reason(),
+            health: health.health,
+            health_for: health.lasts,
+            ejected,
+            outcome: health.outcome,
+            reason: node.last_reason().filter(|_| ejected).map(|reason| reason.as_ref().to_owned()),
+            ejections: health.ejections,
             share: node.share_at(now),
             latency: node.latency_at(now),
+            percentiles: node.percentiles_at(now),
             heartbeat: node.heartbeat(),
             in_flight: node.in_flight(),
             connections_in_use: pool.in_use(),
+            connections_open: pool.open_connections(),
+            connections_idle: pool.idle(),
             pool_size: pool.limits().size,
+            connection_waiters: pool.waiting(),
+            connection_waits: waits.count,
+            connection_wait_time: waits.time,
+            connection_timeouts: waits.timeouts,
             shared_connections: pool.shared_connections(),
+            shared_requests: batches.requests,
+            shared_batches: batches.batches,
             answered: node.answered(),
             failed: node.failed(),
             replication: ReplicationSnapshot::take(node, master, now),
         }
-    }
-}
-
-impl fmt::Display for Snapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<24} {:<8} {:<10} {:<10} {:>7} {:>9} {:>11} {:>10} {:>8}",
-            "node", "role", "health", "sync state", "lag", "in flight", "connections", "answered", "failed"
-        )?;
-        for node in &self.nodes {
-            let health = match (node.ejected, node.role == node.assigned_role) {
-                (true, _) => "ejected",
-                (false, false) => "wrong role",
-                (false, true) => "healthy",
-            };
-            let connections = format!("{}/{}", node.connections_in_use, node.pool_size);
-            let lag = node.replication.as_ref().and_then(|replication| replication.lag);
-            let lag = lag.map_or_else(|| "-".to_owned(), |lag| lag.to_string());
-            let (addr, role, sync_state) = (node.addr.to_string(), node.role.to_string(), node.sync_state.to_string());
-            let reason = node.reason.as_ref().map(|reason| format!("  {reason}")).unwrap_or_default();
-            writeln!(
-                f,
-                "{addr:<24} {role:<8} {health:<10} {sync_state:<10} {lag:>7} {:>9} {connections:>11} {:>10} {:>8}{reason}",
-                node.in_flight, node.answered, node.failed
-            )?;
-        }
-        Ok(())
     }
 }

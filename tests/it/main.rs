@@ -141,6 +141,7 @@
 //!   `calls::routing::explain_says_where_a_command_would_go_and_why`
 //!   `calls::strategies::explain_shows_what_the_strategy_sees`
 //!   `sessions::lineages::explain_says_which_replicas_cannot_prove_a_read`
+//!   `surface::snapshot::*` `lib::a_person_reads_the_set_at_a_glance`
 //! * tools for tests: real sets, Sentinels, network faults
 //!   `surface::testing::*` `lib::every_strategy_of_this_crate_conforms`
 //! * each command has its classification, as the server flags it

@@ -4,6 +4,7 @@ mod defaults;
 mod events;
 mod metrics;
 mod observers;
+mod snapshot;
 mod spans;
 mod testing;
 mod typed_helpers;

@@ -28,7 +28,7 @@ fn an_unreachable_node_is_avoided_until_it_was_probed() {
     assert!(node.is_avoided(start + 500 * MS), "with a monitor none is");
     assert!(!node.begin_probe(start + 499 * MS));
     assert!(node.begin_probe(start + 500 * MS));
-    assert!(node.come_back(start + 501 * MS));
+    assert!(node.come_back(start + 501 * MS).is_some());
     node.end_probe();
     assert!(!node.is_avoided(start + 501 * MS));
 }
@@ -81,10 +81,10 @@ fn the_cool_down_doubles_up_to_30_seconds_and_is_spread() {
 #[test]
 fn a_node_that_fails_again_soon_is_avoided_for_longer() {
     let (node, start) = ejected();
-    assert!(node.come_back(start));
+    assert!(node.come_back(start).is_some());
     let again = node.count_against(Outcome::NotServing, start + Duration::from_secs(9), MIDDLE).unwrap();
     assert_eq!(again.cool_down, Duration::from_secs(1));
-    assert!(node.come_back(start + Duration::from_secs(20)));
+    assert!(node.come_back(start + Duration::from_secs(20)).is_some());
     let later = node.count_against(Outcome::NotServing, start + Duration::from_secs(31), MIDDLE).unwrap();
     assert_eq!(later.cool_down, Duration::from_millis(500));
 }

@@ -100,12 +100,8 @@ impl SeriesKey for ReadKey {
 }
 
 /// The attribute of a role.
-pub(super) fn role(role: Role) -> (&'static str, &'static str) {
-    let word = match role {
-        Role::Master => "master",
-        Role::Replica => "replica",
-    };
-    ("redis.client.routing.role", word)
+pub(super) fn role(role: Role) -> (&'static str, String) {
+    ("redis.client.routing.role", role.to_string())
 }
 
 #[cfg(test)]

@@ -88,6 +88,8 @@ metrics! {
         "The staleness that reads with max_staleness were proven to have at most.";
     BATCH_SIZE: ROUTING Gauge Count "redis.client.routing.shared.batch_size"
         "Requests for each batch of the shared connections, in the last round of the monitor.";
+    BATCH_WAIT: ROUTING Gauge Seconds "redis.client.routing.shared.wait"
+        "How long the first request of a batch waited until it was sent, on average of the last round of the monitor.";
 }
 
 /// Tells the recorder the units and descriptions of the metrics of these groups.

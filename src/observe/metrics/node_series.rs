@@ -9,7 +9,7 @@ use super::family::{Family, SeriesKey};
 use super::groups::MetricsGroups as Groups;
 use super::keys::{CallKey, ErrorKey, ReadKey, role};
 use super::labels::Labels;
-use super::metric::{AVAILABLE, BATCH_SIZE, CONNECTIONS, DELAY, LAG, Metric, PENDING, WAIT_TIME};
+use super::metric::{AVAILABLE, BATCH_SIZE, BATCH_WAIT, CONNECTIONS, DELAY, LAG, Metric, PENDING, WAIT_TIME};
 use crate::addr::NodeAddr;
 use crate::observe::node::NodeGauges;
 use crate::replication::Role;
@@ -41,8 +41,8 @@ struct Shown {
     has_lag: bool,
     has_delay: bool,
     has_batches: bool,
-    /// The requests and the batches of the shared connections, one round of the monitor ago.
-    shared: (u64, u64),
+    /// The requests, the batches and the waits of the shared connections, one round of the monitor ago.
+    shared: (u64, u64, Duration),
     /// The node left the set.
     has_left: bool,
 }
@@ -95,7 +95,7 @@ impl NodeSeries {
     /// Shows the gauges of a node of the set.
     pub(super) fn show(&self, gauges: &NodeGauges, groups: Groups) {
         let Some(role) = gauges.assigned_role else { return };
-        let shared = (gauges.shared_requests, gauges.shared_batches);
+        let shared = (gauges.shared_requests, gauges.shared_batches, gauges.shared_waited);
         let changed = self.change(|shown| {
             shown.is_ejected = gauges.ejected;
             shown.has_connections = true;
@@ -105,9 +105,10 @@ impl NodeSeries {
             let before = std::mem::replace(&mut shown.shared, shared);
             let batches = shared.1.saturating_sub(before.1);
             shown.has_batches |= batches > 0;
-            (shown.role.replace(role), had, shared.0.saturating_sub(before.0), batches)
+            let (requests, waited) = (shared.0.saturating_sub(before.0), shared.2.saturating_sub(before.2));
+            (shown.role.replace(role), had, (requests as f64, batches as f64, waited.as_secs_f64()))
         });
-        let Some((before, had, requests, batches)) = changed else { return };
+        let Some((before, had, (requests, batches, waited))) = changed else { return };
         self.show_role(before.filter(|before| *before != role), groups);
         if groups.contains(CONNECTIONS.group) {
             self.show_connections(gauges.idle, gauges.used);
@@ -123,9 +124,9 @@ impl NodeSeries {
             let delay = gauges.lag_time.or((had.1 && !is_replica).then_some(Duration::ZERO));
             delay.into_iter().for_each(|delay| self.show_node(DELAY, delay.as_secs_f64()));
         }
-        // The average wait of a batch belongs here as well.
-        if groups.contains(BATCH_SIZE.group) && batches > 0 {
-            self.show_node(BATCH_SIZE, requests as f64 / batches as f64);
+        if groups.contains(BATCH_SIZE.group) && batches > 0.0 {
+            self.show_node(BATCH_SIZE, requests / batches);
+            self.show_node(BATCH_WAIT, waited / batches);
         }
     }
 
@@ -141,7 +142,12 @@ impl NodeSeries {
         if shown.has_connections && groups.contains(PENDING.group) {
             self.show_pool(PENDING, 0.0);
         }
-        for (metric, is_shown) in [(LAG, shown.has_lag), (DELAY, shown.has_delay), (BATCH_SIZE, shown.has_batches)] {
+        for (metric, is_shown) in [
+            (LAG, shown.has_lag),
+            (DELAY, shown.has_delay),
+            (BATCH_SIZE, shown.has_batches),
+            (BATCH_WAIT, shown.has_batches),
+        ] {
             if is_shown && groups.contains(metric.group) {
                 self.show_node(metric, 0.0);
             }

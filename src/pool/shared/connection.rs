@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Instant;
 
+use super::batches::Batches;
 use super::halves::{SocketReceiver, SocketSender, separate};
 use super::lock::SystemLock;
 use super::queue::Answered;
@@ -37,14 +38,18 @@ pub(crate) struct SharedConnection {
 }
 
 impl SharedConnection {
-    /// Makes an open connection a shared one. Returns `None` for connections of the redis crate.
-    pub(super) fn of(connection: OpenConnection, life: Option<ConnectionLife>) -> io::Result<Option<Self>> {
+    /// Makes an open connection a shared one. `batches` counts what is sent on it. Returns `None` for connections of the redis crate.
+    pub(super) fn of(
+        connection: OpenConnection,
+        batches: Arc<Batches>,
+        life: Option<ConnectionLife>,
+    ) -> io::Result<Option<Self>> {
         let (role, knows_hello) = (connection.role, connection.knows_hello());
         let generation = connection.generation().clone();
         let is_full = Arc::new(AtomicBool::new(false));
         let halves = separate(connection, Arc::clone(&is_full))?;
         Ok(halves.map(|(sender, receiver)| Self {
-            roles: Roles::new(sender, receiver),
+            roles: Roles::new(sender, receiver, batches),
             role: AtomicU8::new(code_of(role)),
             knows_hello,
             generation,

@@ -30,6 +30,8 @@ pub(super) struct Queue {
     /// What the server still has to send, in order. The last `unsent` of it belong to the open batch.
     expected: VecDeque<Expected>,
     unsent: usize,
+    /// How many requests are in the open batch.
+    opened: usize,
     slots: Vec<Slot>,
     free: Vec<usize>,
     /// The number of the open batch. Callers of one batch wait in one group.
@@ -164,6 +166,7 @@ impl Queue {
             }
         };
         self.push_expected(Expected::Reply(index));
+        self.opened += 1;
         Some(Ticket(index))
     }
 
@@ -172,8 +175,8 @@ impl Queue {
         self.unsent += 1;
     }
 
-    /// Gives the open batch to a writer, whose own room is empty, and opens the next one.
-    pub(super) fn give_batch(&mut self, room: &mut Vec<u8>) {
+    /// Gives the open batch to a writer, whose own room is empty, and opens the next one. Returns the number of requests in it.
+    pub(super) fn give_batch(&mut self, room: &mut Vec<u8>) -> usize {
         if take(&mut self.asks_infos) {
             self.pending.extend_from_slice(INFO);
             self.push_expected(Expected::InfoAfter);
@@ -183,6 +186,7 @@ impl Queue {
         std::mem::swap(&mut self.pending, room);
         self.unsent = 0;
         self.batch = self.batch.wrapping_add(1);
+        take(&mut self.opened)
     }
 
     /// Returns whether a batch waits for a writer.
@@ -302,7 +306,7 @@ impl Queue {
                 self.report(index, wakes);
             }
         }
-        (self.unsent, self.asks_infos) = (0, false);
+        (self.unsent, self.opened, self.asks_infos) = (0, 0, false);
         self.pending = Vec::new();
     }
 

@@ -9,11 +9,13 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::{RedisError, RedisResult, Value};
 
+use super::batches::Batches;
 use super::lock::Lock;
 use super::queue::{Answered, Disorder, Ended, Form, Queue, Ticket, Wakes};
 use crate::classification::Request;
@@ -54,12 +56,15 @@ pub(super) struct Roles<S: Sender, R: Receiver, L: Lock<State<S, R>>> {
     made: Instant,
     /// When the last reply came, in nanoseconds since `made`; 0 before the first one.
     answered: AtomicU64,
+    batches: Arc<Batches>,
     halves: PhantomData<fn() -> (S, R)>,
 }
 
 /// What the lock protects.
 pub(super) struct State<S, R> {
     queue: Queue,
+    /// When the first request of the open batch came.
+    opened_at: Option<Instant>,
     /// `None`: a caller has it.
     sender: Option<S>,
     /// `None`: a caller has it.
@@ -96,10 +101,11 @@ struct Held<'a, S: Sender, R: Receiver, L: Lock<State<S, R>>> {
 }
 
 impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
-    pub(super) fn new(sender: S, receiver: R) -> Self {
+    pub(super) fn new(sender: S, receiver: R, batches: Arc<Batches>) -> Self {
         let (queue, sender, receiver) = (Queue::default(), Some(sender), Some(receiver));
-        let state = State { queue, sender, receiver, failure: None };
-        Self { state: L::new(state), made: Instant::now(), answered: AtomicU64::new(0), halves: PhantomData }
+        let state = State { queue, opened_at: None, sender, receiver, failure: None };
+        let (answered, made) = (AtomicU64::new(0), Instant::now());
+        Self { state: L::new(state), made, answered, batches, halves: PhantomData }
     }
 
     /// Returns whether callers wait for replies.
@@ -133,6 +139,7 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
             return Err(NoReply::NotTaken);
         }
         let Some(ticket) = state.queue.append(request, form, due) else { return Err(NoReply::NotTaken) };
+        state.opened_at.get_or_insert(now);
         let mut wakes = Wakes::default();
         let mut is_over = false;
         loop {
@@ -212,10 +219,11 @@ impl<S: Sender, R: Receiver, L: Lock<State<S, R>>> Roles<S, R, L> {
                 state.sender = held.sender.take();
                 return (state, has_passed(end));
             }
-            if sender.is_done() {
-                state.queue.give_batch(sender.room());
-            }
+            let batch = sender.is_done().then(|| (state.queue.give_batch(sender.room()), state.opened_at.take()));
             drop(state);
+            if let Some((requests, opened_at)) = batch {
+                self.batches.record(requests, opened_at.map_or(Duration::ZERO, |at| at.elapsed()));
+            }
             self.wake(wakes);
             match sender.send(soon(end)) {
                 Ok(()) => {}

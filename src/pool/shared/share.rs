@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::connection::SharedConnection;
 use crate::pool::limits::ReplyWait;
-use crate::retry::Fault;
+use crate::retry::{Fault, Spent};
 
 /// A shared connection, for one exchange.
 #[derive(Debug)]
@@ -13,22 +13,21 @@ pub(crate) struct Share {
     connection: Arc<SharedConnection>,
     /// The caller waited for it to be opened, or for its validation: the clock is to be read again.
     took_time: bool,
-    connecting: Duration,
+    spent: Spent,
 }
 
 impl Share {
     pub(super) fn new(connection: Arc<SharedConnection>) -> Self {
-        Self { connection, took_time: false, connecting: Duration::ZERO }
+        Self { connection, took_time: false, spent: Spent::default() }
     }
 
     /// Returns a share of a connection that was opened for this caller, which took so long.
     pub(super) fn opened(connection: Arc<SharedConnection>, connecting: Duration) -> Self {
-        Self { connection, took_time: true, connecting }
+        Self { connection, took_time: true, spent: Spent::connecting(connecting) }
     }
 
-    /// Returns how long it took to open the connection for this caller. Zero: it was open.
-    pub(crate) fn connecting(&self) -> Duration {
-        self.connecting
+    pub(crate) fn take_spent(&mut self) -> Spent {
+        std::mem::take(&mut self.spent)
     }
 
     pub(crate) fn took_time(&self) -> bool {

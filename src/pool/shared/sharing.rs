@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use redis::RedisResult;
 
+use super::batches::{BatchCounts, Batches};
 use super::connection::SharedConnection;
 use super::share::Share;
 use crate::observe::{CloseReason, ConnectionKind};
@@ -31,6 +32,7 @@ pub(crate) struct Sharing {
     paused_until: AtomicU64,
     made: Instant,
     turn: AtomicU32,
+    batches: Arc<Batches>,
 }
 
 /// A place for a shared connection.
@@ -54,6 +56,7 @@ impl Sharing {
             paused_until: AtomicU64::new(0),
             made: Instant::now(),
             turn: AtomicU32::new(0),
+            batches: Arc::default(),
         }
     }
 
@@ -134,7 +137,8 @@ impl Sharing {
         let Some(connecting) = access.begin(&mut access.state(), now) else { return Ok(None) };
         let kind = Some(ConnectionKind::Shared);
         let connection = connecting.open(kind, &access.generations, end()).inspect_err(|_| self.pause())?;
-        let Some(connection) = SharedConnection::of(connection, access.life(ConnectionKind::Shared))? else {
+        let (batches, life) = (Arc::clone(&self.batches), access.life(ConnectionKind::Shared));
+        let Some(connection) = SharedConnection::of(connection, batches, life)? else {
             // The redis crate has opened it, and would open the next one.
             self.paused_until.store(u64::MAX, Ordering::Relaxed);
             return Ok(None);
@@ -168,6 +172,11 @@ impl Sharing {
         let is_in_use =
             |place: &&Place| place.connection.load().as_ref().is_some_and(|connection| connection.is_in_use());
         u32::try_from(self.places.iter().filter(is_in_use).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Returns how many requests were sent, in how many batches.
+    pub(crate) fn batches(&self) -> BatchCounts {
+        self.batches.counts()
     }
 
     /// Returns how many connections are open.

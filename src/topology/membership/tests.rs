@@ -184,6 +184,6 @@ fn nodes_that_nobody_has_reached_come_after_those_of_their_rank() {
     assert_eq!(candidates(later), [nodes[1], nodes[3]]);
     // Before the master all the same, which is another rank.
     let reached = membership.servers().skip(1).step_by(2);
-    reached.for_each(|server| server.record_failure(Outcome::Unreachable, now));
+    reached.for_each(|server| server.record_failure(Outcome::Unreachable, None, now));
     assert_eq!(candidates(later), nodes[2..3]);
 }

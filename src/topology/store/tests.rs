@@ -40,13 +40,13 @@ fn an_ejection_ends_the_connections_of_the_node_once() {
     let store = store();
     let server = &store.servers()[1];
     let opened = Instant::now();
-    server.record_failure(Outcome::Failed, opened);
+    server.record_failure(Outcome::Failed, None, opened);
     assert!(!ended(server, opened), "one failure ejects nobody");
-    server.record_failure(Outcome::Unreachable, opened);
+    server.record_failure(Outcome::Unreachable, None, opened);
     assert!(ended(server, opened));
     let reopened = Instant::now();
     assert!(!ended(server, reopened));
-    server.record_failure(Outcome::Unreachable, reopened);
+    server.record_failure(Outcome::Unreachable, None, reopened);
     assert!(!ended(server, reopened), "it is ejected already");
     let other = &store.servers()[2];
     let opened = Instant::now();
@@ -107,7 +107,7 @@ fn those_that_fell_silent_with_a_node_that_answers_again_are_asked() {
 fn a_probe_ends_an_ejection_only_where_the_node_is_in_sync() {
     let store = store();
     let server = &store.servers()[1];
-    server.record_failure(Outcome::Unreachable, Instant::now());
+    server.record_failure(Outcome::Unreachable, None, Instant::now());
     let syncing = "role:slave\r\nmaster_link_status:down\r\nmaster_sync_in_progress:1\r\n";
     store.observe_probe(server, Ok(Report::of_info(syncing)), Instant::now());
     assert!(server.node.is_ejected(), "it answers and has no data yet");

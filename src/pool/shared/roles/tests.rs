@@ -196,7 +196,11 @@ fn request(name: usize) -> Vec<u8> {
 
 fn roles(server: &Arc<Server>) -> Arc<Checked> {
     let sender = FakeSender { server: Arc::clone(server), bytes: Vec::new(), sent: 0 };
-    Arc::new(Roles::new(sender, FakeReceiver { server: Arc::clone(server), received: Vec::new() }))
+    Arc::new(Roles::new(
+        sender,
+        FakeReceiver { server: Arc::clone(server), received: Vec::new() },
+        std::sync::Arc::default(),
+    ))
 }
 
 /// Makes one call. Returns whether it was answered, with its own reply.

@@ -58,10 +58,15 @@ const EXPECTED: &[Expected] = &[
     expected("redis.client.routing.session.losses", "counter", Unit::Count, &[&["redis.client.routing.loss"]], &[]),
     expected("redis.client.routing.staleness", "histogram", Unit::Seconds, &[], &[]),
     expected("redis.client.routing.shared.batch_size", "gauge", Unit::Count, &[NODE], &[]),
+    expected("redis.client.routing.shared.wait", "gauge", Unit::Seconds, &[NODE], &[]),
 ];
 
 /// Metrics that not every client has: a loss, and batches of shared connections.
-const RARE: &[&str] = &["redis.client.routing.session.losses", "redis.client.routing.shared.batch_size"];
+const RARE: &[&str] = &[
+    "redis.client.routing.session.losses",
+    "redis.client.routing.shared.batch_size",
+    "redis.client.routing.shared.wait",
+];
 
 /// Checks that exactly these metrics are described.
 pub fn check_descriptions() {

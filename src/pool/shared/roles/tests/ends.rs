@@ -78,7 +78,11 @@ impl Receiver for Replies {
 type System = Roles<Line, Replies, SystemLock<State<Line, Replies>>>;
 
 fn roles(takes: usize, at_once: usize, drips: &'static AtomicBool) -> System {
-    Roles::new(Line { bytes: Vec::new(), takes }, Replies { received: Vec::new(), at_once, drips })
+    Roles::new(
+        Line { bytes: Vec::new(), takes },
+        Replies { received: Vec::new(), at_once, drips },
+        std::sync::Arc::default(),
+    )
 }
 
 fn call(roles: &System, limit: Duration) -> Result<(), NoReply> {

@@ -54,7 +54,7 @@ impl Receiver for Panicking {
 #[test]
 fn a_panic_of_the_reader_fails_all_callers_at_once() {
     type System = Roles<Sink, Panicking, SystemLock<State<Sink, Panicking>>>;
-    let roles: System = Roles::new(Sink(Vec::new()), Panicking(Vec::new()));
+    let roles: System = Roles::new(Sink(Vec::new()), Panicking(Vec::new()), std::sync::Arc::default());
     let call = || {
         let (bytes, classifier) = (request(1), Classifier::new());
         let request = Request::command(&bytes, &classifier).unwrap();
