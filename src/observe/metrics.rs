@@ -5,12 +5,11 @@ use std::sync::OnceLock;
 use ::metrics::{Label, SharedString};
 
 use self::failure::Failure;
-use self::keys::{CallKey, ErrorKey, ReadKey, Retries};
+use self::keys::{CallKey, ErrorKey, Retries};
 use self::labels::Labels;
 use self::metric::{
     CLOSED, CREATE_TIME, DURATION, EJECTION_DURATION, EJECTIONS, ERRORS, PROBES, READS, TIMEOUTS, WAIT_TIME, describe,
 };
-use self::node_series::WaitKey;
 use self::nodes::Nodes;
 use self::set_series::SetSeries;
 use super::call::{AttemptEnded, CallEnded};
@@ -25,6 +24,7 @@ use crate::replication::Role;
 mod failure;
 mod family;
 mod groups;
+mod kept;
 mod keys;
 mod labels;
 mod metric;
@@ -210,7 +210,7 @@ impl Series {
             if let Some(role) = call.role().filter(|_| call.is_read() && call.error().is_none())
                 && self.groups.contains(READS.group)
             {
-                node.reads.with(ReadKey(role), |reads| reads.increment(1));
+                node.count_read(role);
             }
         });
         if let Some(set) = &self.set {
@@ -228,7 +228,7 @@ impl Series {
         }
         self.nodes.with(Some(attempt.node()), |node| {
             if waits && node.node.is_some() {
-                node.waits.with(WaitKey, |waits| waits.record(attempt.timing().waiting));
+                node.record_wait(attempt.timing().waiting);
             }
             if let Some(error) = handled {
                 let (failure, retries) = (Failure::of_attempt(error), Retries::of(attempt.number().saturating_sub(1)));

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use metrics::Histogram;
+use metrics::{Counter, Histogram};
 use parking_lot::Mutex;
 
-use super::family::{Family, SeriesKey};
+use super::family::Family;
 use super::groups::MetricsGroups as Groups;
-use super::keys::{CallKey, ErrorKey, ReadKey, role};
+use super::kept::Kept;
+use super::keys::{CallKey, ErrorKey};
 use super::labels::Labels;
-use super::metric::{AVAILABLE, BATCH_SIZE, BATCH_WAIT, CONNECTIONS, DELAY, LAG, Metric, PENDING, WAIT_TIME};
+use super::metric::{AVAILABLE, BATCH_SIZE, BATCH_WAIT, CONNECTIONS, DELAY, LAG, Metric, PENDING, READS, WAIT_TIME};
 use crate::addr::NodeAddr;
 use crate::observe::node::NodeGauges;
 use crate::replication::Role;
@@ -21,16 +22,13 @@ pub(super) struct NodeSeries {
     pub(super) node: Option<NodeAddr>,
     pub(super) calls: Family<CallKey>,
     pub(super) errors: Family<ErrorKey>,
-    pub(super) reads: Family<ReadKey>,
-    pub(super) waits: Family<WaitKey>,
+    master_reads: Kept<Counter>,
+    replica_reads: Kept<Counter>,
+    waits: Kept<Histogram>,
     labels: Labels,
     pool: Labels,
     shown: Mutex<Shown>,
 }
-
-/// All attempts of a node.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct WaitKey;
 
 /// What the gauges show.
 #[derive(Debug, Default)]
@@ -47,19 +45,6 @@ struct Shown {
     has_left: bool,
 }
 
-impl SeriesKey for WaitKey {
-    type Handle = Histogram;
-    const MOST: usize = 1;
-
-    fn shortened(self) -> Self {
-        self
-    }
-
-    fn register(self, pool: &Labels) -> Histogram {
-        WAIT_TIME.histogram(pool.alone())
-    }
-}
-
 impl NodeSeries {
     pub(super) fn new(node: Option<NodeAddr>, common: &Labels) -> Self {
         let (labels, pool) = match &node {
@@ -70,12 +55,26 @@ impl NodeSeries {
             node,
             calls: Family::new(labels.clone()),
             errors: Family::new(labels.clone()),
-            reads: Family::new(labels.clone()),
-            waits: Family::new(pool.clone()),
+            master_reads: Kept::default(),
+            replica_reads: Kept::default(),
+            waits: Kept::default(),
             labels,
             pool,
             shown: Mutex::default(),
         }
+    }
+
+    /// Counts a read that the node served in this role.
+    #[inline]
+    pub(super) fn count_read(&self, of: Role) {
+        let reads = if of == Role::Master { &self.master_reads } else { &self.replica_reads };
+        reads.get(|| READS.counter(self.labels.with([role(of)]))).increment(1);
+    }
+
+    /// Records how long an attempt waited for a connection.
+    #[inline]
+    pub(super) fn record_wait(&self, time: Duration) {
+        self.waits.get(|| WAIT_TIME.histogram(self.pool.alone())).record(time);
     }
 
     /// Shows the role that the topology assigned to the node.
@@ -190,6 +189,11 @@ impl NodeSeries {
     fn show_node(&self, metric: Metric, value: f64) {
         metric.gauge(self.labels.alone()).set(value);
     }
+}
+
+/// The attribute of a role.
+fn role(role: Role) -> (&'static str, String) {
+    ("redis.client.routing.role", role.to_string())
 }
 
 #[cfg(test)]
