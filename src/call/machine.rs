@@ -282,9 +282,8 @@ impl<'c> Call<'c> {
         let may_ask_another = !is_second && self.withdraw();
         // While the master is ejected, only replicas may be able to serve.
         let serves = |master: usize| !self.topology.servers()[master].node.is_ejected();
-        let can_ask_master =
-            self.topology.master().is_some_and(serves) && self.options.read_from.includes(Role::Master);
-        if !may_ask_another && can_ask_master {
+        let has_master = self.topology.master().is_some_and(serves) && self.options.read_from.includes(Role::Master);
+        if !may_ask_another && has_master {
             self.exclusions.exclude_replicas(self.topology.servers());
         }
     }
@@ -349,8 +348,7 @@ impl<'c> Call<'c> {
             let error = no_server(NoSelection::NoPermit, self.request, self.options.read_from, self.affinity);
             return self.failures.or(error);
         }
-        let why_master = around.why_master();
-        let no_time = || self.router.no_time(self.request, self.deadline.has_waited(), why_master);
+        let no_time = || self.router.no_time(self.request, self.deadline.has_waited(), around.why_master());
         self.failures.last().unwrap_or_else(no_time)
     }
 

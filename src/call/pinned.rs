@@ -68,10 +68,6 @@ impl Pinned {
         Self { topology, position, connection }
     }
 
-    fn server(&self) -> &Assigned {
-        &self.topology.servers()[self.position]
-    }
-
     /// Runs a request on this connection, once.
     pub(crate) fn run(
         &mut self,
@@ -114,7 +110,7 @@ impl Pinned {
 
     /// Returns the node to which the connection leads.
     pub(crate) fn node(&self) -> &NodeAddr {
-        self.server().node.addr()
+        self.topology.servers()[self.position].node.addr()
     }
 
     /// Returns whether the connection can still be used.

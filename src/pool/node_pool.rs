@@ -157,10 +157,9 @@ impl Pool {
         if let Ok(lease) = got {
             lease.waited(took);
         }
-        let got_one = got.is_ok();
-        self.waits.record(took, got_one);
         let is_late = |fault: &Fault| matches!(fault.stage, Stage::Checkout | Stage::Connecting);
-        let timed_out = got.as_ref().err().is_some_and(is_late);
+        let (got_one, timed_out) = (got.is_ok(), got.as_ref().err().is_some_and(is_late));
+        self.waits.record(took, got_one);
         self.access.tell(ConnectionKind::Pooled, ConnectionChange::Waited { took, got_one, timed_out });
     }
 

@@ -79,7 +79,7 @@ metrics! {
     LAG: ROUTING Gauge Bytes "redis.client.routing.replication.lag"
         "How many bytes of the replication stream a replica is behind the master.";
     DELAY: ROUTING Gauge Seconds "redis.client.routing.replication.delay"
-        "For how long at most a replica has been behind the master.";
+        "For how long a replica has been behind the master, as far as is known.";
     SESSION_READS: ROUTING Counter Count "redis.client.routing.session.reads"
         "Reads of sessions that were proven, by the node that proved them.";
     SESSION_LOSSES: ROUTING Counter Count "redis.client.routing.session.losses"
