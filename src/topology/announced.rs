@@ -56,10 +56,14 @@ impl Announced {
         observers.topology_changed(topology.generation(), master, &replicas);
     }
 
-    /// Announces that writes go to another master since `now`.
-    pub(super) fn failover(succession: &Succession, now: Instant, observers: &Observers) {
+    /// Announces that writes go to another master.
+    pub(super) fn failover(succession: &Succession, observers: &Observers) {
+        observers.failover(succession.from.node.addr(), succession.to.node.addr());
+    }
+
+    /// Has the first write to the new master announced, which takes writes since `now`.
+    pub(super) fn expect_first_write(succession: &Succession, now: Instant) {
         let Succession { from, to } = succession;
-        observers.failover(from.node.addr(), to.node.addr());
         from.first_write.forget();
         to.first_write.expect(from.out_since().unwrap_or(now));
     }
