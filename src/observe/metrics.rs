@@ -6,12 +6,11 @@ use std::sync::OnceLock;
 use ::metrics::{Label, SharedString};
 
 use self::failure::Failure;
-use self::keys::{CallKey, ErrorKey, ReadKey, Retries};
+use self::keys::{CallKey, ErrorKey, Retries};
 use self::labels::Labels;
 use self::metric::{
     CLOSED, CREATE_TIME, DURATION, EJECTION_DURATION, EJECTIONS, ERRORS, PROBES, READS, TIMEOUTS, WAIT_TIME, describe,
 };
-use self::node_series::WaitKey;
 use self::nodes::Nodes;
 use self::set_series::SetSeries;
 use super::call::{AttemptEnded, CallEnded};
@@ -21,12 +20,12 @@ use super::interest::Interest;
 use super::node::{NodeChange, NodeEvent};
 use super::observer::Observer;
 use super::topology::TopologyChange;
-use crate::node::Outcome;
 use crate::replication::Role;
 
 mod failure;
 mod family;
 mod groups;
+mod kept;
 mod keys;
 mod labels;
 mod metric;
@@ -93,7 +92,7 @@ pub use self::groups::MetricsGroups;
 /// | routing | `redis.client.routing.shared.wait` | gauge, s | node |
 ///
 /// An error that the caller got is counted once, with `redis.client.errors.internal` `false`; each failed attempt after which
-/// the call went on is counted with `true`. `error.type` is the code of the server's error, else the name of the
+/// the call went on is counted with `true`. `error.type` is the code of the server's error, else the word of the
 /// [`ErrorKind`](crate::ErrorKind). `redis.client.errors.category` is `network`, `tls`, `auth`, `server` or `other`.
 ///
 /// Gauges are set in each round of the monitor ([`Builder::monitor_interval`](crate::Builder::monitor_interval)). Those of a
@@ -219,7 +218,7 @@ impl Series {
             if let Some(role) = call.role().filter(|_| call.is_read() && call.error().is_none())
                 && self.groups.contains(READS.group)
             {
-                node.reads.with(ReadKey(role), |reads| reads.increment(1));
+                node.count_read(role);
             }
         });
         if let Some(set) = &self.set {
@@ -237,7 +236,7 @@ impl Series {
         }
         self.nodes.with(Some(attempt.node()), |node| {
             if waits && node.node.is_some() {
-                node.waits.with(WaitKey, |waits| waits.record(attempt.timing().waiting));
+                node.record_wait(attempt.timing().waiting);
             }
             if let Some(error) = handled {
                 let (failure, retries) = (Failure::of_attempt(error), Retries::of(attempt.number().saturating_sub(1)));
@@ -272,7 +271,7 @@ impl Series {
         let change = event.change();
         match change {
             NodeChange::Ejected { outcome, .. } if counts => {
-                EJECTIONS.counter(labels().with([("error.type", word(outcome))])).increment(1);
+                EJECTIONS.counter(labels().with([("error.type", outcome.to_string())])).increment(1);
             }
             NodeChange::Returned { after } if counts => EJECTION_DURATION.histogram(labels().alone()).record(after),
             NodeChange::Probed { serves } if counts => {
@@ -308,15 +307,5 @@ impl Series {
         if let Some(set) = &self.set {
             set.count_change(change);
         }
-    }
-}
-
-/// Returns the word for how a node failed.
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Answered => "answered",
-        Outcome::Failed => "failed",
-        Outcome::Unreachable => "unreachable",
-        Outcome::NotServing => "not_serving",
     }
 }

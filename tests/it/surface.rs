@@ -6,6 +6,7 @@ mod metrics;
 mod observers;
 mod outcomes;
 mod rare_events;
+mod ready;
 mod reentry;
 mod snapshot;
 mod spans;
