@@ -1,5 +1,6 @@
 //! Metrics: an observer that counts through the facade of the crate `metrics`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use ::metrics::{Label, SharedString};
@@ -95,7 +96,7 @@ pub use self::groups::MetricsGroups;
 /// [`ErrorKind`](crate::ErrorKind). `redis.client.errors.category` is `network`, `tls`, `auth`, `server` or `other`.
 ///
 /// Gauges are set in each round of the monitor ([`Builder::monitor_interval`](crate::Builder::monitor_interval)). Those of a
-/// node that left the set are set to 0. While a replica has no history in common with the master, its lag and delay keep their
+/// node that left the set, or of all nodes when the client ends, are set to 0. While a replica has no history in common with the master, its lag and delay keep their
 /// last values.
 ///
 /// # How many series there are
@@ -185,6 +186,13 @@ impl Observer for MetricsObserver {
 
     fn interest(&self) -> Interest {
         self.groups.interest()
+    }
+}
+
+impl Drop for Series {
+    fn drop(&mut self) {
+        // The observer ends with the client, and nobody would set its gauges any more. A recorder may panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.nodes.leave(self.groups)));
     }
 }
 

@@ -58,14 +58,11 @@ impl Announced {
 
     /// Announces that writes go to another master.
     pub(super) fn failover(succession: &Succession, observers: &Observers) {
-        observers.failover(succession.from.node.addr(), succession.to.node.addr());
-    }
-
-    /// Has the first write to the new master announced, which takes writes since `now`.
-    pub(super) fn expect_first_write(succession: &Succession, now: Instant) {
         let Succession { from, to } = succession;
-        from.first_write.forget();
-        to.first_write.expect(from.out_since().unwrap_or(now));
+        observers.failover(from.node.addr(), to.node.addr());
+        if let Some(after) = to.first_write.announced() {
+            observers.writes_resumed(to.node.addr(), after);
+        }
     }
 
     /// Announces sync states that have lasted. Without a monitor at once, because the next look may be late.

@@ -2,10 +2,11 @@
 
 use metrics::{Counter, Histogram, Label};
 
-use super::failure::{Failure, OTHER};
+use super::failure::Failure;
 use super::family::SeriesKey;
 use super::labels::Labels;
 use super::metric::{DURATION, ERRORS};
+use crate::observe::code::OTHER;
 
 /// Numbers of retries, as attributes. More of them count as the last one.
 const RETRIES: [&str; 6] = ["0", "1", "2", "3", "4", "5"];

@@ -96,6 +96,8 @@ impl NodeSeries {
         let Some(role) = gauges.assigned_role else { return };
         let shared = (gauges.shared_requests, gauges.shared_batches, gauges.shared_waited);
         let changed = self.change(|shown| {
+            // The set has not got it yet, or no more: these gauges were read before.
+            shown.role?;
             shown.is_ejected = gauges.ejected;
             shown.has_connections = true;
             let had = (shown.has_lag, shown.has_delay);
@@ -105,9 +107,9 @@ impl NodeSeries {
             let batches = shared.1.saturating_sub(before.1);
             shown.has_batches |= batches > 0;
             let (requests, waited) = (shared.0.saturating_sub(before.0), shared.2.saturating_sub(before.2));
-            (shown.role.replace(role), had, (requests as f64, batches as f64, waited.as_secs_f64()))
+            Some((shown.role.replace(role), had, (requests as f64, batches as f64, waited.as_secs_f64())))
         });
-        let Some((before, had, (requests, batches, waited))) = changed else { return };
+        let Some((before, had, (requests, batches, waited))) = changed.flatten() else { return };
         self.show_role(before.filter(|before| *before != role), groups);
         if groups.contains(CONNECTIONS.group) {
             self.show_connections(gauges.idle, gauges.used);

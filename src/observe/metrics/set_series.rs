@@ -56,7 +56,7 @@ impl SetSeries {
         }
         if call.is_fallback() {
             self.fallbacks_served.increment(1);
-        } else if call.permit_waits() > 0 && call.error().is_some() {
+        } else if call.is_refused_fallback {
             self.fallbacks_refused.increment(1);
         }
     }

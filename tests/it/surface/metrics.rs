@@ -253,3 +253,42 @@ fn only_the_groups_that_are_wanted_are_counted() {
     assert_eq!(seen.count(DURATION, &[]), 1);
     assert!(seen.all().iter().all(|series| series.name == DURATION), "{:?}", seen.all());
 }
+
+#[test]
+fn the_gauges_of_a_client_that_ended_are_zero() {
+    let servers = set_with_key(1);
+    let (observer, seen) = observed("ended");
+    let client = client(&servers, observer);
+    let master = servers.master().addr();
+    wait_until("gauges were set", || available(seen, &master, "master") == Some(1.0));
+    client.set("k", "v").unwrap();
+    let idle =
+        [("db.client.connection.pool.name", &*master.to_string().leak()), ("db.client.connection.state", "idle")];
+    wait_until("a connection is shown", || seen.gauge(CONNECTIONS, &idle).is_some_and(|count| count > 0.0));
+    drop(client);
+    wait_until("it is no more", || available(seen, &master, "master") == Some(0.0));
+    wait_until("it has no connections", || seen.gauge(CONNECTIONS, &idle) == Some(0.0));
+    assert_eq!(available(seen, &servers.replica(0).addr(), "replica"), Some(0.0));
+}
+
+#[test]
+fn a_fallback_read_that_is_not_allowed_is_refused_and_one_that_fails_is_not() {
+    let mut servers = set_with_key(1);
+    let (observer, seen) = observed("refused");
+    let builder =
+        servers.client_builder().observer(observer).fallback_limit(1).monitor_interval(Duration::from_millis(100));
+    let client = builder.deadline(Duration::from_secs(5)).checkout_timeout(Duration::from_millis(50)).build().unwrap();
+    wait_until_set_is(&client, &servers.master().addr(), &addrs(servers.replicas()));
+    servers.replica_mut(0).stop();
+    wait_until("the master serves", || client.get::<String>("k").is_ok() && seen.count(FALLBACKS, &[]) > 0);
+    servers.master().pause().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| client.deadline(Duration::from_millis(500)).get::<String>("k").unwrap_err());
+        wait_until("a fallback read is under way", || client.snapshot().fallback.in_flight == 1);
+        client.get::<String>("k").unwrap_err();
+    });
+    servers.master().resume().unwrap();
+    let refused = client.snapshot().fallback.refused;
+    assert!(refused >= 1);
+    assert_eq!(seen.count(FALLBACKS, &[("redis.client.routing.result", "refused")]), 1, "of {refused} waits");
+}
