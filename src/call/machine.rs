@@ -106,6 +106,7 @@ impl<'c> Call<'c> {
         options: CallOptions,
         affinity: Affinity<'c>,
         now: Instant,
+        trace: Option<Trace<'c>>,
     ) -> Self {
         Self {
             router,
@@ -122,7 +123,7 @@ impl<'c> Call<'c> {
             is_refused_for_now: false,
             is_last_chance: false,
             is_connecting: false,
-            trace: None,
+            trace,
         }
     }
 

@@ -35,16 +35,10 @@ impl Pinned {
         let take =
             |server: &Assigned, deadline: &Deadline, _| server.checkout(PINNED, deadline, deadline.attempt_end(false));
         let began = Instant::now();
-        match connect(router, request, options, Affinity::Any, take).map_err(Stop::into_error) {
-            Ok((connection, topology, position)) => Ok(Self::of(topology, position, connection)),
-            Err(error) => {
-                // The call ends here: it will not be sent.
-                if let Some(trace) = router.observers.trace(request, began) {
-                    trace.end(Err(&error), false);
-                }
-                Err(error)
-            }
-        }
+        let taken = connect(router, request, options, Affinity::Any, take).map_err(Stop::into_error);
+        let (connection, topology, position) =
+            taken.inspect_err(|error| router.observers.call_failed(request, began, error))?;
+        Ok(Self::of(topology, position, connection))
     }
 
     /// Takes a connection to the server that has just served the first page of a scan.
@@ -88,9 +82,7 @@ impl Pinned {
         if server.node.sync_state() == SyncState::Diverged {
             let text = format!("cannot serve {request} on its pinned connection: another node is the master now");
             let error = Error::new(ErrorKind::Unavailable, text).about(server.node.addr());
-            if let Some(trace) = router.observers.trace(request, Instant::now()) {
-                trace.end(Err(&error), false);
-            }
+            router.observers.call_failed(request, Instant::now(), &error);
             return Err(error);
         }
         let _in_flight = server.node.begin();

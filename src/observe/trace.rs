@@ -67,6 +67,14 @@ impl Observers {
         let reads_spans = span::is_enabled();
         (self.traces_calls || reads_spans).then(|| Trace::begin(self, request, began, reads_spans))
     }
+
+    /// Tells that a call ended without an attempt, because it got no connection. A request without bytes is no call.
+    #[cold]
+    pub(crate) fn call_failed(&self, request: &Request<'_>, began: Instant, error: &Error) {
+        if let Some(trace) = self.trace(request, began).filter(|_| !request.bytes.is_empty()) {
+            trace.end(Err(error), false);
+        }
+    }
 }
 
 impl<'c> Trace<'c> {

@@ -246,8 +246,8 @@ impl<'a> SessionAround<'a> {
         if !self.request.is_read() || !observers.want(Interest::SESSIONS) {
             return;
         }
-        let is_first = self.first_asked.get().is_none_or(|first| first == served.hash());
-        let by = match (served.role(), is_first) {
+        let is_first = self.first_asked.get().is_none_or(|first| first == served.server().node.hash());
+        let by = match (served.server().assigned_role, is_first) {
             (Role::Master, _) => ProvenBy::Master,
             (Role::Replica, true) => ProvenBy::First,
             (Role::Replica, false) => ProvenBy::Another,

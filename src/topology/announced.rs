@@ -61,16 +61,8 @@ impl Announced {
         let Succession { from, to } = succession;
         observers.failover(from.node.addr(), to.node.addr());
         if let Some(after) = to.first_write.announced() {
-            // It was answered meanwhile.
             observers.writes_resumed(to.node.addr(), after);
         }
-    }
-
-    /// Waits for the first write to the new master, which takes writes since `now`.
-    pub(super) fn expect_first_write(succession: &Succession, now: Instant) {
-        let Succession { from, to } = succession;
-        from.first_write.forget();
-        to.first_write.expect(from.out_since().unwrap_or(now));
     }
 
     /// Announces sync states that have lasted. Without a monitor at once, because the next look may be late.
