@@ -277,6 +277,9 @@ mod tests {
             recorder.0.lock().clone()
         };
         let show = |role, shared, waited| series.show(&gauges(role, shared, waited), Groups::ALL);
+        let unassigned = after(&|| show(Role::Replica, (8, 2), Duration::from_micros(60)));
+        assert!(unassigned.is_empty(), "these gauges were read before the node joined, or after it left");
+        with_local_recorder(&recorder, || series.assign(Role::Replica, Groups::ALL));
         let first = after(&|| show(Role::Replica, (8, 2), Duration::from_micros(60)));
         let expected = [
             ("available replica", 1.0),
