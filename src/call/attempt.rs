@@ -50,7 +50,8 @@ pub(super) fn exchange<A: Around>(
     let now = if connection.took_time() { Instant::now() } else { deadline.now() };
     let response = server.pool.limits().response;
     let (block, sent) = around.exchange(request, server, now, Line { connection, response, now, end });
-    if request.bytes.len() > LONGEST_SHARED {
+    // What is sent along may make it a long one.
+    if request.bytes.len() > LONGEST_SHARED / 2 {
         deadline.spend(connection.take_spent());
     }
     match sent {

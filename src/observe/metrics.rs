@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::metrics::{Label, SharedString};
 
@@ -118,6 +119,8 @@ struct Series {
     common: Labels,
     set: Option<SetSeries>,
     nodes: Nodes,
+    /// The latest generation of the topology that was told.
+    generation: AtomicU64,
 }
 
 impl MetricsObserver {
@@ -199,7 +202,7 @@ impl Drop for Series {
 impl Series {
     fn new(groups: MetricsGroups, common: Labels) -> Self {
         let set = groups.contains(MetricsGroups::ROUTING).then(|| SetSeries::new(common.clone()));
-        Self { groups, set, nodes: Nodes::new(common.clone()), common }
+        Self { groups, set, nodes: Nodes::new(common.clone()), common, generation: AtomicU64::new(0) }
     }
 
     #[inline]
@@ -292,7 +295,10 @@ impl Series {
 
     #[cold]
     fn record_topology(&self, change: TopologyChange<'_>) {
-        if let TopologyChange::Changed { master, replicas, .. } = change {
+        if let TopologyChange::Changed { generation, master, replicas } = change
+            // Two threads may tell their changes in another order.
+            && self.generation.fetch_max(generation, Ordering::Relaxed) <= generation
+        {
             let nodes: Vec<_> = master.into_iter().chain(replicas.iter().copied()).collect();
             self.nodes.keep(&nodes).iter().for_each(|left| left.leave(self.groups));
             for node in nodes {

@@ -159,8 +159,9 @@ impl Pool {
         }
         let is_late = |fault: &Fault| matches!(fault.stage, Stage::Checkout | Stage::Connecting);
         let (got_one, timed_out) = (got.is_ok(), got.as_ref().err().is_some_and(is_late));
-        self.waits.record(took, got_one);
-        self.access.tell(ConnectionKind::Pooled, ConnectionChange::Waited { took, got_one, timed_out });
+        if self.waits.record(took, got_one) {
+            self.access.tell(ConnectionKind::Pooled, ConnectionChange::Waited { took, got_one, timed_out });
+        }
     }
 
     fn slot_in_time(&self, slots: &r2d2::Pool<Slots>, options: CheckoutOptions) -> Result<Lease, Fault> {

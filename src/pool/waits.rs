@@ -25,16 +25,17 @@ pub(crate) struct WaitCounts {
 }
 
 impl Waits {
-    /// Records a wait, and whether it ended with a connection.
-    pub(super) fn record(&self, took: Duration, got_one: bool) {
+    /// Records a wait, and whether it ended with a connection. Returns whether it was a wait at all.
+    pub(super) fn record(&self, took: Duration, got_one: bool) -> bool {
         if got_one && took < SHORTEST {
-            return;
+            return false;
         }
         // Relaxed, here and below: counts that are only shown.
         self.count.fetch_add(1, Ordering::Relaxed);
         // 584 years fit.
         self.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.timeouts.fetch_add(u64::from(!got_one), Ordering::Relaxed);
+        true
     }
 
     pub(super) fn counts(&self) -> WaitCounts {

@@ -243,7 +243,7 @@ impl<'a> SessionAround<'a> {
     fn tell_proven(&self, served: &Served) {
         let Some(verification) = self.verification.as_ref().filter(|_| self.evidence_request.is_some()) else { return };
         let observers = verification.store.observers();
-        if !self.request.is_read() || !observers.want(Interest::SESSIONS) {
+        if !self.request.is_read() || !observers.want(Interest::SESSIONS) || !is_answer(self.request, &served.reply) {
             return;
         }
         let is_first = self.first_asked.get().is_none_or(|first| first == served.server().node.hash());

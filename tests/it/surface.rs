@@ -11,4 +11,5 @@ mod reentry;
 mod snapshot;
 mod spans;
 mod testing;
+mod timing;
 mod typed_helpers;
