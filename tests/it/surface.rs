@@ -8,3 +8,4 @@ mod snapshot;
 mod spans;
 mod testing;
 mod typed_helpers;
+mod url;
