@@ -86,9 +86,10 @@ fn split(text: &str, separator: char) -> (&str, Option<&str>) {
 fn login_of(text: &str) -> Result<Option<(String, String)>, Flaw> {
     if let Some(letter) = text.chars().find(|letter| matches!(letter, '@' | '#' | '/' | '?')) {
         let code = u32::from(letter);
+        let both = if letter == '@' { "" } else { ", and @ as %40" };
         return Err(Flaw(format!(
-            "\"{letter}\" separates the parts of a URL: within a user, password or value write %{code:X} (percent-encoding); \
-             there is one login, in front of the first node"
+            "\"{letter}\" stands in front of the last \"@\": within a user, password or value, write {letter} as %{code:X}{both} \
+             (percent-encoding); there is one login, in front of the first node"
         )));
     }
     match text.split_once(':') {
