@@ -22,6 +22,8 @@ mod dedicated;
 
 mod set;
 
+mod ready;
+
 pub use self::dedicated::Target;
 pub(crate) use self::query::type_name;
 

@@ -133,7 +133,7 @@ impl RoutedConnection {
         let (served, watermark) = self.client.call_with(&request, affinity, began_at)?;
         if let (Some(cursor), Reply::One(page)) = (&cursor, &served.reply) {
             self.scans.advance(cursor, request.continues_scan, page, served.node(), watermark);
-            if served.is_from_shared_endpoint() && self.scans.is_open_on(served.node()) {
+            if served.server().node.is_shared() && self.scans.is_open_on(served.node()) {
                 self.pin_scan(&served, &request)?;
                 return self.scan_pinned(&request);
             }

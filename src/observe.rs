@@ -47,7 +47,7 @@
 //! | `failover` | WARN | `from` `to` | writes go to another master |
 //! | `writes_resumed` | INFO | `master` `after` | the new master answered its first write of this client, so long after the old master was out |
 //! | `fallback` | WARN | `node` `reads` | reads went to the master because no replica could serve; at most one event in 10 s |
-//! | `slow_call` | WARN | `command` `node` `took` `attempts` `waiting` `connecting` `sending` `replying` `pausing` `error` | a call took longer than [`Builder::slow_call`](crate::Builder::slow_call) |
+//! | `slow_call` | WARN | `command` `node` `took` `attempts` `waiting` `connecting` `sending` `replying` `pausing` `error` | a call took longer than [`Builder::slow_call`](crate::Builder::slow_call), and where its time went; `error` is the kind of the failure |
 //! | `command_reclassified` | WARN | `command` `node` | a replica refused a command that was classified as a read: it is a write from now on |
 //! | `node_lacks_rights` | WARN | `node` `right` | a replica refused a read for lack of rights, and another node served it; at most one event in 10 s for each node |
 //! | `provider_failed` | WARN | `error` | the provider could not describe the set; once, until it can again |
@@ -66,6 +66,7 @@
 //! reading a small value, so switch it on for a sample of the requests, or to look for a fault.
 
 mod call;
+mod code;
 mod connection;
 mod event;
 mod interest;

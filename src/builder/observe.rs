@@ -23,7 +23,7 @@ impl Builder {
         self
     }
 
-    /// Sets from how long on a call is slow: it is written to the log, with where its time went (event `slow_call`, see
+    /// Sets how long a call may take before it is slow: then it is written to the log, with where its time went (event `slow_call`, see
     /// [`observe`](crate::observe)), and [`CallEnded::is_slow`](crate::observe::CallEnded::is_slow) is true. Default: no call is
     /// slow.
     ///

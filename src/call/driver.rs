@@ -11,7 +11,6 @@ use super::router::{CallOptions, Router};
 use crate::addr::NodeAddr;
 use crate::classification::Request;
 use crate::observe::Lack;
-use crate::replication::Role;
 use crate::retry::{Deadline, Fault, Reply};
 use crate::selection::Affinity;
 use crate::topology::{Assigned, Topology};
@@ -31,13 +30,14 @@ pub(crate) fn run(
     affinity: Affinity<'_>,
     around: &impl Around,
 ) -> Result<Served, Stop> {
-    let mut call = Call::new(router, request, options, affinity, Instant::now());
+    let now = Instant::now();
+    let mut call = Call::new(router, request, options, affinity, now, router.observers.trace(request, now));
     let attempt = |server: &_, deadline: &_, has_more| attempt(request, around, server, deadline, has_more);
     let driven = drive(&mut call, around, attempt);
     if let Some(trace) = call.trace.take() {
         match &driven {
-            Ok((reply, _)) => trace.end(Ok(reply)),
-            Err(Stop::Error(error)) => trace.end(Err(error)),
+            Ok((reply, _)) => trace.end(Ok(reply), false),
+            Err(Stop::Error(error)) => trace.end(Err(error), call.waits_for_permit),
             // The call goes on, at the master.
             Err(Stop::IsWrite { .. }) => {}
         }
@@ -53,7 +53,7 @@ pub(crate) fn connect<T: Obtained>(
     affinity: Affinity<'_>,
     open: impl FnMut(&Assigned, &Deadline, bool) -> Result<T, Fault>,
 ) -> Result<(T, Arc<Topology>, usize), Stop> {
-    let mut call = Call::new(router, request, options, affinity, Instant::now()).connecting();
+    let mut call = Call::new(router, request, options, affinity, Instant::now(), None).connecting();
     drive(&mut call, &Plain, open).map(|(obtained, position)| (obtained, call.topology, position))
 }
 
@@ -111,18 +111,13 @@ impl Call<'_> {
 }
 
 impl Served {
+    /// Returns the server that served the request.
+    pub(crate) fn server(&self) -> &Assigned {
+        &self.topology.servers()[self.position]
+    }
+
     /// Returns the node that served the request.
     pub(crate) fn node(&self) -> &NodeAddr {
-        self.topology.servers()[self.position].node.addr()
-    }
-
-    /// Returns the role that the topology assigned to the node.
-    pub(crate) fn role(&self) -> Role {
-        self.topology.servers()[self.position].assigned_role
-    }
-
-    /// Returns whether the reply came from a shared endpoint.
-    pub(crate) fn is_from_shared_endpoint(&self) -> bool {
-        self.topology.servers()[self.position].node.is_shared()
+        self.server().node.addr()
     }
 }

@@ -33,7 +33,7 @@ pub(super) struct Call<'c> {
     /// The next attempt does not count as a retry: the last server was behind, or refused what another one may serve.
     skips_budget: bool,
     /// The call waits for a permit.
-    waits_for_permit: bool,
+    pub(super) waits_for_permit: bool,
     /// The last attempt was refused, only for the moment, and certainly not executed.
     is_refused_for_now: bool,
     /// The call has waited since.
@@ -106,6 +106,7 @@ impl<'c> Call<'c> {
         options: CallOptions,
         affinity: Affinity<'c>,
         now: Instant,
+        trace: Option<Trace<'c>>,
     ) -> Self {
         Self {
             router,
@@ -122,13 +123,13 @@ impl<'c> Call<'c> {
             is_refused_for_now: false,
             is_last_chance: false,
             is_connecting: false,
-            trace: router.observers.trace(request, now),
+            trace,
         }
     }
 
     /// The same for a connection: trying other servers spends no retry budget, and a refused login ends the round.
     pub(super) fn connecting(self) -> Self {
-        Self { is_connecting: true, trace: None, ..self }
+        Self { is_connecting: true, ..self }
     }
 
     /// Returns what to do at this time.
@@ -210,7 +211,7 @@ impl<'c> Call<'c> {
                         refused(self.request, reply).on(node.addr())
                     }
                 };
-                let is_last = matches!(verdict, Verdict::GiveUp | Verdict::Answer | Verdict::Write { .. });
+                let is_last = matches!(verdict, Verdict::GiveUp | Verdict::Answer);
                 if let Some(trace) = &mut self.trace {
                     let attempted = Attempted { is_fallback, is_last, ..server.attempted(&self.deadline) };
                     trace.attempted(attempted, Some(&error));

@@ -34,8 +34,10 @@ impl Pinned {
     pub(crate) fn take(router: &Router, request: &Request<'_>, options: CallOptions) -> Result<Self> {
         let take =
             |server: &Assigned, deadline: &Deadline, _| server.checkout(PINNED, deadline, deadline.attempt_end(false));
+        let began = Instant::now();
+        let taken = connect(router, request, options, Affinity::Any, take).map_err(Stop::into_error);
         let (connection, topology, position) =
-            connect(router, request, options, Affinity::Any, take).map_err(Stop::into_error)?;
+            taken.inspect_err(|error| router.observers.call_failed(request, began, error))?;
         Ok(Self::of(topology, position, connection))
     }
 
@@ -79,7 +81,9 @@ impl Pinned {
         let server = &self.topology.servers()[self.position];
         if server.node.sync_state() == SyncState::Diverged {
             let text = format!("cannot serve {request} on its pinned connection: another node is the master now");
-            return Err(Error::new(ErrorKind::Unavailable, text).about(server.node.addr()));
+            let error = Error::new(ErrorKind::Unavailable, text).about(server.node.addr());
+            router.observers.call_failed(request, Instant::now(), &error);
+            return Err(error);
         }
         let _in_flight = server.node.begin();
         let deadline = Deadline::start(options.deadline, Instant::now());
@@ -103,7 +107,7 @@ impl Pinned {
         let ended = attempt.map_err(|fault| fault.into_error(&server.node, server.pool.limits().size, request));
         if let Some(mut trace) = trace {
             trace.attempted(server.attempted(&deadline), ended.as_ref().err());
-            trace.end(ended.as_ref());
+            trace.end(ended.as_ref(), false);
         }
         ended
     }

@@ -85,7 +85,7 @@ struct Scene<'c> {
 impl<'c> Scene<'c> {
     fn new(router: &'c Router, request: &'c Request<'c>, read_from: ReadFrom) -> Self {
         let (now, options) = (Instant::now(), CallOptions { read_from, deadline: DEADLINE });
-        Self { call: Call::new(router, request, options, Affinity::Any, now), selected: None, now }
+        Self { call: Call::new(router, request, options, Affinity::Any, now, None), selected: None, now }
     }
 
     fn next(&mut self) -> Step {
@@ -367,12 +367,12 @@ fn a_call_bound_to_one_server_tries_no_other() {
     with_requests(|read, _| {
         let (there, gone): (NodeAddr, NodeAddr) = ("10.0.0.3:1".parse().unwrap(), "10.0.0.9:1".parse().unwrap());
         let now = Instant::now();
-        let call = Call::new(&router, read, options, Affinity::Only(&there), now);
+        let call = Call::new(&router, read, options, Affinity::Only(&there), now, None);
         let mut scene = Scene { call, selected: None, now };
         assert_eq!(scene.replica(), "10.0.0.3:1");
         scene.fails(Stage::Connect);
         assert_eq!(scene.next(), Step::Wait("topology"));
-        let call = Call::new(&router, read, options, Affinity::Only(&gone), now);
+        let call = Call::new(&router, read, options, Affinity::Only(&gone), now, None);
         let mut scene = Scene { call, selected: None, now };
         assert_eq!(scene.next(), Step::Done(ErrorKind::Unavailable));
     });

@@ -56,9 +56,10 @@ pub enum ErrorKind {
     Topology,
 }
 
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl ErrorKind {
+    /// Returns one word in snake case.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
             Self::Config => "config",
             Self::Unavailable => "unavailable",
             Self::Checkout => "checkout",
@@ -71,7 +72,13 @@ impl fmt::Display for ErrorKind {
             Self::HistoryLost => "history_lost",
             Self::Unproven => "unproven",
             Self::Topology => "topology",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
     }
 }
 

@@ -11,7 +11,11 @@ use crate::retry::Timing;
 
 /// A call that ended, from the caller's view: all attempts, waits and pauses included.
 ///
-/// Commands, pipelines and transactions are one call each. So is each page of a scan.
+/// Commands, pipelines and transactions are one call each. So is each page of a scan. A read that a replica refuses as a write is
+/// told once, as the write that the master serves.
+///
+/// What this process alone decides is not part of a call: that it refuses a command ([`ErrorKind::Refused`]), that a reply cannot
+/// be converted ([`ErrorKind::Conversion`]), or that a session reports a loss which is known already.
 #[derive(Clone, Copy)]
 pub struct CallEnded<'a> {
     pub(super) request: &'a Request<'a>,
@@ -24,6 +28,9 @@ pub struct CallEnded<'a> {
     pub(super) took: Duration,
     pub(super) timing: Timing,
     pub(super) fallback: bool,
+    /// The call ended while it waited for a permit for a fallback read.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only metrics count it"))]
+    pub(super) is_refused_fallback: bool,
     pub(super) permit_waits: u32,
     pub(super) budget_pauses: u32,
     pub(super) is_slow: bool,
@@ -85,13 +92,15 @@ impl CallEnded<'_> {
         self.error.map(Error::kind).or_else(|| self.code.map(|_| ErrorKind::Server))
     }
 
-    /// Returns the first word of the server's error, such as `WRONGTYPE`. Scripts may invent such words.
+    /// Returns the first word of the server's error, such as `WRONGTYPE`; of a pipeline or a transaction, that of its first error.
+    /// It is `OTHER` for a word that a script or an unknown command made up: it may be a key.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.code
     }
 
-    /// Returns how many attempts there were. 0: the call found no node, or its deadline was over.
+    /// Returns how many attempts there were. 0: the call found no node, its deadline was over, or it was the first of a transaction
+    /// or a watch and got no connection for that.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.attempts

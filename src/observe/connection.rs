@@ -87,7 +87,8 @@ pub enum ConnectionChange<'a> {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum CloseReason {
-    /// This process closed it: the client ended, the node left the set, or a transaction was left open.
+    /// This process closed it: the client ended, the node left the set, a transaction was left open, or
+    /// a large reply came on a shared connection.
     Application = 1,
     /// It was idle for longer than [`Builder::idle_timeout`](crate::Builder::idle_timeout).
     Idle = 2,

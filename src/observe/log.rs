@@ -91,7 +91,7 @@ pub(super) fn slow_call(call: &CallEnded<'_>) {
     let node = call.node().map_or_else(|| "none".to_owned(), ToString::to_string);
     let [took, waiting, connecting, sending, replying, pausing] =
         [call.took(), timing.waiting, timing.connecting, timing.sending, timing.replying, timing.pausing].map(Short);
-    let error = call.error_kind().map_or_else(|| "none".to_owned(), |kind| format!("{kind:?}"));
+    let error = call.error_kind().map_or_else(|| "none".to_owned(), |kind| kind.to_string());
     let attempts = call.attempts();
     write_event!(
         warn, "slow_call", "a call took longer than slow_call",

@@ -1,16 +1,16 @@
 //! Metrics: an observer that counts through the facade of the crate `metrics`.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use ::metrics::{Label, SharedString};
 
 use self::failure::Failure;
-use self::keys::{CallKey, ErrorKey, ReadKey, Retries};
+use self::keys::{CallKey, ErrorKey, Retries};
 use self::labels::Labels;
 use self::metric::{
     CLOSED, CREATE_TIME, DURATION, EJECTION_DURATION, EJECTIONS, ERRORS, PROBES, READS, TIMEOUTS, WAIT_TIME, describe,
 };
-use self::node_series::WaitKey;
 use self::nodes::Nodes;
 use self::set_series::SetSeries;
 use super::call::{AttemptEnded, CallEnded};
@@ -20,12 +20,12 @@ use super::interest::Interest;
 use super::node::{NodeChange, NodeEvent};
 use super::observer::Observer;
 use super::topology::TopologyChange;
-use crate::node::Outcome;
 use crate::replication::Role;
 
 mod failure;
 mod family;
 mod groups;
+mod kept;
 mod keys;
 mod labels;
 mod metric;
@@ -89,13 +89,14 @@ pub use self::groups::MetricsGroups;
 /// | routing | `redis.client.routing.session.losses` | counter | `redis.client.routing.loss` (`write_lost`, `history_lost`, `unproven`) |
 /// | routing | `redis.client.routing.staleness` | histogram, s | |
 /// | routing | `redis.client.routing.shared.batch_size` | gauge | node |
+/// | routing | `redis.client.routing.shared.wait` | gauge, s | node |
 ///
 /// An error that the caller got is counted once, with `redis.client.errors.internal` `false`; each failed attempt after which
-/// the call went on is counted with `true`. `error.type` is the code of the server's error, else the name of the
+/// the call went on is counted with `true`. `error.type` is the code of the server's error, else the word of the
 /// [`ErrorKind`](crate::ErrorKind). `redis.client.errors.category` is `network`, `tls`, `auth`, `server` or `other`.
 ///
 /// Gauges are set in each round of the monitor ([`Builder::monitor_interval`](crate::Builder::monitor_interval)). Those of a
-/// node that left the set are set to 0. While a replica has no history in common with the master, its lag and delay keep their
+/// node that left the set, or of all nodes when the client ends, are set to 0. While a replica has no history in common with the master, its lag and delay keep their
 /// last values.
 ///
 /// # How many series there are
@@ -188,6 +189,13 @@ impl Observer for MetricsObserver {
     }
 }
 
+impl Drop for Series {
+    fn drop(&mut self) {
+        // The observer ends with the client, and nobody would set its gauges any more. A recorder may panic.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.nodes.leave(self.groups)));
+    }
+}
+
 impl Series {
     fn new(groups: MetricsGroups, common: Labels) -> Self {
         let set = groups.contains(MetricsGroups::ROUTING).then(|| SetSeries::new(common.clone()));
@@ -210,7 +218,7 @@ impl Series {
             if let Some(role) = call.role().filter(|_| call.is_read() && call.error().is_none())
                 && self.groups.contains(READS.group)
             {
-                node.reads.with(ReadKey(role), |reads| reads.increment(1));
+                node.count_read(role);
             }
         });
         if let Some(set) = &self.set {
@@ -228,7 +236,7 @@ impl Series {
         }
         self.nodes.with(Some(attempt.node()), |node| {
             if waits && node.node.is_some() {
-                node.waits.with(WaitKey, |waits| waits.record(attempt.timing().waiting));
+                node.record_wait(attempt.timing().waiting);
             }
             if let Some(error) = handled {
                 let (failure, retries) = (Failure::of_attempt(error), Retries::of(attempt.number().saturating_sub(1)));
@@ -263,7 +271,7 @@ impl Series {
         let change = event.change();
         match change {
             NodeChange::Ejected { outcome, .. } if counts => {
-                EJECTIONS.counter(labels().with([("error.type", word(outcome))])).increment(1);
+                EJECTIONS.counter(labels().with([("error.type", outcome.to_string())])).increment(1);
             }
             NodeChange::Returned { after } if counts => EJECTION_DURATION.histogram(labels().alone()).record(after),
             NodeChange::Probed { serves } if counts => {
@@ -299,15 +307,5 @@ impl Series {
         if let Some(set) = &self.set {
             set.count_change(change);
         }
-    }
-}
-
-/// Returns the word for how a node failed.
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Answered => "answered",
-        Outcome::Failed => "failed",
-        Outcome::Unreachable => "unreachable",
-        Outcome::NotServing => "not_serving",
     }
 }

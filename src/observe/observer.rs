@@ -9,8 +9,17 @@ use super::interest::Interest;
 /// Is told what happens in a client.
 ///
 /// Events come on the thread on which they happen: those of calls on the caller's thread, before the call returns. So a slow
-/// observer makes calls slow: count, or hand over to a thread of your own. An observer may use the client, but a call that it
-/// makes is an event as well. A panic is caught and written to `tracing` (`observer_panicked`); the client continues.
+/// observer makes calls slow: count, or hand over to a thread of your own. Events of several threads come at the same time, so one
+/// that happened later may be told first. A panic is caught and written to `tracing` (`observer_panicked`); the client continues.
+///
+/// An observer may use the client, within limits:
+///
+/// - A call that it makes is an event as well. One that makes a call in each [`Event::Call`] would never end.
+/// - In events of connections and attempts, the caller on the same thread may have a connection already. If the pool has no other
+///   one, the observer's call waits in vain, until its deadline.
+/// - In events of nodes and of the topology, the set is being described. There, `refresh`, `add_replica` and the like wait in vain,
+///   and so may a write: for the master that this thread is about to find. Their deadlines delay what the client learns.
+/// - The client keeps its observers, so an observer that keeps a handle keeps the client for ever: take it away when you are done.
 ///
 /// `Arc<O>` is an observer too: keep a clone of it to read what it has counted.
 ///

@@ -57,6 +57,8 @@ impl Observers {
             // A panic must not reach the call, nor the monitor.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| observer.observe(event))) {
                 log::observer_panicked(&*panic);
+                // Dropping it runs code of the type that was thrown.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
             }
         }
     }

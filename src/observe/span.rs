@@ -56,7 +56,7 @@ pub(super) fn end(span: &Span, call: &CallEnded<'_>) {
     if let Some(kind) = call.error_kind() {
         match call.code() {
             Some(code) => span.record("error.type", code),
-            None => span.record("error.type", display(format_args!("{kind:?}"))),
+            None => span.record("error.type", display(kind)),
         };
         span.record("otel.status_code", "ERROR");
     }

@@ -7,6 +7,7 @@ use redis::{ServerError, Value};
 use tracing::span::EnteredSpan;
 
 use super::call::{AttemptEnded, CallEnded};
+use super::code::known_code;
 use super::event::Event;
 use super::interest::Interest;
 use super::observers::Observers;
@@ -66,6 +67,14 @@ impl Observers {
         let reads_spans = span::is_enabled();
         (self.traces_calls || reads_spans).then(|| Trace::begin(self, request, began, reads_spans))
     }
+
+    /// Tells that a call ended without an attempt, because it got no connection. A request without bytes is no call.
+    #[cold]
+    pub(crate) fn call_failed(&self, request: &Request<'_>, began: Instant, error: &Error) {
+        if let Some(trace) = self.trace(request, began).filter(|_| !request.bytes.is_empty()) {
+            trace.end(Err(error), false);
+        }
+    }
 }
 
 impl<'c> Trace<'c> {
@@ -88,7 +97,7 @@ impl<'c> Trace<'c> {
     /// Records an attempt that has just ended; `error`: why it failed.
     pub(crate) fn attempted(&mut self, attempt: Attempted<'_>, error: Option<&Error>) {
         let took = attempt.began.elapsed();
-        // What is left was the wait for the reply, unless the attempt got no connection.
+        // What is left was the wait for the reply: an attempt without a connection has recorded all its time.
         let replying = took.saturating_sub(attempt.timing.total());
         let timing = Timing { replying, ..attempt.timing };
         self.attempts += 1;
@@ -120,12 +129,15 @@ impl<'c> Trace<'c> {
         }
     }
 
-    /// Tells how the call ended.
-    pub(crate) fn end(self, ended: Result<&Reply, &Error>) {
+    /// Tells how the call ended. `waits_for_permit`: it did while it waited for a fallback read.
+    pub(crate) fn end(self, ended: Result<&Reply, &Error>, waits_for_permit: bool) {
+        let may_nest = self.request.runs_script || self.request.is_transaction() || self.request.step().is_some();
         let (error, code) = match ended {
-            Ok(reply) => (None, error_in(reply).map(ServerError::code)),
+            Ok(reply) => (None, error_in(reply, may_nest).map(ServerError::code)),
             Err(error) => (Some(error), error.as_redis().and_then(redis::RedisError::code)),
         };
+        // What a script makes up may be a key.
+        let code = if may_nest { code.map(known_code) } else { code };
         let took = self.began.elapsed();
         let (last, role, database) =
             self.last.as_ref().map_or((None, None, 0), |(node, role, database)| (Some(node), Some(*role), *database));
@@ -141,6 +153,7 @@ impl<'c> Trace<'c> {
             took,
             timing: self.timing,
             fallback: self.is_fallback && error.is_none(),
+            is_refused_fallback: waits_for_permit,
             permit_waits: self.permit_waits,
             budget_pauses: self.budget_pauses,
             is_slow: self.observers.slow_call.is_some_and(|slow| took > slow),
@@ -157,18 +170,23 @@ impl<'c> Trace<'c> {
     }
 }
 
-/// Returns the first error reply.
-fn error_in(reply: &Reply) -> Option<&ServerError> {
+/// Returns the first error reply. `may_nest`: replies of scripts and transactions may contain errors.
+fn error_in(reply: &Reply, may_nest: bool) -> Option<&ServerError> {
     match reply {
-        Reply::One(Value::ServerError(error)) => Some(error),
-        Reply::One(_) => None,
+        Reply::One(value) => error_of(value, may_nest),
         Reply::Many { kept, not_queued } => {
-            let errors = kept.iter().find_map(|value| match value {
-                Value::ServerError(error) => Some(error),
-                _ => None,
-            });
-            errors.or_else(|| not_queued.first().map(|(_, error)| error))
+            let error = kept.iter().find_map(|value| error_of(value, may_nest));
+            error.or_else(|| not_queued.first().map(|(_, error)| error))
         }
+    }
+}
+
+fn error_of(value: &Value, may_nest: bool) -> Option<&ServerError> {
+    match value {
+        Value::ServerError(error) => Some(error),
+        Value::Array(items) | Value::Set(items) if may_nest => items.iter().find_map(|item| error_of(item, true)),
+        Value::Map(pairs) if may_nest => pairs.iter().find_map(|(_, value)| error_of(value, true)),
+        _ => None,
     }
 }
 

@@ -160,10 +160,9 @@ impl Access {
         }
     }
 
-    /// Tells whether a connection could be opened, which began at `began`.
-    pub(super) fn tell_opened<T>(&self, kind: ConnectionKind, opened: &RedisResult<T>, began: Instant) {
+    /// Tells whether a connection could be opened, and how long that took.
+    pub(super) fn tell_opened<T>(&self, kind: ConnectionKind, opened: &RedisResult<T>, took: Duration) {
         let Some(observers) = &self.observers else { return };
-        let took = began.elapsed();
         match opened {
             Ok(_) => observers.connection_changed(kind, ConnectionChange::Opened { took }),
             Err(cause) => {
@@ -260,11 +259,9 @@ impl Connecting<'_> {
         generations: &Generations,
         end: Instant,
     ) -> RedisResult<OpenConnection> {
-        let (connector, began) = (self.0.connector(), Instant::now());
+        let (access, connector, began) = (self.0, self.0.connector(), Instant::now());
         let opened = connector.connect(generations, end);
-        if let Some(kind) = kind {
-            self.0.tell_opened(kind, &opened, began);
-        }
+        let took = began.elapsed();
         let mut state = self.0.state();
         match opened.as_ref().err().filter(|cause| Obstacle::of(cause).spares_the_node()) {
             // The refusal of an earlier login says nothing about the present one.
@@ -276,6 +273,11 @@ impl Connecting<'_> {
         state.failure = opened.as_ref().err().cloned();
         self.0.is_refused.store(state.paused.is_some(), Ordering::Relaxed);
         drop(state);
+        // Told after the handshake has ended: an observer may use the client, and open a connection itself.
+        drop(self);
+        if let Some(kind) = kind {
+            access.tell_opened(kind, &opened, took);
+        }
         opened
     }
 }

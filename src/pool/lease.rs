@@ -29,7 +29,7 @@ pub(crate) struct Slot {
 
 /// A connection of the pool.
 #[derive(Debug)]
-struct Pooled {
+pub(super) struct Pooled {
     connection: OpenConnection,
     counted: Counted,
     /// How long it may lie idle.
@@ -153,9 +153,12 @@ impl Lease {
 
     /// Closes the connection.
     pub(crate) fn discard(&mut self, reason: CloseReason) {
-        if let Some(pooled) = self.slot.as_mut().and_then(|slot| slot.pooled.take()) {
-            pooled.ends_by(reason);
-        }
+        drop(self.take(reason));
+    }
+
+    /// Takes the connection out of the slot. Dropping it closes it.
+    pub(super) fn take(&mut self, reason: CloseReason) -> Option<Box<Pooled>> {
+        self.slot.as_mut().and_then(|slot| slot.pooled.take()).inspect(|pooled| pooled.ends_by(reason))
     }
 
     /// Returns when the connection was last used, or opened.

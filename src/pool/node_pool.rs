@@ -12,7 +12,7 @@ use super::housekeeping::Housekeeping;
 use super::lease::{Lease, Slots};
 use super::limits::Limits;
 use super::network::Network;
-use super::shared::{Share, Sharing};
+use super::shared::{Share, SharedConnection, Sharing};
 use super::status_connection::StatusConnection;
 use super::unpooled::Unpooled;
 use super::waits::Waits;
@@ -288,6 +288,7 @@ impl Pool {
     /// leases.
     pub(crate) fn close_idle(&self, now: Instant) {
         let is_idle = |last_used: Instant| last_used + self.limits.idle <= now;
+        self.sharing.retire(CloseReason::Application, SharedConnection::is_full);
         self.sharing.retire(CloseReason::Unhealthy, |connection| !connection.is_open());
         self.sharing.retire(CloseReason::Idle, |connection| is_idle(connection.last_used()));
     }
@@ -300,7 +301,10 @@ impl Pool {
         self.sharing.retire(CloseReason::Unhealthy, |connection| !connection.is_open());
         for slots in [Some(&self.slots), self.blocking.get()].into_iter().flatten() {
             let idle: Vec<Lease> = from_fn(|| slots.try_get()).map(|slot| Lease::new(slot, false)).collect();
-            idle.into_iter().filter(Lease::is_withdrawn).for_each(|mut lease| lease.discard(CloseReason::Unhealthy));
+            let withdrawn = idle.into_iter().filter(Lease::is_withdrawn);
+            let closed: Vec<_> = withdrawn.filter_map(|mut lease| lease.take(CloseReason::Unhealthy)).collect();
+            // Closed only when the slots are given back: an observer that is told may need one.
+            drop(closed);
         }
     }
 
@@ -328,7 +332,7 @@ impl Pool {
     pub(crate) fn connect_unpooled(&self, end: Option<Instant>) -> Result<(redis::Connection, Option<Role>), Fault> {
         let began = Instant::now();
         let connected = self.unpooled.connect(self.access.connector(), self.end_of_connect(end));
-        self.access.tell_opened(ConnectionKind::Dedicated, &connected, began);
+        self.access.tell_opened(ConnectionKind::Dedicated, &connected, began.elapsed());
         connected.map_err(|cause| Fault::new(Stage::Connect, cause))
     }
 

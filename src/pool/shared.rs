@@ -18,6 +18,7 @@ mod sharing;
 mod transaction;
 
 pub(crate) use self::batches::BatchCounts;
+pub(crate) use self::connection::SharedConnection;
 pub(crate) use self::queue::Answered;
 pub(crate) use self::share::Share;
 pub(crate) use self::sharing::Sharing;

@@ -50,8 +50,8 @@ pub(crate) struct SessionAround<'a> {
     why_master: Option<&'static str>,
     /// How many replicas have to acknowledge a write.
     replicas: u32,
-    /// How many servers were sent the request.
-    asked: Cell<u32>,
+    /// The first server that was sent the request, by its hash.
+    first_asked: Cell<Option<u64>>,
 }
 
 /// A write that raises its session's fence. Dropping it ends the write.
@@ -196,7 +196,7 @@ impl<'a> SessionAround<'a> {
             verification: Some(verification).filter(|_| checks || session.is_some()),
             why_master,
             replicas: 0,
-            asked: Cell::new(0),
+            first_asked: Cell::default(),
         }
     }
 
@@ -246,10 +246,11 @@ impl<'a> SessionAround<'a> {
         if !self.request.is_read() || !observers.want(Interest::SESSIONS) {
             return;
         }
-        let by = match (served.role(), self.asked.get()) {
+        let is_first = self.first_asked.get().is_none_or(|first| first == served.server().node.hash());
+        let by = match (served.server().assigned_role, is_first) {
             (Role::Master, _) => ProvenBy::Master,
-            (Role::Replica, 0 | 1) => ProvenBy::First,
-            (Role::Replica, _) => ProvenBy::Another,
+            (Role::Replica, true) => ProvenBy::First,
+            (Role::Replica, false) => ProvenBy::Another,
         };
         observers.session_proven(served.node(), by, verification.proven_staleness.get());
     }
@@ -330,7 +331,7 @@ impl Around for SessionAround<'_> {
         now: Instant,
         line: Line<'_>,
     ) -> (Block, Result<Unpacked<Self::Evidence>, Fault>) {
-        self.asked.set(self.asked.get() + 1);
+        self.first_asked.set(self.first_asked.get().or(Some(server.node.hash())));
         let alone = |reply, evidence| Unpacked { reply, evidence: (evidence, None), is_transaction_refused: false };
         match self.evidence_request(server, now) {
             None => (request.block, line.send(request).map(|reply| alone(reply, ReplyEvidence::Nothing))),

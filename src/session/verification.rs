@@ -215,6 +215,8 @@ impl Verification<'_> {
     /// Returns whether a node keeps the bound at this time, after its reply has come. A replica without a link never does.
     fn is_fresh(&self, evidence: &Evidence) -> bool {
         let now = Instant::now();
+        // Not that of an earlier attempt.
+        self.proven_staleness.set(None);
         // A bound longer than the range of the clock always holds.
         if self.staleness.is_none_or(|bound| now.checked_sub(bound).is_none()) {
             return true;

@@ -56,12 +56,13 @@ impl Announced {
         observers.topology_changed(topology.generation(), master, &replicas);
     }
 
-    /// Announces that writes go to another master since `now`.
-    pub(super) fn failover(succession: &Succession, now: Instant, observers: &Observers) {
+    /// Announces that writes go to another master.
+    pub(super) fn failover(succession: &Succession, observers: &Observers) {
         let Succession { from, to } = succession;
         observers.failover(from.node.addr(), to.node.addr());
-        from.first_write.forget();
-        to.first_write.expect(from.out_since().unwrap_or(now));
+        if let Some(after) = to.first_write.announced() {
+            observers.writes_resumed(to.node.addr(), after);
+        }
     }
 
     /// Announces sync states that have lasted. Without a monitor at once, because the next look may be late.

@@ -17,7 +17,7 @@ use super::announced::Announced;
 use super::description::Description;
 use super::gauges::gauges;
 use super::history::MasterHistory;
-use super::membership::{Described, Drawing, Membership, Terms};
+use super::membership::{Described, Drawing, Membership, Succession, Terms};
 use super::picture::{Assigned, Topology};
 use super::server::{Reported, Server, ServerSettings};
 use crate::endpoint::Manner;
@@ -214,9 +214,11 @@ impl TopologyStore {
         let mut membership = self.membership.lock();
         let Drawing { servers, is_settled, sync_states, succession, has_questions } = membership.draw(self.terms());
         let before = self.current();
-        if succession.is_some() {
-            // Before the swap: the first write to the new master may be refused at once.
+        if let Some(Succession { from, to }) = &succession {
+            // Before the swap: the first write to the new master may be refused at once, or answered.
             *self.failover_at.lock() = Some(now);
+            from.first_write.forget();
+            to.first_write.expect(from.out_since().unwrap_or(now));
         }
         let next = (!before.consists_of(&servers, is_settled)).then(|| self.swap(&before, servers, is_settled));
         // Only now: calls that still have the picture before find their master in another sync state, and look again.
@@ -236,7 +238,7 @@ impl TopologyStore {
             self.request_check();
         }
         if let Some(succession) = succession {
-            Announced::failover(&succession, now, &self.server_settings.observers);
+            Announced::failover(&succession, &self.server_settings.observers);
             // It was seen to answer, as the master.
             succession.to.come_back(now);
         }

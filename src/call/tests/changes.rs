@@ -91,7 +91,7 @@ fn a_preferred_replica_that_cannot_prove_it_is_not_asked() {
     let options = CallOptions { read_from: ReadFrom::ReplicaPreferred, deadline: DEADLINE };
     with_requests(|read, _| {
         let (there, now): (NodeAddr, _) = ("10.0.0.3:1".parse().unwrap(), Instant::now());
-        let call = Call::new(&router, read, options, Affinity::First(&there), now);
+        let call = Call::new(&router, read, options, Affinity::First(&there), now, None);
         let mut scene = Scene { call, selected: None, now };
         assert!(on_master(&scene.next_around(&OnlyTheMaster)));
     });

@@ -2,11 +2,11 @@
 
 use metrics::{Counter, Histogram, Label};
 
-use super::failure::{Failure, OTHER};
+use super::failure::Failure;
 use super::family::SeriesKey;
 use super::labels::Labels;
-use super::metric::{DURATION, ERRORS, READS};
-use crate::replication::Role;
+use super::metric::{DURATION, ERRORS};
+use crate::observe::code::OTHER;
 
 /// Numbers of retries, as attributes. More of them count as the last one.
 const RETRIES: [&str; 6] = ["0", "1", "2", "3", "4", "5"];
@@ -33,10 +33,6 @@ pub(super) struct ErrorKey {
     /// A retry handled it.
     pub(super) is_internal: bool,
 }
-
-/// The role in which a node served a read.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub(super) struct ReadKey(pub(super) Role);
 
 impl Retries {
     #[inline]
@@ -84,28 +80,6 @@ impl SeriesKey for ErrorKey {
         self.failure.add_to(&mut labels);
         ERRORS.counter(labels)
     }
-}
-
-impl SeriesKey for ReadKey {
-    type Handle = Counter;
-    const MOST: usize = 2;
-
-    fn shortened(self) -> Self {
-        self
-    }
-
-    fn register(self, labels: &Labels) -> Counter {
-        READS.counter(labels.with([role(self.0)]))
-    }
-}
-
-/// The attribute of a role.
-pub(super) fn role(role: Role) -> (&'static str, &'static str) {
-    let word = match role {
-        Role::Master => "master",
-        Role::Replica => "replica",
-    };
-    ("redis.client.routing.role", word)
 }
 
 #[cfg(test)]

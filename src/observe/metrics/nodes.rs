@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use super::groups::MetricsGroups;
 use super::labels::Labels;
 use super::node_series::NodeSeries;
 use crate::addr::NodeAddr;
@@ -49,6 +50,11 @@ impl Nodes {
             known
         });
         find(&self.known.load(), node).cloned()
+    }
+
+    /// Sets the gauges of all nodes to 0: the client ends.
+    pub(super) fn leave(&self, groups: MetricsGroups) {
+        self.known.load().iter().for_each(|series| series.leave(groups));
     }
 
     /// Forgets all nodes but these, and returns those that it forgot.

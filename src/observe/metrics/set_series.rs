@@ -1,10 +1,10 @@
 //! The series of the whole set.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 
+use super::kept::Kept;
 use super::labels::Labels;
 use super::metric::{
     BUDGET_EXHAUSTED, FAILOVER_DURATION, FAILOVERS, FALLBACK_READS, RETRIES, SESSION_LOSSES, SESSION_READS, STALENESS,
@@ -25,8 +25,8 @@ pub(super) struct SetSeries {
     topology_changes: Counter,
     failovers: Counter,
     /// By [`ProvenBy`].
-    proven: [OnceLock<Counter>; 3],
-    staleness: OnceLock<Histogram>,
+    proven: [Kept<Counter>; 3],
+    staleness: Kept<Histogram>,
 }
 
 impl SetSeries {
@@ -40,7 +40,7 @@ impl SetSeries {
             topology_changes: TOPOLOGY_CHANGES.counter(labels.alone()),
             failovers: FAILOVERS.counter(labels.alone()),
             proven: Default::default(),
-            staleness: OnceLock::new(),
+            staleness: Kept::default(),
             labels,
         }
     }
@@ -56,7 +56,7 @@ impl SetSeries {
         }
         if call.is_fallback() {
             self.fallbacks_served.increment(1);
-        } else if call.permit_waits() > 0 && call.error().is_some() {
+        } else if call.is_refused_fallback {
             self.fallbacks_refused.increment(1);
         }
     }
@@ -89,21 +89,9 @@ impl SetSeries {
             ProvenBy::Master => (2, "master"),
         };
         let reads = || SESSION_READS.counter(self.labels.with([("redis.client.routing.proven_by", word)]));
-        kept(&self.proven[position], reads).increment(1);
+        self.proven[position].get(reads).increment(1);
         if let Some(staleness) = staleness {
-            kept(&self.staleness, || STALENESS.histogram(self.labels.alone())).record(staleness);
-        }
-    }
-}
-
-/// Returns the handle, registered once.
-fn kept<H>(handle: &OnceLock<H>, register: impl FnOnce() -> H) -> &H {
-    match handle.get() {
-        Some(handle) => handle,
-        None => {
-            // Outside of the lock: a recorder may use the client.
-            let new = register();
-            handle.get_or_init(|| new)
+            self.staleness.get(|| STALENESS.histogram(self.labels.alone())).record(staleness);
         }
     }
 }

@@ -68,7 +68,7 @@ impl SharedConnection {
     }
 
     /// Returns whether a large reply has begun on it.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.is_full.load(Ordering::Relaxed)
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use redis_replicated::observe::{MetricsGroups, MetricsObserver};
 use redis_replicated::strategy::{Candidates, LatencyWindow, RoundRobin, Strategy, ZoneAffinity};
 use redis_replicated::testing::{ReplicaSet, free_port};
 use redis_replicated::{
@@ -46,8 +47,10 @@ const OF_BUILDER: &[(&str, &str, &str)] = &[
 /// What the docs of everything else call its default; each is checked below.
 const OF_OTHERS: &[(&str, &str)] = &[
     ("acknowledged_by", "0 replicas, no wait"),
+    ("groups", "all"),
     ("interest", "all"),
     ("interval", "10 s"),
+    ("label", "none"),
     ("max_staleness", "no bound"),
     ("needs_latency", "`true`"),
     ("password", "none"),
@@ -222,6 +225,13 @@ fn endpoints_nodes_and_candidates_begin_as_documented() {
     assert_eq!((candidates.key(), candidates.attempt()), (None, 0));
     let (before, asked, after) = (Instant::now(), candidates.now(), Instant::now());
     assert!(before <= asked && asked <= after);
+}
+
+#[test]
+fn metrics_begin_as_documented() {
+    let (made, given) = (MetricsObserver::new(), MetricsObserver::default().groups(MetricsGroups::ALL));
+    assert_eq!(format!("{made:?}"), format!("{given:?}"));
+    assert!(format!("{made:?}").contains("labels: []"), "{made:?}");
 }
 
 #[test]

@@ -28,6 +28,7 @@ const PROBES: &str = "redis.client.routing.probes";
 const AVAILABLE: &str = "redis.client.routing.available";
 const FAILOVERS: &str = "redis.client.routing.failovers";
 const FAILOVER_DURATION: &str = "redis.client.routing.failover.duration";
+const STALENESS: &str = "redis.client.routing.staleness";
 const LAG: &str = "redis.client.routing.replication.lag";
 
 /// A client whose monitor looks ten times a second.
@@ -183,7 +184,8 @@ fn a_failover_is_counted_once_and_roles_that_are_no_more_are_set_to_zero() {
     servers.master_mut().stop();
     promote(servers.replica(0));
     follow(servers.replica(1), servers.replica(0));
-    client.set("k", "v").unwrap();
+    // The first one may be in doubt.
+    wait_until("a write is answered", || client.set("k", "v").is_ok());
     wait_until_set_is(&client, &new, &[old.clone(), servers.replica(1).addr()]);
     wait_until("the duration is known", || seen.count(FAILOVER_DURATION, &[]) == 1);
     assert_eq!(seen.count(FAILOVERS, &[]), 1);
@@ -206,22 +208,22 @@ fn a_client_that_meets_every_trouble_has_every_metric() {
     let mut servers = set_with_key(2);
     let (observer, seen) = observed("all");
     let builder = servers.client_builder().observer(observer).monitor_interval(Duration::from_millis(100));
-    let builder = builder.pool_size(1).shared_connections(0).checkout_timeout(Duration::from_millis(20));
+    let builder = builder.pool_size(1).shared_connections(0).response_timeout(Duration::from_secs(30));
     let client = builder.deadline(Duration::from_secs(5)).build().unwrap();
     wait_until_set_is(&client, &servers.master().addr(), &addrs(servers.replicas()));
     let session = client.session();
     session.set("k", "v").unwrap();
     assert_eq!(session.get::<String>("k").unwrap(), "v");
     servers.wait_until_in_sync().unwrap();
-    let bound = Duration::from_secs(60);
-    wait_until("a bound is proven", || client.max_staleness(bound).get::<String>("k").is_ok());
-    // One write waits for the server, and another one for the only connection.
-    servers.master().pause_writes(Duration::from_secs(2)).unwrap();
+    // At first the master serves: what replicas had when is not known yet.
+    let bounded = client.max_staleness(Duration::from_secs(60));
+    wait_until("a bound is proven", || bounded.get::<String>("k").is_ok() && seen.count(STALENESS, &[]) > 0);
+    // One write waits for the server, and others for the only connection.
+    servers.master().pause_writes(Duration::from_secs(20)).unwrap();
     thread::scope(|scope| {
-        scope.spawn(|| client.set("a", 1));
-        wait_until("the connection is in use", || client.snapshot().nodes[0].connections_in_use == 1);
-        scope.spawn(|| client.deadline(Duration::from_millis(200)).set("b", 1));
-        wait_until("a wait is too long", || seen.count(TIMEOUTS, &[]) > 0);
+        scope.spawn(|| client.deadline(Duration::from_secs(30)).set("a", 1));
+        let impatient = client.deadline(Duration::from_millis(50));
+        wait_until("a wait is too long", || impatient.set("b", 1).is_err() && seen.count(TIMEOUTS, &[]) > 0);
         servers.master().unpause().unwrap();
     });
     let replicas = addrs(servers.replicas());
@@ -233,8 +235,8 @@ fn a_client_that_meets_every_trouble_has_every_metric() {
     wait_until("the replicas are back", || replicas.iter().all(is_back));
     servers.master_mut().stop();
     promote(servers.replica(0));
-    // The first ones may be in doubt.
-    wait_until("a write succeeds", || client.set("k", "v").is_ok());
+    // The first one may be in doubt.
+    wait_until("a write is answered", || client.set("k", "v").is_ok());
     wait_until("the failover is over", || seen.count(FAILOVER_DURATION, &[]) == 1);
     names::check_that_all_are_there(seen);
     names::check_series(seen);
@@ -250,4 +252,43 @@ fn only_the_groups_that_are_wanted_are_counted() {
     client.get::<String>("k").unwrap();
     assert_eq!(seen.count(DURATION, &[]), 1);
     assert!(seen.all().iter().all(|series| series.name == DURATION), "{:?}", seen.all());
+}
+
+#[test]
+fn the_gauges_of_a_client_that_ended_are_zero() {
+    let servers = set_with_key(1);
+    let (observer, seen) = observed("ended");
+    let client = client(&servers, observer);
+    let master = servers.master().addr();
+    wait_until("gauges were set", || available(seen, &master, "master") == Some(1.0));
+    client.set("k", "v").unwrap();
+    let idle =
+        [("db.client.connection.pool.name", &*master.to_string().leak()), ("db.client.connection.state", "idle")];
+    wait_until("a connection is shown", || seen.gauge(CONNECTIONS, &idle).is_some_and(|count| count > 0.0));
+    drop(client);
+    wait_until("it is no more", || available(seen, &master, "master") == Some(0.0));
+    wait_until("it has no connections", || seen.gauge(CONNECTIONS, &idle) == Some(0.0));
+    assert_eq!(available(seen, &servers.replica(0).addr(), "replica"), Some(0.0));
+}
+
+#[test]
+fn a_fallback_read_that_is_not_allowed_is_refused_and_one_that_fails_is_not() {
+    let mut servers = set_with_key(1);
+    let (observer, seen) = observed("refused");
+    let builder =
+        servers.client_builder().observer(observer).fallback_limit(1).monitor_interval(Duration::from_millis(100));
+    let client = builder.deadline(Duration::from_secs(5)).checkout_timeout(Duration::from_millis(50)).build().unwrap();
+    wait_until_set_is(&client, &servers.master().addr(), &addrs(servers.replicas()));
+    servers.replica_mut(0).stop();
+    wait_until("the master serves", || client.get::<String>("k").is_ok() && seen.count(FALLBACKS, &[]) > 0);
+    servers.master().pause().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| client.deadline(Duration::from_millis(500)).get::<String>("k").unwrap_err());
+        wait_until("a fallback read is under way", || client.snapshot().fallback.in_flight == 1);
+        client.get::<String>("k").unwrap_err();
+    });
+    servers.master().resume().unwrap();
+    let refused = client.snapshot().fallback.refused;
+    assert!(refused >= 1);
+    assert_eq!(seen.count(FALLBACKS, &[("redis.client.routing.result", "refused")]), 1, "of {refused} waits");
 }

@@ -109,6 +109,24 @@ fn each_call_is_a_span_by_the_semantic_conventions() {
     assert_eq!((count(&collector.entered), count(&collector.exited)), (3, 3));
 }
 
+#[test]
+fn a_call_on_a_pinned_connection_is_one_span() {
+    let servers = set_with_key(0);
+    let client = servers.client_builder().build().unwrap();
+    wait_until_set_is(&client, &servers.master().addr(), &[]);
+    let collector = Collector::default();
+    subscriber::with_default(collector.clone(), || {
+        let mut connection = client.connection();
+        redis::cmd("WATCH").arg("k").exec(&mut connection).unwrap();
+        redis::cmd("UNWATCH").exec(&mut connection).unwrap();
+        client.dedicated(redis_replicated::Target::Master).unwrap();
+    });
+    let spans = collector.spans.lock().unwrap();
+    let names: Vec<_> = spans.iter().map(|span| span["otel.name"].as_str()).collect();
+    assert_eq!(names, ["WATCH", "UNWATCH"]);
+    assert!(spans.iter().all(|span| span.contains_key("server.port")), "{spans:#?}");
+}
+
 /// Counts slow calls and others.
 #[derive(Debug, Default)]
 struct Slow(AtomicU64, AtomicU64);
@@ -132,7 +150,8 @@ fn a_slow_call_is_told_with_where_its_time_went() {
     let slow = Arc::new(Slow::default());
     let builder = ReplicatedClient::builder().master(servers.master().url()).replica(proxy.url());
     let builder = builder.slow_call(Duration::from_millis(60)).observer(Arc::clone(&slow)).read_from(ReadFrom::Replica);
-    let client = builder.monitor_interval(Duration::ZERO).build().unwrap();
+    // One slot, so that the second read finds the connection of the first one.
+    let client = builder.monitor_interval(Duration::ZERO).pool_size(1).build().unwrap();
     client.get::<String>("k").unwrap();
     let collector = Collector::default();
     subscriber::with_default(collector.clone(), || {
