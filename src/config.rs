@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redis::TlsMode;
 use serde::{Deserialize, Serialize};
 
 use self::limits::{FallbackData, TimeOrOff};
@@ -15,15 +14,17 @@ use crate::error::Result;
 use crate::selection::ReadFrom;
 use crate::session::SessionMode;
 
+mod getters;
 mod limits;
 mod nodes;
+mod url;
 
-/// The settings of a client as data, in any format that serde supports.
+/// The settings of a client as data: in any format that serde supports, or in one URL ([`from_url`](Self::from_url)).
 ///
 /// Each field has the name and the default of a method of [`Builder`]. Only the nodes are required: `master` and `replicas`, or
-/// `discover`, or `sentinel`. Times are texts such as `"250ms"` or `"1s 500ms"`. Strategies have their names in
-/// [`strategy`](crate::strategy), in any spelling. An unknown field is an error. `Debug` shows no passwords; `Serialize` writes
-/// addresses and passwords as they were given.
+/// `discover`, or `sentinel`. Times are texts such as `"250ms"` or `"1s 500ms"`; a number has no unit and is refused. Strategies
+/// have their names in [`strategy`](crate::strategy), in any spelling. An unknown field is an error. `Debug` shows no passwords;
+/// `Serialize` writes addresses and passwords as they were given.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -64,17 +65,35 @@ mod nodes;
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # use redis_replicated::{Config, ReplicatedClient};
 /// let config: Config = toml::from_str(r#"
-///     sentinel = { service = "main", nodes = ["redis://:watch@10.0.0.7:26379", "redis://:watch@10.0.0.8:26379"] }
+///     sentinel = { service = "main", password = "watch", nodes = ["10.0.0.7:26379", "10.0.0.8:26379"] }
 ///     login = { username = "app", password = "secret", database = 0 }
 /// "#)?;
 /// let client = ReplicatedClient::from_config(&config)?;
 /// # Ok(()) }
 /// ```
 ///
-/// `tls = { ca_file = "ca.pem", cert_file = "client.pem", key_file = "client.key" }` sets the trusted authorities and the
-/// client's own certificate, for all addresses with `rediss://`. Found nodes then use TLS. All three are optional, but
-/// `cert_file` needs `key_file`. `tls = {}` trusts the authorities of the system. See [`guide::tls`](crate::guide::tls).
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// # The two forms
+///
+/// | setting | in a file (here TOML) | in a URL |
+/// |---|---|---|
+/// | nodes, whose roles are found | `discover = ["a:6379", "b:6379"]` | `redis://a,b` |
+/// | Sentinels and their service | `sentinel = { service = "main", nodes = ["a:26379", "b:26379"] }` | `redis-sentinel://a,b?sentinelMasterId=main`, or `master_name=main`, or `#main` |
+/// | login at the Sentinels | `sentinel = { username = "u", password = "p", … }`, or a URL for each of the `nodes` | `sentinel_username=u&sentinel_password=p` |
+/// | login at the nodes | `login = { username = "u", password = "p" }` | `redis://u:p@a,b`, `redis-sentinel://u:p@a,b` |
+/// | database | `login = { database = 2 }` | `redis://a,b/2`, or `database=2` |
+/// | protocol | `login = { protocol = "resp3" }` (default: `resp2`) | `protocol=resp3` |
+/// | TLS | `tls = {}`, and `rediss://` in front of each of the Sentinels | `rediss://a,b`, `rediss-sentinel://a,b` |
+/// | certificates | `tls = { ca_file = "ca.pem", cert_file = "client.pem", key_file = "client.key" }` | `ca_file=ca.pem&cert_file=client.pem&key_file=client.key` |
+/// | TLS without checks | `tls = { insecure = true }` | `insecure=true`, or `rediss://a,b#insecure` |
+/// | classes of commands | `classify = { "MY.LOOKUP" = "read" }` | `classify.MY.LOOKUP=read` |
+/// | all other settings | `deadline = "3s"` | `deadline=3s` |
+/// | named nodes with roles, weights and zones | `master`, `replicas` | not in a URL |
+///
+/// Both forms of the same settings make equal values.
+///
+/// The files of `tls` are in PEM form, and all are optional, but `cert_file` needs `key_file`. They apply to all addresses with
+/// `rediss://` and to found nodes. `tls = {}` trusts the authorities of the system. See [`guide::tls`](crate::guide::tls).
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,11 +185,12 @@ impl Config {
         builder = set(builder, self.discover.as_deref().map(all), Builder::discover);
         builder = set(builder, self.login.as_ref().map(LoginData::info), Builder::login);
         builder = set(builder, self.tls.as_ref().map(TlsData::files), Builder::tls_files);
-        if self.tls.is_some() && (self.discover.is_some() || self.sentinel.is_some()) {
-            builder = builder.tls(TlsMode::Secure);
-        }
+        let are_found = self.discover.is_some() || self.sentinel.is_some();
+        // Named nodes have it in their address: `build` refuses a mode for them.
+        let mode = self.tls.as_ref().filter(|tls| are_found || tls.is_insecure()).map(TlsData::mode);
+        builder = set(builder, mode, Builder::tls);
         match &self.sentinel {
-            Some(sentinel) => builder.sentinel(&*sentinel.service, all(&sentinel.nodes)),
+            Some(sentinel) => builder.sentinel(&*sentinel.service, sentinel.endpoints()),
             None => builder,
         }
     }
@@ -207,151 +227,4 @@ impl ReplicatedClient {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Config;
-    use crate::{ErrorKind, ReadFrom, ReplicatedClient};
-    use std::time::Duration;
-
-    fn read(text: &str) -> Result<Config, toml::de::Error> {
-        toml::from_str(text)
-    }
-
-    #[test]
-    fn everything_set_arrives_in_the_client() {
-        let text = r#"
-            master = "127.0.0.1:1"
-            replicas = ["127.0.0.1:2", { url = "127.0.0.1:3", weight = 3, zone = "b" }]
-            strategy = "random"
-            strategy_seed = 7
-            zone = "b"
-            latency_window = "2ms"
-            read_from = "any"
-            client_name = "me"
-            pool_size = 3
-            max_connecting = 5
-            connect_timeout = "10ms"
-            checkout_timeout = "20ms"
-            response_timeout = "30ms"
-            deadline = "1s 500ms"
-            idle_timeout = "1m"
-            monitor_interval = "2m"
-            fallback_limit = 2
-            session_mode = "fence"
-            lag_limit = "4s"
-            slow_call = "80ms"
-            [classify]
-            "MY.READ" = "read"
-        "#;
-        let config = read(text).unwrap();
-        for config in [config.clone(), read(&toml::to_string(&config).unwrap()).unwrap()] {
-            let client = ReplicatedClient::from_config(&config).unwrap();
-            let topology = client.router().store.current();
-            let server = &topology.servers()[2];
-            let limits = server.pool.limits();
-            assert_eq!((server.node.weight(), server.node.zone()), (3, Some("b")));
-            assert_eq!(
-                (client.options.call.read_from, client.options.call.deadline),
-                (ReadFrom::Any, Duration::from_millis(1500))
-            );
-            let times = [limits.connect, limits.checkout, limits.response, limits.idle];
-            assert_eq!(times.map(|time| time.as_millis()), [10, 20, 30, 60_000]);
-            assert_eq!((limits.size, limits.connecting), (3, 5));
-            assert!(format!("{:?}", client.shared).contains("strategy: ZoneAffinity { zone: \"b\""));
-            assert!(format!("{:?}", client.router().store).contains("interval: 120s"));
-            assert!(format!("{:?}", client.shared).contains("limit: 3"), "the own zone is saturated with its pools");
-            assert_eq!(client.shared.session_mode, crate::SessionMode::Fence);
-            assert_eq!(client.router().store.lag_limit(), Some(Duration::from_secs(4)));
-            assert!(format!("{:?}", client.router().selector.permits).contains("limit: Some(2)"));
-            assert_eq!(client.explain(&redis::cmd("MY.READ")).classification(), crate::Classification::Read);
-        }
-    }
-
-    #[test]
-    fn sets_that_are_found_need_no_master() {
-        let sentinel = r#"
-            monitor_interval = "0s"
-            fallback_limit = "off"
-            lag_limit = "off"
-            [sentinel]
-            service = "main"
-            nodes = ["127.0.0.1:1", { url = "redis://:watch@127.0.0.1:2" }]
-            [login]
-            username = "me"
-            password = "secret"
-            database = 2
-        "#;
-        let discover = "discover = ['127.0.0.1:3']\nlogin = { password = 'secret', database = 2 }";
-        for (text, said) in [(sentinel, ["main", "127.0.0.1:2"]), (discover, ["Discovery", "127.0.0.1:3"])] {
-            let config = read(text).unwrap();
-            for config in [config.clone(), read(&toml::to_string(&config).unwrap()).unwrap()] {
-                assert_eq!(config.login.as_ref().unwrap().info().db(), 2);
-                assert_eq!(config.login.as_ref().unwrap().info().password(), Some("secret"));
-                let client = ReplicatedClient::from_config(&config).unwrap();
-                let shown = format!("{:?} {:?}", client.router().monitor, client.router().selector.permits);
-                assert!(said.iter().all(|said| shown.contains(said)), "{shown}");
-                assert_eq!(shown.contains("limit: None"), text == sentinel, "{shown}");
-                assert_eq!(client.router().store.is_monitored(), text == discover);
-                assert_eq!(client.router().store.lag_limit().is_some(), text == discover);
-            }
-        }
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        for (text, said) in [
-            ("master = '127.0.0.1:1'\npool_sise = 3", "pool_sise"),
-            ("sentinel = { service = 'main' }", "nodes"),
-            ("login = { pasword = 'x' }", "pasword"),
-            ("tls = { ca = 'x' }", "ca_file"),
-            ("fallback_limit = 'none'", "a number, or \"off\""),
-            ("fallback_limit = -1", "a number, or \"off\""),
-            ("monitor_interval = 1", "monitor_interval"),
-            ("master = '127.0.0.1:1'\ndeadline = 'soon'", "deadline"),
-            ("lag_limit = 'none'", "or \"off\""),
-            ("master = '127.0.0.1:1'\ndeadline = 3", "deadline"),
-            ("master = '127.0.0.1:1'\nread_from = 'secondary'", "not a read preference"),
-            ("master = { adress = '127.0.0.1:1' }", "table of url, weight and zone"),
-        ] {
-            let error = read(text).unwrap_err().to_string();
-            assert!(error.contains(said), "{error:?} does not say {said:?}");
-        }
-        for (text, said) in [
-            ("master = '127.0.0.1:1'\nstrategy = 'fastest'", "fastest"),
-            ("replicas = ['127.0.0.1:1']", "no master"),
-            ("", "no master"),
-            ("discover = []", "discover: no node"),
-            ("sentinel = { service = '', nodes = ['127.0.0.1:1'] }", "service is empty"),
-            ("sentinel = { service = 'main', nodes = [] }", "no Sentinel is named"),
-            ("master = '127.0.0.1:1'\ndiscover = ['127.0.0.1:1']", "two sources"),
-            ("master = '127.0.0.1:1'\nfallback_limit = 0", "fallback_limit is 0"),
-            ("master = '127.0.0.1:1'\nmax_connecting = 0", "max_connecting is 0"),
-            ("master = '127.0.0.1:1'\nlag_limit = '0s'", "lag_limit is 0"),
-            ("master = '127.0.0.1:1'\nslow_call = '0s'", "slow_call is 0"),
-            ("master = '127.0.0.1:1'\nmonitor_interval = '1ms'", "monitor_interval is less"),
-            ("master = '127.0.0.1:1'\ntls = { ca_file = '/none/ca.pem' }", "tls"),
-            ("master = '127.0.0.1:1'\nlogin = { password = 'x' }", "login"),
-        ] {
-            let error = ReplicatedClient::from_config(&read(text).unwrap()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Config);
-            assert!(error.to_string().contains(said), "{error} does not say {said:?}");
-        }
-    }
-
-    #[test]
-    fn nothing_secret_is_shown() {
-        let config = read("master = 'redis://me:secret@127.0.0.1:1'\nreplicas = ['me:secret@nowhere']").unwrap();
-        assert!(!format!("{config:?}").contains("secret"));
-        assert!(!format!("{:?}", config.builder()).contains("secret"));
-        assert!(!format!("{:?}", config.builder().build().unwrap_err()).contains("secret"));
-        let login = "login = { username = 'me', password = 'secret' }";
-        for found in [
-            "discover = ['redis://:secret@127.0.0.1:1']",
-            "sentinel = { service = 'main', nodes = ['redis://:secret@127.0.0.1:1'] }",
-        ] {
-            let config = read(&format!("{found}\n{login}")).unwrap();
-            assert!(!format!("{config:?} {:?}", config.builder()).contains("secret"), "{config:?}");
-            let client = config.builder().build().unwrap();
-            assert!(!format!("{client:?} {:?}", client.shared).contains("secret"));
-        }
-    }
-}
+mod tests;

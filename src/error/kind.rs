@@ -23,7 +23,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
-    /// Settings that cannot work; from [`Builder::build`](crate::Builder::build).
+    /// Settings that cannot work or cannot be read; from [`Builder::build`](crate::Builder::build) or [`Config::from_url`](crate::Config::from_url).
     Config,
     /// No node may serve the call. Nothing was sent, or no node that answered a read could prove what
     /// [`session`](crate::ReplicatedClient::session) or [`max_staleness`](crate::ReplicatedClient::max_staleness) require.

@@ -135,6 +135,11 @@
 //!   `surface::typed_helpers::a_dedicated_connection_leads_where_it_should`
 //! * the set is changed while it runs; a node that leaves drains
 //!   `topology::set::*`
+//! * settings in one URL: any nodes in any order, Sentinels, logins percent-encoded, each setting as in a file
+//!   `surface::url::*` `lib::every_setting_means_the_same_in_a_file`
+//!   `lib::a_url_of_another_form_is_refused_with_a_remedy`
+//!   `lib::words_and_values_that_cannot_be_read_are_named_with_a_remedy`
+//!   `lib::a_password_in_the_wrong_form_is_refused_with_advice_and_never_shown`
 //! * settings from a file
 //!   `lib::everything_set_arrives_in_the_client` `lib::mistakes_are_named`
 //! * `explain` and `snapshot` say what goes where and why

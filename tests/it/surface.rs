@@ -13,3 +13,4 @@ mod spans;
 mod testing;
 mod timing;
 mod typed_helpers;
+mod url;

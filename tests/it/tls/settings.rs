@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use redis_replicated::testing::{Sentinels, Server};
 use redis_replicated::{Config, ErrorKind, ReplicatedClient};
 
 use super::authority::Valid;
@@ -38,6 +39,32 @@ fn certificates_are_read_from_files() {
         println!("{error}");
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains(said) && !format!("{error} {error:?}").contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn a_url_switches_tls_on_for_sentinels_and_nodes() {
+    let Some(stage) = Stage::new(1) else { return };
+    let sentinels = Sentinels::start(&stage.servers, 2).unwrap();
+    let places =
+        |servers: &[Server]| servers.iter().map(|server| server.addr().to_string()).collect::<Vec<_>>().join(",");
+    let (nodes, sentinels) = (places(stage.servers.servers()), places(sentinels.sentinels()));
+    let ca = stage.authority.ca().display().to_string().replace('/', "%2F");
+    let checked =
+        [format!("rediss://{nodes}/0?ca_file={ca}"), format!("rediss-sentinel://{sentinels}/0?ca_file={ca}#main")];
+    for url in checked {
+        let client = ReplicatedClient::open(&url).unwrap();
+        wait_until_set_is(&client, &stage.servers.master().addr(), &addrs(stage.servers.replicas()));
+        assert_eq!(client.get::<String>("k").unwrap(), "v");
+    }
+    // The authority is not known, and needs not be.
+    for url in
+        [format!("rediss://{nodes}#insecure"), format!("rediss-sentinel://{sentinels}?master_name=main&insecure=true")]
+    {
+        match ReplicatedClient::open(&url) {
+            Ok(client) => assert_eq!(client.get::<String>("k").unwrap(), "v"),
+            Err(error) => assert!(error.to_string().contains("tls-rustls-insecure"), "{error}"),
+        }
     }
 }
 
