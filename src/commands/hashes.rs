@@ -57,4 +57,67 @@ impl ReplicatedClient {
     pub fn hlen(&self, key: impl ToSingleRedisArg) -> Result<usize> {
         self.query(&Cmd::hlen(key))
     }
+
+    /// Returns the values of several fields in their order, all read from one replica (`HMGET`).
+    ///
+    /// ```no_run
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let (name, mail): (String, Option<String>) = client.hmget("user:17", &["name", "mail"])?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
+    pub fn hmget<T: FromRedisValue>(&self, key: impl ToSingleRedisArg, fields: impl ToRedisArgs) -> Result<T> {
+        self.query(Cmd::hmget(key, fields))
+    }
+
+    /// Returns all fields and values, read from a replica (`HGETALL`).
+    ///
+    /// ```no_run
+    /// use std::collections::HashMap;
+    ///
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let user: HashMap<String, String> = client.hgetall("user:17")?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
+    pub fn hgetall<T: FromRedisValue>(&self, key: impl ToSingleRedisArg) -> Result<T> {
+        self.query(Cmd::hgetall(key))
+    }
+
+    /// Returns the names of all fields, read from a replica (`HKEYS`).
+    ///
+    /// ```no_run
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let fields: Vec<String> = client.hkeys("user:17")?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
+    pub fn hkeys<T: FromRedisValue>(&self, key: impl ToSingleRedisArg) -> Result<T> {
+        self.query(Cmd::hkeys(key))
+    }
+
+    /// Returns the values of all fields, read from a replica (`HVALS`).
+    ///
+    /// ```no_run
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let values: Vec<String> = client.hvals("user:17")?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
+    pub fn hvals<T: FromRedisValue>(&self, key: impl ToSingleRedisArg) -> Result<T> {
+        self.query(Cmd::hvals(key))
+    }
+
+    /// Adds `delta` to the number in a field and returns the sum (`HINCRBY`, or `HINCRBYFLOAT` for a float).
+    ///
+    /// ```no_run
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let logins: u64 = client.hincr("user:17", "logins", 1)?;
+    /// let balance: f64 = client.hincr("user:17", "balance", -2.5)?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
+    pub fn hincr<T: FromRedisValue>(
+        &self,
+        key: impl ToSingleRedisArg,
+        field: impl ToSingleRedisArg,
+        delta: impl ToSingleRedisArg,
+    ) -> Result<T> {
+        self.query(Cmd::hincr(key, field, delta))
+    }
 }

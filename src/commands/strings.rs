@@ -1,6 +1,6 @@
 //! Strings: `GET`, `SET` and similar commands.
 
-use redis::{Cmd, FromRedisValue, ToRedisArgs, ToSingleRedisArg, cmd};
+use redis::{Cmd, Expiry, FromRedisValue, SetOptions, ToRedisArgs, ToSingleRedisArg, cmd};
 
 use crate::client::ReplicatedClient;
 use crate::error::Result;
@@ -67,5 +67,50 @@ impl ReplicatedClient {
     /// Returns the length of the string at a key in bytes, read from a replica (`STRLEN`).
     pub fn strlen(&self, key: impl ToSingleRedisArg) -> Result<usize> {
         self.query(&Cmd::strlen(key))
+    }
+
+    /// Sets a key with options: only if it exists or not, its expiry, its old value as the reply (`SET`).
+    ///
+    /// As a `bool`, the reply says whether it was set. With `get(true)`, it is the old value or `None`.
+    ///
+    /// ```no_run
+    /// use redis_replicated::redis::{ExistenceCheck, SetExpiry, SetOptions};
+    ///
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let options = SetOptions::default().conditional_set(ExistenceCheck::NX).with_expiration(SetExpiry::EX(30));
+    /// let is_locked: bool = client.set_options("lock:17", "worker-3", options)?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
+    pub fn set_options<T: FromRedisValue>(
+        &self,
+        key: impl ToSingleRedisArg,
+        value: impl ToSingleRedisArg,
+        options: SetOptions,
+    ) -> Result<T> {
+        self.query(Cmd::set_options(key, value, options))
+    }
+
+    /// Returns the value of a key and changes its expiry, on the master (`GETEX`). An `Option` is `None` if there is no such key.
+    ///
+    /// ```no_run
+    /// use redis_replicated::redis::Expiry;
+    ///
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let user: Option<String> = client.get_ex("session:17", Expiry::EX(1800))?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
+    pub fn get_ex<T: FromRedisValue>(&self, key: impl ToSingleRedisArg, expire_at: Expiry) -> Result<T> {
+        self.query(Cmd::get_ex(key, expire_at))
+    }
+
+    /// Sets a key and returns its old value (`GETSET`). An `Option` is `None` if there was no such key.
+    ///
+    /// ```no_run
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// let old: Option<u64> = client.getset("visits", 0)?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
+    pub fn getset<T: FromRedisValue>(&self, key: impl ToSingleRedisArg, value: impl ToSingleRedisArg) -> Result<T> {
+        self.query(Cmd::getset(key, value))
     }
 }
