@@ -47,7 +47,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `json` | [`get_json` and `set_json`](ReplicatedClient): values as JSON, with serde |
+//! | `json` | [`get_json`, `set_json` and `set_json_ex`](ReplicatedClient): values as JSON, with serde |
 //! | `metrics` | [`observe::MetricsObserver`][metrics-observer]: metrics by the names of the specification for Redis clients, through the facade `metrics` |
 //! | `testing` | the module [`testing`][module-testing]: real replica sets, Sentinels and network faults for tests |
 //! | `tls-rustls-ring`, `tls-rustls-aws-lc-rs`, `tls-rustls`, `tls-rustls-webpki-roots`, `tls-rustls-insecure`, `tls-native-tls` | TLS, see [`guide::tls`] |

@@ -2,8 +2,10 @@
 
 mod defaults;
 mod events;
+mod helpers_route;
 mod metrics;
 mod observers;
+mod scan_iterators;
 mod snapshot;
 mod spans;
 mod testing;
