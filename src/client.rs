@@ -24,6 +24,8 @@ mod dedicated;
 
 mod set;
 
+mod ready;
+
 pub use self::dedicated::Target;
 pub(crate) use self::query::type_name;
 

@@ -112,6 +112,13 @@ impl Error {
         self
     }
 
+    /// Says before the message what is missing.
+    pub(crate) fn lacking(mut self, lack: &str) -> Self {
+        let subject = if std::mem::take(&mut self.report.is_about_node) { "it " } else { "" };
+        self.report.message = format!("{lack}: {subject}{}", self.report.message).into();
+        self
+    }
+
     /// Records that a read was sent, although it failed.
     pub(crate) fn sent(mut self) -> Self {
         self.report.was_sent = true;

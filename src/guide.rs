@@ -11,7 +11,8 @@
 //! | [`sentinel`] | if Sentinel watches your set |
 //! | [`kubernetes`] | for Kubernetes, NAT and managed services |
 //! | [`tls`] | to switch TLS on |
-//! | [`monitoring`] | for events, logs, dashboards and alerts |
+//! | [`monitoring`] | for metrics, dashboards, slow calls, spans and logs |
+//! | [`runbook`] | when an alert fires: what it means, and what to do |
 //! | [`tuning`] | for time limits, pool sizes and strategies |
 //! | [`async_programs`] | if your program is async |
 //! | [`limits`] | for what is not supported, and the rights that a Redis user needs |
@@ -25,5 +26,5 @@ macro_rules! pages {
 
 pages! {
     start commands migrating read_preferences sessions failover sentinel kubernetes tls
-    monitoring tuning async_programs limits
+    monitoring runbook tuning async_programs limits
 }

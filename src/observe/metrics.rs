@@ -89,6 +89,7 @@ pub use self::groups::MetricsGroups;
 /// | routing | `redis.client.routing.session.losses` | counter | `redis.client.routing.loss` (`write_lost`, `history_lost`, `unproven`) |
 /// | routing | `redis.client.routing.staleness` | histogram, s | |
 /// | routing | `redis.client.routing.shared.batch_size` | gauge | node |
+/// | routing | `redis.client.routing.shared.wait` | gauge, s | node |
 ///
 /// An error that the caller got is counted once, with `redis.client.errors.internal` `false`; each failed attempt after which
 /// the call went on is counted with `true`. `error.type` is the code of the server's error, else the name of the

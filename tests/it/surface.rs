@@ -5,6 +5,7 @@ mod events;
 mod helpers_route;
 mod metrics;
 mod observers;
+mod ready;
 mod scan_iterators;
 mod snapshot;
 mod spans;

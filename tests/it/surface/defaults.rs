@@ -46,8 +46,10 @@ const OF_BUILDER: &[(&str, &str, &str)] = &[
 /// What the docs of everything else call its default; each is checked below.
 const OF_OTHERS: &[(&str, &str)] = &[
     ("acknowledged_by", "0 replicas, no wait"),
+    ("groups", "all"),
     ("interest", "all"),
     ("interval", "10 s"),
+    ("label", "none"),
     ("max_staleness", "no bound"),
     ("needs_latency", "`true`"),
     ("password", "none"),
