@@ -11,7 +11,7 @@ use crate::error::Result;
 impl ReplicatedClient {
     /// Returns the value of a field, read from a replica (`HGET`). An `Option` is `None` if there is no such field.
     pub fn hget<T: FromRedisValue>(&self, key: impl ToSingleRedisArg, field: impl ToSingleRedisArg) -> Result<T> {
-        self.query(&Cmd::hget(key, field))
+        self.query(Cmd::hget(key, field))
     }
 
     /// Sets a field and returns the number of new fields (`HSET`).
@@ -21,7 +21,7 @@ impl ReplicatedClient {
         field: impl ToSingleRedisArg,
         value: impl ToSingleRedisArg,
     ) -> Result<usize> {
-        self.query(&Cmd::hset(key, field, value))
+        self.query(Cmd::hset(key, field, value))
     }
 
     /// Sets several fields (`HMSET`).
@@ -30,17 +30,17 @@ impl ReplicatedClient {
         key: impl ToSingleRedisArg,
         items: &[(F, V)],
     ) -> Result<()> {
-        self.query(&Cmd::hset_multiple(key, items))
+        self.query(Cmd::hset_multiple(key, items))
     }
 
     /// Returns all fields and values, read from a replica (`HGETALL`).
     pub fn hget_all<T: FromRedisValue>(&self, key: impl ToSingleRedisArg) -> Result<T> {
-        self.query(&Cmd::hgetall(key))
+        self.query(Cmd::hgetall(key))
     }
 
     /// Deletes fields and returns how many of them existed (`HDEL`).
     pub fn hdel(&self, key: impl ToSingleRedisArg, fields: impl ToRedisArgs) -> Result<usize> {
-        self.query(&Cmd::hdel(key, fields))
+        self.query(Cmd::hdel(key, fields))
     }
 
     /// Adds `delta` to the number in a field and returns the sum (`HINCRBY`).
@@ -50,12 +50,12 @@ impl ReplicatedClient {
 
     /// Returns whether a field exists, read from a replica (`HEXISTS`).
     pub fn hexists(&self, key: impl ToSingleRedisArg, field: impl ToSingleRedisArg) -> Result<bool> {
-        self.query(&Cmd::hexists(key, field))
+        self.query(Cmd::hexists(key, field))
     }
 
     /// Returns the number of fields, read from a replica (`HLEN`).
     pub fn hlen(&self, key: impl ToSingleRedisArg) -> Result<usize> {
-        self.query(&Cmd::hlen(key))
+        self.query(Cmd::hlen(key))
     }
 
     /// Returns the values of several fields in their order, all read from one replica (`HMGET`).

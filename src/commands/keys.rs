@@ -14,33 +14,33 @@ use crate::error::Result;
 impl ReplicatedClient {
     /// Deletes keys and returns how many of them existed (`DEL`).
     pub fn del(&self, keys: impl ToRedisArgs) -> Result<usize> {
-        self.query(&Cmd::del(keys))
+        self.query(Cmd::del(keys))
     }
 
     /// Deletes keys and returns how many of them existed; the server frees their memory later (`UNLINK`).
     pub fn unlink(&self, keys: impl ToRedisArgs) -> Result<usize> {
-        self.query(&Cmd::unlink(keys))
+        self.query(Cmd::unlink(keys))
     }
 
     /// Returns whether at least one of the keys exists, read from a replica (`EXISTS`).
     pub fn exists(&self, keys: impl ToRedisArgs) -> Result<bool> {
-        self.query(&Cmd::exists(keys))
+        self.query(Cmd::exists(keys))
     }
 
     /// Sets the number of seconds after which a key expires. Returns whether there is such a key (`EXPIRE`).
     /// [`pexpire`](Self::pexpire) takes a `Duration`.
     pub fn expire(&self, key: impl ToSingleRedisArg, seconds: i64) -> Result<bool> {
-        self.query(&Cmd::expire(key, seconds))
+        self.query(Cmd::expire(key, seconds))
     }
 
     /// Removes the expiry of a key. Returns whether it had one (`PERSIST`).
     pub fn persist(&self, key: impl ToSingleRedisArg) -> Result<bool> {
-        self.query(&Cmd::persist(key))
+        self.query(Cmd::persist(key))
     }
 
     /// Returns the number of seconds after which a key expires, read from a replica (`TTL`).
     pub fn ttl(&self, key: impl ToSingleRedisArg) -> Result<IntegerReplyOrNoOp> {
-        self.query(&Cmd::ttl(key))
+        self.query(Cmd::ttl(key))
     }
 
     /// Sets the time after which a key expires, rounded up to a millisecond. Returns whether there is such a key (`PEXPIRE`).
