@@ -3,7 +3,9 @@
 //! Typed commands are in [`commands`](crate::commands), pipelines and pinned connections in [`connection`](crate::connection).
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::call::{CallOptions, Router};
 use crate::provider::Fixed;
@@ -72,9 +74,17 @@ pub(crate) struct Shared {
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) call: CallOptions,
+    /// When all its calls have to end; `None`: only the deadline of each call counts.
+    pub(crate) end: Option<Instant>,
     /// `None`: its calls are plain ones.
     pub(crate) guarantees: Option<Guarantees>,
 }
+
+/// The client may be used after a panic on a thread that used it: its locks do not poison, and a connection on which a panic
+/// happened is closed. The compiler cannot see this through the locks and the trait objects inside.
+impl UnwindSafe for ReplicatedClient {}
+
+impl RefUnwindSafe for ReplicatedClient {}
 
 impl fmt::Debug for ReplicatedClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! Routed connections: the interface of the redis crate, with each request routed on its own.
 //!
-//! Open scans are remembered in [`scans`], transactions driven by hand in [`transaction`].
+//! Open scans are remembered in [`scans`], transactions driven by hand in [`transaction`]; [`iterator`] walks over a scan.
 
 use std::fmt;
 use std::time::Instant;
@@ -17,8 +17,11 @@ use crate::error::{Error, Result, server_error_of};
 use crate::retry::{Reply, executed_nothing, server_error};
 use crate::selection::Affinity;
 
+mod iterator;
 mod scans;
 mod transaction;
+
+pub use self::iterator::ScanIter;
 
 /// A connection of the redis crate, routed: every command, pipeline, iterator, script and transaction of that crate runs on it.
 ///
@@ -49,7 +52,7 @@ pub struct RoutedConnection {
     /// The connection of scans behind a shared endpoint, where another connection may lead to another process.
     pinned_scan: Option<Pinned>,
     transaction: Transaction,
-    /// The node that served the last pipeline, for the errors of `query_pipeline`.
+    /// The node that served the last pipeline or page, for its errors.
     served_by: Option<NodeAddr>,
     /// Why the last pipeline failed, for the errors of `query_pipeline`.
     failure: Option<Error>,
@@ -132,6 +135,7 @@ impl RoutedConnection {
         }
         let (served, watermark) = self.client.call_with(&request, affinity, began_at)?;
         if let (Some(cursor), Reply::One(page)) = (&cursor, &served.reply) {
+            self.served_by = Some(served.node().clone());
             self.scans.advance(cursor, request.continues_scan, page, served.node(), watermark);
             if served.server().node.is_shared() && self.scans.is_open_on(served.node()) {
                 self.pin_scan(&served, &request)?;
@@ -152,7 +156,7 @@ impl RoutedConnection {
                 other.release();
             }
             self.scans.forget(served.node());
-            let (router, options) = (self.client.router(), self.client.options.call);
+            let (router, options) = (self.client.router(), self.client.call_options());
             self.pinned_scan = Some(Pinned::beside(router, served, request, options)?);
         }
         Ok(())
@@ -168,6 +172,7 @@ impl RoutedConnection {
         let page = served.and_then(|(reply, watermark)| {
             let Reply::One(page) = reply else { return Err(malformed()) };
             self.scans.advance(&cursor, request.continues_scan, &page, pinned.node(), watermark);
+            self.served_by = Some(pinned.node().clone());
             Ok(page)
         });
         if !pinned.is_live() {

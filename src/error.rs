@@ -11,6 +11,7 @@ use self::reason::{Reason, without_values};
 use crate::addr::NodeAddr;
 
 mod cause;
+mod foreign;
 mod kind;
 mod reason;
 
@@ -39,7 +40,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// is no [`source`](std::error::Error::source), which would repeat it. [`as_redis`](Self::as_redis) returns the error of the
 /// redis crate.
 ///
-/// It converts into a [`redis::RedisError`], and [`Error::of`] finds it inside one.
+/// It converts into a [`redis::RedisError`] and back: [`Error::of`] finds it inside one, and `?` converts one into it.
 ///
 /// ```no_run
 /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;

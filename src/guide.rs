@@ -3,6 +3,7 @@
 //! | page | read it |
 //! |---|---|
 //! | [`start`] | first: install, a first program, how to call commands |
+//! | [`commands`] | for the typed helpers, their names in the redis crate, and which node serves them |
 //! | [`migrating`] | before you replace `redis::Client`, r2d2 or `SentinelClient` |
 //! | [`read_preferences`] | to decide which node serves a read, and how old a value may be |
 //! | [`sessions`] | if your program reads what it has just written |
@@ -24,6 +25,6 @@ macro_rules! pages {
 }
 
 pages! {
-    start migrating read_preferences sessions failover sentinel kubernetes tls
+    start commands migrating read_preferences sessions failover sentinel kubernetes tls
     monitoring runbook tuning async_programs limits
 }

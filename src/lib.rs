@@ -47,7 +47,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `json` | [`get_json` and `set_json`](ReplicatedClient): values as JSON, with serde |
+//! | `json` | [`get_json`, `set_json` and `set_json_ex`](ReplicatedClient): values as JSON, with serde |
 //! | `metrics` | [`observe::MetricsObserver`][metrics-observer]: metrics by the names of the specification for Redis clients, through the facade `metrics` |
 //! | `testing` | the module [`testing`][module-testing]: real replica sets, Sentinels and network faults for tests |
 //! | `tls-rustls-ring`, `tls-rustls-aws-lc-rs`, `tls-rustls`, `tls-rustls-webpki-roots`, `tls-rustls-insecure`, `tls-native-tls` | TLS, see [`guide::tls`] |
@@ -57,6 +57,8 @@
 #![cfg_attr(feature = "metrics", doc = "", doc = "[metrics-observer]: crate::observe::MetricsObserver")]
 #![cfg_attr(not(feature = "metrics"), doc = "", doc = "[metrics-observer]: https://docs.rs/redis-replicated")]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 // Imports point down this list only. Its order is also that of the methods on the page of `ReplicatedClient`.
 mod builder;
@@ -106,7 +108,7 @@ pub use self::builder::Builder;
 pub use self::classification::{Classification, Classifier};
 pub use self::client::{ReplicatedClient, Target};
 pub use self::config::Config;
-pub use self::connection::RoutedConnection;
+pub use self::connection::{RoutedConnection, ScanIter};
 pub use self::endpoint::Endpoint;
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::node::{Health, InFlight, Node, Outcome, Percentiles, SyncState};
@@ -117,12 +119,15 @@ pub use self::topology::{
     Description, FallbackSnapshot, NodeSnapshot, RefreshTrigger, ReplicationSnapshot, Snapshot, TopologyProvider,
 };
 
-/// Checks at compile time which types may be sent to, or shared between, threads, as the docs say.
+/// Checks at compile time which types may be sent to, or shared between, threads, and used after a panic, as the docs say.
 const _: () = {
     const fn assert_send_sync<T: Send + Sync>() {}
     const fn assert_send<T: Send>() {}
+    const fn assert_unwind_safe<T: UnwindSafe + RefUnwindSafe>() {}
     assert_send_sync::<ReplicatedClient>();
     assert_send_sync::<Error>();
     assert_send_sync::<Node>();
     assert_send::<RoutedConnection>();
+    assert_send::<ScanIter<String>>();
+    assert_unwind_safe::<ReplicatedClient>();
 };

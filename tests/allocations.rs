@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use allocation_counter::{AllocationInfo, measure};
 use metrics::{
@@ -37,6 +38,7 @@ fn a_routed_call_allocates_as_often_as_a_bare_one() {
         let client = servers.client_builder().strategy(strategy).build().unwrap();
         client.set("key", "value").unwrap();
         client.rpush("list", &["a", "b", "c"]).unwrap();
+        client.zadd("scores", "a", 1).unwrap();
         servers.wait_until_in_sync().unwrap();
         let mut routed = client.connection();
 
@@ -44,6 +46,9 @@ fn a_routed_call_allocates_as_often_as_a_bare_one() {
         let expected = count(|| drop(get().query::<String>(&mut bare).unwrap())).count_total;
         assert_eq!(count(|| drop(client.get::<String>("key").unwrap())).count_total, expected, "get");
         assert_eq!(count(|| drop(client.query::<String>(&get()).unwrap())).count_total, expected, "query");
+        assert_eq!(count(|| drop(client.query::<String>(get()).unwrap())).count_total, expected, "query by value");
+        let ending = client.until(Instant::now() + Duration::from_secs(600));
+        assert_eq!(count(|| drop(ending.get::<String>("key").unwrap())).count_total, expected, "until");
         assert_eq!(count(|| drop(get().query::<String>(&mut routed).unwrap())).count_total, expected, "connection()");
 
         let set = || redis::Cmd::set("key", "value");
@@ -56,6 +61,14 @@ fn a_routed_call_allocates_as_often_as_a_bare_one() {
             count(|| drop(client.lrange::<Vec<String>>("list", 0, -1).unwrap())).count_total,
             expected,
             "lrange"
+        );
+
+        let best = || redis::Cmd::zrevrange("scores", 0, 9);
+        let expected = count(|| drop(best().query::<Vec<String>>(&mut bare).unwrap())).count_total;
+        assert_eq!(
+            count(|| drop(client.zrevrange::<Vec<String>>("scores", 0, 9).unwrap())).count_total,
+            expected,
+            "zrevrange"
         );
 
         let mut reads = redis::pipe();

@@ -68,7 +68,7 @@ impl Builder {
         let router = Router { store, monitor, classifier, selector, budget, observers };
         let shared = Shared { router, session_mode, fixed };
         let call = CallOptions { read_from: self.read_from, deadline: self.deadline };
-        let options = Options { call, guarantees: None };
+        let options = Options { call, end: None, guarantees: None };
         Ok(ReplicatedClient { shared: Arc::new(shared), options })
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Request<'a> {
     /// Its commands are known to read or write data, and to leave the connection as it was: other callers may send on the same
     /// connection.
     pub(crate) may_share: bool,
+    /// The caller sends the text of the script where a node does not know it: then another node need not be asked.
+    pub(crate) has_script_text: bool,
     rule: Rule,
     name: &'a [u8],
     /// The name in the table; empty for unknown commands.
@@ -75,6 +77,7 @@ impl<'a> Request<'a> {
             runs_script: row.rule.is_partial(),
             may_share: !matches!(class, Classification::Master | Classification::Connection)
                 && row.rule.may_share(words),
+            has_script_text: false,
             rule: row.rule,
             name: words.name(),
             known: row.name,
@@ -94,6 +97,7 @@ impl<'a> Request<'a> {
             partial: false,
             runs_script: false,
             may_share: false,
+            has_script_text: false,
             rule: Rule::Plain,
             name: b"dedicated",
             known: "",

@@ -33,6 +33,12 @@ pub enum Target {
     Node(NodeAddr),
 }
 
+impl From<NodeAddr> for Target {
+    fn from(addr: NodeAddr) -> Self {
+        Self::Node(addr)
+    }
+}
+
 /// Connections outside the pools.
 impl ReplicatedClient {
     /// Opens a connection outside the pools: for pub/sub, `MONITOR`, `SELECT`, and the administration of one node.
@@ -67,7 +73,7 @@ impl ReplicatedClient {
             })
         };
         let request = Request::for_connection(is_replica);
-        let options = CallOptions { read_from, ..self.options.call };
+        let options = CallOptions { read_from, ..self.call_options() };
         let opened = connect(self.router(), &request, options, affinity, open);
         opened.map(|(connection, ..)| connection).map_err(Stop::into_error)
     }

@@ -2,6 +2,7 @@
 //!
 //! The loop itself is in [`call`](crate::call), what sessions add in [`session`](crate::session).
 
+use std::borrow::Borrow;
 use std::time::Instant;
 
 use redis::{Cmd, FromRedisValue, Value};
@@ -17,7 +18,7 @@ use crate::session::{SessionCall, Watermark};
 
 /// Any command.
 impl ReplicatedClient {
-    /// Runs any command and converts its reply.
+    /// Runs any command, by value or by reference, and converts its reply.
     ///
     /// ```no_run
     /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
@@ -30,17 +31,29 @@ impl ReplicatedClient {
     /// Every [`ErrorKind`](crate::ErrorKind) but [`Config`](crate::ErrorKind::Config).
     /// [`Refused`](crate::ErrorKind::Refused) is for commands that would change the state of a pooled connection, for steps of
     /// a transaction (see [`connection`](Self::connection)), and for cursors other than 0.
-    pub fn query<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T> {
+    pub fn query<T: FromRedisValue>(&self, cmd: impl Borrow<Cmd>) -> Result<T> {
+        self.query_with(cmd.borrow(), Affinity::Any, false)
+    }
+
+    /// As [`query`](Self::query). `has_script_text`: the caller sends the text of the script where a node does not know it.
+    #[inline]
+    pub(crate) fn query_with<T: FromRedisValue>(
+        &self,
+        cmd: &Cmd,
+        affinity: Affinity<'_>,
+        has_script_text: bool,
+    ) -> Result<T> {
         let packed = cmd.get_packed_command();
-        let request =
+        let mut request =
             Request::packed(cmd, &packed, self.classifier()).map_err(|_| Error::refused("an empty command"))?;
+        request.has_script_text = has_script_text;
         // Any connection can serve it.
         let is_simple =
             request.class != Classification::Connection && !request.continues_scan && request.step().is_none();
         if !is_simple || cmd.is_no_response() {
             return Err(refusal(&request));
         }
-        let mut served = self.call(&request, Affinity::Any)?;
+        let mut served = self.call(&request, affinity)?;
         let value = match std::mem::take(&mut served.reply) {
             Reply::One(value) => value,
             // Not reached: a single command never gets the replies of a pipeline.
@@ -68,7 +81,7 @@ impl ReplicatedClient {
         began_at: Option<Watermark>,
     ) -> Result<(Served, Option<Watermark>)> {
         let called = match self.session_call(began_at) {
-            None => run(self.router(), request, self.options.call, affinity, &Plain).map(|served| (served, None)),
+            None => run(self.router(), request, self.call_options(), affinity, &Plain).map(|served| (served, None)),
             Some(call) => call.run(request, affinity),
         };
         called.or_else(|stop| self.stopped(request, stop))
@@ -82,7 +95,7 @@ impl ReplicatedClient {
         (proves, began_at): (bool, Option<Watermark>),
         began: Instant,
     ) -> Result<(Reply, Option<Watermark>)> {
-        let options = self.options.call.since(began);
+        let options = self.limited(self.options.call.since(began));
         match self.session_call(began_at).filter(|_| proves) {
             None => pinned.run(self.router(), request, options, &Plain).map(|reply| (reply, None)),
             Some(call) => SessionCall { options, ..call }.run_pinned(pinned, request),
@@ -93,7 +106,7 @@ impl ReplicatedClient {
     #[inline]
     pub(super) fn session_call(&self, began_at: Option<Watermark>) -> Option<SessionCall<'_>> {
         let guarantees = self.options.guarantees.as_ref()?;
-        Some(SessionCall { router: self.router(), options: self.options.call, guarantees, began_at })
+        Some(SessionCall { router: self.router(), options: self.call_options(), guarantees, began_at })
     }
 
     /// Ends a call without an answer. A request that a replica refused as a write goes to the master, and the classifier learns

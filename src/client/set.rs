@@ -114,7 +114,7 @@ impl ReplicatedClient {
     /// Returns when a call that begins now has to end.
     fn end(&self) -> Instant {
         let now = Instant::now();
-        now.checked_add(self.options.call.deadline).unwrap_or(now + Duration::from_secs(3600))
+        now.checked_add(self.call_options().deadline).unwrap_or(now + Duration::from_secs(3600))
     }
 
     /// Returns the named nodes.

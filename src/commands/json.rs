@@ -1,9 +1,12 @@
 //! Values as JSON texts (feature `json`).
 
-use redis::{Cmd, ToSingleRedisArg};
+use std::time::Duration;
+
+use redis::{Cmd, ToSingleRedisArg, cmd};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::millis_of;
 use crate::client::ReplicatedClient;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -30,9 +33,34 @@ impl ReplicatedClient {
     ///
     /// [`ErrorKind::Conversion`] if the value has no JSON form: nothing was sent. Otherwise see [`query`](Self::query).
     pub fn set_json<T: Serialize + ?Sized>(&self, key: impl ToSingleRedisArg, value: &T) -> Result<()> {
-        let text = serde_json::to_vec(value)
-            // The error of serde may contain the value.
-            .map_err(|_| Error::new(ErrorKind::Conversion, "the value has no JSON form"))?;
-        self.query(&Cmd::set(key, text))
+        self.query(Cmd::set(key, json_of(value)?))
     }
+
+    /// Sets a key to a value, written as JSON, that expires after `time` (`SET … PX`). The time is rounded up to a millisecond.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// # let client = redis_replicated::ReplicatedClient::builder().master("redis://127.0.0.1:6379").build()?;
+    /// client.set_json_ex("basket:17", &["apple", "pear"], Duration::from_secs(1800))?;
+    /// # Ok::<(), redis_replicated::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`set_json`](Self::set_json). The server refuses a time of 0 ([`ErrorKind::Server`]).
+    pub fn set_json_ex<T: Serialize + ?Sized>(
+        &self,
+        key: impl ToSingleRedisArg,
+        value: &T,
+        time: Duration,
+    ) -> Result<()> {
+        self.query(cmd("SET").arg(key).arg(json_of(value)?).arg("PX").arg(millis_of(time)))
+    }
+}
+
+/// Returns the JSON text of a value.
+fn json_of<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    // The error of serde may contain the value.
+    serde_json::to_vec(value).map_err(|_| Error::new(ErrorKind::Conversion, "the value has no JSON form"))
 }

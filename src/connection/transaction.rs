@@ -103,7 +103,7 @@ impl Transaction {
         let (mut pinned, mut state) = match std::mem::take(self) {
             Self::Open { pinned, state } => (pinned, state),
             Self::None | Self::Lost(_) => {
-                (Pinned::take(client.router(), request, client.options.call)?, State::default())
+                (Pinned::take(client.router(), request, client.call_options())?, State::default())
             }
         };
         let reply = match client.call_pinned(&mut pinned, request, (proves, None), began) {

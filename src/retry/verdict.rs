@@ -76,6 +76,7 @@ fn judge_read(request: &Request<'_>, refused: Refused, setting: Setting<'_>) -> 
         refusal if refusal.is_not_serving() => (Verdict::Elsewhere, Some(Outcome::NotServing)),
         Refusal::Busy | Refusal::TooManyClients => (Verdict::Elsewhere, Some(Outcome::Failed)),
         // Neither scripts nor rights are replicated.
+        Refusal::NoScript if request.has_script_text => (Verdict::Answer, None),
         Refusal::NoScript if is_replica && !setting.is_second && request.is_repeatable() => (Verdict::Master, None),
         Refusal::NoRights if is_replica && !setting.is_second && request.is_repeatable() => (Verdict::Another, None),
         _ => (Verdict::Answer, None),

@@ -129,6 +129,15 @@
 //! * everyday commands, typed; JSON
 //!   `surface::typed_helpers::strings_and_keys`
 //!   `surface::typed_helpers::hashes_lists_sets_and_sorted_sets`
+//!   `surface::helpers_route::*`
+//! * a read-only script stays on the replica that does not know it; one that writes is executed once
+//!   `surface::helpers_route::a_read_only_script_stays_on_the_replica_that_does_not_know_it`
+//!   `surface::helpers_route::a_script_that_writes_runs_on_the_master_once`
+//! * scans as iterators
+//!   `surface::scan_iterators::*`
+//! * `until`: one deadline over several calls
+//!   `surface::typed_helpers::a_handle_past_its_end_sends_nothing`
+//!   `surface::typed_helpers::an_end_bounds_several_calls_together`
 //! * `connection`: everything that redis-rs has, also transactions
 //!   `connections::*` `connections::transactions::*`
 //! * `dedicated`: pub/sub, administration of one node

@@ -2,12 +2,14 @@
 
 mod defaults;
 mod events;
+mod helpers_route;
 mod metrics;
 mod observers;
 mod outcomes;
 mod rare_events;
 mod ready;
 mod reentry;
+mod scan_iterators;
 mod snapshot;
 mod spans;
 mod testing;

@@ -94,10 +94,14 @@ fn what_a_replica_may_not_or_cannot_do_is_no_fault_of_its() {
     ] {
         let attempt = Reply::One(error(line));
         let packed = get.get_packed_command();
-        let request = Request::command(&packed, &Classifier::new()).unwrap();
+        let mut request = Request::command(&packed, &Classifier::new()).unwrap();
         assert_eq!(judge(&request, &attempt, REPLICA), (verdict, None), "{line}");
         let second = judge(&request, &attempt, Setting { is_second: true, ..REPLICA });
         assert!(second == (Verdict::Answer, None) || line.starts_with("READONLY"), "{line}");
+        request.has_script_text = true;
+        let with_text = judge(&request, &attempt, REPLICA);
+        let expected = if verdict == Verdict::Master { Verdict::Answer } else { verdict };
+        assert_eq!(with_text, (expected, None), "{line}");
     }
     let packed = redis::pipe().get("a").setbit("b", 1, true).get_packed_pipeline();
     let classifier = Classifier::new().with_override("SETBIT", Classification::Read).unwrap();

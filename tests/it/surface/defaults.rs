@@ -58,6 +58,7 @@ const OF_OTHERS: &[(&str, &str)] = &[
     ("saturated_at", "10, which is the default of [`pool_size`](crate::Builder::pool_size)"),
     ("setting", "none"),
     ("tls", "no TLS"),
+    ("until", "no end"),
     ("watch", "does nothing"),
     ("weight", "1"),
     ("with_attempt", "0"),

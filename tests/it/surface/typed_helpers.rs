@@ -1,6 +1,7 @@
 //! The typed helpers, `dedicated` and the options of connections.
 
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use redis::IntegerReplyOrNoOp;
 use redis_replicated::testing::ReplicaSet;
@@ -120,4 +121,109 @@ fn unix_sockets_work() {
     assert_eq!(client.snapshot().nodes[0].addr.to_string(), format!("unix:{}", path.display()));
     drop(servers);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_query_takes_a_command_by_value_and_by_reference() {
+    let servers = ReplicaSet::start(0).unwrap();
+    let c = client(&servers);
+    let mut set = redis::cmd("SET");
+    set.arg("k").arg(1);
+    c.query::<()>(&set).unwrap();
+    c.query::<()>(&mut set).unwrap();
+    c.query::<()>(set).unwrap();
+    assert_eq!(c.query::<u8>(redis::Cmd::get("k")).unwrap(), 1);
+    assert_eq!(c.query::<u8>(redis::cmd("GET").arg("k")).unwrap(), 1);
+}
+
+#[test]
+fn an_error_of_the_redis_crate_becomes_one_of_this_crate() {
+    fn push(client: &ReplicatedClient, key: &str) -> redis_replicated::Result<usize> {
+        Ok(redis::TypedCommands::rpush(&mut client.connection(), key, "a")?)
+    }
+    let mut servers = ReplicaSet::start(0).unwrap();
+    let c = servers.client_builder().deadline(std::time::Duration::from_millis(200)).build().unwrap();
+    c.set("text", 1).unwrap();
+    assert_eq!(push(&c, "list").unwrap(), 1);
+    let wrong = push(&c, "text").unwrap_err();
+    assert_eq!((wrong.kind(), wrong.may_have_executed()), (ErrorKind::Server, false), "{wrong}");
+    let cursor = redis::cmd("SCAN").arg(17).query::<()>(&mut c.connection()).unwrap_err();
+    assert_eq!(redis_replicated::Error::from(cursor).kind(), ErrorKind::Refused);
+    servers.master_mut().stop();
+    let lost = push(&c, "list").unwrap_err();
+    assert!(lost.node().is_some() || lost.kind() == ErrorKind::Unavailable, "{lost}");
+}
+
+#[test]
+fn a_handle_past_its_end_sends_nothing() {
+    let servers = ReplicaSet::start(1).unwrap();
+    let client = servers.client_builder().build().unwrap();
+    client.set("k", "v").unwrap();
+    servers.wait_until_in_sync().unwrap();
+    let soon = client.until(Instant::now() + Duration::from_secs(600));
+    assert_eq!(soon.get::<String>("k").unwrap(), "v");
+    // The earliest of several ends holds, whichever was set first, and a deadline does not move it.
+    let past = Instant::now();
+    for handle in [
+        client.until(past),
+        soon.until(past),
+        client.until(past).until(past + Duration::from_secs(600)),
+        client.until(past).deadline(Duration::from_secs(600)),
+        client.until(past).session(),
+        client.session().until(past),
+    ] {
+        let before = servers.servers().iter().map(|server| server.calls("GET").unwrap()).sum::<u64>();
+        let mut watching = handle.connection();
+        let pipeline = redis::pipe().get("k").to_owned();
+        for error in [
+            handle.get::<String>("k").unwrap_err(),
+            handle.set("k", "w").unwrap_err(),
+            handle.query_pipeline::<(String,)>(&pipeline).unwrap_err(),
+            handle.scan::<String>().next().unwrap().unwrap_err(),
+            redis::cmd("WATCH").arg("k").exec(&mut watching).unwrap_err().into(),
+            handle.dedicated(Target::Master).err().unwrap(),
+        ] {
+            assert_eq!((error.kind(), error.may_have_executed()), (ErrorKind::Checkout, false), "{error}");
+        }
+        let after = servers.servers().iter().map(|server| server.calls("GET").unwrap()).sum::<u64>();
+        assert_eq!(after, before);
+    }
+    assert_eq!(client.get::<String>("k").unwrap(), "v", "other handles have no end");
+}
+
+#[test]
+fn an_end_bounds_several_calls_together() {
+    let servers = ReplicaSet::start(0).unwrap();
+    let client = servers.client_builder().deadline(Duration::from_secs(5)).build().unwrap();
+    let client = client.until(Instant::now() + Duration::from_secs(600));
+    client.set("k", "v").unwrap();
+    let handle = client.until(Instant::now() + Duration::from_millis(300));
+    servers.master().pause().unwrap();
+    let kinds: Vec<ErrorKind> = std::iter::repeat_with(|| handle.set("k", "w").unwrap_err().kind()).take(3).collect();
+    servers.master().resume().unwrap();
+    // With 5 s each, or 300 ms each, the later ones would be sent too.
+    assert_eq!(kinds[1..], [ErrorKind::Checkout, ErrorKind::Checkout], "{kinds:?}");
+}
+
+#[test]
+fn a_client_may_cross_a_panic() {
+    let servers = ReplicaSet::start(0).unwrap();
+    let c = client(&servers);
+    c.set("k", 1).unwrap();
+    let panicked = std::panic::catch_unwind(|| {
+        c.get::<u8>("k").unwrap();
+        panic!("of the application")
+    });
+    assert!(panicked.is_err());
+    assert_eq!(c.get::<u8>("k").unwrap(), 1);
+}
+
+#[test]
+fn an_address_is_a_target() {
+    let servers = ReplicaSet::start(1).unwrap();
+    let addr = servers.replica(0).addr();
+    assert_eq!(Target::from(addr.clone()), Target::Node(addr.clone()));
+    let client = servers.client_builder().build().unwrap();
+    let mut connection = client.dedicated(addr.into()).unwrap();
+    assert_eq!(redis::cmd("ROLE").query::<Vec<redis::Value>>(&mut connection).unwrap().len(), 5);
 }

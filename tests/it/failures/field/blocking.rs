@@ -22,8 +22,8 @@ fn block_on_master(client: &ReplicatedClient) -> Blocked {
         let client = client.clone();
         blocked.push((what, spawn(move || call(&client))));
     };
-    add("query, 0", |client| client.query(&pop(0)));
-    add("query, 30", |client| client.query(&pop(30)));
+    add("query, 0", |client| client.query(pop(0)));
+    add("query, 30", |client| client.query(pop(30)));
     add("connection, 0", |client| pop(0).query(&mut client.connection()).map_err(own));
     add("pipeline, 0", |client| client.query_pipeline(redis::pipe().set("n", 1).add_command(pop(0))));
     add("pipeline, twice 20", |client| client.query_pipeline(redis::pipe().add_command(pop(20)).add_command(pop(20))));
@@ -32,8 +32,8 @@ fn block_on_master(client: &ReplicatedClient) -> Blocked {
         redis::cmd("WATCH").arg("k").exec(&mut connection).unwrap();
         pop(0).query(&mut connection).map_err(own)
     });
-    add("session, 0", |client| client.session().query(&pop(0)));
-    add("confirmed, 0", |client| client.acknowledged_by(1, 60 * SECOND).query(&pop(0)));
+    add("session, 0", |client| client.session().query(pop(0)));
+    add("confirmed, 0", |client| client.acknowledged_by(1, 60 * SECOND).query(pop(0)));
     add("WAIT 9 0", |client| client.query(redis::cmd("WAIT").arg(9).arg(0)));
     blocked
 }
