@@ -197,6 +197,8 @@ fn each_node_is_asked_once_a_second() {
     let servers = set_with_key(0);
     let client = servers.client_builder().build().unwrap();
     client.set("k", "v").unwrap();
+    // The first question asks for more, and on two connections.
+    wait_until("the second question is answered", || client.snapshot().nodes[0].heartbeat.is_some());
     let before = servers.master().calls("INFO").unwrap();
     // The interval is what is tested.
     thread::sleep(Duration::from_secs(5));
