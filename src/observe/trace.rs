@@ -195,3 +195,49 @@ impl fmt::Debug for Trace<'_> {
         f.debug_struct("Trace").field("attempts", &self.attempts).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Attempted, Lack};
+    use crate::classification::{Classifier, Request};
+    use crate::observe::{Event, Observer, Observers};
+    use crate::replication::Role;
+    use crate::retry::{Reply, Timing};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    /// Keeps what a test looks at of the last call: attempts, waits for a permit, pauses for the budget, the time of pauses.
+    #[derive(Debug, Default)]
+    struct Last(Mutex<(u32, u32, u32, Duration)>);
+
+    impl Observer for Last {
+        fn observe(&self, event: &Event<'_>) {
+            if let Event::Call(call) = event {
+                *self.0.lock() = (call.attempts(), call.permit_waits(), call.budget_pauses(), call.timing().pausing);
+            }
+        }
+    }
+
+    #[test]
+    fn each_pause_counts_for_what_was_lacking_and_its_time_as_a_pause() {
+        let last = Arc::new(Last::default());
+        let observers = Observers::new(vec![Arc::<Last>::clone(&last)], None);
+        let packed = redis::cmd("GET").arg("k").get_packed_command();
+        let request = Request::command(&packed, &Classifier::new()).unwrap();
+        let (node, now) = ("a:1".parse().unwrap(), Instant::now());
+        let since = now.checked_sub(Duration::from_secs(1)).unwrap();
+        let mut trace = observers.trace(&request, since).unwrap();
+        trace.paused(Lack::Node, now);
+        trace.paused(Lack::Permit, since);
+        [Lack::Budget, Lack::Budget].into_iter().for_each(|lack| trace.paused(lack, now));
+        let (role, timing) = (Role::Replica, Timing::default());
+        let attempted =
+            Attempted { node: &node, role, database: 0, began: now, timing, is_fallback: false, is_last: true };
+        trace.attempted(attempted, None);
+        trace.end(Ok(&Reply::default()), false);
+        let (attempts, permit_waits, budget_pauses, pausing) = *last.0.lock();
+        assert_eq!((attempts, permit_waits, budget_pauses), (1, 1, 2));
+        assert!(pausing >= Duration::from_secs(1), "{pausing:?}");
+    }
+}
