@@ -127,6 +127,21 @@ fn a_call_on_a_pinned_connection_is_one_span() {
     assert!(spans.iter().all(|span| span.contains_key("server.port")), "{spans:#?}");
 }
 
+#[test]
+fn a_span_says_how_often_its_call_was_retried() {
+    let mut servers = set_with_key(1);
+    let client = servers.client_builder().monitor_interval(Duration::ZERO).build().unwrap();
+    client.get::<String>("k").unwrap();
+    servers.replica_mut(0).stop();
+    let collector = Collector::default();
+    subscriber::with_default(collector.clone(), || client.get::<String>("k").unwrap());
+    let spans = collector.spans.lock().unwrap();
+    let [span] = &spans[..] else { panic!("{spans:#?}") };
+    let retries: u32 = span["redis.client.operation.retry_attempts"].parse().unwrap();
+    assert!(retries >= 1 && span["server.port"] == servers.master().addr().port().unwrap().to_string(), "{span:?}");
+    assert!(!span.contains_key("error.type"), "{span:?}");
+}
+
 /// Counts slow calls and others.
 #[derive(Debug, Default)]
 struct Slow(AtomicU64, AtomicU64);
