@@ -161,6 +161,12 @@ impl Report {
     pub(crate) fn shares_history_with(&self, other: &Self) -> bool {
         self.history.zip(other.history).is_some_and(|(one, two)| one.id == two.id)
     }
+
+    /// Returns how many bytes the node is behind the master; 0 if the master was asked earlier. `None` without a common history.
+    pub(crate) fn lag_behind(&self, master: &Self) -> Option<u64> {
+        let both = master.offset.zip(self.offset).filter(|_| master.shares_history_with(self));
+        both.map(|(master, own)| master.saturating_sub(own))
+    }
 }
 
 fn name(value: &[u8]) -> Option<Box<str>> {

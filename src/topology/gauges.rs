@@ -25,19 +25,13 @@ pub(super) fn gauges(server: &Server, topology: &Topology, timeline: &Timeline) 
         waiting: pool.waiting(),
         pool_size: pool.limits().size,
         shared: pool.shared_connections(),
-        lag_bytes: report.as_deref().zip(master.as_deref()).and_then(|(own, master)| lag_bytes(own, master)),
+        lag_bytes: report.as_deref().zip(master.as_deref()).and_then(|(own, master)| own.lag_behind(master)),
         lag_time: report.as_deref().and_then(|own| lag_time(own, node.reported_at()?, timeline)),
         heartbeat: node.heartbeat(),
         shared_requests: batches.requests,
         shared_batches: batches.batches,
         shared_waited: batches.waited,
     }
-}
-
-/// Returns how many bytes a replica is behind the master. 0 if the master was asked earlier. `None` without a common history.
-fn lag_bytes(own: &Report, master: &Report) -> Option<u64> {
-    let both = master.offset.zip(own.offset).filter(|_| master.shares_history_with(own));
-    both.map(|(master, own)| master.saturating_sub(own))
 }
 
 /// Returns how long before a replica's report the master had gone beyond it.

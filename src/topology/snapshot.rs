@@ -217,7 +217,6 @@ impl ReplicationSnapshot {
     fn take(node: &Node, master: Option<&Report>, now: Instant) -> Option<Self> {
         let (told_at, report) = (node.reported_at()?, node.report()?);
         let history = report.history;
-        let shared = master.filter(|master| master.shares_history_with(&report)).and_then(|master| master.offset);
         let link = report.link.as_ref();
         Some(Self {
             age: now.saturating_duration_since(told_at),
@@ -225,7 +224,7 @@ impl ReplicationSnapshot {
             replication_id: history.map(|history| history.id.to_string()),
             second_replication_id: history.and_then(|history| history.earlier).map(|id| id.to_string()),
             offset: report.offset,
-            lag: shared.zip(report.offset).map(|(master, own)| master.saturating_sub(own)),
+            lag: master.and_then(|master| report.lag_behind(master)),
             link_up: link.map(|link| link.is_up),
             syncing: report.is_syncing(),
             master_silent_for: link.and_then(|link| link.silent_for),
