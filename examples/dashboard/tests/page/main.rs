@@ -59,7 +59,6 @@ fn a_visitor_kills_a_replica_and_sees_it_ejected() {
         browser.evaluate("document.getElementById('failed-note').textContent.includes(' 0 reads')"),
         json!(true)
     );
-    thread::sleep(Duration::from_secs(4));
     picture(&mut browser, "2-killed");
 
     browser.press("[data-try=restore]");
@@ -68,7 +67,6 @@ fn a_visitor_kills_a_replica_and_sees_it_ejected() {
     browser.press("[data-try=failover]");
     browser.wait_until("another master", &format!("{MASTER} !== undefined && {MASTER} !== {master}"));
     browser.wait_until("writes there", "nodes.find(node => node.seen && node.seen.is_master)?.writes > 0");
-    thread::sleep(Duration::from_secs(4));
     picture(&mut browser, "3-failover");
     check_quiet(&browser, &dashboard);
 }
@@ -164,6 +162,7 @@ fn check_cost(browser: &mut Browser, dashboard: &Dashboard) {
     let began = Instant::now();
     let (renderer, all) = browser.cpu_times();
     let web = dashboard.cpu_time_of_web();
+    // The time for which the page is open is what is measured.
     thread::sleep(Duration::from_secs(10));
     let (renderer_then, all_then) = browser.cpu_times();
     let percent = |time: f64| 100.0 * time / began.elapsed().as_secs_f64();
@@ -176,6 +175,8 @@ fn check_cost(browser: &mut Browser, dashboard: &Dashboard) {
 /// Leaves pictures of the page for a person to look at, if asked to: wide and narrow, light and dark.
 fn picture(browser: &mut Browser, name: &str) {
     let Some(folder) = std::env::var_os("SCREENSHOTS").map(PathBuf::from) else { return };
+    // A picture should show some seconds after what was done.
+    thread::sleep(Duration::from_secs(4));
     for (width, height, scheme) in [(1280, 800, "light"), (1280, 800, "dark"), (390, 844, "light"), (390, 844, "dark")]
     {
         browser.look_like(width, height, scheme);
