@@ -279,7 +279,15 @@
 //! * a strategy of one's own never harms
 //!   `calls::routing::a_strategy_that_picks_no_candidate_does_no_harm`
 //! * each event is told once
-//!   `surface::events::*`
+//!   `surface::events::*` `surface::rare_events::*` `surface::spans::a_panic_of_an_observer_is_logged_once_for_its_thread`
+//! * an observer is told of calls, attempts, connections, nodes, failovers and sessions; its panics and its own calls harm nobody
+//!   `surface::observers::*` `surface::outcomes::*` `surface::reentry::*` `surface::rare_events::*`
+//! * metrics have the names, units and attributes of the specification, and few series
+//!   `surface::metrics::*` `allocations::*` `lib::the_docs_name_each_metric`
+//! * a slow call is logged with where its time went; each call is a span where somebody reads spans
+//!   `surface::spans::*` `surface::timing::*`
+//! * `ready` waits for connections for writes and for reads, or says which is missing and why
+//!   `surface::ready::*`
 //! * certificates, private authorities, names
 //!   `tls::basics::*` `tls::certificates::*` `tls::settings::*` `tls::time::*`
 //! * at most 64 nodes

@@ -142,6 +142,35 @@ fn a_span_says_how_often_its_call_was_retried() {
     assert!(!span.contains_key("error.type"), "{span:?}");
 }
 
+/// Panics in its first event.
+#[derive(Debug)]
+struct Panics;
+
+impl Observer for Panics {
+    fn observe(&self, _: &Event<'_>) {
+        panic!("an observer of a test panics, on purpose");
+    }
+
+    fn interest(&self) -> Interest {
+        Interest::CALLS
+    }
+}
+
+#[test]
+fn a_panic_of_an_observer_is_logged_once_for_its_thread() {
+    let servers = set_with_key(0);
+    let client = servers.client_builder().observer(Panics).build().unwrap();
+    let collector = Collector::default();
+    subscriber::with_default(collector.clone(), || {
+        (0..3).for_each(|_| assert_eq!(client.get::<String>("k").unwrap(), "v"));
+    });
+    let events = collector.events.lock().unwrap();
+    let told: Vec<_> =
+        events.iter().filter(|event| event.get("event").is_some_and(|name| name == "observer_panicked")).collect();
+    let [event] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(event["reason"], "an observer of a test panics, on purpose");
+}
+
 /// Counts slow calls and others.
 #[derive(Debug, Default)]
 struct Slow(AtomicU64, AtomicU64);
