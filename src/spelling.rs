@@ -1,6 +1,6 @@
 //! Names in configurations, in the spelling that their writer prefers.
 
-/// Tells whether two names are the same but for case, `_` and `-`.
+/// Returns whether two names are the same but for case, `_` and `-`.
 pub(crate) fn alike(a: &str, b: &str) -> bool {
     let letters = |name: &str| -> Vec<u8> {
         name.bytes().filter(|byte| !matches!(byte, b'_' | b'-')).map(|byte| byte.to_ascii_lowercase()).collect()

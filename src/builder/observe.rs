@@ -23,9 +23,9 @@ impl Builder {
         self
     }
 
-    /// Sets how long a call may take before it is slow: then it is written to the log, with where its time went (event `slow_call`, see
-    /// [`observe`](crate::observe)), and [`CallEnded::is_slow`](crate::observe::CallEnded::is_slow) is true. Default: no call is
-    /// slow.
+    /// Sets how long a call may take before it is slow. A slow call is written to the log, with where its time went (event
+    /// `slow_call`, see [`observe`](crate::observe)), and [`CallEnded::is_slow`](crate::observe::CallEnded::is_slow) is true.
+    /// Default: no call is slow.
     ///
     /// A command that blocks by its own argument, such as `BLPOP`, counts with the time for which it blocks.
     pub fn slow_call(mut self, limit: Duration) -> Self {

@@ -20,7 +20,7 @@ impl ReplicatedClient {
     /// read preference of this handle. For the start of a program, and for readiness checks.
     ///
     /// Both connections are logged in, and their nodes have confirmed their roles. The connections stay in the pools. Returns at
-    /// once if they are there, and after `limit` at the latest.
+    /// once if they are there, and after `limit` at the latest; the deadline and the end of this handle do not count.
     ///
     /// ```no_run
     /// use std::time::Duration;

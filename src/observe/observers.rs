@@ -163,8 +163,13 @@ impl NodeObservers {
         Self { observers, node }
     }
 
+    /// Returns whether an observer wants the events of connections.
+    pub(crate) fn want_connections(&self) -> bool {
+        self.observers.want(Interest::CONNECTIONS)
+    }
+
     pub(crate) fn connection_changed(&self, kind: ConnectionKind, change: ConnectionChange<'_>) {
-        if self.observers.want(Interest::CONNECTIONS) {
+        if self.want_connections() {
             self.observers.tell(&Event::Connection(ConnectionEvent { node: &self.node, kind, change }));
         }
     }

@@ -152,7 +152,7 @@ impl Access {
         self.observers.clone().map(|observers| ConnectionLife::begin(observers, kind))
     }
 
-    /// Tells the observers of the node what happened to a connection.
+    /// Reports to the observers of the node what happened to a connection.
     #[cold]
     pub(super) fn tell(&self, kind: ConnectionKind, change: ConnectionChange<'_>) {
         if let Some(observers) = &self.observers {
@@ -160,9 +160,9 @@ impl Access {
         }
     }
 
-    /// Tells whether a connection could be opened, and how long that took.
+    /// Reports to the observers of the node whether a connection was opened, and how long that took.
     pub(super) fn tell_opened<T>(&self, kind: ConnectionKind, opened: &RedisResult<T>, took: Duration) {
-        let Some(observers) = &self.observers else { return };
+        let Some(observers) = self.observers.as_ref().filter(|observers| observers.want_connections()) else { return };
         match opened {
             Ok(_) => observers.connection_changed(kind, ConnectionChange::Opened { took }),
             Err(cause) => {

@@ -87,6 +87,7 @@ mod tests {
         first.forget();
         assert_eq!((first.answered(start + second), first.is_awaited()), (None, false));
     }
+
     #[test]
     fn a_write_that_is_answered_before_the_failover_is_announced_counts() {
         let (first, start, second) = (FirstWrite::default(), Instant::now(), Duration::from_secs(1));
